@@ -1,0 +1,67 @@
+"""`<dataset>_to_lake`: from the publisher into the lake, month by month."""
+
+from airflow.sdk import DAG, task
+
+from nyc_taxi.catalogue import DATASETS, Dataset
+from nyc_taxi.operators import MonthOperator
+from nyc_taxi.pools import CONFORM, DOWNLOAD
+from nyc_taxi.sensors import PublishedSensor
+from nyc_taxi.wiring import (
+    RETRIES,
+    announce,
+    lake_schedule,
+    raw_asset,
+    run_verb,
+    schedule_start,
+    typed_asset,
+)
+
+DOC = """
+### {title}: source → lake
+
+1. **wait_until_published** looks whether the publisher has the file. A month that is not there yet is
+   looked for again later (*up for reschedule*), and in the end *skipped*: late is not broken.
+2. **download** stores the file under `raw/{name}/`, byte for byte, with its checksum and where it came from.
+3. **conform** writes the rows under `typed/{name}/` as Parquet in one schema for all years. A row that does
+   not fit goes whole to `quarantine/{name}/` with the reason: typed + quarantined = published.
+
+{trigger}
+Running it again changes nothing unless the publisher changed the file.
+"""
+MONTHLY = (
+    "The month is the run's **partition key** (`2024-01`): trigger with one, or backfill by partition date."
+)
+ONCE = "The file has no months: one run loads it."
+
+
+def build(dataset: Dataset) -> DAG:
+    """The DAG of one dataset."""
+    with DAG(
+        f"{dataset.name}_to_lake",
+        schedule=lake_schedule(dataset),
+        start_date=schedule_start(),
+        catchup=False,
+        default_args=RETRIES,
+        doc_md=DOC.format(
+            name=dataset.name, title=dataset.title, trigger=MONTHLY if dataset.monthly else ONCE
+        ),
+        tags=["lake", dataset.name],
+    ) as dag:
+        raw = raw_asset(dataset)
+        published = PublishedSensor(task_id="wait_until_published", dataset=dataset.name)
+
+        @task(pool=DOWNLOAD, outlets=[raw])
+        def download() -> dict[str, object]:
+            done = run_verb("download", dataset)
+            announce(raw, done)
+            return done
+
+        conform = MonthOperator(
+            dataset=dataset.name, verb="conform", pool=CONFORM, outlets=[typed_asset(dataset)]
+        )
+        published >> download() >> conform
+    return dag
+
+
+for entry in DATASETS.values():
+    globals()[f"{entry.name}_to_lake"] = build(entry)

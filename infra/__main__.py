@@ -1,0 +1,25 @@
+"""The Pulumi program: settings, components, outputs."""
+
+import pulumi
+
+from lakehouse.apis import Apis
+from lakehouse.context import Context
+from lakehouse.identity import PipelineIdentity
+from lakehouse.lake import Lake
+from lakehouse.outputs import export
+from lakehouse.warehouse import Warehouse
+
+context = Context.of_stack()
+ready = pulumi.ResourceOptions(depends_on=[Apis(context)])
+identity = PipelineIdentity(context, ready)
+lake = Lake(context, identity.member, ready)
+warehouse = Warehouse(context, identity.member, ready)
+if context.settings.composer:
+    from lakehouse.composer import Composer
+
+    Composer(context, identity, lake, warehouse, ready)
+if context.settings.budget:
+    from lakehouse.budget import Budget
+
+    Budget(context, ready)
+export(context, lake, warehouse, identity)

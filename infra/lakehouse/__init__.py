@@ -1,0 +1,1 @@
+"""A lake, a warehouse and the identity that may use them, as Pulumi components."""

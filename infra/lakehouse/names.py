@@ -1,0 +1,76 @@
+"""Names and labels, a pure function of (project, stack), valid wherever Google Cloud takes them.
+
+A stack whose name is plain keeps it readable: bucket `acme-taxiway-alice`, dataset `taxiway_alice`.
+A name that had to be changed or cut ends in a hash of the original, so that two never meet.
+"""
+
+import hashlib
+import re
+from dataclasses import dataclass
+
+_HASH = 10
+_PLAIN = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
+# Buckets refuse Google's own name and its misspellings.
+_GOOGLE = re.compile(r"g[o0]{2}g")
+# What could be read as another stack's name: our separator, or the hash of a name that was changed.
+_AMBIGUOUS = re.compile(rf"(^|-)(taxiway(-|$)|[0-9a-f]{{{_HASH}}}$)")
+
+
+@dataclass(frozen=True)
+class Names:
+    """Physical names of one stack's resources."""
+
+    bucket: str
+    dataset: str
+    account: str
+    label: str
+
+    @classmethod
+    def of(cls, project: str, stack: str) -> "Names":
+        """Return the names for a stack; both arguments are non-empty, otherwise any text."""
+        digest = hashlib.sha256(f"{project}\0{stack}".encode()).hexdigest()[:_HASH]
+        return cls(
+            bucket=_bucket(project, stack, digest),
+            dataset=_fit("taxiway-", stack, "", digest, 1024).replace("-", "_"),
+            account=_fit("taxiway-", stack, "", digest, 30),
+            label=_fit("", stack, "", digest, 63),
+        )
+
+
+def labels(stack_label: str, owner: str) -> dict[str, str]:
+    """Return the labels of everything that takes labels; without an owner the stack's name stands in."""
+    return {
+        "managed-by": "pulumi",
+        "taxiway-owner": label_value(owner) or stack_label,
+        "taxiway-stack": stack_label,
+    }
+
+
+def label_value(text: str) -> str:
+    """Return the text as a label's value: at most 63 of [a-z0-9_-], an address without its domain."""
+    return re.sub(r"[^a-z0-9_-]+", "-", text.split(":")[-1].split("@")[0].lower()).strip("-")[:63].rstrip("-")
+
+
+def _bucket(project: str, stack: str, digest: str) -> str:
+    """Return a name that is unique in the world, as the project's id is."""
+    if _PLAIN.fullmatch(project) and not _GOOGLE.search(project) and "-taxiway-" not in f"{project}-":
+        return _fit(f"{project}-taxiway-", stack, "", digest, 63)
+    return _fit("taxiway-", stack, f"-{digest}", digest, 63)
+
+
+def _fit(prefix: str, text: str, suffix: str, digest: str, limit: int) -> str:
+    """Return prefix + text + suffix where that is valid and fits, else the text cut and with the hash."""
+    whole = prefix + text + suffix
+    if _is_plain(text) and len(whole) <= limit:
+        return whole
+    room = limit - len(prefix) - _HASH - 1
+    return f"{prefix}{_slug(text)[:room]}-{digest}".replace("--", "-").lstrip("-")
+
+
+def _is_plain(text: str) -> bool:
+    return bool(_PLAIN.fullmatch(text)) and not _GOOGLE.search(text) and not _AMBIGUOUS.search(text)
+
+
+def _slug(text: str) -> str:
+    slug = re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
+    return _GOOGLE.sub("x", slug)

@@ -1,0 +1,57 @@
+"""Read by every Airflow process at its start; does nothing unless the environment asks for it.
+
+TAXIWAY_PRELOAD: import what tasks will import, before the executor forks its workers.
+BIGQUERY_EMULATOR_HOST: make the two code paths of Airflow's Google provider that ignore it follow it.
+"""
+
+import importlib
+import os
+
+
+# Not the project's own modules: an edited one must not wait for a restart.
+PRELOADED = (
+    "airflow.providers.standard.decorators.python",
+    "airflow.sdk.bases.sensor",
+    "airflow.sdk.execution_time.request_handlers",
+    "airflow.sdk.execution_time.schema.migrator",
+    "airflow.sdk.execution_time.supervisor",
+    "airflow.sdk.execution_time.task_runner",
+    "google.cloud.bigquery",
+    "google.cloud.storage",
+    "pyarrow.csv",
+    "pyarrow.parquet",
+    "requests",
+)
+
+
+def _preload() -> None:
+    for module in PRELOADED:
+        importlib.import_module(module)
+
+
+def _follow_emulator(host: str) -> None:
+    """Patch lazily, when the provider's modules are imported: this file must stay cheap."""
+    import wrapt
+
+    @wrapt.when_imported("googleapiclient.discovery")
+    def _discovery(module: object) -> None:
+        @wrapt.patch_function_wrapper(module, "build")
+        def build(wrapped, _instance, args, kwargs):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+            service = args[0] if args else kwargs.get("serviceName")
+            if service == "bigquery":
+                kwargs.setdefault("client_options", {"api_endpoint": host})
+            return wrapped(*args, **kwargs)
+
+    @wrapt.when_imported("gcloud.aio.bigquery.bigquery")
+    def _aio(module: object) -> None:
+        # It writes http:// in front of a variable that has a scheme already.
+        @wrapt.patch_function_wrapper(module, "init_api_root")
+        def init_api_root(wrapped, _instance, args, kwargs):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+            api_root = args[0] if args else kwargs.pop("api_root", None)
+            return wrapped(api_root or f"{host}/bigquery/v2", *args[1:], **kwargs)
+
+
+if os.environ.get("TAXIWAY_PRELOAD"):
+    _preload()
+if _host := os.environ.get("BIGQUERY_EMULATOR_HOST"):
+    _follow_emulator(_host)

@@ -1,0 +1,63 @@
+"""Source → raw/: the published bytes, in one pass."""
+
+from typing import Any
+
+from nyc_taxi.errors import NotPublished
+from nyc_taxi.lake import Content, Lake, Stored
+from nyc_taxi.layout import raw_object
+from nyc_taxi.load_log import record
+from nyc_taxi.origin import Loaded, Origin
+from nyc_taxi.reader import Reader
+from nyc_taxi.request import Request
+from nyc_taxi.source import Published, Transfer, probe, session, source_url
+
+
+def download(request: Request) -> dict[str, Any]:
+    """Bring a published file into the lake, unless that very file is there."""
+    published = probe(request.ds, request.month, request.settings)
+    if published is None:
+        url = source_url(request.ds, request.month, request.settings)
+        raise NotPublished(f"{request.file}: not published ({url})")
+    lake = Lake(request.settings)
+    stored = lake.find(raw_object(request.ds, request.month))
+    reused = stored is not None and not request.force and unchanged(stored, published)
+    if stored is None or not reused:
+        stored = _transfer(request, lake)
+    record(request, "raw", _loaded(stored), repeated=reused)
+    facts = {name: stored.metadata[name] or None for name in ("checksum", "source_etag", "source_url")}
+    return request.result(object=stored.name, bytes=stored.size, reused=reused, **facts)
+
+
+def unchanged(stored: Stored, published: Published) -> bool:
+    """Whether a complete raw object holds what the source has now."""
+    facts = stored.metadata
+    if not facts.get("checksum"):
+        return False
+    if published.etag:
+        return facts.get("source_etag") == published.etag
+    same_date = published.last_modified and facts.get("source_last_modified") == published.last_modified
+    return bool(same_date) and stored.size == published.size and facts.get("source_url") == published.url
+
+
+def _transfer(request: Request, lake: Lake) -> Stored:
+    url = source_url(request.ds, request.month, request.settings)
+    with session() as http, Transfer(url, request.file, http) as transfer:
+        reader = Reader(transfer, request.file, request.ds.format)
+        name, facts = raw_object(request.ds, request.month), request.names | _facts(transfer.published)
+        kind = {"parquet": "application/vnd.apache.parquet", "csv": "text/csv"}[request.ds.format]
+        stored = lake.write(name, Content(reader, transfer.published.size, kind, facts))
+    # Until it has its checksum the object counts as incomplete: only now is it known.
+    return lake.describe(stored, {"checksum": reader.checksum})
+
+
+def _facts(published: Published) -> dict[str, str]:
+    return {
+        "source_url": published.url,
+        "source_etag": published.etag or "",
+        "source_last_modified": published.last_modified or "",
+    }
+
+
+def _loaded(stored: Stored) -> Loaded:
+    origin = Origin(stored.metadata["checksum"], "", stored.metadata["source_etag"] or None)
+    return Loaded(origin, rows=0, quarantined=0, bytes=stored.size)

@@ -1,0 +1,28 @@
+"""Airflow pools: how much may happen at once. Whoever starts the platform creates them first.
+
+A task that names a pool that does not exist waits for ever.
+"""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from nyc_taxi.catalogue import DATASETS, Dataset
+
+DOWNLOAD = "download"
+CONFORM = "conform"
+POSTGRES = "postgres"
+
+
+def publish_pool(dataset: Dataset) -> str:
+    """Pool of one slot: BigQuery aborts concurrent transactions on one table."""
+    return f"publish_{dataset.name}"
+
+
+POOLS: Mapping[str, int] = MappingProxyType(
+    {
+        DOWNLOAD: 4,
+        CONFORM: 2,
+        POSTGRES: 2,
+        **{publish_pool(dataset): 1 for dataset in DATASETS.values()},
+    }
+)

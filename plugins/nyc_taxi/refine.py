@@ -1,0 +1,59 @@
+"""raw/ → typed/ and quarantine/."""
+
+from typing import Any, BinaryIO
+
+from nyc_taxi import typed
+from nyc_taxi.lake import Content, Lake, Stored
+from nyc_taxi.layout import quarantine_object, typed_object
+from nyc_taxi.load_log import record
+from nyc_taxi.origin import Loaded, Origin
+from nyc_taxi.raw import complete_raw
+from nyc_taxi.request import Request
+
+
+def refine(request: Request) -> dict[str, Any]:
+    """Conform a raw file, unless its typed rows are there."""
+    lake = Lake(request.settings)
+    raw, origin = complete_raw(request, lake)
+    present = lake.find(typed_object(request.ds, request.month))
+    reused = present is not None and not request.force and origin.same(Origin.read(present.metadata))
+    if present is None or not reused:
+        present = _replace(request, lake, raw, origin, present)
+    loaded = Loaded.read({**present.metadata, "bytes": present.size})
+    if not loaded.quarantined:
+        lake.remove(quarantine_object(request.ds, request.month))
+    record(request, "typed", loaded, repeated=reused)
+    drift = [name for name in present.metadata["drift"].split("\n") if name]
+    return request.result(object=present.name, drift=drift, reused=reused, **loaded.facts())
+
+
+def _replace(request: Request, lake: Lake, raw: Stored, origin: Origin, present: Stored | None) -> Stored:
+    """Upload the quarantine, then the typed rows: who sees these finds that complete."""
+    with lake.fetch(raw) as source:
+        parts = typed.split(source, request.ds, request.month)
+        rows, rejected = typed.write(parts, request.ds)
+    facts = _facts(request, parts, origin)
+    with rows:
+        if rejected is not None:
+            with rejected:
+                lake.write(quarantine_object(request.ds, request.month), _content(rejected, facts))
+        # Never over the work of another run, which may have seen a newer raw file.
+        return lake.write(typed_object(request.ds, request.month), _content(rows, facts), over=present)
+
+
+def _facts(request: Request, parts: typed.Split, origin: Origin) -> dict[str, str]:
+    return {
+        **request.names,
+        "checksum": origin.checksum,
+        "schema_version": origin.schema_version,
+        "source_etag": origin.source_etag or "",
+        "rows": str(parts.rows),
+        "quarantined": str(parts.quarantined),
+        "drift": "\n".join(parts.drift),
+    }
+
+
+def _content(file: BinaryIO, facts: dict[str, str]) -> Content:
+    size = file.seek(0, 2)
+    file.seek(0)
+    return Content(file, size, "application/vnd.apache.parquet", facts)

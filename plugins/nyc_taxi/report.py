@@ -1,0 +1,134 @@
+"""What there is: rows and bytes by dataset and month, counted in the stores themselves."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from nyc_taxi.bigquery import BigQuery, Parameter
+from nyc_taxi.catalogue import DATASETS, Dataset
+from nyc_taxi.lake import Lake, Stored
+from nyc_taxi.load_log import Key, LogRow, labels, latest_in
+from nyc_taxi.rest import Missing
+from nyc_taxi.settings import Settings
+
+Month = tuple[str, str | None]
+_STAGES = ("warehouse", "postgres", "typed", "raw")
+
+
+@dataclass(frozen=True)
+class Stores:
+    """What each store has, by (dataset, month). `postgres` is None where there is no Postgres."""
+
+    raw: Mapping[Month, Stored]
+    typed: Mapping[Month, Stored]
+    warehouse: Mapping[Month, int]
+    postgres: Mapping[Month, int] | None
+    log: Mapping[Key, LogRow]
+
+    def months(self) -> list[Month]:
+        """Everything that is anywhere, in the catalogue's order."""
+        found = {*self.raw, *self.typed, *self.warehouse, *(self.postgres or {})}
+        found |= {(dataset, month) for dataset, month, _ in self.log}
+        order = list(DATASETS)
+        return sorted(
+            (key for key in found if key[0] in order), key=lambda k: (order.index(k[0]), k[1] or "")
+        )
+
+
+def status(settings: Settings) -> list[dict[str, Any]]:
+    """Describe every month of every dataset that is anywhere.
+
+    `state` is *loaded* where all stores have the same rows of the same file, *missing* where none
+    has any. `postgres_rows` is None where there is no Postgres or the dataset does not go there.
+    """
+    with BigQuery(settings) as bq:
+        log, warehouse = latest_in(bq), _warehouse_rows(bq)
+    lake = Lake(settings)
+    stores = Stores(
+        _objects(lake, "raw/"), _objects(lake, "typed/"), warehouse, _postgres_rows(settings), log
+    )
+    return [_entry(key, stores) for key in stores.months()]
+
+
+def mart_head(settings: Settings, n: int) -> list[dict[str, Any]]:
+    """Return the first days' trips and revenue by zone, best zones first; none before there is a mart."""
+    with BigQuery(settings) as bq:
+        query = (
+            f"SELECT dataset, CAST(pickup_date AS STRING) AS pickup_date, borough, zone, trips, revenue "  # noqa: S608
+            f"FROM {bq.name('daily_zone_revenue')} ORDER BY pickup_date, revenue DESC LIMIT @n"
+        )
+        try:
+            return bq.rows(query, {"n": Parameter("INT64", n)}, labels("all", "report"))
+        except Missing:
+            return []
+
+
+def _entry(key: Month, stores: Stores) -> dict[str, Any]:
+    raw, typed = stores.raw.get(key), stores.typed.get(key)
+    facts: Mapping[str, str] = typed.metadata if typed else {}
+    rows = {"typed_rows": int(facts.get("rows", 0)), "warehouse_rows": stores.warehouse.get(key, 0)}
+    if stores.postgres is not None and DATASETS[key[0]].postgres:
+        rows["postgres_rows"] = stores.postgres.get(key, 0)
+    logged = [row for stage in _STAGES if (row := stores.log.get((*key, stage)))]
+    return {
+        "dataset": key[0],
+        "month": key[1],
+        "raw_bytes": raw.size if raw else 0,
+        "postgres_rows": None,
+        **rows,
+        "quarantined_rows": int(facts.get("quarantined", 0)),
+        "state": _state(key, rows, stores),
+        "run_id": logged[0].run_id if logged else None,
+        "loaded_at": logged[0].finished_at.isoformat() if logged else None,
+        "checksum": logged[0].checksum if logged else None,
+    }
+
+
+def _state(key: Month, rows: Mapping[str, int], stores: Stores) -> str:
+    raw, typed = stores.raw.get(key), stores.typed.get(key)
+    if raw is None and not any(rows.values()):
+        return "missing"
+    stages = ["warehouse", *(["postgres"] if "postgres_rows" in rows else [])]
+    sources = {row.checksum if (row := stores.log.get((*key, stage))) else None for stage in stages}
+    sources |= {stored.metadata.get("checksum") if stored else None for stored in (raw, typed)}
+    same = len(set(rows.values())) == len(sources) == 1
+    return "loaded" if same and None not in sources else "partial"
+
+
+def _objects(lake: Lake, prefix: str) -> dict[Month, Stored]:
+    return {
+        (stored.metadata["dataset"], stored.metadata.get("month") or None): stored
+        for stored in lake.list(prefix)
+        if "dataset" in stored.metadata
+    }
+
+
+def _warehouse_rows(bq: BigQuery) -> dict[Month, int]:
+    try:
+        present = bq.tables()
+    except Missing:
+        return {}
+    counts = [_count(bq, ds) for ds in DATASETS.values() if ds.table in present]
+    rows = bq.rows("\nUNION ALL\n".join(counts), {}, labels("all", "report")) if counts else []
+    return {(row["dataset"], row["month"]): row["row_count"] for row in rows if row["row_count"]}
+
+
+def _count(bq: BigQuery, ds: Dataset) -> str:
+    month = "FORMAT_DATE('%Y-%m', source_month)" if ds.monthly else "CAST(NULL AS STRING)"
+    return (
+        f"SELECT '{ds.name}' AS dataset, {month} AS month, COUNT(*) AS row_count "  # noqa: S608
+        f"FROM {bq.name(ds.table)} GROUP BY month"
+    )
+
+
+def _postgres_rows(settings: Settings) -> dict[Month, int] | None:
+    if settings.postgres_dsn is None:
+        return None
+    from nyc_taxi import postgres  # only where there is one
+
+    with postgres.connect(settings.postgres_dsn) as connection:
+        return {
+            (ds.name, month): rows
+            for ds in DATASETS.values()
+            for month, rows in postgres.count(connection, ds).items()
+        }

@@ -1,0 +1,68 @@
+"""Waiting for a source."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any
+
+from airflow.sdk import BaseSensorOperator
+from airflow.sdk.exceptions import AirflowSkipException
+
+from nyc_taxi import catalogue
+from nyc_taxi.months import Month
+from nyc_taxi.wiring import month_of, permanent_errors_fail
+
+
+class PublishedSensor(BaseSensorOperator):
+    """Succeeds when the source has the run's month, and returns what the source says of the file.
+
+    Between two looks the task is *up for reschedule* and holds no slot. When `timeout` is over it
+    is *skipped*, and the rest of the run with it: a month that is late is nobody's failure. A run
+    triggered with `{"publication_timeout": seconds}` as its configuration waits that long instead.
+    """
+
+    template_fields: Sequence[str] = ("dataset",)
+    ui_color = "#f7e8b0"
+
+    def __init__(self, *, dataset: str, **kwargs: Any) -> None:
+        waiting: dict[str, Any] = {
+            "mode": "reschedule",
+            "poke_interval": timedelta(minutes=30),
+            "timeout": timedelta(days=21),
+        }
+        super().__init__(**{**waiting, **kwargs})
+        self.dataset = dataset
+
+    def execute(self, context: Any) -> Any:
+        """Wait as the run's configuration says, where it says so."""
+        asked = (context["dag_run"].conf or {}).get("publication_timeout")
+        if asked is not None:
+            self.timeout, self.poke_interval = float(asked), min(self.poke_interval, 5.0)
+        try:
+            return super().execute(context)
+        except AirflowSkipException:
+            self.log.info("%s Trigger this month again when it is published.", self._missing(context))
+            raise
+
+    def poke(self, context: Any) -> Any:
+        """One HEAD request."""
+        from airflow.sdk import PokeReturnValue
+
+        from nyc_taxi import source
+        from nyc_taxi.settings import Settings
+
+        entry = catalogue.dataset(self.dataset)
+        with permanent_errors_fail():
+            key = month_of(entry, context)
+            found = source.probe(entry, Month.parse(key) if key else None, Settings.from_environment())
+        if found is None:
+            self.log.info("%s", self._missing(context))
+            return False
+        return PokeReturnValue(
+            is_done=True, xcom_value={"url": found.url, "etag": found.etag, "bytes": found.size}
+        )
+
+    def _missing(self, context: Any) -> str:
+        key = month_of(catalogue.dataset(self.dataset), context)
+        return f"{self.dataset} {key or ''} is not published yet."

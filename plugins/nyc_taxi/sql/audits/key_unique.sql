@@ -1,0 +1,5 @@
+-- The key says which row is meant.
+SELECT
+  COUNT(${key}) = COUNT(DISTINCT ${key}) AS passed,
+  FORMAT('%d rows share their ${key} with another', COUNT(${key}) - COUNT(DISTINCT ${key})) AS found
+FROM ${staging}

@@ -1,0 +1,7 @@
+INSERT INTO ${load_log} (
+  dataset, month, stage, row_count, quarantined_count, byte_count,
+  checksum, schema_version, source_etag, run_id, started_at, finished_at
+)
+SELECT
+  @dataset, @month, @stage, ${rows}, @quarantined, @bytes,
+  @checksum, @schema_version, @source_etag, @run_id, TIMESTAMP_MICROS(@started_at), CURRENT_TIMESTAMP()

@@ -1,0 +1,95 @@
+"""A raw file as typed Parquet, and its quarantine beside it: one pass, memory of one row group."""
+
+import tempfile
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import BinaryIO
+
+import pyarrow as pa
+import pyarrow.parquet
+
+from nyc_taxi.catalogue import Dataset
+from nyc_taxi.conform import Conformed, bind, conform, quarantine_schema, typed_schema
+from nyc_taxi.errors import Refused
+from nyc_taxi.months import Month
+from nyc_taxi.readers import Raw, open_raw
+
+# A row group is held in memory until it is written: about 20 MB of trips.
+GROUP_ROWS = 131_072
+
+
+@dataclass
+class Split:
+    """A raw file on its way through conform: its parts, once; then their counts, which add up.
+
+    `drift` are the file's columns that the catalogue does not know.
+    """
+
+    raw: Raw
+    drift: tuple[str, ...]
+    parts: Iterator[Conformed]
+    name: str
+    rows: int = 0
+    quarantined: int = 0
+
+    def __iter__(self) -> Iterator[Conformed]:
+        for part in self.parts:
+            self.rows += part.typed.num_rows
+            self.quarantined += part.rejected
+            yield part
+        if self.raw.rows not in (None, self.rows + self.quarantined):
+            raise Refused(
+                f"{self.name}: corrupt Parquet (it announces {self.raw.rows:,} rows "
+                f"and has {self.rows + self.quarantined:,})"
+            )
+        if not self.rows:
+            # Nothing may replace a month by nothing.
+            raise Refused(f"{self.name}: no row fits ({self.quarantined:,} rows, all for quarantine)")
+
+
+def split(file: BinaryIO, ds: Dataset, month: Month | None) -> Split:
+    """Open a raw file for conforming; Refused if it is corrupt or has lost a column."""
+    name = ds.file_name(month)
+    raw = open_raw(file, name, ds.format)
+    binding = bind(raw.schema, ds, month)
+    return Split(raw, binding.drift, conform(raw.batches, binding), name)
+
+
+def write(parts: Split, ds: Dataset) -> tuple[BinaryIO, BinaryIO | None]:
+    """Write typed and quarantined rows into open files without a name; None for no quarantine."""
+    typed = ParquetFile(typed_schema(ds))
+    quarantine = ParquetFile(quarantine_schema(parts.raw.schema))
+    for part in parts:
+        typed.add(part.typed)
+        if part.quarantined is not None:
+            quarantine.add(part.quarantined)
+    return typed.finish(), quarantine.finish() if parts.quarantined else None
+
+
+class ParquetFile:
+    """Parquet written batch by batch, in row groups of a useful size."""
+
+    def __init__(self, schema: pa.Schema) -> None:
+        self._file: BinaryIO = tempfile.TemporaryFile()  # noqa: SIM115 - whoever finishes it closes it
+        self._writer = pa.parquet.ParquetWriter(self._file, schema)
+        self._waiting: list[pa.RecordBatch] = []
+        self._rows = 0
+
+    def add(self, batch: pa.RecordBatch) -> None:
+        """Append a batch."""
+        self._waiting.append(batch)
+        self._rows += batch.num_rows
+        if self._rows >= GROUP_ROWS:
+            self._write(self._waiting)
+
+    def _write(self, batches: Iterable[pa.RecordBatch]) -> None:
+        self._writer.write_table(pa.Table.from_batches(batches), row_group_size=self._rows)
+        self._waiting, self._rows = [], 0
+
+    def finish(self) -> BinaryIO:
+        """Complete the file; return it open at its beginning."""
+        if self._rows:
+            self._write(self._waiting)
+        self._writer.close()
+        self._file.seek(0)
+        return self._file

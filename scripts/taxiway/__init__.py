@@ -1,0 +1,1 @@
+"""What the verbs in scripts/ do: environments created, run, shown and removed."""

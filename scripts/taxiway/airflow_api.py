@@ -1,0 +1,122 @@
+"""Airflow's REST API, as much of it as the verbs need."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import requests
+
+from taxiway.errors import TaxiwayError
+
+SECONDS = 30
+PAGE = 1000
+
+
+@dataclass
+class AirflowApi:
+    """A client of the server at `url`; signs in at the first call and again when its token has run out."""
+
+    url: str
+    password: str
+    user: str = "admin"
+    _session: requests.Session = field(default_factory=requests.Session, repr=False)
+
+    def __post_init__(self) -> None:
+        self._session.trust_env = False  # a proxy of the user's must not come between us and the loopback
+
+    def dags(self) -> dict[str, bool]:
+        """Whether paused, by DAG id, for each DAG that Airflow has parsed."""
+        listed = self._call("GET", "/dags", params={"limit": 100, "exclude_stale": True})["dags"]
+        return {dag["dag_id"]: dag["is_paused"] for dag in listed}
+
+    def import_errors(self) -> list[str]:
+        """`file: last line of the error` of each DAG file that does not import."""
+        listed = self._call("GET", "/importErrors")["import_errors"]
+        return [f"{e['filename']}: {e['stack_trace'].strip().splitlines()[-1]}" for e in listed]
+
+    def unpause(self, dag_id: str) -> None:
+        """Let the scheduler run the DAG."""
+        self._call("PATCH", f"/dags/{dag_id}", json={"is_paused": False})
+
+    def create_pools(self, pools: Mapping[str, int]) -> None:
+        """Create the pools that are missing; those that exist keep the size a user gave them."""
+        existing = {p["name"] for p in self._call("GET", "/pools", params={"limit": 100})["pools"]}
+        for name, slots in pools.items():
+            if name not in existing:
+                self._call("POST", "/pools", json={"name": name, "slots": slots})
+
+    def trigger(self, dag_id: str, month: str | None, conf: Mapping[str, Any]) -> str:
+        """Start a run, for a month where the DAG has months; returns its id."""
+        body = {"logical_date": None, "partition_key": month, "conf": dict(conf)}
+        run: dict[str, Any] = self._call("POST", f"/dags/{dag_id}/dagRuns", json=body)
+        return str(run["dag_run_id"])
+
+    def runs(self, dag_ids: list[str], **criteria: Any) -> list[dict[str, Any]]:
+        """Runs of some DAGs, oldest first; `criteria` as Airflow's batch request has them (`states`)."""
+        return self._pages(
+            "/dags/~/dagRuns/list", "dag_runs", dag_ids=dag_ids, order_by="run_after", **criteria
+        )
+
+    def task_instances(self, dag_ids: list[str], run_ids: list[str]) -> list[dict[str, Any]]:
+        """Task instances of some runs of some DAGs."""
+        return self._pages(
+            "/dags/~/dagRuns/~/taskInstances/list", "task_instances", dag_ids=dag_ids, dag_run_ids=run_ids
+        )
+
+    def _pages(self, path: str, key: str, **body: Any) -> list[dict[str, Any]]:
+        listed: list[dict[str, Any]] = []
+        while True:
+            answer = self._call("POST", path, json={**body, "page_limit": PAGE, "page_offset": len(listed)})
+            listed += answer[key]
+            if not answer[key] or len(listed) >= answer["total_entries"]:
+                return listed
+
+    def failure(self, dag_id: str, run_id: str, task_id: str, attempt: int) -> str:
+        """The message of the exception that ended a task's attempt; empty where its log has none."""
+        path = f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/logs/{attempt}"
+        content: list[Any] = self._call("GET", path, params={"full_content": True})["content"]
+        details = [
+            entry["error_detail"]
+            for entry in content
+            if isinstance(entry, dict) and entry.get("error_detail")
+        ]
+        return str(details[-1][0]["exc_value"]) if details else ""
+
+    def healthy(self) -> dict[str, bool]:
+        """Whether each of Airflow's components reports healthy; empty while the server does not answer."""
+        try:
+            answer = self._session.get(f"{self.url}/api/v2/monitor/health", timeout=5)
+            return {name: part.get("status") == "healthy" for name, part in answer.json().items()}
+        except (requests.RequestException, ValueError):
+            return {}
+
+    def _call(self, method: str, path: str, **options: Any) -> Any:
+        try:
+            response = self._request(method, path, **options)
+            if response.status_code == requests.codes.unauthorized:
+                self._sign_in()
+                response = self._request(method, path, **options)
+        except requests.RequestException as error:
+            raise TaxiwayError(
+                f"Airflow at {self.url} does not answer: {error}", "See scripts/logs api-server"
+            ) from None
+        if not response.ok:
+            raise TaxiwayError(
+                f"Airflow refused {method} {path}: {response.status_code} {response.text[:300]}"
+            )
+        return response.json()
+
+    def _request(self, method: str, path: str, **options: Any) -> requests.Response:
+        return self._session.request(method, f"{self.url}/api/v2{path}", timeout=SECONDS, **options)
+
+    def _sign_in(self) -> None:
+        body = {"username": self.user, "password": self.password}
+        answer = self._session.post(f"{self.url}/auth/token", json=body, timeout=SECONDS)
+        if not answer.ok:
+            raise TaxiwayError(
+                f"Airflow at {self.url} does not accept the password of {self.user!r}",
+                "Call scripts/down, then scripts/up: a new environment gets a new password.",
+            )
+        self._session.headers["Authorization"] = f"Bearer {answer.json()['access_token']}"

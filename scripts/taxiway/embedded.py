@@ -1,0 +1,244 @@
+"""The embedded target: emulators, PostgreSQL and Airflow as processes of this machine."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import requests
+
+from nyc_taxi.catalogue import DATASETS
+from nyc_taxi.pools import POOLS
+from taxiway import components, credentials, ports
+from taxiway.airflow_api import AirflowApi
+from taxiway.airflow_environment import airflow_environment, clean_environment
+from taxiway.components import Component
+from taxiway.engines import Endpoints, Engine, open_engine
+from taxiway.errors import TaxiwayError
+from taxiway.files import read_json, write_json
+from taxiway.local.postgres import PostgresServer
+from taxiway.paths import Home
+from taxiway.preflight import moved_ports
+from taxiway.progress import Progress
+from taxiway.state import SAMPLE, State
+from taxiway.supervise import Supervisor
+
+READY_SECONDS = 120
+DATABASES = ("airflow", "taxi")
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """One environment on this machine. A `start` that was killed is continued by the next one."""
+
+    home: Home
+    state: State
+    progress: Progress
+
+    @classmethod
+    def prepare(cls, home: Home, progress: Progress, source: str, engine: str) -> Embedded:
+        """Choose ports and make secrets, or take those of the environment that is here."""
+        known = State.load(home)
+        if known and Supervisor(home, known.ports["supervisor"]).pid():
+            return cls(home, replace(known, source=source, engine=engine), progress)
+        wanted = {**ports.USUAL, **(known.ports if known else {})}
+        chosen = ports.choose(wanted)
+        for sentence in moved_ports(wanted, chosen):
+            progress.say(sentence)
+        state = replace(known, ports=chosen) if known else State(chosen)
+        state = replace(state, source=source, engine=engine)
+        credentials.generate(home.secrets)
+        credentials.derive(home.secrets, chosen["postgres"])
+        state.save(home)
+        return cls(home, state, progress)
+
+    # What there is
+
+    @property
+    def supervisor(self) -> Supervisor:
+        """The process manager."""
+        return Supervisor(self.home, self.state.ports["supervisor"])
+
+    @property
+    def api(self) -> AirflowApi:
+        """Airflow's API, signed in as its administrator."""
+        return AirflowApi(self.state.api_url, credentials.read(self.home.secrets, "admin_password"))
+
+    @property
+    def endpoints(self) -> Endpoints:
+        """Where the emulators answer."""
+        urls = {name: f"http://127.0.0.1:{port}" for name, port in self.state.ports.items()}
+        return Endpoints(urls["gcs"], urls["bigquery"], urls["control-plane"])
+
+    @property
+    def engine(self) -> Engine:
+        """What evaluates the Pulumi program."""
+        return open_engine(self.state.engine, self.state.stack, self.endpoints, self.home.stack)
+
+    def components(self) -> list[Component]:
+        """Every process of the environment. The sample source is declared always, started when it is used."""
+        return [
+            *components.services(self.home, self.state.ports),
+            *components.airflow(self.home, self.state.ports),
+        ]
+
+    # Up
+
+    def start(self) -> Embedded:
+        """Bring everything up; returns the environment with the stack's outputs."""
+        self.supervisor.start(self.components())
+        with ThreadPoolExecutor() as pool:
+            metadata = pool.submit(self._start_postgres)
+            infrastructure = pool.submit(self._start_infrastructure)
+            outputs = infrastructure.result()
+            metadata.result()
+        started = replace(self, state=replace(self.state, outputs=outputs))
+        started.state.save(self.home)
+        started._start_airflow()
+        return started
+
+    def _start_postgres(self) -> None:
+        server = PostgresServer(self.home.data("postgres"), self.state.ports["postgres"])
+        password = credentials.read(self.home.secrets, "postgres_password")
+        with self.progress.phase("PostgreSQL answers"):
+            server.initialise(password)
+            self.supervisor.start_component("postgres")
+            server.wait_until_ready(password)
+            secrets = [(n, credentials.read(self.home.secrets, f"{n}_database_password")) for n in DATABASES]
+            server.create_databases(password, secrets)
+        self._migrate()
+
+    def _migrate(self) -> None:
+        """Bring Airflow's metadata database to the installed version; skipped where that was done."""
+        import importlib.metadata
+
+        version = importlib.metadata.version("apache-airflow-core")
+        done = self.home.data("postgres") / f"airflow-{version}"
+        if done.exists():
+            return
+        with self.progress.phase("Airflow's metadata database is migrated"):
+            self._airflow("db", "migrate")
+        done.touch()
+
+    def _airflow(self, *arguments: str) -> None:
+        environment = {**clean_environment(), **self._environment({})}
+        result = subprocess.run(
+            [str(Path(sys.prefix) / "bin" / "airflow"), *arguments],
+            env=environment, cwd=self.home.root, capture_output=True, text=True,
+        )  # fmt: skip
+        log = self.home.logs / f"airflow-{'-'.join(arguments)}.log"
+        log.write_text(result.stdout + result.stderr)
+        if result.returncode:
+            last = (result.stderr.strip() or result.stdout.strip()).splitlines()[-1:]
+            raise TaxiwayError(f"airflow {' '.join(arguments)} failed: {' '.join(last)}", f"See {log}")
+
+    def _start_infrastructure(self) -> Mapping[str, str]:
+        emulators = [c for c in self.components() if c.health and c.name not in components.AIRFLOW]
+        if self.state.source != SAMPLE:
+            emulators = [c for c in emulators if c.name != "sample-source"]
+        with self.progress.phase("emulators answer"):
+            for component in emulators:
+                self.supervisor.start_component(component.name)
+            self._wait_healthy(emulators)
+        with self.progress.phase(f"infrastructure is up (Pulumi program, {self.state.engine})"):
+            outputs = self.engine.up()
+        from lakehouse.outputs import VARIABLES  # imports Pulumi, which no other verb needs
+
+        return {name: str(outputs[name]) for name in VARIABLES if name in outputs}
+
+    def _environment(self, outputs: Mapping[str, str]) -> dict[str, str]:
+        state = self.state
+        return airflow_environment(self.home, state.ports, outputs, state.source_url, state.schedule_start)
+
+    def _start_airflow(self) -> None:
+        environment = self._environment(self.state.outputs)
+        if environment != read_json(self.home.environment):
+            write_json(self.home.environment, environment)
+            self.supervisor.stop_components(components.AIRFLOW)
+        with self.progress.phase("Airflow is healthy"):
+            for name in components.AIRFLOW:
+                self.supervisor.start_component(name)
+            self._wait_healthy(c for c in self.components() if c.name == "api-server")
+            self._until(
+                lambda: self._healthy_parts() >= {"metadatabase", "scheduler", "dag_processor", "triggerer"}
+            )
+        with self.progress.phase("DAGs are parsed, pools made, DAGs unpaused"):
+            self._open_dags()
+
+    def _healthy_parts(self) -> set[str]:
+        return {name for name, healthy in self.api.healthy().items() if healthy}
+
+    def _open_dags(self) -> None:
+        """Pools first, then every DAG parsed, then consumers unpaused before what feeds them."""
+        api, wanted = self.api, expected_dags()
+        api.create_pools(POOLS)
+        parsed: dict[str, bool] = {}
+
+        def all_parsed() -> bool:
+            parsed.update(api.dags())
+            return wanted <= set(parsed)
+
+        self._until(
+            all_parsed, lambda: f"DAGs are missing: {sorted(wanted - set(parsed))} {api.import_errors()}"
+        )
+        for dag_id in sorted(wanted, key=lambda name: name.endswith("_to_lake")):
+            if parsed[dag_id]:
+                api.unpause(dag_id)
+
+    # Waiting
+
+    def _wait_healthy(self, waiting: Iterable[Component]) -> None:
+        for component in waiting:
+            self._until(
+                lambda url=component.health: _answers(url),  # type: ignore[misc]
+                lambda name=component.name: f"{name} does not answer",  # type: ignore[misc]
+            )
+
+    def _until(self, condition: Callable[[], bool], complaint: Callable[[], str] = lambda: "") -> None:
+        """Return when `condition` holds; fail when a component has given up, or it takes too long."""
+        deadline = time.monotonic() + READY_SECONDS
+        while not condition():
+            self._raise_if_gone()
+            if time.monotonic() > deadline:
+                raise TaxiwayError(
+                    complaint() or f"Airflow is not healthy after {READY_SECONDS} s: {self.api.healthy()}",
+                    "See scripts/status and scripts/logs COMPONENT.",
+                )
+            time.sleep(0.1)
+
+    def _raise_if_gone(self) -> None:
+        for name, state in self.supervisor.states().items():
+            if state in ("FATAL", "BACKOFF"):
+                raise TaxiwayError(
+                    f"{name} does not stay up. Its last lines:\n{last_lines(self.home, name, 8)}",
+                    f"See scripts/logs {name}; scripts/down removes the environment.",
+                )
+
+
+def expected_dags() -> set[str]:
+    """The DAG ids that the catalogue asks for."""
+    everywhere = {f"{name}_to_{place}" for name in DATASETS for place in ("lake", "warehouse")}
+    return everywhere | {f"{name}_to_postgres" for name, entry in DATASETS.items() if entry.postgres}
+
+
+def last_lines(home: Home, component: str, count: int) -> str:
+    """The end of a component's log."""
+    try:
+        lines = (home.logs / f"{component}.log").read_text(errors="replace").splitlines()
+    except FileNotFoundError:
+        return "  (it has not logged anything)"
+    return "\n".join(f"  {line}" for line in lines[-count:])
+
+
+def _answers(url: str) -> bool:
+    try:
+        with requests.Session() as session:
+            session.trust_env = False  # a proxy of the user's must not come between us and the loopback
+            return session.get(url, timeout=15).ok
+    except requests.RequestException:
+        return False

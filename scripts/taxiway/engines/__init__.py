@@ -1,0 +1,46 @@
+"""Two engines for one Pulumi program: evaluated in process on emulators, or by the real `pulumi`.
+
+`open_engine` is what the verbs call. Pulumi itself is imported only once an engine is opened.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from taxiway.engines.contract import Change, Drift, Engine, StackInfo
+from taxiway.engines.endpoints import Endpoints
+from taxiway.engines.errors import EngineError
+from taxiway.paths import REPOSITORY
+
+__all__ = ["Change", "Drift", "Endpoints", "Engine", "EngineError", "StackInfo", "open_engine"]
+
+# What a stack on emulators is unless its owner says otherwise.
+LOCAL_CONFIG = {"taxiway:project": "taxiway-local", "taxiway:credentials": "anonymous"}
+
+
+def open_engine(
+    name: str, stack: str, endpoints: Endpoints | None, folder: Path, config: Mapping[str, str] | None = None
+) -> Engine:
+    """Return the engine `in-process` or `cli` for a stack; without endpoints the stack is on Google Cloud.
+
+    `folder` keeps what the engine remembers; `config` adds to, or replaces, the stack's settings.
+    """
+    # The program's import root: the in-process engine runs it, both ask it for names.
+    if str(REPOSITORY / "infra") not in sys.path:
+        sys.path.insert(0, str(REPOSITORY / "infra"))
+    settings = {**(LOCAL_CONFIG if endpoints else {}), **(config or {})}
+    if name == "in-process":
+        return _in_process(stack, endpoints, folder, settings)
+    from taxiway.engines.cli import CliEngine
+
+    return CliEngine(stack, settings, endpoints, folder)
+
+
+def _in_process(stack: str, endpoints: Endpoints | None, folder: Path, settings: Mapping[str, str]) -> Engine:
+    if endpoints is None:
+        raise EngineError("The in-process engine knows emulators alone.", "Use --engine cli.")
+    from taxiway.engines.in_process import InProcessEngine
+
+    return InProcessEngine(stack, settings, endpoints, folder)

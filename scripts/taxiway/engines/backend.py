@@ -1,0 +1,70 @@
+"""Where the real engine keeps state, and how its secrets are encrypted."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import socket
+from collections.abc import Mapping
+from pathlib import Path
+
+from taxiway.engines.errors import EngineError
+from taxiway.engines.passphrase import passphrase_file
+
+_LOCK = re.compile(r"created by \S+@(?P<host>\S+) \(pid (?P<pid>[0-9]+)\)")
+
+
+def environment(folder: Path, *, on_emulators: bool, key_service: bool) -> dict[str, str]:
+    """Return the variables for `pulumi`: the user's own backend for Google Cloud, else one in the folder.
+
+    Raises EngineError for a shared backend whose stacks need a passphrase that only its users can know.
+    """
+    backend = "" if on_emulators else _own_backend(os.environ)
+    variables = {"PULUMI_SKIP_UPDATE_CHECK": "true"}
+    if not backend:
+        state = folder / "pulumi"
+        state.mkdir(parents=True, exist_ok=True)
+        variables["PULUMI_BACKEND_URL"] = f"file://{state}"
+    if backend.startswith("http") or key_service or _has_passphrase(os.environ):
+        return variables
+    if backend:
+        raise EngineError(
+            f"Stacks in {backend} are encrypted with a passphrase, and none is set.",
+            "Set PULUMI_CONFIG_PASSPHRASE_FILE to the file that holds it.",
+        )
+    return {**variables, "PULUMI_CONFIG_PASSPHRASE_FILE": str(passphrase_file(folder))}
+
+
+def is_stale(message: str) -> bool:
+    """Tell whether the lock in Pulumi's message belongs to a process of this machine that is gone."""
+    locks = list(_LOCK.finditer(message))
+    return bool(locks) and all(_is_gone(lock["host"], int(lock["pid"])) for lock in locks)
+
+
+def _own_backend(variables: Mapping[str, str]) -> str:
+    """Return the backend the user chose: by variable, or by `pulumi login`."""
+    if url := variables.get("PULUMI_BACKEND_URL"):
+        return url
+    home = Path(variables.get("PULUMI_HOME") or Path.home() / ".pulumi")
+    try:
+        return str(json.loads((home / "credentials.json").read_text()).get("current", ""))
+    except (FileNotFoundError, ValueError):
+        return ""
+
+
+def _has_passphrase(variables: Mapping[str, str]) -> bool:
+    names = ("PULUMI_CONFIG_PASSPHRASE", "PULUMI_CONFIG_PASSPHRASE_FILE")
+    return any(name in variables for name in names)
+
+
+def _is_gone(host: str, pid: int) -> bool:
+    if host != socket.gethostname():
+        return False
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        return False
+    return False

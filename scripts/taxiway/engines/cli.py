@@ -1,0 +1,239 @@
+"""The engine that is Pulumi itself: `pulumi` on PATH, driven through its automation interface."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Final
+
+from pulumi import automation
+
+from lakehouse.settings import Settings, SettingsError
+from taxiway.engines import backend, pending, stackfile
+from taxiway.engines.api import Api, google
+from taxiway.engines.contract import Action, Change, Drift
+from taxiway.engines.endpoints import Endpoints
+from taxiway.engines.errors import EngineError
+from taxiway.engines.kinds import KINDS
+from taxiway.engines.leftovers import leftovers
+from taxiway.paths import REPOSITORY
+
+_ACTIONS: Final[Mapping[str, Action]] = {
+    "create": "create",
+    "update": "update",
+    "replace": "replace",
+    "delete": "delete",
+}
+_NO_KEYS = "iam.disableServiceAccountKeyCreation"
+
+
+class CliEngine:
+    """One stack of the real engine. Its settings are in `infra/stacks`, its state in the user's backend.
+
+    On emulators, and for users who never chose a backend, state is kept in `folder`.
+    """
+
+    def __init__(
+        self, stack: str, config: Mapping[str, str], endpoints: Endpoints | None, folder: Path
+    ) -> None:
+        self._name = stack
+        self._folder = folder
+        self._endpoints = endpoints
+        project = config.get("taxiway:project")
+        named = {"gcp:project": project} if project else {}
+        self._config = {**(endpoints.config() if endpoints else {}), **named, **config}
+
+    def up(self) -> dict[str, Any]:
+        """Update the stack, after finishing what an interrupted update left open."""
+        self._configure()
+        with _in_words(self._name):
+            stack = self._unlocked()
+            pending.settle(stack, self._api)
+            stack.up(color="never", show_secrets=False, suppress_progress=True)
+            return self._outputs(stack)
+
+    def outputs(self) -> dict[str, Any]:
+        """Return the stack's outputs; empty where there is no such stack."""
+        with _in_words(self._name):
+            stack = self._existing()
+            return self._outputs(stack) if stack else {}
+
+    def preview(self) -> list[Change]:
+        """Return what Pulumi plans."""
+        self._configure()
+        steps: list[automation.StepEventMetadata] = []
+        with _in_words(self._name):
+            self._stack.preview(color="never", on_event=_collect(steps))
+        return [
+            Change(_ACTIONS[step.op.value], _title(step), _details(step))
+            for step in steps
+            if step.op.value in _ACTIONS and step.type.startswith("gcp:")
+        ]
+
+    def drift(self) -> list[Drift]:
+        """Return what a refresh would find changed; the state stays as it is."""
+        steps: list[automation.StepEventMetadata] = []
+        with _in_words(self._name):
+            stack = self._existing()
+            if stack is None:
+                return []
+            stack.preview_refresh(color="never", show_secrets=False, on_event=_collect(steps))
+        changed = [step for step in steps if step.op.value in ("update", "delete")]
+        return [Drift(_title(step), _details(step) or ("it is gone",)) for step in changed]
+
+    def destroy(self) -> list[str]:
+        """Destroy the stack and remove it with its settings; a second call finds nothing to do."""
+        with _in_words(self._name):
+            stack = self._existing()
+            if stack is None:
+                stackfile.remove(self._name)
+                return []
+            self._refuse_protected()
+            self._configure()
+            self._unlocked()
+            pending.settle(stack, self._api)
+            titles = self._titles(stack)
+            # The provider reads its teardown flags from the state: they must be there first.
+            if _is_guarded(stack):
+                stack.up(color="never", show_secrets=False, suppress_progress=True)
+            stack.destroy(color="never", show_secrets=False, suppress_progress=True, remove=True)
+        stackfile.remove(self._name)
+        return titles
+
+    def leftovers(self) -> list[str]:
+        """Ask the emulators, or Google Cloud."""
+        return leftovers(self._api, self._project(), self._name)
+
+    @cached_property
+    def _workspace(self) -> automation.LocalWorkspace:
+        if not shutil.which("pulumi"):
+            raise EngineError("There is no `pulumi` on PATH.", "Install it, or use --engine in-process.")
+        variables = backend.environment(
+            self._folder,
+            on_emulators=self._endpoints is not None,
+            key_service=stackfile.has_secrets_provider(self._name),
+        )
+        return automation.LocalWorkspace(work_dir=str(REPOSITORY), env_vars=variables)
+
+    @cached_property
+    def _stack(self) -> automation.Stack:
+        if existing := self._existing():
+            return existing
+        if self._endpoints:
+            # Left by an environment that was deleted by hand: it names ports and a passphrase that are gone.
+            stackfile.remove(self._name)
+            stackfile.write(self._name, self._config)
+        return automation.Stack.create(self._name, self._workspace)
+
+    @cached_property
+    def _api(self) -> Api:
+        return Api.of(self._endpoints) if self._endpoints else google()
+
+    def _existing(self) -> automation.Stack | None:
+        try:
+            return automation.Stack.select(self._name, self._workspace)
+        except automation.StackNotFoundError:
+            return None
+
+    def _configure(self) -> None:
+        """Write the settings that were given; refuse wrong ones before Pulumi starts."""
+        try:
+            Settings.from_config({**stackfile.read(self._name), **self._config})
+        except SettingsError as error:
+            raise EngineError(str(error)) from None
+        stackfile.write(self._name, self._config)
+
+    def _unlocked(self) -> automation.Stack:
+        """Return the stack, without the lock of a process that was killed on this machine."""
+        stack = self._stack
+        try:
+            stack.export_stack()
+        except automation.ConcurrentUpdateError as error:
+            if not backend.is_stale(str(error)):
+                raise
+            stack.cancel()
+        return stack
+
+    def _refuse_protected(self) -> None:
+        config = {**stackfile.read(self._name), **self._config}
+        if config.get("taxiway:ephemeral", "true").lower() == "false":
+            raise EngineError(
+                f"Stack {self._name} is protected, so nothing of it is removed.",
+                f"To remove it: pulumi config set --stack {self._name} taxiway:ephemeral true",
+            )
+
+    def _project(self) -> str:
+        config = {**stackfile.read(self._name), **self._config}
+        return config.get("taxiway:project") or config.get("gcp:project", "")
+
+    def _outputs(self, stack: automation.Stack) -> dict[str, Any]:
+        return {name: output.value for name, output in stack.outputs().items()}
+
+    def _titles(self, stack: automation.Stack) -> list[str]:
+        resources = pending.resources(stack)
+        made = [r for r in resources if r["type"] in KINDS and not r.get("retainOnDelete")]
+        return [KINDS[resource["type"]].title(resource["inputs"]) for resource in reversed(made)]
+
+
+def _collect(steps: list[automation.StepEventMetadata]) -> Callable[[automation.EngineEvent], None]:
+    def on_event(event: automation.EngineEvent) -> None:
+        if event.resource_pre_event:
+            steps.append(event.resource_pre_event.metadata)
+
+    return on_event
+
+
+def _title(step: automation.StepEventMetadata) -> str:
+    """Return what people call the resource, its logical name where the inputs are not known yet."""
+    state = step.new or step.old
+    try:
+        return KINDS[step.type].title(dict((state.inputs if state else None) or {}))
+    except KeyError:
+        return f"{step.type.split(':')[-1]} {step.urn.rsplit('::', 1)[-1]}"
+
+
+def _details(step: automation.StepEventMetadata) -> tuple[str, ...]:
+    """Return the properties that differ, without the provider's copies of the labels."""
+    paths = step.detailed_diff or dict.fromkeys(step.diffs or ())
+    return tuple(sorted(path for path in paths if not path.startswith(("effectiveLabels", "pulumiLabels"))))
+
+
+def _is_guarded(stack: automation.Stack) -> bool:
+    """Tell whether the state still holds flags of a protected stack."""
+    return any(
+        resource.get("protect")
+        or resource.get("inputs", {}).get("deletionPolicy") == "PREVENT"
+        or resource.get("inputs", {}).get("forceDestroy") is False
+        for resource in pending.resources(stack)
+    )
+
+
+@contextmanager
+def _in_words(stack: str) -> Iterator[None]:
+    """Turn the failures of `pulumi` into sentences."""
+    try:
+        yield
+    except automation.ConcurrentUpdateError:
+        raise EngineError(
+            f"Stack {stack} is locked by another update.",
+            f"If none is running: pulumi cancel --stack {stack}",
+        ) from None
+    except automation.CommandError as error:
+        raise EngineError(*_sentences(str(error))) from None
+
+
+def _sentences(output: str) -> tuple[str, str]:
+    """Return the errors among Pulumi's output, each once, and a remedy where one is known."""
+    if _NO_KEYS in output:
+        return (
+            "The organization forbids service-account keys.",
+            "Work without one: pulumi config set taxiway:credentials impersonation",
+        )
+    lines = [line.strip() for line in output.splitlines()]
+    errors = dict.fromkeys(
+        line for line in lines if line.startswith("error:") and "update failed" not in line
+    )
+    return "\n".join(list(errors)[:5]) or "\n".join(line for line in lines if line)[-500:], ""

@@ -1,0 +1,150 @@
+"""The engine for emulators that needs nothing installed but Python."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from taxiway.engines.api import Api
+from taxiway.engines.compare import differences
+from taxiway.engines.contract import Change, Drift
+from taxiway.engines.dry import Dry
+from taxiway.engines.endpoints import Endpoints
+from taxiway.engines.errors import EngineError
+from taxiway.engines.evaluate import Declared, Plan, evaluate
+from taxiway.engines.kinds import kind
+from taxiway.engines.leftovers import leftovers
+from taxiway.engines.state import Record, State
+
+
+class InProcessEngine:
+    """Evaluates the program and makes each resource in the emulators. `folder` keeps state and passphrase."""
+
+    def __init__(self, stack: str, config: Mapping[str, str], endpoints: Endpoints, folder: Path) -> None:
+        self._stack = stack
+        self._config = {**endpoints.config(), **config}
+        self._api = Api.of(endpoints)
+        self._folder = folder
+
+    def up(self) -> dict[str, Any]:
+        """Create or update everything, then remove what the program no longer declares."""
+        state = self._state()
+        # Evaluated dry first: a wrong setting or a protected resource must not leave half a stack.
+        wanted = self._plan(state)
+        _refuse_protected(_doomed(state, wanted))
+        plan = evaluate(self._stack, self._config, _Applying(self._api, state))
+        for record in _undeclared(state, plan):
+            self._remove(state, record)
+        state.finish(plan.outputs, self._config)
+        return plan.outputs
+
+    def outputs(self) -> dict[str, Any]:
+        """Return the outputs of the last `up`."""
+        return self._state().outputs
+
+    def preview(self) -> list[Change]:
+        """Compare the program with the state."""
+        state = self._state()
+        plan = self._plan(state)
+        changes = [change for resource in plan.resources if (change := _change(state, resource))]
+        return changes + [Change("delete", record.title) for record in _undeclared(state, plan)]
+
+    def drift(self) -> list[Drift]:
+        """Compare the state with the emulators."""
+        found = [(record, tuple(self._observed(record))) for record in self._state().records.values()]
+        return [Drift(record.title, details) for record, details in found if details]
+
+    def destroy(self) -> list[str]:
+        """Remove everything in reverse order of creation."""
+        state = self._state()
+        records = list(state.records.values())
+        _refuse_protected(records)
+        removed = [self._remove(state, record) for record in reversed(records)]
+        state.remove()
+        return [title for title in removed if title]
+
+    def leftovers(self) -> list[str]:
+        """Ask the emulators."""
+        return leftovers(self._api, self._project(), self._stack)
+
+    def _state(self) -> State:
+        return State(self._folder, self._stack)
+
+    def _plan(self, state: State) -> Plan:
+        known = {record.key: record.known for record in state.records.values()}
+        return evaluate(self._stack, self._config, Dry(known))
+
+    def _project(self) -> str:
+        return self._config.get("taxiway:project") or self._config["gcp:project"]
+
+    def _observed(self, record: Record) -> Iterator[str]:
+        """Yield how a resource differs from its record."""
+        there = kind(record.type).observe(self._api, record.inputs, record.known)
+        if there is None:
+            yield "it is gone"
+        else:
+            yield from differences(kind(record.type).desired(record.inputs), there)
+
+    def _remove(self, state: State, record: Record) -> str:
+        """Remove a resource and forget it; return what was removed, if anything was."""
+        if not record.retain_on_delete:
+            kind(record.type).delete(self._api, record.inputs, record.known)
+        state.drop(record)
+        return "" if record.retain_on_delete else record.title
+
+
+class _Applying:
+    """Creates or updates each resource as the program declares it."""
+
+    def __init__(self, api: Api, state: State) -> None:
+        self._api = api
+        self._state = state
+
+    def create(self, resource: Declared) -> tuple[str, dict[str, Any]]:
+        known = self._state.records.get(resource.key)
+        if known and _fixed_changes(known, resource):
+            kind(known.type).delete(self._api, known.inputs, known.known)
+            known = None
+        learned = kind(resource.type).apply(self._api, resource.inputs, known.known if known else {})
+        self._state.put(Record.of(resource, learned))
+        identifier, outputs = kind(resource.type).outputs(resource.inputs)
+        return learned.get("name", identifier), {**outputs, **learned}
+
+
+def _change(state: State, resource: Declared) -> Change | None:
+    record = state.records.get(resource.key)
+    title = kind(resource.type).title(resource.inputs)
+    if record is None:
+        return Change("create", title)
+    details = tuple(differences({**dict.fromkeys(resource.inputs), **record.inputs}, resource.inputs))
+    if _fixed_changes(record, resource):
+        return Change("replace", title, details)
+    return Change("update", title, details) if details or record.protect != resource.protect else None
+
+
+def _fixed_changes(record: Record, resource: Declared) -> bool:
+    fixed = kind(record.type).fixed
+    return any(record.inputs.get(name) != resource.inputs.get(name) for name in fixed)
+
+
+def _undeclared(state: State, plan: Plan) -> list[Record]:
+    declared = {resource.key for resource in plan.resources}
+    return [record for record in reversed(state.records.values()) if record.key not in declared]
+
+
+def _doomed(state: State, plan: Plan) -> list[Record]:
+    """Return the resources that an `up` would remove or replace."""
+    replaced = [
+        r for r in plan.resources if r.key in state.records and _fixed_changes(state.records[r.key], r)
+    ]
+    return [*_undeclared(state, plan), *(state.records[resource.key] for resource in replaced)]
+
+
+def _refuse_protected(records: list[Record]) -> None:
+    protected = [record.title for record in records if record.protect]
+    if protected:
+        raise EngineError(
+            f"Protected, so not removed: {', '.join(protected)}.",
+            "Set taxiway:ephemeral to true and update the stack first.",
+        )

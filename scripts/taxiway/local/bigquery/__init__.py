@@ -1,0 +1,1 @@
+"""The warehouse service: bqemulator, with thin corrections where BigQuery does otherwise."""

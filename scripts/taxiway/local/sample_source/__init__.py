@@ -1,0 +1,1 @@
+"""A deterministic source of TLC-like months, served at TLC's own paths."""

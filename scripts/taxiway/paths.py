@@ -1,0 +1,49 @@
+"""Where an environment keeps its things: all of it below one ignored folder."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+@dataclass(frozen=True)
+class Home:
+    """The folder `.taxiway` of a checkout and the places in it."""
+
+    root: Path = REPOSITORY / ".taxiway"
+
+    @property
+    def state(self) -> Path:
+        """What `up` decided: ports, source, schedule start."""
+        return self.root / "state.json"
+
+    @property
+    def environment(self) -> Path:
+        """The variables of every Airflow process."""
+        return self.root / "environment.json"
+
+    @property
+    def secrets(self) -> Path:
+        """Generated once, each file 0600."""
+        return self.root / "secrets"
+
+    @property
+    def logs(self) -> Path:
+        """`<component>.log` each, and Airflow's task logs below `tasks/`."""
+        return self.root / "logs"
+
+    @property
+    def airflow(self) -> Path:
+        """AIRFLOW_HOME."""
+        return self.root / "airflow"
+
+    @property
+    def stack(self) -> Path:
+        """What the infrastructure engine remembers."""
+        return self.root / "stack"
+
+    def data(self, component: str) -> Path:
+        """Data folder of a service."""
+        return self.root / "data" / component

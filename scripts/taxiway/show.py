@@ -1,0 +1,64 @@
+"""Tables for people: what is loaded where, the first rows of a mart, what runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+STATE_STYLES = {"loaded": "green", "partial": "yellow", "RUNNING": "green", "STOPPED": "dim"}
+
+
+def show_datasets(console: Console, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Rows by dataset, month and store."""
+    table = Table(title="What is loaded (rows)", title_justify="left", header_style="bold")
+    for name in ("dataset", "month"):
+        table.add_column(name)
+    for name in ("lake", "quarantined", "warehouse", "Postgres", "raw bytes"):
+        table.add_column(name, justify="right")
+    table.add_column("state")
+    for row in rows:
+        counts = ("typed_rows", "quarantined_rows", "warehouse_rows", "postgres_rows", "raw_bytes")
+        table.add_row(
+            row["dataset"], row["month"] or "", *(_number(row[c]) for c in counts), _styled(row["state"])
+        )
+    console.print(table)
+
+
+def show_rows(console: Console, title: str, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Some rows of a table, as they are."""
+    if not rows:
+        return
+    table = Table(title=title, title_justify="left", header_style="bold")
+    for name, value in rows[0].items():
+        table.add_column(name, justify="right" if isinstance(value, int | float) else "left")
+    for row in rows:
+        table.add_row(*(_cell(value) for value in row.values()))
+    console.print(table)
+
+
+def show_components(console: Console, rows: Sequence[Mapping[str, str]]) -> None:
+    """Name, state and address of each process."""
+    table = Table(header_style="bold")
+    for name in ("component", "state", "address"):
+        table.add_column(name)
+    for row in rows:
+        table.add_row(row["name"], _styled(row["state"]), row["url"])
+    console.print(table)
+
+
+def _styled(state: str) -> str:
+    style = STATE_STYLES.get(state, "red")
+    return f"[{style}]{state.lower()}[/]"
+
+
+def _number(value: int | None) -> str:
+    return "-" if value is None else f"{value:,}"
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:,.2f}"
+    return f"{value:,}" if isinstance(value, int) else str(value)

@@ -1,0 +1,40 @@
+"""What the command lines of several verbs have in common."""
+
+from __future__ import annotations
+
+import argparse
+import re
+
+from nyc_taxi.months import Month, parse_range
+from taxiway.errors import UsageError
+
+PUBLICATION_SECONDS = 20.0
+
+
+def parser(verb: str, does: str, examples: str) -> argparse.ArgumentParser:
+    """A parser whose help ends with examples."""
+    return argparse.ArgumentParser(
+        prog=f"scripts/{verb}",
+        description=does,
+        epilog=f"examples:\n{examples}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+
+
+def months(text: str) -> tuple[Month, ...]:
+    """`2024-01` or `2024-01..2024-03`; nyc_taxi.errors.BadMonth otherwise."""
+    return parse_range(text)
+
+
+def source(text: str) -> str:
+    """`sample`, `tlc` (its site's URL) or a URL."""
+    from nyc_taxi.settings import TLC
+
+    if text == "tlc":
+        return TLC
+    if text != "sample" and not re.fullmatch(r"https?://[^\s/]+\S*", text):
+        raise UsageError(
+            f"--source {text!r} is neither sample, tlc nor a URL",
+            "For example: --source http://127.0.0.1:8000",
+        )
+    return text.rstrip("/")

@@ -1,0 +1,114 @@
+"""What every DAG of the product keeps to, and which DAGs there are."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from airflow.dag_processing.dagbag import DagBag
+from airflow.sdk import DAG
+
+from nyc_taxi.pools import POOLS
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+DAG_FILES = sorted([*REPOSITORY.glob("dags/*.py"), *REPOSITORY.glob("dags_local/*.py")])
+EXPECTED = {
+    "yellow_to_lake",
+    "yellow_to_warehouse",
+    "yellow_to_postgres",
+    "zones_to_lake",
+    "zones_to_warehouse",
+}
+HEAVY = {"google.cloud", "pandas", "pyarrow", "psycopg", "requests", "airflow.providers.google"}
+PARSE_SECONDS = 0.5
+
+
+@pytest.fixture(scope="module")
+def dags() -> dict[str, DAG]:
+    bags = [DagBag(REPOSITORY / folder) for folder in ("dags", "dags_local")]
+    assert not [error for bag in bags for error in bag.import_errors.items()]
+    return {dag_id: dag for bag in bags for dag_id, dag in bag.dags.items()}
+
+
+def test_the_dags_are_exactly_these(dags: dict[str, DAG]) -> None:
+    assert set(dags) == EXPECTED
+
+
+def test_every_dag_explains_itself(dags: dict[str, DAG]) -> None:
+    undocumented = [dag_id for dag_id, dag in dags.items() if len(dag.doc_md or "") < 100]
+    assert not undocumented, "give each a doc_md that says what its tasks do"
+
+
+def test_every_task_is_retried_with_backoff(dags: dict[str, DAG]) -> None:
+    for task in [task for dag in dags.values() for task in dag.tasks]:
+        assert task.retries >= 2, f"{task}: default_args=RETRIES is missing"
+        assert task.retry_exponential_backoff, f"{task}: default_args=RETRIES is missing"
+
+
+def test_every_pool_that_a_task_names_is_created_at_start(dags: dict[str, DAG]) -> None:
+    named = {task.pool for dag in dags.values() for task in dag.tasks}
+    assert named - {"default_pool"} == set(POOLS) & named
+    assert named <= {"default_pool", *POOLS}, (
+        "add the pool to nyc_taxi.pools.POOLS, or the task waits for ever"
+    )
+
+
+def test_what_publishes_to_one_table_runs_alone(dags: dict[str, DAG]) -> None:
+    publishing = [task for dag in dags.values() for task in dag.tasks if task.task_id in ("publish", "mart")]
+    assert publishing
+    assert {POOLS[task.pool] for task in publishing} == {1}
+
+
+def test_the_tasks_are_in_the_documented_order(dags: dict[str, DAG]) -> None:
+    def order(dag_id: str) -> list[str]:
+        return [task.task_id for task in dags[dag_id].topological_sort()]
+
+    assert order("yellow_to_lake") == ["wait_until_published", "download", "conform"]
+    assert order("yellow_to_warehouse") == ["stage", "audit", "publish", "mart"]
+    assert order("yellow_to_postgres") == ["download", "ingest"]
+    assert order("zones_to_lake") == ["wait_until_published", "download", "conform"]
+    assert order("zones_to_warehouse") == ["stage", "audit", "publish"]
+
+
+def test_consumers_run_on_the_assets_that_the_lake_announces(dags: dict[str, DAG]) -> None:
+    announced = {o.name for task in dags["yellow_to_lake"].tasks for o in task.outlets}
+    assert announced == {"yellow_raw", "yellow_typed"}
+    consumers = ("yellow_to_warehouse", "yellow_to_postgres")
+    followed = {dags[dag_id].timetable.asset_condition.name for dag_id in consumers}
+    assert followed == announced
+
+
+@pytest.mark.parametrize("file", DAG_FILES, ids=lambda file: file.stem)
+def test_a_dag_file_only_wires(file: Path) -> None:
+    lines = file.read_text().splitlines()
+    assert len(lines) <= 80, "move logic to plugins/nyc_taxi"
+    imported = {
+        name
+        for node in ast.walk(ast.parse(file.read_text()))
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        for name in ([node.module] if isinstance(node, ast.ImportFrom) else [a.name for a in node.names])
+    }
+    assert all(name.startswith(("airflow.sdk", "nyc_taxi")) for name in imported), imported
+
+
+def test_parsing_all_dag_files_is_light() -> None:
+    """In a fresh interpreter, beyond Airflow's own import: time and modules."""
+    code = f"""
+import sys, time, importlib.util
+from airflow.sdk import Asset, BaseOperator, BaseSensorOperator, CronPartitionTimetable, DAG
+from airflow.sdk import PartitionedAssetTimetable, get_current_context, task
+import airflow.sdk.exceptions
+sys.path.insert(0, {str(REPOSITORY / "plugins")!r})
+before, started = set(sys.modules), time.process_time()
+for number, file in enumerate({[str(file) for file in DAG_FILES]!r}):
+    spec = importlib.util.spec_from_file_location(f"dag_file_{{number}}", file)
+    spec.loader.exec_module(importlib.util.module_from_spec(spec))
+print(time.process_time() - started, *sorted(set(sys.modules) - before))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    seconds, *modules = done.stdout.split()
+    assert float(seconds) < PARSE_SECONDS
+    assert not [m for m in modules if any(m == h or m.startswith(f"{h}.") for h in HEAVY)]

@@ -1,0 +1,177 @@
+"""The README's commands, from nothing to loaded tables and back to nothing, on a copy of this checkout."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytestmark = pytest.mark.e2e
+ROWS = 20_000
+KEYS = {
+    "dataset", "month", "raw_bytes", "typed_rows", "warehouse_rows", "postgres_rows", "quarantined_rows",
+    "state", "run_id", "loaded_at", "checksum",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def up(checkout: Any) -> str:
+    """What `scripts/up` showed."""
+    done = checkout.verb("up")
+    return str(done.stdout + done.stderr)
+
+
+def test_up_shows_what_was_loaded_and_how_to_go_on(up: str, checkout: Any) -> None:
+    password = (checkout.home / "secrets" / "admin_password").read_text()
+    assert password in up
+    assert re.search(r"yellow\s+│ 2024-01 .*20,?|yellow", up)
+    for shown in ("2024-01", "2024-02", "zones", "daily_zone_revenue", "scripts/run", "scripts/down"):
+        assert shown in up
+    assert re.search(r"Airflow +http://127\.0\.0\.1:\d+", up)
+
+
+def test_every_row_of_the_source_is_in_every_store_or_in_quarantine(up: str, checkout: Any) -> None:
+    rows = checkout.datasets()
+    for month in ("2024-01", "2024-02"):
+        row = rows["yellow", month]
+        assert set(row) == KEYS
+        assert row["typed_rows"] + row["quarantined_rows"] == ROWS
+        assert 0 < row["quarantined_rows"] < 100
+        assert row["warehouse_rows"] == row["postgres_rows"] == row["typed_rows"]
+        assert row["state"] == "loaded"
+    assert rows["zones", None]["warehouse_rows"] == 265
+
+
+def test_status_names_every_component_and_all_run(up: str, checkout: Any) -> None:
+    facts = checkout.status()
+    assert facts["target"] == "embedded"
+    states = {part["name"]: part["state"] for part in facts["components"]}
+    assert set(states) == {
+        "postgres", "gcs", "bigquery", "control-plane", "sample-source",
+        "api-server", "scheduler", "dag-processor", "triggerer",
+    }  # fmt: skip
+    assert set(states.values()) == {"RUNNING"}
+
+
+def test_up_again_changes_nothing(up: str, checkout: Any) -> None:
+    before = checkout.status()
+    again = checkout.verb("up")
+    assert "nothing to do" in again.stderr
+    assert checkout.status() == before
+
+
+def test_run_loads_another_month_through_the_scheduler_once(up: str, checkout: Any) -> None:
+    checkout.verb("run", "yellow", "2023-02")
+    row = checkout.datasets()["yellow", "2023-02"]
+    assert row["typed_rows"] + row["quarantined_rows"] == ROWS
+    assert row["warehouse_rows"] == row["postgres_rows"] == row["typed_rows"]
+    checkout.verb("run", "yellow", "2023-02")
+    assert checkout.datasets()["yellow", "2023-02"] == row
+
+
+def test_a_month_that_is_not_published_is_said_and_is_no_failure(up: str, checkout: Any) -> None:
+    done = checkout.verb("run", "yellow", "2099-01", "--wait", "4", code=4)
+    assert "yellow 2099-01 is not published yet" in done.stderr
+    assert "up_for_reschedule" in done.stderr
+    assert ("yellow", "2099-01") not in checkout.datasets()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("pink", "2024-01"), "yellow"),
+        (("yellow", "2024-13"), "2024-13"),
+        (("yellow", "January"), "January"),
+        (("yellow",), "by month"),
+        (("zones", "2024-01"), "without months"),
+    ],
+)
+def test_a_wrong_command_line_is_a_usage_error_that_names_what_is_valid(
+    up: str, checkout: Any, arguments: tuple[str, ...], sentence: str
+) -> None:
+    done = checkout.verb("run", *arguments, code=2)
+    assert sentence in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_no_secret_is_in_a_log_or_a_process_list(up: str, checkout: Any) -> None:
+    secrets = [file.read_text().strip() for file in (checkout.home / "secrets").iterdir()]
+    places = [file.read_text(errors="replace") for file in (checkout.home / "logs").rglob("*.log")]
+    places.append(subprocess.run(["ps", "auxww"], capture_output=True, text=True, check=True).stdout)
+    assert secrets
+    assert not [secret[:4] for secret in secrets for place in places if secret in place]
+
+
+def test_nothing_of_ours_warns(up: str, checkout: Any) -> None:
+    ours = re.compile(r"nyc_taxi|taxiway|dags/|dags_local/|airflow_local_settings")
+    lines = [
+        line
+        for file in (checkout.home / "logs").rglob("*.log")
+        for line in file.read_text(errors="replace").splitlines()
+        if re.search(r"\[?(warning|error|critical)\b", line, re.IGNORECASE) and ours.search(line)
+    ]
+    assert not [line for line in lines if "SimpleAuthManager" not in line]
+
+
+def test_services_listen_on_loopback_only(up: str, checkout: Any) -> None:
+    import psutil
+
+    ports = {
+        int(part["url"].rsplit(":", 1)[1].split("/")[0])
+        for part in checkout.status()["components"]
+        if part["url"]
+    }
+    listening = [
+        c.laddr for c in psutil.net_connections("tcp") if c.status == "LISTEN" and c.laddr.port in ports
+    ]
+    assert {address.port for address in listening} == ports
+    assert {address.ip for address in listening} == {"127.0.0.1"}
+
+
+def test_the_ui_shows_dags_docs_and_green_runs_in_a_browser(up: str, checkout: Any, tmp_path: Path) -> None:
+    from browser import Browser
+
+    with Browser.installed() as browser:
+        password = (checkout.home / "secrets" / "admin_password").read_text()
+        url = next(part["url"] for part in checkout.status()["components"] if part["name"] == "api-server")
+        browser.sign_in(url, "admin", password)
+        listed = browser.text_of(f"{url}/dags", "yellow_to_lake")
+        assert {"yellow_to_lake", "yellow_to_warehouse", "yellow_to_postgres", "zones_to_lake"} <= set(
+            listed.split()
+        )
+        browser.screenshot(tmp_path / "dags.png")
+        grid = browser.text_of(f"{url}/dags/yellow_to_warehouse", "publish")
+        assert "2024-01" in grid or "Success" in grid
+        assert "stage" in grid
+
+
+def test_down_leaves_nothing(up: str, checkout: Any) -> None:
+    facts = checkout.status()
+    done = checkout.verb("down")
+    for removed in ("lake", "scheduler", "postgres", ".taxiway"):
+        assert removed in done.stdout
+    assert "Nothing is left" in done.stdout
+    assert checkout.processes() == []
+    assert not checkout.home.exists()
+    for part in facts["components"]:
+        if part["url"]:
+            port = int(part["url"].rsplit(":", 1)[1].split("/")[0])
+            with socket.socket() as probe:
+                assert probe.connect_ex(("127.0.0.1", port)) != 0, f"{part['name']} still listens"
+    assert "nothing to remove" in checkout.verb("down").stdout
+
+
+def test_a_python_without_the_packages_is_enough_to_ask_for_help() -> None:
+    """The shebang's python, whatever it is, reaches the locked environment."""
+    repository = Path(__file__).resolve().parents[2]
+    python = shutil.which("python3", path="/usr/bin:/bin") or sys.executable
+    done = subprocess.run(
+        [python, repository / "scripts" / "up", "--help"], capture_output=True, text=True, check=True
+    )
+    assert "--months" in done.stdout

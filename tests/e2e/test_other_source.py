@@ -1,0 +1,132 @@
+"""Months from a static web server laid out like TLC's site: TLC's own rows where they are at hand.
+
+Among them files that no pipeline should trust. One of the platform's worst days at the end: its process
+manager is killed, and `down` still leaves nothing.
+"""
+
+from __future__ import annotations
+
+import functools
+import http.server
+import os
+import shutil
+import signal
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pyarrow.parquet as pq
+import pytest
+
+pytestmark = pytest.mark.e2e
+REPOSITORY = Path(__file__).resolve().parents[2]
+TLC = REPOSITORY.parent / "shared" / "data" / "tlc"
+MONTHS = ("2019-01", "2019-02", "2020-04", "2020-12")
+ROWS = 10_000
+
+
+def file_of(folder: Path, month: str) -> Path:
+    return folder / "trip-data" / f"yellow_tripdata_{month}.parquet"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Four months, a truncated one, an error page in place of one, and one with nothing between its ends."""
+    folder = tmp_path_factory.mktemp("site")
+    if TLC.is_dir():
+        shutil.copytree(TLC, folder, dirs_exist_ok=True)
+    else:
+        _generate(folder)
+    good = file_of(folder, "2019-01").read_bytes()
+    file_of(folder, "2019-03").write_bytes(good[: len(good) // 2])
+    file_of(folder, "2019-04").write_text("<!DOCTYPE html><html>Service unavailable</html>")
+    file_of(folder, "2019-05").write_bytes(good[:4] + bytes(len(good) - 8) + good[-4:])
+    return folder
+
+
+@pytest.fixture(scope="module")
+def site(folder: Path) -> Iterator[str]:
+    """URL of a static server with `folder`."""
+    handler = functools.partial(_Quiet, directory=str(folder))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+
+
+class _Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class names it so
+        pass
+
+
+def _generate(folder: Path) -> None:
+    from taxiway.local.sample_source.months import Month
+    from taxiway.local.sample_source.store import Store
+
+    store = Store(folder / "cache", ROWS, Month(2019, 1), Month(2024, 12))
+    for path in ["/misc/taxi_zone_lookup.csv", *(f"/trip-data/{file_of(folder, m).name}" for m in MONTHS)]:
+        made = store.find(path)
+        assert made is not None
+        target = folder / path.lstrip("/")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(made.file, target)
+
+
+def test_months_of_a_static_server_are_loaded_to_the_last_row(checkout: Any, site: str) -> None:
+    checkout.verb("up", "--source", site, "--months", "2019-01..2019-02")
+    checkout.verb("run", "yellow", "2020-04")
+    checkout.verb("run", "yellow", "2020-12")
+    rows = checkout.datasets()
+    for month in MONTHS:
+        row = rows["yellow", month]
+        assert row["typed_rows"] + row["quarantined_rows"] == ROWS, month
+        assert row["warehouse_rows"] == row["postgres_rows"] == row["typed_rows"], month
+
+
+def test_the_same_again_changes_nothing(checkout: Any, site: str) -> None:
+    before = checkout.datasets()
+    checkout.verb("up", "--source", site, "--months", "2019-01..2019-02")
+    checkout.verb(
+        "run", "yellow", "2020-04..2020-12", "--wait", "1", code=4
+    )  # the months between are not there
+    assert checkout.datasets() == before
+
+
+@pytest.mark.parametrize(
+    ("month", "reason"),
+    [("2019-03", "truncated|not Parquet"), ("2019-04", "HTML|web page"), ("2019-05", "Parquet")],
+)
+def test_a_file_that_is_not_what_it_should_be_is_refused_by_name(
+    checkout: Any, site: str, month: str, reason: str
+) -> None:
+    import re
+
+    done = checkout.verb("run", "yellow", month, code=1)
+    sentence = next(line for line in done.stderr.splitlines() if "is not loaded" in line)
+    assert f"yellow_tripdata_{month}.parquet" in sentence
+    assert re.search(reason, sentence)
+    row = checkout.datasets().get(("yellow", month))
+    assert row is None or not (row["typed_rows"] or row["warehouse_rows"] or row["postgres_rows"])
+
+
+def test_rows_of_another_month_are_in_quarantine_to_the_last(checkout: Any, site: str, folder: Path) -> None:
+    """The publisher has repaired April's file, with February's rows."""
+    shutil.copy(file_of(folder, "2019-02"), file_of(folder, "2019-04"))
+    checkout.verb("run", "yellow", "2019-04")
+    row = checkout.datasets()["yellow", "2019-04"]
+    published = pq.ParquetFile(file_of(folder, "2019-02")).metadata.num_rows
+    assert row["quarantined_rows"] > 0.99 * published
+    assert row["typed_rows"] + row["quarantined_rows"] == published
+
+
+def test_down_leaves_nothing_even_after_the_process_manager_was_killed(checkout: Any) -> None:
+    manager = int((checkout.home / "supervisord.pid").read_text())
+    os.kill(manager, signal.SIGKILL)
+    psutil.wait_procs([psutil.Process(manager)] if psutil.pid_exists(manager) else [], timeout=5)
+    assert checkout.processes(), "its children should have outlived it"
+    done = checkout.verb("down")
+    assert "Nothing is left" in done.stdout
+    assert checkout.processes() == []
+    assert not checkout.home.exists()

@@ -1,0 +1,94 @@
+"""Debian's Chromium, headless, installed where it can be."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import pytest
+from selenium import webdriver
+from selenium.webdriver.common.by import By
+
+OPTIONS = (
+    "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+    "--disable-background-networking", "--disable-component-update", "--disable-sync",
+    "--disable-dev-shm-usage", "--window-size=1400,900",
+)  # fmt: skip
+SECONDS = 40
+
+
+class Browser:
+    """A browser with a profile of its own."""
+
+    def __init__(self, binary: str, driver: str) -> None:
+        self._profile = tempfile.TemporaryDirectory(prefix="taxiway-browser-")
+        options = webdriver.ChromeOptions()
+        options.binary_location = binary
+        for option in (*OPTIONS, f"--user-data-dir={self._profile.name}"):
+            options.add_argument(option)
+        self.driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
+
+    @classmethod
+    def installed(cls) -> Self:
+        """The machine's Chromium, installed from Debian's packages where that is possible; else the test is skipped."""
+        if not shutil.which("chromedriver") and os.geteuid() == 0 and shutil.which("apt-get"):
+            install = [
+                "apt-get",
+                "install",
+                "-y",
+                "-q",
+                "--no-install-recommends",
+                "chromium",
+                "chromium-driver",
+            ]
+            subprocess.run(["apt-get", "update", "-q"], capture_output=True, timeout=300)
+            subprocess.run(install, capture_output=True, timeout=600)
+        binary, driver = shutil.which("chromium"), shutil.which("chromedriver")
+        if not binary or not driver:
+            pytest.skip(
+                "chromium and chromium-driver are not installed, and only root with apt-get can install them"
+            )
+        return cls(binary, driver)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.driver.quit()
+        self._profile.cleanup()
+
+    def sign_in(self, url: str, user: str, password: str) -> None:
+        """Through Airflow's own form."""
+        self.driver.get(url)
+        self._wait_for(lambda: self.driver.find_elements(By.NAME, "username"))
+        self.driver.find_element(By.NAME, "username").send_keys(user)
+        self.driver.find_element(By.NAME, "password").send_keys(password)
+        self.driver.find_element(By.CSS_SELECTOR, "button[type=submit]").click()
+        self._wait_for(lambda: "login" not in self.driver.current_url)
+
+    def text_of(self, url: str, expected: str) -> str:
+        """What a page shows once it shows `expected`."""
+        self.driver.get(url)
+        self._wait_for(lambda: expected in self._text())
+        time.sleep(1)
+        return self._text()
+
+    def screenshot(self, file: Path) -> None:
+        self.driver.save_screenshot(str(file))
+
+    def _text(self) -> str:
+        return str(self.driver.find_element(By.TAG_NAME, "body").text)
+
+    def _wait_for(self, condition: object) -> None:
+        deadline = time.monotonic() + SECONDS
+        while not condition():  # type: ignore[operator]
+            assert time.monotonic() < deadline, f"{self.driver.current_url} shows: {self._text()[:500]}"
+            time.sleep(0.3)

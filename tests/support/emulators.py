@@ -1,0 +1,127 @@
+"""The emulated cloud for tests: its services as processes, on free ports, with data of their own."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+PROJECT = "taxiway-test"
+
+
+def free_port() -> int:
+    """Return a port of the loopback interface that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class Service:
+    """One service as a process; it keeps its port and its log when it is started again."""
+
+    def __init__(self, module: str, folder: Path, options: tuple[str, ...]) -> None:
+        self._module, self._options = module, options
+        self._log = folder / f"{module}.log"
+        self._port = free_port()
+        self._process: subprocess.Popen[bytes] | None = None
+        self.url = f"http://127.0.0.1:{self._port}"
+
+    def start(self) -> Self:
+        """Start it; it is not healthy yet."""
+        command = [sys.executable, "-m", f"taxiway.local.{self._module}", "--port", str(self._port)]
+        environment = os.environ | {"PYTHONPATH": str(REPOSITORY / "scripts")}
+        with self._log.open("ab") as stream:
+            self._process = subprocess.Popen(
+                [*command, *self._options], env=environment, stdout=stream, stderr=stream
+            )
+        return self
+
+    def wait_until_healthy(self, seconds: float = 30) -> Self:
+        """Return once /healthz answers. Raises TimeoutError with the end of the log."""
+        deadline = time.monotonic() + seconds
+        while self._process and self._process.poll() is None and time.monotonic() < deadline:
+            try:
+                with urllib.request.urlopen(f"{self.url}/healthz", timeout=1):
+                    return self
+            except (urllib.error.URLError, OSError):
+                time.sleep(0.02)
+        raise TimeoutError(f"{self.url} did not become healthy:\n{self._log.read_text()[-2000:]}")
+
+    def kill(self) -> None:
+        """End it as a power cut would."""
+        if self._process:
+            self._process.kill()
+            self._process.wait()
+
+    def stop(self) -> int:
+        """End it politely, after ten seconds otherwise; return its exit code."""
+        if self._process is None:
+            return 0
+        self._process.terminate()
+        try:
+            return self._process.wait(10)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            return -9
+
+    def log(self) -> str:
+        """Return all that it logged."""
+        return self._log.read_text()
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+
+@dataclass(frozen=True)
+class Emulators:
+    """The running services: base URLs without a trailing slash, and where their data lies."""
+
+    folder: Path
+    storage_url: str
+    bigquery_url: str
+    control_plane_url: str
+    source_url: str
+    project: str = PROJECT
+    location: str = "US"
+
+    def environment(self) -> dict[str, str]:
+        """Return the variables that point Google's clients, and the library, at these services."""
+        return {
+            "STORAGE_EMULATOR_HOST": self.storage_url,
+            "BIGQUERY_EMULATOR_HOST": self.bigquery_url,
+            "GCP_PROJECT_ID": self.project,
+            "GOOGLE_CLOUD_PROJECT": self.project,
+            "GCP_LOCATION": self.location,
+            "TLC_BASE_URL": self.source_url,
+        }
+
+
+def services(folder: Path) -> list[Service]:
+    """Return storage, warehouse, control plane and sample source, not started, with their data in `folder`."""
+    lake = folder / "gcs" / "objects"
+    return [
+        Service("gcs", folder, ("--data", str(folder / "gcs"))),
+        Service("bigquery", folder, ("--data", str(folder / "bigquery"), "--lake-root", str(lake))),
+        Service("control_plane", folder, ("--data", str(folder / "control_plane"))),
+        Service("sample_source", folder, ("--cache", str(folder / "sample_source"), "--rows", "2000")),
+    ]
+
+
+@contextmanager
+def running(folder: Path) -> Iterator[Emulators]:
+    """Run all services."""
+    with ExitStack() as stack:
+        started = [stack.enter_context(service) for service in services(folder)]
+        urls = [service.wait_until_healthy().url for service in started]
+        yield Emulators(folder, *urls)

@@ -1,0 +1,63 @@
+"""The stream between source and lake: the same bytes, and none of a bad file's last ones."""
+
+import hashlib
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nyc_taxi.errors import Refused
+from nyc_taxi.reader import Reader
+
+NAME = "yellow_tripdata_2024-01.parquet"
+
+
+def reader(*pieces: bytes, form: str = "parquet") -> Reader:
+    return Reader(iter(pieces), NAME, form)
+
+
+def drain(stream: Reader, size: int) -> Iterator[bytes]:
+    while data := stream.read(size):
+        yield data
+
+
+@given(st.lists(st.binary(min_size=1, max_size=9), max_size=9), st.integers(1, 40))
+def test_what_is_read_is_what_was_published_whatever_the_pieces(middle, size):
+    pieces = [b"PAR1", *middle, b"1234PAR1"]
+    stream, whole = reader(*pieces), b"".join(pieces)
+    chunks = list(drain(stream, size))
+    assert b"".join(chunks) == whole
+    assert all(len(chunk) == size for chunk in chunks[:-1]), "a short chunk ends an upload"
+    assert stream.tell() == len(whole)
+    assert stream.checksum == hashlib.sha256(whole).hexdigest()
+
+
+@given(st.integers(1, 40), st.integers(1, 12))
+def test_a_file_without_its_footer_never_hands_out_its_end(size, piece):
+    whole = b"PAR1" + bytes(40)
+    stream = reader(*(whole[i : i + piece] for i in range(0, len(whole), piece)))
+    got = b""
+    with pytest.raises(Refused, match=rf"{NAME}: truncated \(its Parquet footer is missing after 44 bytes\)"):
+        for chunk in drain(stream, size):
+            got += chunk
+    assert len(got) < len(whole)
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [(b"", "empty"), (b"<!DOCTYPE html><p>Sorry", "HTML"), (b"\n  <HTML>", "HTML"),
+     (b"<?xml version='1.0'?><Error/>", "XML"),
+     (b"VendorID,tpep_pickup_datetime\n", "not Parquet .it begins with b'Vend'"), (b"PA", "not Parquet"),
+     (b"PAR1", "truncated"), (b"PAR1PAR1", "truncated")],
+)  # fmt: skip
+def test_what_is_not_the_file_is_refused_by_name_and_reason(content, reason):
+    for pieces in ([content] if content else [], [content[i : i + 1] for i in range(len(content))]):
+        with pytest.raises(Refused, match=rf"{NAME}: .*{reason}"):
+            reader(*pieces).read(1000)
+
+
+def test_a_csv_needs_no_footer_but_is_not_a_web_page():
+    assert reader(b"a,b\n1,2\n", form="csv").read(100) == b"a,b\n1,2\n"
+    with pytest.raises(Refused, match="HTML"):
+        reader(b"<!doctype html>", form="csv").read(100)
