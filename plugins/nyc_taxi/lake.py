@@ -11,12 +11,16 @@ import requests
 from google.api_core import exceptions
 from google.auth.credentials import AnonymousCredentials
 from google.cloud.storage import Client
+from google.cloud.storage.exceptions import DataCorruption
+from google.cloud.storage.retry import DEFAULT_RETRY
 
 from nyc_taxi.errors import Refused, Trouble
 from nyc_taxi.settings import Settings
 
 # Every byte in memory is in one of these: an upload's size does not matter.
 CHUNK = 8 * 2**20
+# Seconds to try again within; longer outages are for whoever calls again.
+RETRY = DEFAULT_RETRY.with_timeout(15)
 
 
 class Readable(Protocol):
@@ -63,13 +67,13 @@ class Lake:
     def find(self, name: str) -> Stored | None:
         """Look an object up; None if it is not there."""
         with self._errors(name):
-            blob = self._bucket.get_blob(name)
+            blob = self._bucket.get_blob(name, retry=RETRY)
         return _stored(blob) if blob else None
 
     def list(self, prefix: str) -> Iterator[Stored]:
         """Go through the objects below a prefix."""
         with self._errors(prefix):
-            for blob in self._bucket.list_blobs(prefix=prefix):
+            for blob in self._bucket.list_blobs(prefix=prefix, retry=RETRY):
                 yield _stored(blob)
 
     def write(self, name: str, content: Content, *, over: Stored | Literal["any"] | None = "any") -> Stored:
@@ -82,7 +86,11 @@ class Lake:
         expected = None if over == "any" else over.generation if over else 0
         with self._errors(name):
             blob.upload_from_file(
-                content.stream, size=content.size, content_type=content.kind, if_generation_match=expected
+                content.stream,
+                size=content.size,
+                content_type=content.kind,
+                if_generation_match=expected,
+                retry=RETRY,
             )
         return _stored(blob)
 
@@ -91,7 +99,7 @@ class Lake:
         blob = self._bucket.blob(stored.name)
         blob.metadata = {**stored.metadata, **metadata}
         with self._errors(stored.name):
-            blob.patch(if_generation_match=stored.generation)
+            blob.patch(if_generation_match=stored.generation, retry=RETRY)
         return _stored(blob)
 
     def fetch(self, stored: Stored) -> BinaryIO:
@@ -99,14 +107,14 @@ class Lake:
         file = tempfile.TemporaryFile()  # noqa: SIM115 - the caller closes it
         with self._errors(stored.name):
             blob = self._bucket.blob(stored.name, generation=stored.generation)
-            blob.download_to_file(file)
+            blob.download_to_file(file, retry=RETRY)
         file.seek(0)
         return file
 
     def remove(self, name: str) -> None:
         """Delete an object that may be gone already."""
         with self._errors(name):
-            self._bucket.delete_blobs([self._bucket.blob(name)], on_error=lambda _: None)
+            self._bucket.delete_blobs([self._bucket.blob(name)], on_error=lambda _: None, retry=RETRY)
 
     @contextmanager
     def _errors(self, name: str) -> Iterator[None]:
@@ -121,6 +129,7 @@ class Lake:
             raise Trouble(f"{address}: not found ({_first_line(error)}). Is the stack up?") from None
         except (
             exceptions.GoogleAPIError,
+            DataCorruption,
             requests.RequestException,
             google.auth.exceptions.GoogleAuthError,
         ) as error:

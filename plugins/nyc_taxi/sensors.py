@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 from airflow.sdk import BaseSensorOperator
-from airflow.sdk.exceptions import AirflowSkipException
+from airflow.sdk.exceptions import AirflowSensorTimeout, AirflowSkipException
 
 from nyc_taxi import catalogue
 from nyc_taxi.months import Month
@@ -41,9 +41,9 @@ class PublishedSensor(BaseSensorOperator):
             self.timeout, self.poke_interval = float(asked), min(self.poke_interval, 5.0)
         try:
             return super().execute(context)
-        except AirflowSkipException:
-            self.log.info("%s Trigger this month again when it is published.", self._missing(context))
-            raise
+        except AirflowSensorTimeout:
+            # Not `soft_fail`: that would also skip what must fail, such as a run without a month.
+            raise AirflowSkipException(f"{self._missing(context)} Trigger it again when it is.") from None
 
     def poke(self, context: Any) -> Any:
         """One HEAD request."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
@@ -13,10 +14,12 @@ STATE_STYLES = {"loaded": "green", "partial": "yellow", "RUNNING": "green", "STO
 
 def show_datasets(console: Console, rows: Sequence[Mapping[str, Any]]) -> None:
     """Rows by dataset, month and store."""
-    table = Table(title="What is loaded (rows)", title_justify="left", header_style="bold")
+    if not rows:
+        return
+    table = Table(title="What is loaded (rows)", title_justify="left", header_style="bold", box=SIMPLE_HEAD)
     for name in ("dataset", "month"):
         table.add_column(name)
-    for name in ("lake", "quarantined", "warehouse", "Postgres", "raw bytes"):
+    for name in ("lake", "quarantine", "warehouse", "Postgres", "raw bytes"):
         table.add_column(name, justify="right")
     table.add_column("state")
     for row in rows:
@@ -31,7 +34,7 @@ def show_rows(console: Console, title: str, rows: Sequence[Mapping[str, Any]]) -
     """Some rows of a table, as they are."""
     if not rows:
         return
-    table = Table(title=title, title_justify="left", header_style="bold")
+    table = Table(title=title, title_justify="left", header_style="bold", box=SIMPLE_HEAD)
     for name, value in rows[0].items():
         table.add_column(name, justify="right" if isinstance(value, int | float) else "left")
     for row in rows:
@@ -41,7 +44,7 @@ def show_rows(console: Console, title: str, rows: Sequence[Mapping[str, Any]]) -
 
 def show_components(console: Console, rows: Sequence[Mapping[str, str]]) -> None:
     """Name, state and address of each process."""
-    table = Table(header_style="bold")
+    table = Table(header_style="bold", box=SIMPLE_HEAD)
     for name in ("component", "state", "address"):
         table.add_column(name)
     for row in rows:

@@ -117,9 +117,7 @@ def test_a_dataset_that_names_no_access_belongs_to_its_project(cloud: Any, new_d
     assert {"role": "OWNER", "specialGroup": "projectOwners"} in access
 
 
-def test_an_access_entry_added_to_a_dataset_is_read_back(
-    cloud: Any, new_dataset: Any, account: Any
-) -> None:
+def test_an_access_entry_added_to_a_dataset_is_read_back(cloud: Any, new_dataset: Any, account: Any) -> None:
     url = new_dataset()
     entry = {"role": "WRITER", "userByEmail": account["email"]}
     access = [*cloud.ok("GET", url)["access"], entry]
@@ -192,7 +190,10 @@ def test_parquet_is_loaded_by_name_whatever_the_path(
     table = new_table()
     job = load(bigquery_client, parquet(fare=[1.5, 2.5], zone=[7, None]), table)
     assert job.output_rows == 2
-    assert sql(f"SELECT zone, fare, source_month FROM `{table}` ORDER BY fare") == [(7, 1.5, None), (None, 2.5, None)]
+    assert sql(f"SELECT zone, fare, source_month FROM `{table}` ORDER BY fare") == [
+        (7, 1.5, None),
+        (None, 2.5, None),
+    ]
 
 
 def test_a_load_that_truncates_replaces_the_rows(
@@ -333,7 +334,9 @@ def test_transactions_at_once_lose_nothing(new_table: Any, sql: Any) -> None:
     assert sql(f"SELECT COUNT(*) FROM `{log}`") == [(8,)]
 
 
-def test_a_view_shows_its_tables_rows(cloud: Any, datasets: str, dataset: str, new_table: Any, sql: Any) -> None:
+def test_a_view_shows_its_tables_rows(
+    cloud: Any, datasets: str, dataset: str, new_table: Any, sql: Any
+) -> None:
     table, name = new_table(), f"v{secrets.token_hex(4)}"
     reference = {"projectId": cloud.project, "datasetId": dataset, "tableId": name}
     view = {"query": f"SELECT zone + 1 AS next FROM `{table}`", "useLegacySql": False}

@@ -39,7 +39,9 @@ def test_a_second_account_of_a_name_exists_already(cloud: Any, accounts: str, ac
     assert error_of(again) == (409, "ALREADY_EXISTS")
 
 
-@pytest.mark.parametrize("name", ["short", "x" * 31, "Capital-letters", "1-digit-first", "ends-with-dash-", ""])
+@pytest.mark.parametrize(
+    "name", ["short", "x" * 31, "Capital-letters", "1-digit-first", "ends-with-dash-", ""]
+)
 def test_a_bad_account_name_is_refused(cloud: Any, accounts: str, name: str) -> None:
     assert error_of(cloud.call("POST", accounts, {"accountId": name})) == (400, "INVALID_ARGUMENT")
 
@@ -89,7 +91,10 @@ def test_a_key_is_a_credentials_file_given_once(cloud: Any, accounts: str, accou
 def test_who_may_become_an_account_is_read_back(cloud: Any, accounts: str, account: Any) -> None:
     url = f"{accounts}/{account['email']}"
     policy = cloud.ok("POST", f"{url}:getIamPolicy", {})
-    binding = {"role": "roles/iam.serviceAccountTokenCreator", "members": [f"serviceAccount:{account['email']}"]}
+    binding = {
+        "role": "roles/iam.serviceAccountTokenCreator",
+        "members": [f"serviceAccount:{account['email']}"],
+    }
     first = cloud.ok("POST", f"{url}:setIamPolicy", {"policy": policy | {"bindings": [binding]}})
     for _ in range(3):
         assert cloud.ok("POST", f"{url}:getIamPolicy", {})["bindings"] == [binding]

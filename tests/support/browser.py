@@ -36,7 +36,7 @@ class Browser:
 
     @classmethod
     def installed(cls) -> Self:
-        """The machine's Chromium, installed from Debian's packages where that is possible; else the test is skipped."""
+        """The machine's Chromium, installed where that is possible; else the test is skipped."""
         if not shutil.which("chromedriver") and os.geteuid() == 0 and shutil.which("apt-get"):
             install = [
                 "apt-get",
@@ -77,18 +77,26 @@ class Browser:
     def text_of(self, url: str, expected: str) -> str:
         """What a page shows once it shows `expected`."""
         self.driver.get(url)
-        self._wait_for(lambda: expected in self._text())
+        self._wait_for(lambda: expected in self.text())
         time.sleep(1)
-        return self._text()
+        return self.text()
+
+    def open_documentation(self) -> None:
+        """The DAG's doc_md, behind the book in its header."""
+        self.driver.find_element(
+            By.CSS_SELECTOR, "[aria-label='Dag Docs'], [aria-label='Documentation']"
+        ).click()
+        self._wait_for(lambda: self.driver.find_elements(By.CSS_SELECTOR, "[role=dialog]"))
+        time.sleep(1)
 
     def screenshot(self, file: Path) -> None:
         self.driver.save_screenshot(str(file))
 
-    def _text(self) -> str:
+    def text(self) -> str:
         return str(self.driver.find_element(By.TAG_NAME, "body").text)
 
     def _wait_for(self, condition: object) -> None:
         deadline = time.monotonic() + SECONDS
         while not condition():  # type: ignore[operator]
-            assert time.monotonic() < deadline, f"{self.driver.current_url} shows: {self._text()[:500]}"
+            assert time.monotonic() < deadline, f"{self.driver.current_url} shows: {self.text()[:500]}"
             time.sleep(0.3)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from pulumi import automation
 
@@ -21,6 +21,7 @@ from taxiway.engines.kinds import KINDS
 from taxiway.engines.leftovers import leftovers
 from taxiway.paths import REPOSITORY
 
+_T = TypeVar("_T")
 _ACTIONS: Final[Mapping[str, Action]] = {
     "create": "create",
     "update": "update",
@@ -49,15 +50,14 @@ class CliEngine:
     def up(self) -> dict[str, Any]:
         """Update the stack, after finishing what an interrupted update left open."""
         self._configure()
-        with _in_words(self._name):
-            stack = self._unlocked()
-            pending.settle(stack, self._api)
-            stack.up(color="never", show_secrets=False, suppress_progress=True)
+        with self._in_words():
+            stack = self._stack
+            self._unlocked(lambda: self._update(stack))
             return self._outputs(stack)
 
     def outputs(self) -> dict[str, Any]:
         """Return the stack's outputs; empty where there is no such stack."""
-        with _in_words(self._name):
+        with self._in_words():
             stack = self._existing()
             return self._outputs(stack) if stack else {}
 
@@ -65,7 +65,7 @@ class CliEngine:
         """Return what Pulumi plans."""
         self._configure()
         steps: list[automation.StepEventMetadata] = []
-        with _in_words(self._name):
+        with self._in_words():
             self._stack.preview(color="never", on_event=_collect(steps))
         return [
             Change(_ACTIONS[step.op.value], _title(step), _details(step))
@@ -76,7 +76,7 @@ class CliEngine:
     def drift(self) -> list[Drift]:
         """Return what a refresh would find changed; the state stays as it is."""
         steps: list[automation.StepEventMetadata] = []
-        with _in_words(self._name):
+        with self._in_words():
             stack = self._existing()
             if stack is None:
                 return []
@@ -86,20 +86,14 @@ class CliEngine:
 
     def destroy(self) -> list[str]:
         """Destroy the stack and remove it with its settings; a second call finds nothing to do."""
-        with _in_words(self._name):
+        with self._in_words():
             stack = self._existing()
             if stack is None:
                 stackfile.remove(self._name)
                 return []
             self._refuse_protected()
             self._configure()
-            self._unlocked()
-            pending.settle(stack, self._api)
-            titles = self._titles(stack)
-            # The provider reads its teardown flags from the state: they must be there first.
-            if _is_guarded(stack):
-                stack.up(color="never", show_secrets=False, suppress_progress=True)
-            stack.destroy(color="never", show_secrets=False, suppress_progress=True, remove=True)
+            titles = self._unlocked(lambda: self._tear_down(stack))
         stackfile.remove(self._name)
         return titles
 
@@ -146,16 +140,28 @@ class CliEngine:
             raise EngineError(str(error)) from None
         stackfile.write(self._name, self._config)
 
-    def _unlocked(self) -> automation.Stack:
-        """Return the stack, without the lock of a process that was killed on this machine."""
-        stack = self._stack
+    def _update(self, stack: automation.Stack) -> None:
+        pending.settle(stack, self._api)
+        stack.up(color="never", show_secrets=False, suppress_progress=True)
+
+    def _tear_down(self, stack: automation.Stack) -> list[str]:
+        pending.settle(stack, self._api)
+        # The provider reads its teardown flags from the state: they must be there first.
+        if _is_guarded(stack):
+            stack.up(color="never", show_secrets=False, suppress_progress=True)
+        titles = _titles(stack)
+        stack.destroy(color="never", show_secrets=False, suppress_progress=True, remove=True)
+        return titles
+
+    def _unlocked(self, operation: Callable[[], _T]) -> _T:
+        """Do it, without minding the lock of a process of this machine that was killed."""
         try:
-            stack.export_stack()
+            return operation()
         except automation.ConcurrentUpdateError as error:
             if not backend.is_stale(str(error)):
                 raise
-            stack.cancel()
-        return stack
+            self._stack.cancel()
+            return operation()
 
     def _refuse_protected(self) -> None:
         config = {**stackfile.read(self._name), **self._config}
@@ -172,10 +178,20 @@ class CliEngine:
     def _outputs(self, stack: automation.Stack) -> dict[str, Any]:
         return {name: output.value for name, output in stack.outputs().items()}
 
-    def _titles(self, stack: automation.Stack) -> list[str]:
-        resources = pending.resources(stack)
-        made = [r for r in resources if r["type"] in KINDS and not r.get("retainOnDelete")]
-        return [KINDS[resource["type"]].title(resource["inputs"]) for resource in reversed(made)]
+    @contextmanager
+    def _in_words(self) -> Iterator[None]:
+        """Turn the failures of `pulumi` into sentences."""
+        try:
+            yield
+        except automation.ConcurrentUpdateError:
+            url = self._workspace.env_vars.get("PULUMI_BACKEND_URL")
+            command = f"pulumi cancel --yes --stack {self._name}"
+            raise EngineError(
+                f"Stack {self._name} is locked by another update.",
+                f"If none is running: {f'PULUMI_BACKEND_URL={url} ' if url else ''}{command}",
+            ) from None
+        except automation.CommandError as error:
+            raise EngineError(*_sentences(str(error))) from None
 
 
 def _collect(steps: list[automation.StepEventMetadata]) -> Callable[[automation.EngineEvent], None]:
@@ -211,18 +227,10 @@ def _is_guarded(stack: automation.Stack) -> bool:
     )
 
 
-@contextmanager
-def _in_words(stack: str) -> Iterator[None]:
-    """Turn the failures of `pulumi` into sentences."""
-    try:
-        yield
-    except automation.ConcurrentUpdateError:
-        raise EngineError(
-            f"Stack {stack} is locked by another update.",
-            f"If none is running: pulumi cancel --stack {stack}",
-        ) from None
-    except automation.CommandError as error:
-        raise EngineError(*_sentences(str(error))) from None
+def _titles(stack: automation.Stack) -> list[str]:
+    """Return what a teardown removes, in its order."""
+    made = [r for r in pending.resources(stack) if r["type"] in KINDS and not r.get("retainOnDelete")]
+    return [KINDS[resource["type"]].title(resource["inputs"]) for resource in reversed(made)]
 
 
 def _sentences(output: str) -> tuple[str, str]:

@@ -74,5 +74,6 @@ def _show(home: Home, state: State, facts: dict[str, Any]) -> None:
     console.print(
         f"Airflow    {state.api_url}   user admin, password in {home.secrets / 'admin_password'}",
         highlight=False,
+        soft_wrap=True,
     )
     console.print(f"Postgres   {postgres}", highlight=False, soft_wrap=True)

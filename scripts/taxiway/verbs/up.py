@@ -68,7 +68,8 @@ def _show(home: Home, environment: Embedded, progress: Progress) -> None:
     show_rows(console, "First rows of the mart daily_zone_revenue", report.mart_head(settings, 5))
     password = (home.secrets / "admin_password").read_text()
     console.print(
-        f"\nAirflow   {environment.state.api_url}   user [bold]admin[/]   password [bold]{password}[/]"
+        f"Airflow   {environment.state.api_url}   user [bold]admin[/]   password [bold]{password}[/]",
+        soft_wrap=True,
     )
     console.print(
         "Next      scripts/run yellow 2024-03..2024-04    load more months\n"

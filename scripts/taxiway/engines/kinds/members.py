@@ -81,7 +81,8 @@ class BucketMember(Member):
 
     def resource(self, inputs: Inputs) -> str:
         """Return the bucket."""
-        return f"b/{inputs['bucket']}"
+        # A refresh of the real provider writes the prefix into the input.
+        return f"b/{inputs['bucket'].removeprefix('b/')}"
 
     def read(self, api: Api, inputs: Inputs) -> dict[str, Any] | None:
         """Return the bucket's policy."""
@@ -92,7 +93,7 @@ class BucketMember(Member):
         api.send("PUT", self._url(api, inputs), policy)
 
     def _url(self, api: Api, inputs: Inputs) -> str:
-        return f"{api.storage}/b/{segment(inputs['bucket'])}/iam"
+        return f"{api.storage}/b/{segment(inputs['bucket'].removeprefix('b/'))}/iam"
 
 
 class ProjectMember(Member):

@@ -1,0 +1,25 @@
+"""A real Postgres, and for each test a stack of its own fed by a source that does as it is told."""
+
+from collections.abc import Iterator
+
+import pytest
+import taxi
+from emulators import Emulators
+from faulty_source import FaultySource
+
+from nyc_taxi.settings import Settings
+from taxiway.local.postgres import PostgresServer
+
+
+@pytest.fixture(scope="session")
+def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
+    """A PostgreSQL for the whole session."""
+    with taxi.postgres_running(tmp_path_factory.mktemp("postgres")) as server:
+        yield server
+
+
+@pytest.fixture
+def stack(emulators: Emulators, postgres_server: PostgresServer, faulty_source: FaultySource) -> Settings:
+    """Lake, warehouse and Postgres that are empty, and a source that has the zones."""
+    faulty_source.serve(taxi.ZONES, taxi.ZONES_CSV)
+    return taxi.new_stack(emulators, postgres_server, faulty_source.url)

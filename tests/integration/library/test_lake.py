@@ -1,0 +1,295 @@
+"""Source → raw/ → typed/ and quarantine/, on the storage emulator."""
+
+import hashlib
+import io
+from dataclasses import replace
+
+import pyarrow.parquet as pq
+import pytest
+import taxi
+
+from nyc_taxi import lake, pipeline, source, typed
+from nyc_taxi.errors import NotPublished, Refused, Trouble
+from nyc_taxi.lake import Content, Lake
+from nyc_taxi.load_log import latest
+
+PATH = taxi.YELLOW.format("2024-01")
+RAW = "raw/yellow/yellow_tripdata_2024-01.parquet"
+TYPED = "typed/yellow/year=2024/month=01/yellow_tripdata_2024-01.parquet"
+QUARANTINE = TYPED.replace("typed/", "quarantine/")
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch):
+    monkeypatch.setattr(source, "PAUSES", (0.01, 0.01, 0.01))
+
+
+def download(stack, run="run", **how):
+    return pipeline.download("yellow", "2024-01", run, stack, **how)
+
+
+def conform(stack, run="run", **how):
+    return pipeline.conform("yellow", "2024-01", run, stack, **how)
+
+
+def names(stack):
+    return [stored.name for stored in Lake(stack).list("")]
+
+
+def content(stack, name):
+    lake = Lake(stack)
+    with lake.fetch(lake.find(name)) as file:
+        return file.read()
+
+
+def rows(stack, name):
+    return pq.read_table(io.BytesIO(content(stack, name)))
+
+
+def test_raw_holds_the_published_bytes_with_checksum_and_source(stack, faulty_source):
+    published = taxi.parquet(taxi.trips())
+    faulty_source.serve(PATH, published)
+    done = download(stack)
+    checksum = hashlib.sha256(published).hexdigest()
+    assert content(stack, RAW) == published
+    facts = Lake(stack).find(RAW).metadata
+    assert (facts["checksum"], facts["source_url"]) == (checksum, faulty_source.url + PATH)
+    assert facts["source_etag"]
+    assert facts["source_last_modified"]
+    expected = {"bytes": len(published), "checksum": checksum, "reused": False, "object": RAW}
+    assert done == done | expected
+    row = latest(stack)["yellow", "2024-01", "raw"]
+    assert (row.checksum, row.bytes, row.run_id) == (checksum, len(published), "run")
+
+
+def test_an_unchanged_file_costs_one_head_request(stack, faulty_source):
+    faulty_source.serve(PATH, taxi.parquet(taxi.trips()))
+    download(stack)
+    faulty_source.requests.clear()
+    before, log = Lake(stack).find(RAW), latest(stack)
+    assert download(stack, "another")["reused"]
+    assert faulty_source.requests == [("HEAD", PATH)]
+    assert (Lake(stack).find(RAW), latest(stack)) == (before, log)
+
+
+def test_force_fetches_an_unchanged_file_again(stack, faulty_source):
+    faulty_source.serve(PATH, taxi.parquet(taxi.trips()))
+    download(stack)
+    assert not download(stack, "another", force=True)["reused"]
+    assert latest(stack)["yellow", "2024-01", "raw"].run_id == "another"
+
+
+def test_a_republished_file_replaces_the_old_one(stack, faulty_source):
+    faulty_source.serve(PATH, taxi.parquet(taxi.trips(seed=1)))
+    first = download(stack)
+    faulty_source.serve(PATH, taxi.parquet(taxi.trips(seed=2)))
+    second = download(stack)
+    assert second["checksum"] != first["checksum"]
+    assert latest(stack)["yellow", "2024-01", "raw"].checksum == second["checksum"]
+
+
+def test_a_raw_object_without_checksum_counts_as_unfinished(stack, faulty_source):
+    published = taxi.parquet(taxi.trips())
+    faulty_source.serve(PATH, published)
+    Lake(stack).write(RAW, Content(io.BytesIO(published), len(published), "x/y", {"dataset": "yellow"}))
+    with pytest.raises(Trouble, match="its download has not finished"):
+        conform(stack)
+    assert not download(stack)["reused"]
+    assert conform(stack)["rows"] == 100
+
+
+def test_a_log_row_that_a_killed_task_did_not_write_is_written_by_the_next(stack, faulty_source, monkeypatch):
+    faulty_source.serve(PATH, taxi.parquet(taxi.trips()))
+    with monkeypatch.context() as broken:
+        broken.setattr("nyc_taxi.download.record", lambda *_, **__: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            download(stack)
+    assert latest(stack) == {}
+    assert download(stack, "second")["reused"]
+    assert latest(stack)["yellow", "2024-01", "raw"].run_id == "second"
+
+
+def test_a_large_file_goes_through_in_chunks_and_over_a_dropped_connection(stack, faulty_source):
+    published = b"PAR1" + bytes(range(256)) * 80_000 + b"PAR1"
+    faulty_source.serve_truncated_once(PATH, published)
+    assert download(stack)["checksum"] == hashlib.sha256(published).hexdigest()
+    assert content(stack, RAW) == published
+
+
+def test_a_file_of_exactly_whole_chunks_is_complete(stack, faulty_source):
+    published = b"PAR1" + bytes(2 * 8 * 2**20 - 8) + b"PAR1"
+    faulty_source.serve(PATH, published)
+    assert download(stack)["bytes"] == 2 * 8 * 2**20
+    assert Lake(stack).find(RAW).size == 2 * 8 * 2**20
+
+
+BIG = b"PAR1" + bytes(9 * 2**20)  # an upload in several requests
+REFUSED = {
+    "html": lambda s: s.serve_html(PATH),
+    "html inside": lambda s: s.serve(PATH, b"<!DOCTYPE html><html>" + bytes(100)),
+    "not Parquet": lambda s: s.serve(PATH, b"VendorID,tpep_pickup_datetime\n" * 9),
+    "empty": lambda s: s.serve(PATH, b""),
+    "truncated": lambda s: s.serve(PATH, taxi.parquet(taxi.trips())[:-100]),
+    "truncated and large": lambda s: s.serve(PATH, BIG),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_a_bad_file_is_refused_by_name_and_never_becomes_visible(stack, faulty_source, case):
+    REFUSED[case](faulty_source)
+    with pytest.raises(Refused, match=r"^yellow_tripdata_2024-01.parquet: ") as refusal:
+        download(stack)
+    assert case.split(" inside")[0].split(" and")[0].lower() in str(refusal.value).lower()
+    assert "\n" not in str(refusal.value)
+    assert names(stack) == []
+    assert latest(stack) == {}
+
+
+def test_a_connection_that_keeps_breaking_leaves_nothing(stack, faulty_source):
+    faulty_source.serve_truncated(PATH, BIG + b"PAR1")
+    with pytest.raises(
+        Trouble, match=r"yellow_tripdata_2024-01.parquet: truncated \(got 4,718,596 of 9,437,192"
+    ):
+        download(stack)
+    assert names(stack) == []
+
+
+def test_a_bad_successor_leaves_the_good_file_in_place(stack, faulty_source):
+    published = taxi.parquet(taxi.trips())
+    faulty_source.serve(PATH, published)
+    download(stack)
+    faulty_source.serve(PATH, published[:-50])
+    with pytest.raises(Refused, match="truncated"):
+        download(stack)
+    assert content(stack, RAW) == published
+
+
+@pytest.mark.parametrize("status", [403, 404])
+def test_a_month_that_is_not_published_is_said_so(stack, faulty_source, status):
+    faulty_source.serve_status(PATH, status)
+    with pytest.raises(NotPublished, match=r"yellow_tripdata_2024-01.parquet: not published"):
+        download(stack)
+
+
+def test_a_lake_that_does_not_answer_is_trouble(stack, faulty_source, monkeypatch):
+    monkeypatch.setattr(lake, "RETRY", lake.RETRY.with_timeout(0.1))
+    faulty_source.serve(PATH, taxi.parquet(taxi.trips()))
+    with pytest.raises(Trouble, match=rf"gs://{stack.bucket}/"):
+        download(replace(stack, storage_endpoint="http://127.0.0.1:9"))
+
+
+def test_a_bucket_that_is_gone_is_named(stack, faulty_source):
+    faulty_source.serve(PATH, taxi.parquet(taxi.trips()))
+    with pytest.raises(Trouble, match=r"gs://nobodys/raw/.*not found"):
+        download(replace(stack, bucket="nobodys"))
+
+
+def test_typed_and_quarantine_lie_beside_each_other_and_add_up(stack, faulty_source):
+    faulty_source.serve(PATH, taxi.parquet(taxi.trips(strays=3)))
+    download(stack)
+    done = conform(stack)
+    assert (done["rows"], done["quarantined"], done["drift"]) == (97, 3, [])
+    assert rows(stack, TYPED)["vendor_id"].to_pylist() == taxi.trips()["VendorID"].to_pylist()[3:]
+    assert rows(stack, QUARANTINE)["VendorID"].to_pylist() == ["1", "2", "1"]
+    row = latest(stack)["yellow", "2024-01", "typed"]
+    assert (row.rows, row.quarantined, row.checksum) == (97, 3, done["checksum"])
+
+
+def test_drift_is_reported_now_and_when_nothing_is_to_do(stack, faulty_source):
+    table = taxi.trips().append_column("new_fee", [[0.0] * 100])
+    faulty_source.serve(PATH, taxi.parquet(table))
+    download(stack)
+    assert [conform(stack)["drift"], conform(stack)["drift"]] == [["new_fee"], ["new_fee"]]
+
+
+def test_conforming_again_changes_nothing(stack, faulty_source):
+    faulty_source.serve(PATH, taxi.parquet(taxi.trips(strays=3)))
+    download(stack)
+    conform(stack)
+    before, log = [Lake(stack).find(name) for name in names(stack)], latest(stack)
+    assert conform(stack, "another")["reused"]
+    assert ([Lake(stack).find(name) for name in names(stack)], latest(stack)) == (before, log)
+
+
+def test_a_clean_successor_takes_the_old_quarantine_away(stack, faulty_source):
+    faulty_source.serve(PATH, taxi.parquet(taxi.trips(strays=3)))
+    download(stack)
+    conform(stack)
+    assert QUARANTINE in names(stack)
+    faulty_source.serve(PATH, taxi.parquet(taxi.trips()))
+    download(stack)
+    assert conform(stack)["quarantined"] == 0
+    assert names(stack) == [RAW, TYPED]
+
+
+def test_rules_that_changed_conform_again(stack, faulty_source, monkeypatch):
+    faulty_source.serve(PATH, taxi.parquet(taxi.trips()))
+    download(stack)
+    conform(stack)
+    monkeypatch.setattr("nyc_taxi.catalogue.CONFORM_RULES", -1)
+    assert not conform(stack, "another")["reused"]
+    assert latest(stack)["yellow", "2024-01", "typed"].run_id == "another"
+
+
+UNFIT = {
+    "corrupt Parquet": lambda s: s.serve_corrupt(PATH, taxi.parquet(taxi.trips(rows=5000))),
+    "corrupt Parquet ": lambda s: s.serve(PATH, b"PAR1" + bytes(100) + b"PAR1"),
+    "column total_amount is lost": lambda s: s.serve(
+        PATH, taxi.parquet(taxi.trips().drop_columns(["total_amount"]))
+    ),
+    "no row fits (100 rows, all for quarantine)": lambda s: s.serve(
+        PATH, taxi.parquet(taxi.trips("2023-05"))
+    ),
+    "no row fits (0 rows": lambda s: s.serve(PATH, taxi.parquet(taxi.trips(rows=0))),
+}
+
+
+@pytest.mark.parametrize("reason", UNFIT)
+def test_an_unfit_file_stays_in_raw_and_goes_no_further(stack, faulty_source, reason):
+    UNFIT[reason](faulty_source)
+    download(stack)
+    with pytest.raises(Refused) as refusal:
+        conform(stack)
+    assert str(refusal.value).startswith(f"yellow_tripdata_2024-01.parquet: {reason.strip()}")
+    assert "\n" not in str(refusal.value)
+    assert names(stack) == [RAW]
+
+
+def test_conforming_what_is_not_there_says_what_to_do_first(stack):
+    with pytest.raises(Refused, match=r"yellow_tripdata_2024-01.parquet: not in the lake. Download it first"):
+        conform(stack)
+
+
+def test_a_run_does_not_write_over_the_work_of_another(stack, faulty_source, monkeypatch):
+    faulty_source.serve(PATH, taxi.parquet(taxi.trips(seed=1)))
+    download(stack)
+    real = typed.write
+
+    def overtaken(parts, ds):
+        monkeypatch.setattr(typed, "write", real)
+        faulty_source.serve(PATH, taxi.parquet(taxi.trips(seed=2)))
+        download(stack)
+        conform(stack)
+        return real(parts, ds)
+
+    monkeypatch.setattr(typed, "write", overtaken)
+    with pytest.raises(Trouble, match="replaced by someone else meanwhile"):
+        conform(stack)
+    assert Lake(stack).find(TYPED).metadata["checksum"] == Lake(stack).find(RAW).metadata["checksum"]
+
+
+def test_zones_are_conformed_from_csv(stack):
+    pipeline.download("zones", None, "run", stack)
+    done = pipeline.conform("zones", None, "run", stack)
+    assert (done["rows"], done["month"]) == (3, None)
+    assert rows(stack, "typed/zones/taxi_zone_lookup.parquet")["zone"].to_pylist()[:2] == [
+        "Newark Airport",
+        "Jamaica Bay",
+    ]
+
+
+def test_a_csv_with_a_broken_line_is_corrupt(stack, faulty_source):
+    faulty_source.serve(taxi.ZONES, taxi.ZONES_CSV + b"1,2\n")
+    pipeline.download("zones", None, "run", stack)
+    with pytest.raises(Refused, match=r"taxi_zone_lookup.csv: corrupt CSV \(.*Expected 4 columns"):
+        pipeline.conform("zones", None, "run", stack)
