@@ -38,8 +38,8 @@ def _follow_emulator(host: str) -> None:
         @wrapt.patch_function_wrapper(module, "build")
         def build(wrapped, _instance, args, kwargs):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
             service = args[0] if args else kwargs.get("serviceName")
-            if service == "bigquery":
-                kwargs.setdefault("client_options", {"api_endpoint": host})
+            if service == "bigquery" and not getattr(kwargs.get("client_options"), "api_endpoint", None):
+                kwargs["client_options"] = {"api_endpoint": f"{host}/bigquery/v2/"}
             return wrapped(*args, **kwargs)
 
     @wrapt.when_imported("gcloud.aio.bigquery.bigquery")

@@ -1,4 +1,4 @@
-"""What we rely on from BigQuery. Where an emulated service needed a correction, the gap is in its module."""
+"""What we rely on from BigQuery. Where the emulated one needed a correction, its code names the gap."""
 
 import io
 import secrets

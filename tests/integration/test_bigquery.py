@@ -1,5 +1,6 @@
 """The warehouse service as a process: what only shows when it is killed or kept busy."""
 
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -15,12 +16,26 @@ LONG = """SELECT COUNT(*) FROM UNNEST(GENERATE_ARRAY(1, 60000)) AS a, UNNEST(GEN
 WHERE MOD(a * b, 7) = 1"""
 
 
-@pytest.fixture
-def service(tmp_path: Path) -> Iterator[Service]:
-    """A warehouse service of the test's own, to be killed."""
-    options = ("--data", str(tmp_path / "bigquery"), "--lake-root", str(tmp_path / "lake"))
-    with Service("bigquery", tmp_path, options) as running:
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """A warehouse service of the module's own, to be killed and started again."""
+    folder = tmp_path_factory.mktemp("bigquery")
+    options = ("--data", str(folder / "bigquery"), "--lake-root", str(folder / "lake"))
+    with Service("bigquery", folder, options) as running:
         yield running.wait_until_healthy()
+
+
+@pytest.fixture
+def dataset(service: Service) -> Iterator[str]:
+    """A dataset with a table of one row, and an empty one; its URL."""
+    datasets = f"{service.url}/bigquery/v2/projects/p1/datasets"
+    body = {"datasetReference": {"datasetId": "ds"}, "maxTimeTravelHours": "48", "labels": {"a": "1"}}
+    requests.post(datasets, json=body, timeout=10)
+    query(service.url, "CREATE TABLE ds.t (a INT64)")
+    query(service.url, "CREATE TABLE ds.log (a INT64)")
+    query(service.url, "INSERT INTO ds.t (a) SELECT 1")
+    yield f"{datasets}/ds"
+    requests.delete(f"{datasets}/ds", params={"deleteContents": "true"}, timeout=10)
 
 
 def query(url: str, statement: str) -> list[tuple[Any, ...]]:
@@ -31,9 +46,8 @@ def query(url: str, statement: str) -> list[tuple[Any, ...]]:
     return [tuple(cell["v"] for cell in row["f"]) for row in answer.get("rows", [])]
 
 
-def test_a_transaction_cut_short_by_a_kill_never_was(service: Service) -> None:
+def test_a_transaction_cut_short_by_a_kill_never_was(service: Service, dataset: str) -> None:
     """Gap: the library's transactions are backup copies; a kill leaves the deletion and loses the rest."""
-    create_tables(service.url)
     script = f"""BEGIN TRANSACTION; DELETE FROM ds.t WHERE TRUE; INSERT INTO ds.log (a) SELECT 1;
         INSERT INTO ds.t (a) {LONG}; COMMIT TRANSACTION;"""
     in_the_middle_of(service, script, service.kill)
@@ -42,9 +56,8 @@ def test_a_transaction_cut_short_by_a_kill_never_was(service: Service) -> None:
     assert query(service.url, "SELECT COUNT(*) FROM ds.log") == [("0",)]
 
 
-def test_a_long_query_does_not_keep_the_health_check_waiting(service: Service) -> None:
+def test_a_long_query_does_not_keep_the_health_check_waiting(service: Service, dataset: str) -> None:
     """Gap: the library runs statements on the event loop, and looks dead meanwhile."""
-    create_tables(service.url)
 
     def check() -> None:
         started = time.monotonic()
@@ -53,14 +66,7 @@ def test_a_long_query_does_not_keep_the_health_check_waiting(service: Service) -
         service.kill()
 
     in_the_middle_of(service, LONG, check)
-
-
-def create_tables(url: str) -> None:
-    datasets = f"{url}/bigquery/v2/projects/p1/datasets"
-    requests.post(datasets, json={"datasetReference": {"datasetId": "ds"}}, timeout=10)
-    query(url, "CREATE TABLE ds.t (a INT64)")
-    query(url, "CREATE TABLE ds.log (a INT64)")
-    query(url, "INSERT INTO ds.t (a) SELECT 1")
+    service.start().wait_until_healthy()
 
 
 def in_the_middle_of(service: Service, statement: str, act: Any) -> None:
@@ -82,18 +88,19 @@ def in_the_middle_of(service: Service, statement: str, act: Any) -> None:
     assert failures, "the statement ended before the kill"
 
 
-def test_attributes_of_a_dataset_survive_a_kill(service: Service) -> None:
+def test_attributes_of_a_dataset_survive_a_kill(service: Service, dataset: str) -> None:
     """Gap: the library drops them; they lie in a file beside its database."""
-    datasets = f"{service.url}/bigquery/v2/projects/p1/datasets"
-    body = {"datasetReference": {"datasetId": "ds"}, "maxTimeTravelHours": "48", "labels": {"a": "1"}}
-    requests.post(datasets, json=body, timeout=10)
     service.kill()
     service.start().wait_until_healthy()
-    got = requests.get(f"{datasets}/ds", timeout=10).json()
+    got = requests.get(dataset, timeout=10).json()
     assert (got["maxTimeTravelHours"], got["labels"]) == ("48", {"a": "1"})
-    requests.delete(f"{datasets}/ds", timeout=10)
-    requests.post(datasets, json={"datasetReference": {"datasetId": "ds"}}, timeout=10)
-    assert requests.get(f"{datasets}/ds", timeout=10).json()["maxTimeTravelHours"] == "168"
+
+
+def test_a_dataset_made_again_has_none_of_its_old_attributes(service: Service, dataset: str) -> None:
+    requests.delete(dataset, params={"deleteContents": "true"}, timeout=10)
+    parent, name = dataset.rsplit("/", 1)
+    made = requests.post(parent, json={"datasetReference": {"datasetId": name}}, timeout=10).json()
+    assert made["maxTimeTravelHours"] == "168"
 
 
 def test_geography_works_without_a_download(emulators: Emulators) -> None:
@@ -103,7 +110,21 @@ def test_geography_works_without_a_download(emulators: Emulators) -> None:
 
 def test_extensions_stay_out_of_the_users_home(emulators: Emulators) -> None:
     links = (emulators.folder / "bigquery" / ".duckdb").rglob("*.duckdb_extension")
-    assert {link.name for link in links if link.exists()} == {"spatial.duckdb_extension", "avro.duckdb_extension"}
+    assert {link.name for link in links if link.exists()} == {
+        "spatial.duckdb_extension",
+        "avro.duckdb_extension",
+    }
+
+
+def test_a_taken_port_is_said_in_one_line(tmp_path: Path) -> None:
+    options = ("--data", str(tmp_path / "b"), "--lake-root", str(tmp_path))
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        service = Service("bigquery", tmp_path, options, port=taken.getsockname()[1])
+        assert service.start().wait() == 1
+    assert service.log().splitlines()[-1].endswith("Address already in use")
+    assert "Traceback" not in service.log()
 
 
 def test_it_stops_when_told(service: Service) -> None:

@@ -73,7 +73,11 @@ LIFE: tuple[Callable[[Service], Any], ...] = (
     set_policy(PROJECT, "roles/bigquery.jobUser"),
     set_policy(f"{ACCOUNTS}/{EMAIL}", "roles/iam.serviceAccountTokenCreator"),
     send("POST", f"{ACCOUNTS}/{EMAIL}/keys", {}),
-    send("PATCH", f"{ACCOUNTS}/{EMAIL}", {"serviceAccount": {"displayName": "two"}, "updateMask": "displayName"}),
+    send(
+        "PATCH",
+        f"{ACCOUNTS}/{EMAIL}",
+        {"serviceAccount": {"displayName": "two"}, "updateMask": "displayName"},
+    ),
     delete_key,
     send("POST", f"{SERVICES}/bigquery.googleapis.com:disable", {"checkIfServiceHasUsage": "SKIP"}),
     send("DELETE", f"{ACCOUNTS}/{EMAIL}"),

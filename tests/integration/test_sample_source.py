@@ -50,7 +50,8 @@ def test_a_head_tells_what_a_get_would_bring(source: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("asked", "wanted"), [("bytes=0-3", slice(0, 4)), ("bytes=-4", slice(-4, None)), ("bytes=100-", slice(100, None))]
+    ("asked", "wanted"),
+    [("bytes=0-3", slice(0, 4)), ("bytes=-4", slice(-4, None)), ("bytes=100-", slice(100, None))],
 )
 def test_a_part_of_a_file_can_be_had(source: str, asked: str, wanted: slice) -> None:
     whole = requests.get(source + YELLOW).content

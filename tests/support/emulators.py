@@ -27,10 +27,10 @@ def free_port() -> int:
 class Service:
     """One service as a process; it keeps its port and its log when it is started again."""
 
-    def __init__(self, module: str, folder: Path, options: tuple[str, ...]) -> None:
+    def __init__(self, module: str, folder: Path, options: tuple[str, ...], port: int = 0) -> None:
         self._module, self._options = module, options
         self._log = folder / f"{module}.log"
-        self._port = free_port()
+        self._port = port or free_port()
         self._process: subprocess.Popen[bytes] | None = None
         self.url = f"http://127.0.0.1:{self._port}"
 
@@ -72,6 +72,10 @@ class Service:
             self.kill()
             return -9
 
+    def wait(self, seconds: float = 30) -> int:
+        """Return its exit code once it has ended of itself."""
+        return self._process.wait(seconds) if self._process else 0
+
     def log(self) -> str:
         """Return all that it logged."""
         return self._log.read_text()
@@ -108,7 +112,7 @@ class Emulators:
 
 
 def services(folder: Path) -> list[Service]:
-    """Return storage, warehouse, control plane and sample source, not started, with their data in `folder`."""
+    """Return storage, warehouse, control plane and sample source, not started; their data is in `folder`."""
     lake = folder / "gcs" / "objects"
     return [
         Service("gcs", folder, ("--data", str(folder / "gcs"))),

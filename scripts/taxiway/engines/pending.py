@@ -18,24 +18,28 @@ def resources(stack: automation.Stack) -> list[dict[str, Any]]:
 def settle(stack: automation.Stack, api: Api) -> None:
     """Take what was created but not recorded into the state, and forget what never came to be.
 
-    Without it the next update would create it again and be refused: it exists already.
+    Without it the next update would create it again and be refused: it exists already. Pulumi's own
+    `refresh --import-pending-creates` forgets what it should import.
     """
-    operations = (stack.export_stack().deployment or {}).get("pending_operations") or []
-    creating = [operation["resource"] for operation in operations if operation["type"] == "creating"]
+    exported = stack.export_stack()
+    deployment = exported.deployment or {}
+    operations = deployment.get("pending_operations") or []
     if not operations:
         return
-    arguments = ["refresh", "--yes", "--skip-preview", "--color=never", "--stack", stack.name]
-    for resource in creating:
-        if identifier := _identifier(resource, api):
-            arguments += [f"--import-pending-creates={value}" for value in (resource["urn"], identifier)]
-    workspace = stack.workspace
-    run = workspace.pulumi_command.run
-    run([*arguments, "--clear-pending-creates"], workspace.work_dir, dict(workspace.env_vars))
+    creating = [operation["resource"] for operation in operations if operation["type"] == "creating"]
+    found = [adopted for resource in creating if (adopted := _adopted(resource, api))]
+    settled = {**deployment, "resources": [*deployment.get("resources", []), *found]}
+    settled.pop("pending_operations")
+    stack.import_stack(automation.Deployment(version=exported.version, deployment=settled))
+    stack.refresh(color="never", show_secrets=False, suppress_progress=True)
 
 
-def _identifier(resource: dict[str, Any], api: Api) -> str:
-    """Return the id of a resource if it exists, else nothing."""
+def _adopted(resource: dict[str, Any], api: Api) -> dict[str, Any] | None:
+    """Return the resource as the state has it once it exists, None where it does not.
+
+    A key is not adopted: its private half was in the answer that never arrived. It goes with its account.
+    """
     kind, inputs = KINDS.get(resource["type"]), resource.get("inputs", {})
     if kind is None or resource["type"].endswith(":Key") or kind.observe(api, inputs, {}) is None:
-        return ""
-    return kind.outputs(inputs)[0]
+        return None
+    return {**resource, "id": kind.outputs(inputs)[0], "outputs": dict(inputs)}

@@ -4,11 +4,10 @@ import argparse
 import contextlib
 import hashlib
 import logging
-import os
 import signal
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import FrameType
@@ -69,12 +68,14 @@ def google_error(code: int, message: str, reason: str = "", status: str = "") ->
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Replace `path`: a reader, or a restart after kill -9, sees all of the new content or the old."""
+    """Replace `path`: a reader, or a restart after kill -9, sees all of the new content or the old.
+
+    One writer at a time: what a kill leaves beside it, the next write replaces.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with open_temporary(path.parent) as (handle, temporary):
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        temporary.replace(path)
+    temporary = path.with_name(f".{path.name}.tmp")
+    temporary.write_bytes(content)
+    temporary.replace(path)
 
 
 @contextlib.contextmanager
@@ -95,10 +96,18 @@ def arguments(description: str, port: int) -> argparse.ArgumentParser:
     return parser
 
 
-def serve(server: HttpServer, name: str) -> int:
-    """Serve until SIGTERM or Ctrl-C; each service's state is good at any moment, so leaving is simple."""
+def serve(create: Callable[[], HttpServer], name: str) -> int:
+    """Serve until SIGTERM or Ctrl-C; each service's state is good at any moment, so leaving is simple.
+
+    Returns 1 where the port is taken or the data cannot be read or written.
+    """
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(name)s %(message)s")
     signal.signal(signal.SIGTERM, _leave)
+    try:
+        server = create()
+    except OSError as error:
+        logging.getLogger(name).critical("cannot start: %s", error)
+        return 1
     logging.getLogger(name).info("listening on http://%s:%s", *server.server_address[:2])
     with contextlib.suppress(KeyboardInterrupt, SystemExit):
         server.serve_forever(poll_interval=0.1)

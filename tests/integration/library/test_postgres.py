@@ -66,13 +66,12 @@ def test_a_month_becomes_a_partition_with_the_catalogues_types(connection):
 def test_values_arrive_as_they_were(connection):
     table = taxi.trips(rows=10)
     load(connection, table)
-    names = {"vendor_id": "VendorID", "passenger_count": "passenger_count", "total_amount": "total_amount",
-             "tpep_pickup_datetime": "tpep_pickup_datetime", "store_and_fwd_flag": "store_and_fwd_flag"}  # fmt: skip
-    for ours, theirs in names.items():
-        found = [
-            v for (v,) in select(connection, f"SELECT {ours} FROM yellow_trips ORDER BY tpep_pickup_datetime")
-        ]
-        assert found == table[theirs].to_pylist()
+    names = ("VendorID", "passenger_count", "total_amount", "tpep_pickup_datetime", "store_and_fwd_flag")
+    for name in names:
+        query = (
+            f"SELECT {name.replace('VendorID', 'vendor_id')} FROM yellow_trips ORDER BY tpep_pickup_datetime"
+        )
+        assert [value for (value,) in select(connection, query)] == table[name].to_pylist()
     assert select(connection, "SELECT count(cbd_congestion_fee) FROM yellow_trips") == [(0,)]
 
 
@@ -178,7 +177,7 @@ def test_a_table_of_another_make_is_refused_and_left_alone(connection):
 
 
 def test_a_server_that_is_down_is_trouble():
-    with pytest.raises(Trouble, match="Postgres: .*port 9"), postgres.connect("host=127.0.0.1 port=9"):
+    with pytest.raises(Trouble, match=r"Postgres: .*port 9"), postgres.connect("host=127.0.0.1 port=9"):
         pass
 
 

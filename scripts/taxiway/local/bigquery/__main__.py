@@ -26,7 +26,11 @@ def main(argv: list[str] | None = None) -> int:
 
     from taxiway.local.bigquery.server import run  # DuckDB reads HOME when it is imported
 
-    return run(options.host, options.port, options.grpc_port, data, options.lake_root.resolve())
+    try:
+        return run(options.host, options.port, options.grpc_port, data, options.lake_root.resolve())
+    except OSError as error:
+        print(f"bigquery cannot start: {error}", file=sys.stderr)  # noqa: T201 (its log)
+        return 1
 
 
 if __name__ == "__main__":

@@ -7,12 +7,14 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from bqemulator.jobs.executor import JOB_RESULTS, JOB_SCHEMAS
 from bqemulator.storage.sql_identifiers import quoted_table_ref
 
 from taxiway.local.bigquery.datasets import Attributes, created, whole
 from taxiway.local.serving import google_error
 
 Json = dict[str, Any]
+RESULTS_KEPT = 500
 JOBS = re.compile(r"(?:/upload)?/bigquery/v2/projects/(?P<project>[^/]+)/jobs")
 DATASET = re.compile(r"/bigquery/v2/projects/(?P<project>[^/]+)/datasets(?:/(?P<dataset>[^/]+))?")
 TABLE = re.compile(DATASET.pattern + r"/tables/(?P<table>[^/]+)")
@@ -65,6 +67,7 @@ class Front:
             message = f"Already Exists: Job {project}:{job_id}"
             return Answer.error(google_error(409, message, "duplicate", "ALREADY_EXISTS"))
         answer = self._pass(scope, body)
+        _forget_results()
         if job_id and answer.status == 200 and (job := self._context.catalog.get_job(project, job_id)):
             configuration = _merged(request.get("configuration") or {}, job.configuration or {})
             self._context.catalog.upsert_job(job.model_copy(update={"configuration": configuration}))
@@ -153,6 +156,14 @@ async def _call(application: Any, scope: Json, body: bytes) -> Answer:
     await application(scope | {"headers": [*headers, length]}, receive, send)
     content = b"".join(message.get("body", b"") for message in sent[1:])
     return Answer(sent[0]["status"], sent[0]["headers"], content)
+
+
+def _forget_results() -> None:
+    """Gap: the library keeps the rows of every query in memory for ever."""
+    while len(JOB_RESULTS) > RESULTS_KEPT:
+        oldest = next(iter(JOB_RESULTS))
+        JOB_RESULTS.pop(oldest)
+        JOB_SCHEMAS.pop(oldest, None)
 
 
 def _parsed(body: bytes) -> Json:

@@ -12,13 +12,16 @@ from sqlglot import expressions
 Json = dict[str, Any]
 _rewrite = interpreter._rewrite_vars_to_params
 _run_body = executor._run_query_body
-_given: contextvars.ContextVar[dict[str, Json]] = contextvars.ContextVar("given", default={})
+_given: contextvars.ContextVar[dict[str, Json] | None] = contextvars.ContextVar("given", default=None)
 
 
 def correct_library() -> None:
     """Let scripts see the named parameters of their job."""
-    executor._run_query_body = _run_query_body
-    interpreter._rewrite_vars_to_params = _with_parameters
+    for owner, name, replacement in (
+        (executor, "_run_query_body", _run_query_body),
+        (interpreter, "_rewrite_vars_to_params", _with_parameters),
+    ):
+        setattr(owner, name, replacement)
 
 
 async def _run_query_body(**arguments: Any) -> Any:

@@ -5,6 +5,7 @@ import contextlib
 import functools
 import logging
 import signal
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -13,18 +14,22 @@ from bqemulator.config import LogFormat, LogLevel, PersistenceMode, Settings
 from bqemulator.observability.logging_ import configure_logging
 
 from taxiway.local.bigquery import extensions
-from taxiway.local.bigquery.front import Front
 
 configure_logging(level=LogLevel.INFO, fmt=LogFormat.JSON)  # before the next imports, which log to stdout
 from bqemulator import server as library  # noqa: E402
 
 from taxiway.local.bigquery import corrections  # noqa: E402
+from taxiway.local.bigquery.front import Front  # noqa: E402
 
 logger = logging.getLogger("bigquery")
 
 
 def run(host: str, port: int, grpc_port: int, data: Path, lake: Path) -> int:
-    """Serve until SIGTERM or Ctrl-C. Raises FileNotFoundError where an extension's wheel is missing."""
+    """Serve until SIGTERM or Ctrl-C.
+
+    Raises OSError where the port is taken, an extension's wheel is missing, or another process has the data.
+    """
+    _check(host, port)
     platform = duckdb.connect().execute("PRAGMA platform").fetchone()
     extensions.provide(data, f"v{duckdb.__version__}", str(platform[0] if platform else ""))
     corrections.correct_library()
@@ -32,8 +37,18 @@ def run(host: str, port: int, grpc_port: int, data: Path, lake: Path) -> int:
     place.create_app = functools.partial(_application, place.create_app, data)
     # Gap: the web server takes SIGTERM for itself and ends the process before the database is closed.
     place.uvicorn.Server.capture_signals = lambda _server: contextlib.nullcontext()
-    asyncio.run(_serve(settings(host, port, grpc_port, data, lake)))
+    try:
+        asyncio.run(_serve(settings(host, port, grpc_port, data, lake)))
+    except duckdb.IOException as error:
+        raise OSError(str(error)) from error
     return 0
+
+
+def _check(host: str, port: int) -> None:
+    """Raise OSError where the port is taken; the web server would end the process with a traceback."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.bind((host, port))
 
 
 def settings(host: str, port: int, grpc_port: int, data: Path, lake: Path) -> Settings:

@@ -12,7 +12,8 @@ def main(argv: list[str] | None = None) -> int:
     parser = arguments("IAM, Resource Manager and Service Usage of the emulated cloud.", port=9080)
     parser.add_argument("--data", type=Path, required=True, help="folder for the state")
     options = parser.parse_args(argv)
-    return serve(create_server(options.host, options.port, options.data.resolve()), "control-plane")
+    data = options.data.resolve()
+    return serve(lambda: create_server(options.host, options.port, data), "control-plane")
 
 
 if __name__ == "__main__":

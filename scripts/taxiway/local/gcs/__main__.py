@@ -12,7 +12,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = arguments("The storage service of the emulated cloud.", port=9023)
     parser.add_argument("--data", type=Path, required=True, help="folder for buckets and objects")
     options = parser.parse_args(argv)
-    return serve(create_server(options.host, options.port, options.data.resolve()), "gcs")
+    return serve(lambda: create_server(options.host, options.port, options.data.resolve()), "gcs")
 
 
 if __name__ == "__main__":

@@ -18,6 +18,10 @@ from taxiway.local.serving import HttpHandler, HttpServer, google_error
 
 PIECE = 1 << 20
 LIBRARY_ROUTES = [(re.compile(pattern), handlers) for pattern, handlers in library.HANDLERS]
+# The library's last route takes any path for /BUCKET/OBJECT, an unknown part of the JSON API included.
+JSON_ROUTES, XML_ROUTES = LIBRARY_ROUTES[:-1], LIBRARY_ROUTES[-1:]
+XML = re.compile(r"/(?!storage/|upload/|download/|batch/|b/)[-.\w]+/.")
+_read_body = library._read_raw_data
 logger = logging.getLogger("gcs")
 
 
@@ -84,6 +88,9 @@ class Handler(HttpHandler):
             with self.lock:
                 routes.check_conditions(request, self.store)
                 handler(request, answer, self.store)
+        except ConnectionError:
+            self.close_connection = True
+            return
         except Exception as error:
             answer = self._failed(request, error)
             body = b""
@@ -94,7 +101,7 @@ class Handler(HttpHandler):
 
     def _route(self, request: Any) -> Any:
         own = [] if routes.LIBRARY_FIRST.fullmatch(request.path) else routes.ROUTES
-        for pattern, handlers in (*own, *LIBRARY_ROUTES):
+        for pattern, handlers in (*own, *(XML_ROUTES if XML.match(request.path) else JSON_ROUTES)):
             match = pattern.fullmatch(request.path)
             handler = handlers.get(request.method) if match else None
             if handler:
@@ -156,9 +163,18 @@ class Handler(HttpHandler):
                 start += len(piece)
 
 
+def _whole_body(read: Any, request: Any) -> bytes | None:
+    """Gap: the library stores as an object what had arrived when a client went away."""
+    content: bytes | None = read(request)
+    if len(content or b"") < int(request.headers.get("Content-Length") or 0):
+        raise ConnectionError("the client went away in the middle of a request")
+    return content
+
+
 def create_server(host: str, port: int, data: Path) -> HttpServer:
     """Return the service over the objects under `data`, listening but not yet serving."""
     objects.correct_library()
+    library._read_raw_data = functools.partial(_whole_body, _read_body)
     handler = functools.partial(Handler)
     Handler.store, Handler.lock = Store(data), threading.Lock()
     return HttpServer((host, port), handler)

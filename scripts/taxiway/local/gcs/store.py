@@ -4,6 +4,7 @@ import json
 import logging
 import os
 import secrets
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,7 @@ class Store(Storage):  # type: ignore[misc]
         if self._store.exists_file(".meta"):
             self._moves = json.loads(self._store.read_bytes(".meta")).get("moves", {})
         self._move_staged()
+        shutil.rmtree(self._store.path(STAGED), ignore_errors=True)
 
     def _write_config_to_file(self) -> None:
         state = {

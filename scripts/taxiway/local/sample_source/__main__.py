@@ -9,7 +9,7 @@ from pathlib import Path
 from taxiway.local.sample_source.months import Month
 from taxiway.local.sample_source.server import create_server
 from taxiway.local.sample_source.store import Store
-from taxiway.local.serving import arguments, serve
+from taxiway.local.serving import HttpServer, arguments, serve
 
 PUBLICATION_LAG = 2  # months
 
@@ -19,8 +19,12 @@ def main(argv: list[str] | None = None) -> int:
     options = _parser().parse_args(argv)
     with tempfile.TemporaryDirectory(prefix="taxiway-source-") as folder:
         cache = (options.cache or Path(folder)).resolve()
-        store = Store(cache, options.rows, options.first, options.last)
-        return serve(create_server(options.host, options.port, store), "sample-source")
+
+        def create() -> HttpServer:
+            store = Store(cache, options.rows, options.first, options.last)
+            return create_server(options.host, options.port, store)
+
+        return serve(create, "sample-source")
 
 
 def _parser() -> argparse.ArgumentParser:

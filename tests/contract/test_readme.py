@@ -1,0 +1,42 @@
+"""The README's commands exist with the options it gives them, and its links lead somewhere."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+README = (REPOSITORY / "README.md").read_text()
+COMMANDS = sorted({line.split("#")[0].strip() for line in README.splitlines() if line.startswith("scripts/")})
+LINKS = re.findall(r"\]\(([^)#]+)\)", README)
+PATHS = re.findall(r"`((?:plugins|infra|dags|dags_local|airflow|scripts|docs)/[\w./-]*)`", README)
+
+
+def test_the_readme_has_commands_and_links() -> None:
+    assert {"scripts/up", "scripts/test", "scripts/down"} <= set(COMMANDS)
+    assert LINKS
+    assert PATHS
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_command_exists_and_knows_the_options_it_is_given(command: str) -> None:
+    script, *arguments = shlex.split(command)
+    help_text = subprocess.run(
+        [sys.executable, REPOSITORY / script, "--help"], capture_output=True, text=True, check=True
+    ).stdout
+    assert [option for option in arguments if option.startswith("--") and option not in help_text] == []
+
+
+@pytest.mark.parametrize("link", [link for link in LINKS if "://" not in link])
+def test_a_link_leads_to_a_file(link: str) -> None:
+    assert (REPOSITORY / link).exists()
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_a_path_that_is_named_exists(path: str) -> None:
+    assert (REPOSITORY / path).exists()
