@@ -6,7 +6,7 @@ from lakehouse.apis import Apis
 from lakehouse.context import Context
 from lakehouse.identity import PipelineIdentity
 from lakehouse.lake import Lake
-from lakehouse.outputs import export
+from lakehouse.outputs import export, variables
 from lakehouse.warehouse import Warehouse
 
 context = Context.of_stack()
@@ -17,7 +17,7 @@ warehouse = Warehouse(context, identity.member, ready)
 if context.settings.composer:
     from lakehouse.composer import Composer
 
-    Composer(context, identity, lake, warehouse, ready)
+    Composer(context, identity, variables(context, lake, warehouse), ready)
 if context.settings.budget:
     from lakehouse.budget import Budget
 

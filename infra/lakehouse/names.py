@@ -21,6 +21,7 @@ class Names:
     """Physical names of one stack's resources."""
 
     bucket: str
+    dags_bucket: str
     dataset: str
     account: str
     label: str
@@ -31,6 +32,7 @@ class Names:
         digest = hashlib.sha256(f"{project}\0{stack}".encode()).hexdigest()[:_HASH]
         return cls(
             bucket=_bucket(project, stack, digest),
+            dags_bucket=_fit("taxiway-dags-", stack, f"-{digest}", digest, 63),
             dataset=_fit("taxiway-", stack, "", digest, 1024).replace("-", "_"),
             account=_fit("taxiway-", stack, "", digest, 30),
             label=_fit("", stack, "", digest, 63),

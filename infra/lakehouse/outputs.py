@@ -31,15 +31,22 @@ VARIABLES: Final = (
 )
 
 
-def export(context: Context, lake: Lake, warehouse: Warehouse, identity: PipelineIdentity) -> None:
-    """Export the stack's outputs; those that do not apply are left out."""
-    outputs: dict[str, pulumi.Input[str] | None] = {
-        "AIRFLOW_CONN_GOOGLE_CLOUD_DEFAULT": connection(context.settings),
+def variables(context: Context, lake: Lake, warehouse: Warehouse) -> dict[str, pulumi.Input[str]]:
+    """Return the variables that say where the data is, the same for every target."""
+    return {
         "BIGQUERY_DATASET": warehouse.dataset_id,
-        "BIGQUERY_EMULATOR_HOST": context.settings.bigquery_emulator,
         "GCP_GCS_BUCKET": lake.name,
         "GCP_LOCATION": context.settings.location,
         "GCP_PROJECT_ID": context.settings.project,
+    }
+
+
+def export(context: Context, lake: Lake, warehouse: Warehouse, identity: PipelineIdentity) -> None:
+    """Export the stack's outputs; those that do not apply are left out."""
+    outputs: dict[str, pulumi.Input[str] | None] = {
+        **variables(context, lake, warehouse),
+        "AIRFLOW_CONN_GOOGLE_CLOUD_DEFAULT": connection(context.settings),
+        "BIGQUERY_EMULATOR_HOST": context.settings.bigquery_emulator,
         "GOOGLE_APPLICATION_CREDENTIALS": identity.credentials and CREDENTIALS_PATH,
         "STORAGE_EMULATOR_HOST": context.settings.storage_emulator,
         CREDENTIALS: identity.credentials,

@@ -167,6 +167,13 @@ def _check_together(settings: Settings) -> None:
     _check_credentials(settings)
     if settings.kms_key:
         _check_key_location(settings)
+    if settings.kms_key and settings.composer:
+        _refuse(
+            "composer",
+            "true",
+            "false, because kmsKey is set and Composer's database would not use it",
+            "false",
+        )
     if settings.budget and not settings.billing_account:
         _refuse("billingAccount", "", "the account the budget watches", "012345-6789AB-CDEF01")
 

@@ -69,7 +69,7 @@ def _session(settings: Settings) -> requests.Session:
     http: requests.Session = AuthorizedSession(_credentials(settings))  # type: ignore[no-untyped-call]
     # Every request may be repeated: jobs have ids of ours, tables have names.
     again = urllib3.Retry(
-        total=4,
+        total=3,
         backoff_factor=0.3,
         status_forcelist=(500, 502, 503, 504),
         allowed_methods=None,

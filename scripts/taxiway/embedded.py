@@ -50,7 +50,7 @@ class Embedded:
         chosen = ports.choose(wanted)
         for sentence in moved_ports(wanted, chosen):
             progress.say(sentence)
-        state = replace(known, ports=chosen) if known else State(chosen)
+        state = replace(known, ports=chosen) if known else State(chosen, stack=home.root.name)
         state = replace(state, source=source, engine=engine)
         credentials.generate(home.secrets)
         credentials.derive(home.secrets, chosen["postgres"])

@@ -4,15 +4,23 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 REPOSITORY = Path(__file__).resolve().parents[2]
+ENVIRONMENTS = REPOSITORY / ".taxiway"
+DEFAULT_STACK = "local"
 
 
 @dataclass(frozen=True)
 class Home:
-    """The folder `.taxiway` of a checkout and the places in it."""
+    """The folder of one stack's environment and the places in it."""
 
-    root: Path = REPOSITORY / ".taxiway"
+    root: Path
+
+    @classmethod
+    def of(cls, stack: str) -> Self:
+        """The environment of `stack` in this checkout."""
+        return cls(ENVIRONMENTS / stack)
 
     @property
     def state(self) -> Path:

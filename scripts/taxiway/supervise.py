@@ -106,7 +106,7 @@ class Supervisor:
             manager.wait(60)
         except psutil.TimeoutExpired:
             raise TaxiwayError(
-                f"the process manager (pid {pid}) does not stop", "See .taxiway/logs/supervisord.log"
+                f"the process manager (pid {pid}) does not stop", "See scripts/logs supervisord"
             ) from None
         self.pidfile.unlink(missing_ok=True)
 
@@ -126,7 +126,7 @@ class Supervisor:
         deadline = time.monotonic() + seconds
         while not condition():
             if time.monotonic() > deadline:
-                raise TaxiwayError(complaint, "See .taxiway/logs/supervisord.log")
+                raise TaxiwayError(complaint, "See scripts/logs supervisord")
             time.sleep(0.05)
 
     def _configuration(self, components: Iterable[Component]) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+pytestmark = pytest.mark.emulators
 SCHEMA = [
     {"name": "source_month", "type": "DATE", "mode": "NULLABLE"},
     {"name": "zone", "type": "INTEGER", "mode": "NULLABLE", "description": "Taxi zone"},

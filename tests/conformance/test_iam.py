@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+pytestmark = pytest.mark.emulators
+
 
 def error_of(answer: Any) -> tuple[int, str]:
     """Return the status of the answer and that of Google's error body."""

@@ -11,6 +11,7 @@ import emulators as emulated
 import pytest
 import requests
 
+pytestmark = pytest.mark.emulators
 RECORDINGS = Path(__file__).parent / "recordings" / "pulumi-gcp-requests.jsonl"
 PROJECT = "p1"
 

@@ -8,6 +8,7 @@ from urllib.parse import quote
 import pytest
 import requests
 
+pytestmark = pytest.mark.emulators
 EIGHT_MIB = 8 << 20
 
 

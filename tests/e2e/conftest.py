@@ -25,7 +25,7 @@ class Checkout:
 
     @property
     def home(self) -> Path:
-        return self.folder / ".taxiway"
+        return self.folder / ".taxiway" / "local"
 
     def verb(self, name: str, *arguments: str, code: int = 0) -> subprocess.CompletedProcess[str]:
         """Run scripts/NAME; fails the test with all it printed unless it exits with `code`."""

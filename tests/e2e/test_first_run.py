@@ -160,7 +160,7 @@ def test_down_leaves_nothing(up: str, checkout: Any) -> None:
         assert removed in done.stdout
     assert "Nothing is left" in done.stdout
     assert checkout.processes() == []
-    assert not checkout.home.exists()
+    assert not checkout.home.parent.exists()
     for part in facts["components"]:
         if part["url"]:
             port = int(part["url"].rsplit(":", 1)[1].split("/")[0])

@@ -11,6 +11,7 @@ import pytest
 import requests
 from emulators import Emulators, Service
 
+pytestmark = pytest.mark.emulators
 # About ten seconds of one core.
 LONG = """SELECT COUNT(*) FROM UNNEST(GENERATE_ARRAY(1, 60000)) AS a, UNNEST(GENERATE_ARRAY(1, 60000)) AS b
 WHERE MOD(a * b, 7) = 1"""

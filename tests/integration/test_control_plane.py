@@ -12,6 +12,7 @@ import pytest
 import requests
 from emulators import Service
 
+pytestmark = pytest.mark.emulators
 EMAIL = "pipelines@p1.iam.gserviceaccount.com"
 ACCOUNTS = "/iam/v1/projects/p1/serviceAccounts"
 PROJECT = "/crm/v1/projects/p1"
@@ -108,6 +109,15 @@ def test_what_was_answered_survives_a_kill_at_any_moment(service: Service) -> No
         kept = {account["email"] for account in call(service, "GET", ACCOUNTS).json()["accounts"]}
         assert created
         assert set(created) <= kept
+
+
+def test_a_change_that_could_not_be_written_is_forgotten(service: Service, tmp_path: Path) -> None:
+    blocker = tmp_path / "state" / ".control-plane.json.tmp"
+    blocker.mkdir(parents=True)
+    assert call(service, "POST", ACCOUNTS, {"accountId": "pipelines"}).status_code == 500
+    blocker.rmdir()
+    assert call(service, "GET", ACCOUNTS).json()["accounts"] == []
+    assert call(service, "POST", ACCOUNTS, {"accountId": "pipelines"}).ok
 
 
 def test_no_private_key_is_kept_or_logged(service: Service, tmp_path: Path) -> None:

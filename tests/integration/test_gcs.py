@@ -15,6 +15,7 @@ import pytest
 import requests
 from emulators import Emulators, Service
 
+pytestmark = pytest.mark.emulators
 MIB = 1 << 20
 
 
@@ -128,6 +129,19 @@ def cut_short_at(store: Any, step: str) -> Iterator[None]:
         patch.setattr(files, "write_bytes", write_bytes)
         patch.setattr(files, "path", find)
         yield
+
+
+def test_a_change_that_could_not_be_written_is_forgotten(
+    service: Service, bucket: str, tmp_path: Path
+) -> None:
+    put(service.url, "one", b"old")
+    blocker = tmp_path / "gcs" / "objects" / "..meta.tmp"
+    blocker.mkdir()
+    assert put(service.url, "one", b"new").status_code == 500
+    blocker.rmdir()
+    assert get(service.url, "one") == b"old"
+    assert put(service.url, "one", b"newer").ok
+    assert get(service.url, "one") == b"newer"
 
 
 def test_an_upload_goes_on_after_a_kill(service: Service, bucket: str) -> None:

@@ -9,6 +9,7 @@ import pytest
 import requests
 from emulators import Emulators, Service
 
+pytestmark = pytest.mark.emulators
 YELLOW = "/trip-data/yellow_tripdata_2024-01.parquet"
 ZONES = "/misc/taxi_zone_lookup.csv"
 

@@ -11,7 +11,6 @@ from typing import Any, Final, TypeVar
 
 from pulumi import automation
 
-from lakehouse.settings import Settings, SettingsError
 from taxiway.engines import backend, pending, stackfile
 from taxiway.engines.api import Api, google
 from taxiway.engines.contract import Action, Change, Drift
@@ -19,6 +18,7 @@ from taxiway.engines.endpoints import Endpoints
 from taxiway.engines.errors import EngineError
 from taxiway.engines.kinds import KINDS
 from taxiway.engines.leftovers import leftovers
+from taxiway.engines.plan import plan
 from taxiway.paths import REPOSITORY
 
 _T = TypeVar("_T")
@@ -133,11 +133,8 @@ class CliEngine:
             return None
 
     def _configure(self) -> None:
-        """Write the settings that were given; refuse wrong ones before Pulumi starts."""
-        try:
-            Settings.from_config({**stackfile.read(self._name), **self._config})
-        except SettingsError as error:
-            raise EngineError(str(error)) from None
+        """Write the settings that were given; refuse wrong ones, and broken rules, before Pulumi starts."""
+        plan(self._name.rsplit("/", 1)[-1], {**stackfile.read(self._name), **self._config})
         stackfile.write(self._name, self._config)
 
     def _update(self, stack: automation.Stack) -> None:

@@ -15,6 +15,7 @@ from taxiway.engines.errors import EngineError
 from taxiway.engines.evaluate import Declared, Plan, evaluate
 from taxiway.engines.kinds import kind
 from taxiway.engines.leftovers import leftovers
+from taxiway.engines.plan import plan
 from taxiway.engines.state import Record, State
 
 
@@ -33,11 +34,11 @@ class InProcessEngine:
         # Evaluated dry first: a wrong setting or a protected resource must not leave half a stack.
         wanted = self._plan(state)
         _refuse_protected(_doomed(state, wanted))
-        plan = evaluate(self._stack, self._config, _Applying(self._api, state))
-        for record in _undeclared(state, plan):
+        made = evaluate(self._stack, self._config, _Applying(self._api, state))
+        for record in _undeclared(state, made):
             self._remove(state, record)
-        state.finish(plan.outputs, self._config)
-        return plan.outputs
+        state.finish(made.outputs, self._config)
+        return made.outputs
 
     def outputs(self) -> dict[str, Any]:
         """Return the outputs of the last `up`."""
@@ -46,9 +47,9 @@ class InProcessEngine:
     def preview(self) -> list[Change]:
         """Compare the program with the state."""
         state = self._state()
-        plan = self._plan(state)
-        changes = [change for resource in plan.resources if (change := _change(state, resource))]
-        return changes + [Change("delete", record.title) for record in _undeclared(state, plan)]
+        wanted = self._plan(state)
+        changes = [change for resource in wanted.resources if (change := _change(state, resource))]
+        return changes + [Change("delete", record.title) for record in _undeclared(state, wanted)]
 
     def drift(self) -> list[Drift]:
         """Compare the state with the emulators."""
@@ -73,7 +74,7 @@ class InProcessEngine:
 
     def _plan(self, state: State) -> Plan:
         known = {record.key: record.known for record in state.records.values()}
-        return evaluate(self._stack, self._config, Dry(known))
+        return plan(self._stack, self._config, Dry(known))
 
     def _project(self) -> str:
         return self._config.get("taxiway:project") or self._config["gcp:project"]
@@ -128,17 +129,17 @@ def _fixed_changes(record: Record, resource: Declared) -> bool:
     return any(record.inputs.get(name) != resource.inputs.get(name) for name in fixed)
 
 
-def _undeclared(state: State, plan: Plan) -> list[Record]:
-    declared = {resource.key for resource in plan.resources}
+def _undeclared(state: State, wanted: Plan) -> list[Record]:
+    declared = {resource.key for resource in wanted.resources}
     return [record for record in reversed(state.records.values()) if record.key not in declared]
 
 
-def _doomed(state: State, plan: Plan) -> list[Record]:
+def _doomed(state: State, wanted: Plan) -> list[Record]:
     """Return the resources that an `up` would remove or replace."""
     replaced = [
-        r for r in plan.resources if r.key in state.records and _fixed_changes(state.records[r.key], r)
+        r for r in wanted.resources if r.key in state.records and _fixed_changes(state.records[r.key], r)
     ]
-    return [*_undeclared(state, plan), *(state.records[resource.key] for resource in replaced)]
+    return [*_undeclared(state, wanted), *(state.records[resource.key] for resource in replaced)]
 
 
 def _refuse_protected(records: list[Record]) -> None:

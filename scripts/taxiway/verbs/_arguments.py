@@ -7,6 +7,7 @@ import re
 
 from nyc_taxi.months import Month, parse_range
 from taxiway.errors import UsageError
+from taxiway.paths import DEFAULT_STACK
 
 PUBLICATION_SECONDS = 20.0
 
@@ -19,6 +20,22 @@ def parser(verb: str, does: str, examples: str) -> argparse.ArgumentParser:
         epilog=f"examples:\n{examples}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+
+
+def add_stack(parser: argparse.ArgumentParser) -> None:
+    """The option that says whose environment is meant."""
+    parser.add_argument(
+        "--stack", default=DEFAULT_STACK, type=stack, metavar="NAME", help="whose environment (%(default)s)"
+    )
+
+
+def stack(text: str) -> str:
+    """A stack's name; argparse.ArgumentTypeError where it could not name a bucket and an account."""
+    if not re.fullmatch(r"[a-z][a-z0-9-]{0,29}", text):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a name of lower-case letters, digits and dashes, such as alice"
+        )
+    return text
 
 
 def months(text: str) -> tuple[Month, ...]:

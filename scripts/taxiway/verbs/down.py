@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 
 from rich.console import Console
@@ -25,8 +26,10 @@ def main(arguments: list[str]) -> int:
     """Run the verb; returns its exit code."""
     parser = _arguments.parser("down", "Stop everything, remove the environment and prove it.", EXAMPLES)
     parser.add_argument("--keep-data", action="store_true", help="stop, but keep data, secrets and ports")
-    keep = parser.parse_args(arguments).keep_data
-    home, progress, console = Home(), Progress(), Console(highlight=False)
+    _arguments.add_stack(parser)
+    chosen = parser.parse_args(arguments)
+    home, progress, console = Home.of(chosen.stack), Progress(), Console(highlight=False)
+    keep: bool = chosen.keep_data
     if not home.root.exists():
         console.print("There is no environment here: nothing to remove.")
         return 0
@@ -36,10 +39,12 @@ def main(arguments: list[str]) -> int:
         if not keep:
             shutil.rmtree(home.root)
             removed.append(str(home.root))
+            with contextlib.suppress(OSError):
+                home.root.parent.rmdir()  # unless another stack's environment is in it
     _prove(home, state, progress, keep)
     for thing in removed:
         console.print(f"  removed  {thing}")
-    console.print("Everything is stopped; data kept in .taxiway." if keep else "Nothing is left.")
+    console.print("Everything is stopped; data kept." if keep else "Nothing is left.")
     return 0
 
 

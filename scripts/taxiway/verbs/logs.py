@@ -23,8 +23,9 @@ def main(arguments: list[str]) -> int:
         "-n", "--lines", type=int, default=50, metavar="N", help="how many lines (%(default)d)"
     )
     parser.add_argument("-f", "--follow", action="store_true", help="go on as more is logged")
+    _arguments.add_stack(parser)
     chosen = parser.parse_args(arguments)
-    home = Home()
+    home = Home.of(chosen.stack)
     State.require(home)
     log = home.logs / f"{chosen.component}.log"
     if not log.exists():

@@ -33,12 +33,13 @@ def main(arguments: list[str]) -> int:
         "--wait", type=float, default=_arguments.PUBLICATION_SECONDS, metavar="SECONDS",
         help="how long to wait for a month that is not published (%(default).0f)",
     )  # fmt: skip
+    _arguments.add_stack(parser)
     chosen = parser.parse_args(arguments)
     entry = dataset(chosen.dataset)
     months = _arguments.months(chosen.months) if chosen.months else ()
     for month in months or (None,):
         entry.check_month(month)
-    home, progress = Home(), Progress()
+    home, progress = Home.of(chosen.stack), Progress()
     state = State.require(home)
     environment = Embedded(home, state, progress)
     if not environment.supervisor.pid():

@@ -27,8 +27,10 @@ def main(arguments: list[str]) -> int:
     """Run the verb; returns its exit code."""
     parser = _arguments.parser("status", "Show the components and what is loaded where.", EXAMPLES)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
-    as_json = parser.parse_args(arguments).json
-    home = Home()
+    _arguments.add_stack(parser)
+    chosen = parser.parse_args(arguments)
+    as_json: bool = chosen.json
+    home = Home.of(chosen.stack)
     state = State.load(home)
     if state is None and not as_json:
         State.require(home)

@@ -46,13 +46,14 @@ def main(arguments: list[str]) -> int:
         "--wait", type=float, default=_arguments.PUBLICATION_SECONDS, metavar="SECONDS",
         help="how long to wait for a month that is not published (%(default).0f)",
     )  # fmt: skip
+    _arguments.add_stack(parser)
     chosen = parser.parse_args(arguments)
     yellow, source = dataset("yellow"), _arguments.source(chosen.source)
     months = _arguments.months(chosen.months)
     for month in months:
         yellow.check_month(month)
     wanted = [Unit("zones"), *units(yellow, months)]
-    home, progress = Home(), Progress()
+    home, progress = Home.of(chosen.stack), Progress()
     with exclusive(home, "up"):
         check_machine(home.root)
         environment = Embedded.prepare(home, progress, source, chosen.engine).start()

@@ -40,6 +40,11 @@ class State:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self.reload()
+
+    def reload(self) -> None:
+        """Take the state as it was last made to last."""
+        path = self._path
         kept = json.loads(path.read_text()) if path.exists() else {}
         self.accounts: list[Json] = kept.get("accounts", [])
         self.policies: dict[str, Json] = kept.get("policies", {})

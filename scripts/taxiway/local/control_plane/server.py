@@ -33,6 +33,8 @@ class Connection(HttpHandler):
             code, body = refused.code, refused.body
         except Exception as error:
             logger.exception("%s %s failed", self.command, self.path)
+            with self._lock:
+                self._state.reload()
             code, body = 500, google_error(500, str(error))
         payload = json.dumps(body).encode()
         self.send_response(code)

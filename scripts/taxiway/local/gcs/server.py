@@ -132,6 +132,9 @@ class Handler(HttpHandler):
             body = google_error(code, str(error) or f"{HTTPStatus(code).phrase}: {request.path}")
         if code >= 500:
             logger.error("%s %s: %s", request.method, request.path, error, exc_info=code == 500)
+        if code == 500:
+            with self.lock:
+                self.store.reload()
         answer.status_code = code
         answer.json(body)
         return answer

@@ -44,6 +44,11 @@ class Store(Storage):  # type: ignore[misc]
         self._store = Files(use_memory=False, root=objects_root(data))
         self._read_config_from_file()
 
+    def reload(self) -> None:
+        """Forget a change that failed before its commit, on a full disk for instance."""
+        self._moves, self._doomed = {}, []
+        self._read_config_from_file()
+
     def _read_config_from_file(self) -> None:
         super()._read_config_from_file()
         if self._store.exists_file(".meta"):

@@ -1,0 +1,112 @@
+"""Cloud Composer 3: the same DAGs and library on Google's own Airflow. Off by default, and dear."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Final
+
+import pulumi
+import pulumi_gcp as gcp
+
+from lakehouse.context import Context
+from lakehouse.identity import PipelineIdentity
+from lakehouse.lake import ROLE as OBJECT_ROLE
+
+WORKER_ROLE: Final = "roles/composer.worker"
+_REPOSITORY: Final = Path(__file__).resolve().parents[2]
+_FOLDERS: Final = ("dags", "plugins")
+# Composer runs in a region, also where the data is in a multi-region.
+_REGIONS: Final[Mapping[str, str]] = {"US": "us-central1", "EU": "europe-west1"}
+
+
+class Composer(pulumi.ComponentResource):
+    """An environment that acts as the pipelines' account; `airflow_uri` is where its Airflow answers."""
+
+    airflow_uri: pulumi.Output[str]
+
+    def __init__(
+        self,
+        context: Context,
+        identity: PipelineIdentity,
+        variables: Mapping[str, pulumi.Input[str]],
+        opts: pulumi.ResourceOptions,
+    ) -> None:
+        super().__init__("taxiway:infra:Composer", "composer", None, opts)
+        self._child = pulumi.ResourceOptions(parent=self)
+        bucket = self._bucket(context)
+        grants = self._grants(context, identity, bucket)
+        self._upload(bucket)
+        environment = gcp.composer.Environment(
+            "composer",
+            name=context.names.account,
+            project=context.settings.project,
+            region=region(context.settings.location),
+            labels=context.labels,
+            deletion_policy=context.deletion_policy,
+            storage_config={"bucket": bucket.name},
+            config={
+                "environment_size": "ENVIRONMENT_SIZE_SMALL",
+                "node_config": {"service_account": identity.email},
+                "software_config": {
+                    "image_version": context.settings.composer_image,
+                    "env_variables": variables,
+                },
+            },
+            opts=pulumi.ResourceOptions(parent=self, depends_on=grants),
+        )
+        self.airflow_uri = environment.config.airflow_uri
+        self.register_outputs({"airflow_uri": self.airflow_uri})
+
+    def _bucket(self, context: Context) -> gcp.storage.Bucket:
+        """Not the lake: its objects age and go, and DAGs must not."""
+        return gcp.storage.Bucket(
+            "composer",
+            name=context.names.dags_bucket,
+            project=context.settings.project,
+            location=context.settings.location.upper(),
+            labels=context.labels,
+            uniform_bucket_level_access=True,
+            public_access_prevention="enforced",
+            force_destroy=context.settings.ephemeral,
+            deletion_policy=context.deletion_policy,
+            versioning={"enabled": False},
+            soft_delete_policy={"retention_duration_seconds": 0},
+            opts=self._child,
+        )
+
+    def _grants(
+        self, context: Context, identity: PipelineIdentity, bucket: gcp.storage.Bucket
+    ) -> list[pulumi.Resource]:
+        worker = gcp.projects.IAMMember(
+            "composer-worker",
+            project=context.settings.project,
+            role=WORKER_ROLE,
+            member=identity.member,
+            opts=self._child,
+        )
+        files = gcp.storage.BucketIAMMember(
+            "composer-files", bucket=bucket.name, role=OBJECT_ROLE, member=identity.member, opts=self._child
+        )
+        return [worker, files]
+
+    def _upload(self, bucket: gcp.storage.Bucket) -> None:
+        for name in sources():
+            gcp.storage.BucketObject(
+                f"composer/{name}",
+                bucket=bucket.name,
+                name=name,
+                source=pulumi.FileAsset(str(_REPOSITORY / name)),
+                opts=self._child,
+            )
+
+
+def region(location: str) -> str:
+    """Return the region in which Composer runs next to data in a location."""
+    return _REGIONS.get(location, location)
+
+
+def sources() -> Iterator[str]:
+    """Yield the files that Composer gets, as paths from the repository's root."""
+    for folder in _FOLDERS:
+        for path in sorted((_REPOSITORY / folder).rglob("*")):
+            if path.is_file() and "__pycache__" not in path.parts:
+                yield path.relative_to(_REPOSITORY).as_posix()

@@ -1,0 +1,64 @@
+"""The first service of all: secrets, folders with the right owners, the day on which schedules begin.
+
+It runs as root of its container, with no network and three capabilities, so that nothing else has to.
+It may be run again at any time, and it is the remedy where owners or modes are wrong.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+from taxiway.compose import secrets
+
+SECRETS = Path("/secrets")
+DATA = Path("/data")
+SETTINGS = Path("/settings")
+LOGS = Path("/logs")
+# Belongs to whoever cloned the repository, and so tells who that is.
+CHECKOUT = Path("/dags")
+
+
+def main() -> int:
+    """Do all of it."""
+    secrets.lay_out(SECRETS, secrets.forms(secrets.originals(SECRETS / secrets.VAULT)))
+    remember_the_day(SETTINGS / "environment")
+    uid = int(os.environ.get("AIRFLOW_UID") or 50000)
+    for volume in sorted(DATA.iterdir()):
+        give(volume, uid)
+    share_logs(LOGS, CHECKOUT.stat().st_uid)
+    return 0
+
+
+def remember_the_day(file: Path) -> None:
+    """Schedules follow the months that are published from now on; earlier ones are asked for."""
+    if not file.exists():
+        file.write_text(f"TAXI_SCHEDULE_START={datetime.now(UTC).date().isoformat()}\n")
+        file.chmod(0o444)
+
+
+def give(volume: Path, uid: int) -> None:
+    """Make the services' user own a volume with all that is in it; it may have been another before."""
+    if volume.stat().st_uid == uid:
+        return
+    for folder, _, files in os.walk(volume):
+        for name in (folder, *(os.path.join(folder, file) for file in files)):  # noqa: PTH118 - millions, maybe
+            os.chown(name, uid, 0, follow_symlinks=False)
+    # The top last: a walk that was cut short is done again.
+    volume.chmod(0o2770)
+    os.chown(volume, uid, 0)
+
+
+def share_logs(logs: Path, owner: int) -> None:
+    """`./logs` belongs to the host's user and lets the containers' group in, and nobody else.
+
+    So what Airflow makes below it may be open to all: the host's user can remove it without being root.
+    """
+    os.chown(logs, owner, 0)
+    logs.chmod(0o2770)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
