@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import requests
@@ -102,6 +103,15 @@ def test_a_dataset_made_again_has_none_of_its_old_attributes(service: Service, d
     parent, name = dataset.rsplit("/", 1)
     made = requests.post(parent, json={"datasetReference": {"datasetId": name}}, timeout=10).json()
     assert made["maxTimeTravelHours"] == "168"
+
+
+def test_half_a_request_does_nothing(service: Service, dataset: str) -> None:
+    address = urlsplit(service.url)
+    body = b'{"query": "DELETE FROM ds.t WHERE TRUE", "useLegacySql": false}'
+    with socket.create_connection((address.hostname, address.port)) as client:
+        head = f"POST /bigquery/v2/projects/p1/queries HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body) + 1}"
+        client.sendall(head.encode() + b"\r\nContent-Type: application/json\r\n\r\n" + body)
+    assert query(service.url, "SELECT a FROM ds.t") == [("1",)]
 
 
 def test_geography_works_without_a_download(emulators: Emulators) -> None:

@@ -13,7 +13,7 @@ from taxiway.local.sample_source import layouts, yellow
 from taxiway.local.sample_source.__main__ import main
 from taxiway.local.sample_source.months import Month
 
-REAL = Path("/work/shared/data/tlc")
+REAL = Path(__file__).resolve().parents[3] / "shared/data/tlc"
 ROWS = 20_000
 
 

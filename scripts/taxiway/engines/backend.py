@@ -36,6 +36,17 @@ def environment(folder: Path, *, on_emulators: bool, key_service: bool) -> dict[
     return {**variables, "PULUMI_CONFIG_PASSPHRASE_FILE": str(passphrase_file(folder))}
 
 
+def all_environments(folder: Path) -> list[dict[str, str]]:
+    """Return the variables for each backend there is: the one in the folder, and the user's own."""
+    found = []
+    if (folder / "pulumi").exists():
+        found.append(environment(folder, on_emulators=True, key_service=False))
+    if _own_backend(os.environ):
+        # Listing asks for no secret.
+        found.append({"PULUMI_SKIP_UPDATE_CHECK": "true"})
+    return found
+
+
 def is_stale(message: str) -> bool:
     """Tell whether the lock in Pulumi's message belongs to a process of this machine that is gone."""
     locks = list(_LOCK.finditer(message))

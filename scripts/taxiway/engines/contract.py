@@ -27,7 +27,7 @@ class Drift:
 
 @dataclass(frozen=True)
 class StackInfo:
-    """One environment. Times are ISO 8601 in UTC, empty where nothing is known."""
+    """One environment. Times are ISO 8601 in UTC, empty where nothing is known; dollars are for a month."""
 
     name: str
     owner: str
@@ -35,6 +35,7 @@ class StackInfo:
     created: str
     updated: str
     resources: int
+    dollars: float | None
 
 
 class Engine(Protocol):

@@ -110,7 +110,7 @@ def serve(create: Callable[[], HttpServer], name: str) -> int:
         return 1
     logging.getLogger(name).info("listening on http://%s:%s", *server.server_address[:2])
     with contextlib.suppress(KeyboardInterrupt, SystemExit):
-        server.serve_forever(poll_interval=0.1)
+        server.serve_forever()
     server.server_close()
     return 0
 

@@ -86,10 +86,14 @@ def _destroy(environment: Embedded) -> list[str]:
 
 def _prove(home: Home, state: State | None, progress: Progress, keep: bool) -> None:
     """Look from outside: no process, no port, no file."""
-    left = [f"process {p.pid} {p.name()}" for p in stray_processes(home)]
-    left += [
-        f"port {port} ({name})" for name, port in (state.ports if state else {}).items() if not is_free(port)
-    ]
+    strays = stray_processes(home)
+    left = [f"process {p.pid} {p.name()}" for p in strays]
+    busy = {name: port for name, port in (state.ports if state else {}).items() if not is_free(port)}
+    for name, port in busy.items():
+        if strays:
+            left.append(f"port {port} ({name})")
+        else:
+            progress.say(f"port {port}, where {name} was, is another program's by now")
     if home.root.exists() and not keep:
         left.append(f"folder {home.root}")
     if left:

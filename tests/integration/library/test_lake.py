@@ -109,6 +109,15 @@ def test_a_log_row_that_a_killed_task_did_not_write_is_written_by_the_next(stack
     assert latest(stack)["yellow", "2024-01", "raw"].run_id == "second"
 
 
+def test_metadata_are_added_to_the_object_they_are_of_only(stack):
+    first = Lake(stack).write("raw/x", Content(io.BytesIO(b"one"), 3, "x/y", {}))
+    Lake(stack).write("raw/x", Content(io.BytesIO(b"two"), 3, "x/y", {}))
+    with pytest.raises(Trouble, match="replaced by someone else"):
+        Lake(stack).describe(first, {"checksum": "of one"})
+    with pytest.raises(Trouble, match="not found"):
+        Lake(stack).fetch(first)
+
+
 def test_a_large_file_goes_through_in_chunks_and_over_a_dropped_connection(stack, faulty_source):
     published = b"PAR1" + bytes(range(256)) * 80_000 + b"PAR1"
     faulty_source.serve_truncated_once(PATH, published)

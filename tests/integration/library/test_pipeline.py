@@ -150,10 +150,7 @@ NEEDS = {
 
 
 def killed_after(steps: int, act: Callable[[], object]) -> bool:
-    """Do something in a process of its own that is killed, as by kill -9, after so many requests and statements.
-
-    False if it ended before that.
-    """
+    """Do something in a process killed after so many requests and statements; False if it ended first."""
     child = os.fork()
     if child == 0:
         with suppress(BaseException):

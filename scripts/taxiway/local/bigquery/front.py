@@ -37,6 +37,8 @@ class Front:
     async def __call__(self, scope: Json, receive: Any, send: Any) -> None:
         """Answer one request."""
         body = await _whole_body(receive)
+        if body is None:
+            return
         if scope["path"] == "/healthz":
             answer = Answer(
                 200, [(b"content-type", b"application/json")], b'{"status":"ok","service":"bigquery"}'
@@ -129,10 +131,13 @@ class Answer:
         await send({"type": "http.response.body", "body": self.body})
 
 
-async def _whole_body(receive: Any) -> bytes:
+async def _whole_body(receive: Any) -> bytes | None:
+    """Return the request's body; None where the client went away in the middle of it."""
     parts, more = [], True
     while more:
         message = await receive()
+        if message["type"] == "http.disconnect":
+            return None
         parts.append(message.get("body", b""))
         more = message.get("more_body", False)
     return b"".join(parts)

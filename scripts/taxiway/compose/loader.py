@@ -1,0 +1,88 @@
+"""The service that opens the platform and loads the first months, so that `docker compose up` ends with data."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from nyc_taxi import report
+from nyc_taxi.catalogue import dataset
+from nyc_taxi.errors import TaxiError
+from nyc_taxi.months import parse_range
+from nyc_taxi.settings import Settings
+from rich.console import Console
+
+from taxiway.airflow_api import AirflowApi
+from taxiway.errors import TaxiwayError
+from taxiway.files import write_json
+from taxiway.load_months import NOT_PUBLISHED_CODE, load_months
+from taxiway.loading import Unit, units
+from taxiway.opening import open_dags, wait_until_healthy
+from taxiway.paths import Home
+from taxiway.progress import Progress
+from taxiway.show import show_datasets
+
+API = "http://airflow-api-server:8080"
+PASSWORD = Path("/run/taxiway/admin/admin_password")
+READY_SECONDS = 300
+PUBLICATION_SECONDS = 20.0
+HOW_TO_SIGN_IN = """\
+Airflow   http://127.0.0.1:{airflow}   user admin, password:  docker compose exec airflow-api-server cat {password}
+Flower    http://127.0.0.1:{flower}   user admin, password:  docker compose exec flower cat {flower_password}
+More      in Airflow's interface: trigger yellow_to_lake with a partition key such as 2024-03"""
+
+
+def main(arguments: list[str]) -> int:
+    """Return 0 where what is asked for is loaded, or not published yet."""
+    parser = argparse.ArgumentParser(prog="loader", description=__doc__)
+    parser.add_argument("months", nargs="?", default="", help="such as 2024-01..2024-02; empty: none")
+    chosen = parser.parse_args(arguments)
+    # The service's log is read in a terminal of unknown width, after the fact.
+    console = Console(width=110, force_terminal=False, highlight=False)
+    try:
+        code = _open_and_load(chosen.months, Progress(console), console)
+    except (TaxiwayError, TaxiError) as error:
+        console.print(f"loader: {error} {getattr(error, 'remedy', '')}")
+        return 1
+    _tell_how_to_sign_in(console)
+    return 0 if code == NOT_PUBLISHED_CODE else code
+
+
+def _open_and_load(months: str, progress: Progress, console: Console) -> int:
+    api = AirflowApi(API, PASSWORD.read_text())
+    with progress.phase("Airflow is healthy"):
+        wait_until_healthy(api, READY_SECONDS)
+    with progress.phase("DAGs are parsed, pools made, DAGs unpaused"):
+        open_dags(api, READY_SECONDS)
+    if not months:
+        return 0
+    if not os.environ.get("BIGQUERY_EMULATOR_HOST"):
+        progress.say(
+            "on Google Cloud no month is loaded unasked: scripts/run yellow 2024-01, or Airflow's UI"
+        )
+        return 0
+    wanted = [Unit("zones"), *units(dataset("yellow"), parse_range(months))]
+    home = Home(Path("/tmp/taxiway"))  # noqa: S108 - the container's own
+    write_json(home.environment, dict(os.environ))
+    code = load_months(home, api, progress, wanted, PUBLICATION_SECONDS)
+    show_datasets(console, report.status(Settings.from_environment()))
+    return code
+
+
+def _tell_how_to_sign_in(console: Console) -> None:
+    """Where the passwords are; a log is no place for them."""
+    console.print(
+        HOW_TO_SIGN_IN.format(
+            airflow=os.environ.get("AIRFLOW_PORT", "8080"),
+            flower=os.environ.get("FLOWER_PORT", "5555"),
+            password=PASSWORD,
+            flower_password="/run/taxiway/flower/flower_password",  # noqa: S106 - where it is
+        ),
+        soft_wrap=True,
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

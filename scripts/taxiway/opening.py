@@ -1,0 +1,63 @@
+"""Open a platform that has just started: pools, every DAG parsed, every DAG unpaused, consumers first."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from nyc_taxi.catalogue import DATASETS
+from nyc_taxi.pools import POOLS
+
+from taxiway.airflow_api import AirflowApi
+from taxiway.errors import TaxiwayError
+
+HEALTHY = frozenset({"metadatabase", "scheduler", "dag_processor", "triggerer"})
+POLL_SECONDS = 0.2
+
+
+def expected_dags() -> set[str]:
+    """The DAG ids that the catalogue asks for."""
+    everywhere = {f"{name}_to_{place}" for name in DATASETS for place in ("lake", "warehouse")}
+    return everywhere | {f"{name}_to_postgres" for name, entry in DATASETS.items() if entry.postgres}
+
+
+def wait_until_healthy(api: AirflowApi, seconds: float, watch: Callable[[], None] = lambda: None) -> None:
+    """Return when Airflow says that all its parts are healthy. `watch` is called meanwhile; it may raise."""
+
+    def healthy() -> bool:
+        return {name for name, well in api.healthy().items() if well} >= HEALTHY
+
+    _until(
+        healthy, seconds, watch, lambda: f"Airflow is not healthy: {api.healthy() or 'it does not answer'}"
+    )
+
+
+def open_dags(api: AirflowApi, seconds: float, watch: Callable[[], None] = lambda: None) -> None:
+    """Pools first, or tasks wait for ever; consumers before what feeds them, or they miss its events."""
+    wanted, parsed = expected_dags(), dict[str, bool]()
+    api.create_pools(POOLS)
+
+    def all_parsed() -> bool:
+        parsed.update(api.dags())
+        return wanted <= set(parsed)
+
+    def missing() -> str:
+        return f"DAGs are missing: {sorted(wanted - set(parsed))} {api.import_errors()}"
+
+    _until(all_parsed, seconds, watch, missing)
+    for dag_id in sorted(wanted, key=lambda name: name.endswith("_to_lake")):
+        if parsed[dag_id]:
+            api.unpause(dag_id)
+
+
+def _until(
+    condition: Callable[[], bool], seconds: float, watch: Callable[[], None], complaint: Callable[[], str]
+) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        watch()
+        if time.monotonic() > deadline:
+            raise TaxiwayError(
+                f"{complaint()} (after {seconds:.0f} s)", "See scripts/status and scripts/logs."
+            )
+        time.sleep(POLL_SECONDS)
