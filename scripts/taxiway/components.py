@@ -10,6 +10,7 @@ from pathlib import Path
 from taxiway.local.postgres import PostgresServer
 from taxiway.paths import Home
 
+EMULATORS = ("gcs", "bigquery", "control-plane")
 AIRFLOW = ("api-server", "scheduler", "dag-processor", "triggerer")
 
 

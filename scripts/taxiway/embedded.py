@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import requests
 
@@ -20,7 +21,7 @@ from taxiway.airflow_environment import airflow_environment, clean_environment
 from taxiway.components import Component
 from taxiway.engines import Endpoints, Engine, open_engine
 from taxiway.errors import TaxiwayError
-from taxiway.files import read_json, write_json
+from taxiway.files import read_json, write_atomically, write_json
 from taxiway.local.postgres import PostgresServer
 from taxiway.paths import Home
 from taxiway.preflight import moved_ports
@@ -41,9 +42,19 @@ class Embedded:
     progress: Progress
 
     @classmethod
-    def prepare(cls, home: Home, progress: Progress, source: str, engine: str) -> Embedded:
-        """Choose ports and make secrets, or take those of the environment that is here."""
+    def prepare(
+        cls, home: Home, progress: Progress, *, source: str, engine: str, project: str = ""
+    ) -> Embedded:
+        """Choose ports and make secrets, or take those of the environment that is here.
+
+        TaxiwayError where the environment's stack is somewhere else than in `project`.
+        """
         known = State.load(home)
+        if known and known.project != project:
+            raise TaxiwayError(
+                f"the stack {known.stack} is on {known.project or 'emulators'}",
+                "Take it down before it moves: scripts/down --stack " + known.stack,
+            )
         if known and Supervisor(home, known.ports["supervisor"]).pid():
             return cls(home, replace(known, source=source, engine=engine), progress)
         wanted = {**ports.USUAL, **(known.ports if known else {})}
@@ -51,7 +62,7 @@ class Embedded:
         for sentence in moved_ports(wanted, chosen):
             progress.say(sentence)
         state = replace(known, ports=chosen) if known else State(chosen, stack=home.root.name)
-        state = replace(state, source=source, engine=engine)
+        state = replace(state, source=source, engine=engine, project=project)
         credentials.generate(home.secrets)
         credentials.derive(home.secrets, chosen["postgres"])
         state.save(home)
@@ -78,14 +89,22 @@ class Embedded:
     @property
     def engine(self) -> Engine:
         """What evaluates the Pulumi program."""
-        return open_engine(self.state.engine, self.state.stack, self.endpoints, self.home.stack)
+        endpoints = None if self.state.project else self.endpoints
+        config = {"taxiway:project": self.state.project} if self.state.project else {}
+        return open_engine(self.state.engine, self.state.stack, endpoints, self.home.engine, config)
 
     def components(self) -> list[Component]:
-        """Every process of the environment. The sample source is declared always, started when it is used."""
+        """Every process that may run in the environment."""
         return [
             *components.services(self.home, self.state.ports),
             *components.airflow(self.home, self.state.ports),
         ]
+
+    def used(self) -> list[Component]:
+        """Those of `components` that this environment needs."""
+        unused = set(components.EMULATORS if self.state.project else ())
+        unused |= {"sample-source"} if self.state.source != SAMPLE else set()
+        return [component for component in self.components() if component.name not in unused]
 
     # Up
 
@@ -138,18 +157,24 @@ class Embedded:
             raise TaxiwayError(f"airflow {' '.join(arguments)} failed: {' '.join(last)}", f"See {log}")
 
     def _start_infrastructure(self) -> Mapping[str, str]:
-        emulators = [c for c in self.components() if c.health and c.name not in components.AIRFLOW]
-        if self.state.source != SAMPLE:
-            emulators = [c for c in emulators if c.name != "sample-source"]
+        emulators = [c for c in self.used() if c.health and c.name not in components.AIRFLOW]
         with self.progress.phase("emulators answer"):
             for component in emulators:
                 self.supervisor.start_component(component.name)
             self._wait_healthy(emulators)
         with self.progress.phase(f"infrastructure is up (Pulumi program, {self.state.engine})"):
             outputs = self.engine.up()
-        from lakehouse.outputs import VARIABLES  # imports Pulumi, which no other verb needs
+        return self._variables(outputs)
 
-        return {name: str(outputs[name]) for name in VARIABLES if name in outputs}
+    def _variables(self, outputs: Mapping[str, Any]) -> dict[str, str]:
+        """The outputs as variables; the credential file, where the stack has one, is written."""
+        from taxiway.engines import environment  # imports Pulumi, which no other verb needs
+
+        found, content = environment.variables(outputs), environment.credential_file(outputs)
+        if content is not None:
+            write_atomically(self.home.credentials, content)
+            found["GOOGLE_APPLICATION_CREDENTIALS"] = str(self.home.credentials)
+        return found
 
     def _environment(self, outputs: Mapping[str, str]) -> dict[str, str]:
         state = self.state

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 
 from nyc_taxi import load_log
@@ -18,7 +19,10 @@ NOT_PUBLISHED_CODE = 4
 
 def settings_of(home: Home) -> Settings:
     """The settings that the environment's Airflow has."""
-    return Settings.from_environment(read_json(home.environment))
+    variables = read_json(home.environment)
+    if path := variables.get("GOOGLE_APPLICATION_CREDENTIALS"):
+        os.environ["GOOGLE_APPLICATION_CREDENTIALS"] = path  # where Google's libraries look
+    return Settings.from_environment(variables)
 
 
 def loaded_stages(settings: Settings) -> Loaded:

@@ -7,7 +7,6 @@ from collections.abc import Callable
 
 from nyc_taxi.catalogue import DATASETS
 from nyc_taxi.pools import POOLS
-
 from taxiway.airflow_api import AirflowApi
 from taxiway.errors import TaxiwayError
 

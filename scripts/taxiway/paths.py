@@ -38,6 +38,11 @@ class Home:
         return self.root / "secrets"
 
     @property
+    def credentials(self) -> Path:
+        """What Google's libraries sign in with, where the stack is on Google Cloud."""
+        return self.secrets / "google_credentials"
+
+    @property
     def logs(self) -> Path:
         """`<component>.log` each, and Airflow's task logs below `tasks/`."""
         return self.root / "logs"
@@ -48,9 +53,9 @@ class Home:
         return self.root / "airflow"
 
     @property
-    def stack(self) -> Path:
-        """What the infrastructure engine remembers."""
-        return self.root / "stack"
+    def engine(self) -> Path:
+        """What the infrastructure engines remember, of all stacks. No stack's name begins like this."""
+        return self.root.parent / "_engine"
 
     def data(self, component: str) -> Path:
         """Data folder of a service."""

@@ -18,13 +18,17 @@ SAMPLE = "sample"
 
 @dataclass(frozen=True)
 class State:
-    """One environment. `source` is `sample` or the URL of a site laid out like TLC's."""
+    """One environment. `source` is `sample` or the URL of a site laid out like TLC's.
+
+    `project` is the Google Cloud project of the stack; empty where it is on emulators.
+    """
 
     ports: Mapping[str, int]
     source: str = SAMPLE
     engine: str = "in-process"
     stack: str = "local"
     target: str = "embedded"
+    project: str = ""
     outputs: Mapping[str, str] = field(default_factory=dict)
     schedule_start: str = field(default_factory=lambda: datetime.now(UTC).date().isoformat())
 

@@ -2,6 +2,7 @@ import re
 
 from hypothesis import assume, given
 from hypothesis import strategies as st
+
 from lakehouse.names import Names, label_value, labels
 
 PROJECTS = st.from_regex(r"[a-z][a-z0-9-]{4,28}[a-z0-9]", fullmatch=True) | st.text(min_size=1, max_size=40)

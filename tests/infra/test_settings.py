@@ -6,8 +6,8 @@ import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
-from lakehouse.settings import CREDENTIALS, KEYS, Settings, SettingsError
 
+from lakehouse.settings import CREDENTIALS, KEYS, Settings, SettingsError
 from taxiway.paths import REPOSITORY
 
 GCP = {"taxiway:project": "acme-data", "taxiway:owner": "alice@example.com"}
@@ -23,6 +23,7 @@ FEDERATED = {
     "taxiway:workloadIdentityProvider": PROVIDER,
     "taxiway:workloadIdentityPrincipal": "attribute.repository/acme/taxiway",
 }
+BILLED = {"taxiway:billingAccount": "012345-6789AB-CDEF01"}
 KMS = "projects/acme/locations/{}/keyRings/data/cryptoKeys/lake"
 
 
@@ -67,7 +68,9 @@ def test_anything_is_either_taken_or_refused_with_value_and_remedy(values):
     try:
         taken = Settings.from_config(config)
     except SettingsError as refused:
-        assert re.search(r"taxiway:\w+ (is|is not) .*; valid is .*pulumi config set taxiway:\w+", str(refused), re.DOTALL)
+        assert re.search(
+            r"taxiway:\w+ (is|is not) .*; valid is .*pulumi config set taxiway:\w+", str(refused), re.DOTALL
+        )
     else:
         assert taken.project
         assert taken.credentials in CREDENTIALS
@@ -127,12 +130,15 @@ def test_a_bad_value_is_shown_with_what_is_valid_and_how_to_set_it(key, value):
 
 
 def test_a_missing_project_is_said():
-    with pytest.raises(SettingsError, match="taxiway:project is not set.*pulumi config set taxiway:project"):
+    with pytest.raises(SettingsError, match=r"taxiway:project is not set.*config set taxiway:project"):
         Settings.from_config({})
 
 
 def test_the_providers_project_will_do():
-    assert Settings.from_config({"gcp:project": "other-data", "taxiway:owner": "a@example.com"}).project == "other-data"
+    assert (
+        Settings.from_config({"gcp:project": "other-data", "taxiway:owner": "a@example.com"}).project
+        == "other-data"
+    )
 
 
 def test_a_misspelt_key_is_refused_not_ignored():
@@ -142,11 +148,17 @@ def test_a_misspelt_key_is_refused_not_ignored():
 
 def test_emulators_are_known_by_the_providers_endpoints():
     found = Settings.from_config(EMULATORS)
-    assert (found.storage_emulator, found.bigquery_emulator) == ("http://127.0.0.1:9023", "http://127.0.0.1:9050")
+    assert (found.storage_emulator, found.bigquery_emulator) == (
+        "http://127.0.0.1:9023",
+        "http://127.0.0.1:9050",
+    )
 
 
 def test_pipelines_may_reach_the_emulators_under_other_names():
-    other = {"taxiway:storageEmulator": "http://gcs:9023/", "taxiway:bigqueryEmulator": "http://bigquery:9050"}
+    other = {
+        "taxiway:storageEmulator": "http://gcs:9023/",
+        "taxiway:bigqueryEmulator": "http://bigquery:9050",
+    }
     found = Settings.from_config({**EMULATORS, **other})
     assert (found.storage_emulator, found.bigquery_emulator) == ("http://gcs:9023", "http://bigquery:9050")
 
@@ -164,11 +176,15 @@ def test_an_endpoint_of_googles_own_is_no_emulator():
 @pytest.mark.parametrize(("key", "value"), [("composer", "true"), ("budget", "50")])
 def test_what_emulators_have_not_is_refused_there(key, value):
     with pytest.raises(SettingsError, match=f"taxiway:{key} is .*because this stack lives on emulators"):
-        Settings.from_config({**EMULATORS, f"taxiway:{key}": value, "taxiway:billingAccount": "012345-6789AB-CDEF01"})
+        Settings.from_config(
+            {**EMULATORS, f"taxiway:{key}": value, "taxiway:billingAccount": "012345-6789AB-CDEF01"}
+        )
 
 
 def test_anonymous_is_for_emulators():
-    assert "valid is impersonation, workload-identity or key on Google Cloud." in refusal(credentials="anonymous")
+    assert "valid is impersonation, workload-identity or key on Google Cloud." in refusal(
+        credentials="anonymous"
+    )
 
 
 def test_impersonation_needs_somebody_who_impersonates():
@@ -184,7 +200,9 @@ def test_federation_needs_provider_and_principal(missing):
         Settings.from_config(config)
 
 
-@pytest.mark.parametrize(("location", "place"), [("US", "us"), ("EU", "europe"), ("europe-west4", "europe-west4")])
+@pytest.mark.parametrize(
+    ("location", "place"), [("US", "us"), ("EU", "europe"), ("europe-west4", "europe-west4")]
+)
 def test_an_encryption_key_is_where_the_data_is(location, place):
     assert settings(location=location, kmsKey=KMS.format(place)).kms_key
     assert f"a key in {place}" in refusal(location=location, kmsKey=KMS.format("asia-east1"))

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 
 STACK = "local"
 STATE = Path("/data")
+TROUBLE = "trouble"
 
 
 def main() -> int:
@@ -19,13 +22,20 @@ def main() -> int:
     try:
         outputs = open_engine("in-process", STACK, endpoints, STATE).up()
     except EngineError as error:
-        sys.stderr.write(f"infrastructure: {error} {error.remedy}\n")
-        return 1
+        return report([f"{error} {error.remedy}"])
     for name, value in sorted(outputs.items()):
         print(f"infrastructure: {name}={value}")  # noqa: T201 - its log; nothing of it is secret on emulators
-    wrong = differences(outputs, os.environ)
-    for sentence in wrong:
-        sys.stderr.write(f"infrastructure: {sentence}\n")
+    return report(differences(outputs, os.environ))
+
+
+def report(wrong: list[str]) -> int:
+    """Say what is wrong, in the log and to the loader; forget what was wrong before."""
+    trouble = STATE / TROUBLE
+    trouble.unlink(missing_ok=True)
+    if wrong:
+        text = "".join(f"infrastructure: {sentence}\n" for sentence in wrong)
+        sys.stderr.write(text)
+        trouble.write_text(text)
     return 1 if wrong else 0
 
 
@@ -35,8 +45,18 @@ def differences(outputs: Mapping[str, str], environment: Mapping[str, str]) -> l
         f"the services are told {name}={environment[name]}, but the stack's is {value}. "
         f"Unset {name} in your shell and in .env, or write .env with scripts/env."
         for name, value in sorted(outputs.items())
-        if environment.get(name, value) != value
+        if meaning(environment.get(name, value)) != meaning(value)
     ]
+
+
+def meaning(value: str) -> object:
+    """A connection's URI form and its JSON form mean the same."""
+    if value.startswith("{"):
+        return json.loads(value)
+    extra = parse_qs(urlsplit(value).query).get("__extra__")
+    if extra:
+        return {"conn_type": urlsplit(value).scheme.replace("-", "_"), "extra": json.loads(extra[0])}
+    return value
 
 
 if __name__ == "__main__":

@@ -7,14 +7,15 @@ import os
 import sys
 from pathlib import Path
 
+from rich.console import Console
+
 from nyc_taxi import report
 from nyc_taxi.catalogue import dataset
 from nyc_taxi.errors import TaxiError
 from nyc_taxi.months import parse_range
 from nyc_taxi.settings import Settings
-from rich.console import Console
-
 from taxiway.airflow_api import AirflowApi
+from taxiway.compose.infrastructure import TROUBLE
 from taxiway.errors import TaxiwayError
 from taxiway.files import write_json
 from taxiway.load_months import NOT_PUBLISHED_CODE, load_months
@@ -26,6 +27,7 @@ from taxiway.show import show_datasets
 
 API = "http://airflow-api-server:8080"
 PASSWORD = Path("/run/taxiway/admin/admin_password")
+INFRASTRUCTURE = Path("/run/taxiway/stack") / TROUBLE
 READY_SECONDS = 300
 PUBLICATION_SECONDS = 20.0
 HOW_TO_SIGN_IN = """\
@@ -51,6 +53,8 @@ def main(arguments: list[str]) -> int:
 
 
 def _open_and_load(months: str, progress: Progress, console: Console) -> int:
+    if INFRASTRUCTURE.exists():
+        raise TaxiwayError(INFRASTRUCTURE.read_text().strip())
     api = AirflowApi(API, PASSWORD.read_text())
     with progress.phase("Airflow is healthy"):
         wait_until_healthy(api, READY_SECONDS)

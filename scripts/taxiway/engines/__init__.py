@@ -14,7 +14,11 @@ from taxiway.engines.endpoints import Endpoints
 from taxiway.engines.errors import EngineError
 from taxiway.paths import REPOSITORY
 
-__all__ = ["Change", "Drift", "Endpoints", "Engine", "EngineError", "StackInfo", "open_engine"]
+__all__ = ["REPOSITORY", "Change", "Drift", "Endpoints", "Engine", "EngineError", "StackInfo", "open_engine"]
+
+# The program's import root: the engines run it, and ask it for names and rules.
+if str(REPOSITORY / "infra") not in sys.path:
+    sys.path.append(str(REPOSITORY / "infra"))
 
 # What a stack on emulators is unless its owner says otherwise.
 LOCAL_CONFIG = {"taxiway:project": "taxiway-local", "taxiway:credentials": "anonymous"}
@@ -27,9 +31,6 @@ def open_engine(
 
     `folder` keeps what the engine remembers; `config` adds to, or replaces, the stack's settings.
     """
-    # The program's import root: the in-process engine runs it, both ask it for names.
-    if str(REPOSITORY / "infra") not in sys.path:
-        sys.path.insert(0, str(REPOSITORY / "infra"))
     settings = {**(LOCAL_CONFIG if endpoints else {}), **(config or {})}
     if name == "in-process":
         return _in_process(stack, endpoints, folder, settings)

@@ -134,7 +134,13 @@ class CliEngine:
 
     def _configure(self) -> None:
         """Write the settings that were given; refuse wrong ones, and broken rules, before Pulumi starts."""
-        plan(self._name.rsplit("/", 1)[-1], {**stackfile.read(self._name), **self._config})
+        known = stackfile.read(self._name)
+        if self._endpoints and known and not known.get("gcp:storageCustomEndpoint", "").startswith("http://"):
+            raise EngineError(
+                f"{stackfile.path_of(self._name)} is a stack on Google Cloud, not on emulators.",
+                "Give the one on emulators another name.",
+            )
+        plan(self._name.rsplit("/", 1)[-1], {**known, **self._config})
         stackfile.write(self._name, self._config)
 
     def _update(self, stack: automation.Stack) -> None:

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from lakehouse.outputs import CREDENTIALS, VARIABLES
-
 from taxiway.engines.errors import EngineError
 
 _MASK = "********"

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import runpy
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -101,8 +100,6 @@ async def _run_program(monitor: _Monitor, stack: str) -> tuple[dict[str, Any], f
 
 
 def _run_main() -> None:
-    if str(PROGRAM) not in sys.path:
-        sys.path.insert(0, str(PROGRAM))
     runpy.run_path(str(PROGRAM / "__main__.py"))
 
 

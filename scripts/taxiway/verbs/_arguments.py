@@ -29,6 +29,41 @@ def add_stack(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_infrastructure(parser: argparse.ArgumentParser) -> None:
+    """The options that say which stack, where it is and who makes it."""
+    add_stack(parser)
+    parser.add_argument(
+        "--project",
+        default="",
+        metavar="ID",
+        help="put the stack on Google Cloud, in this project (emulators)",
+    )
+    parser.add_argument(
+        "--engine",
+        choices=["in-process", "cli"],
+        help="who evaluates the program: this process or the pulumi on PATH (in-process; with --project cli)",
+    )
+
+
+def add_wait(parser: argparse.ArgumentParser) -> None:
+    """The option that says when to give a month up."""
+    parser.add_argument(
+        "--wait",
+        type=float,
+        default=PUBLICATION_SECONDS,
+        metavar="SECONDS",
+        help="how long to wait for a month that is not published (%(default).0f)",
+    )
+
+
+def engine(chosen: argparse.Namespace) -> str:
+    """Name of the engine that was asked for, or that the stack's place asks for."""
+    asked: str | None = chosen.engine
+    if asked == "in-process" and chosen.project:
+        raise UsageError("--engine in-process knows emulators alone", "With --project leave --engine out.")
+    return asked or ("cli" if chosen.project else "in-process")
+
+
 def stack(text: str) -> str:
     """A stack's name; argparse.ArgumentTypeError where it could not name a bucket and an account."""
     if not re.fullmatch(r"[a-z][a-z0-9-]{0,29}", text):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import shutil
 
 from rich.console import Console
@@ -10,7 +9,7 @@ from rich.console import Console
 from taxiway import components
 from taxiway.embedded import Embedded
 from taxiway.errors import TaxiwayError
-from taxiway.paths import Home
+from taxiway.paths import REPOSITORY, Home
 from taxiway.ports import is_free
 from taxiway.progress import Progress
 from taxiway.state import State, exclusive
@@ -37,10 +36,10 @@ def main(arguments: list[str]) -> int:
     with exclusive(home, "down"):
         removed = _stop(home, state, progress, keep)
         if not keep:
+            removed += _remove_environment_files(state)
             shutil.rmtree(home.root)
             removed.append(str(home.root))
-            with contextlib.suppress(OSError):
-                home.root.parent.rmdir()  # unless another stack's environment is in it
+            _forget_engine(home)
     _prove(home, state, progress, keep)
     for thing in removed:
         console.print(f"  removed  {thing}")
@@ -74,14 +73,34 @@ def _destroy(environment: Embedded) -> list[str]:
             gone = engine.destroy()
             left = engine.leftovers()
     except TaxiwayError as error:
+        if environment.state.project:
+            raise
         # The emulators keep everything below the folder that is removed next.
-        environment.progress.say(
-            f"the emulators could not be asked ({error}); their data goes with their files"
-        )
+        environment.progress.say(f"the emulators could not be asked ({error}); their data goes anyway")
         return []
     if left:
         raise TaxiwayError(f"the stack left something behind: {', '.join(left)}", "Call scripts/down again.")
     return gone
+
+
+def _remove_environment_files(state: State | None) -> list[str]:
+    """Remove what scripts/env wrote for this stack; another stack's stays."""
+    written = REPOSITORY / ".env"
+    bucket = f"GCP_GCS_BUCKET={state.outputs.get('GCP_GCS_BUCKET')}\n" if state else ""
+    if not bucket or not written.exists() or bucket not in written.read_text():
+        return []
+    files = [file for file in (written, REPOSITORY / "google_credentials") if file.exists()]
+    for file in files:
+        file.unlink()
+    return [str(file) for file in files]
+
+
+def _forget_engine(home: Home) -> None:
+    """Remove what the engines remember once no stack is left that it is about."""
+    others = [folder for folder in home.root.parent.iterdir() if folder != home.engine]
+    states = [*home.engine.glob("*.json"), *home.engine.glob("pulumi/.pulumi/stacks/**/*.json")]
+    if not others and not states:
+        shutil.rmtree(home.root.parent)
 
 
 def _prove(home: Home, state: State | None, progress: Progress, keep: bool) -> None:

@@ -29,10 +29,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument(
         "months", nargs="?", metavar="M[..M]", help="a month like 2024-01, or a range of them"
     )
-    parser.add_argument(
-        "--wait", type=float, default=_arguments.PUBLICATION_SECONDS, metavar="SECONDS",
-        help="how long to wait for a month that is not published (%(default).0f)",
-    )  # fmt: skip
+    _arguments.add_wait(parser)
     _arguments.add_stack(parser)
     chosen = parser.parse_args(arguments)
     entry = dataset(chosen.dataset)

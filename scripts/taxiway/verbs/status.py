@@ -48,9 +48,7 @@ def _facts(home: Home, state: State) -> dict[str, Any]:
     environment = Embedded(home, state, Progress())
     running = environment.supervisor.states() if environment.supervisor.pid() else {}
     components = [
-        {"name": c.name, "state": running.get(c.name, "STOPPED"), "url": c.url}
-        for c in environment.components()
-        if c.name != "sample-source" or state.source == "sample"
+        {"name": c.name, "state": running.get(c.name, "STOPPED"), "url": c.url} for c in environment.used()
     ]
     return {
         "target": state.target,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import sys
 
 from rich.console import Console
@@ -16,39 +17,26 @@ from taxiway.preflight import check_machine
 from taxiway.progress import Progress
 from taxiway.show import show_datasets, show_rows
 from taxiway.state import exclusive
-from taxiway.verbs import _arguments
+from taxiway.verbs import _arguments, preview
 
 FIRST_MONTHS = "2024-01..2024-02"
 EXAMPLES = """\
   scripts/up                                          generated months, everything on this machine
   scripts/up --months 2024-01..2024-06                more of them
   scripts/up --source tlc --months 2024-01            the real ones from TLC's site
-  scripts/up --source http://127.0.0.1:8000           from a mirror laid out like TLC's site"""
+  scripts/up --source http://127.0.0.1:8000           from a mirror laid out like TLC's site
+  scripts/up --stack alice --project my-project       lake and warehouse on Google Cloud, Airflow here
+  scripts/up --stack alice --preview                  what would change, and what it would cost"""
 
 
 def main(arguments: list[str]) -> int:
     """Run the verb; returns its exit code."""
-    parser = _arguments.parser("up", "Start the whole platform and load the first months.", EXAMPLES)
-    parser.add_argument(
-        "--months", default=FIRST_MONTHS, metavar="M[..M]", help="yellow trips to load (%(default)s)"
-    )
-    parser.add_argument(
-        "--source", default="sample", help="sample, tlc, or the URL of a mirror (%(default)s)"
-    )
-    parser.add_argument(
-        "--target", default="embedded", choices=["embedded"], help="where it runs (%(default)s)"
-    )
-    parser.add_argument(
-        "--engine", default="in-process", choices=["in-process", "cli"],
-        help="who evaluates the Pulumi program: this process, or the pulumi on PATH (%(default)s)",
-    )  # fmt: skip
-    parser.add_argument(
-        "--wait", type=float, default=_arguments.PUBLICATION_SECONDS, metavar="SECONDS",
-        help="how long to wait for a month that is not published (%(default).0f)",
-    )  # fmt: skip
-    _arguments.add_stack(parser)
-    chosen = parser.parse_args(arguments)
-    yellow, source = dataset("yellow"), _arguments.source(chosen.source)
+    chosen = _parser().parse_args(arguments)
+    if chosen.preview:
+        return preview.show(chosen)
+    yellow = dataset("yellow")
+    source = _arguments.source(chosen.source or ("tlc" if chosen.project else "sample"))
+    engine = _arguments.engine(chosen)
     months = _arguments.months(chosen.months)
     for month in months:
         yellow.check_month(month)
@@ -56,10 +44,26 @@ def main(arguments: list[str]) -> int:
     home, progress = Home.of(chosen.stack), Progress()
     with exclusive(home, "up"):
         check_machine(home.root)
-        environment = Embedded.prepare(home, progress, source, chosen.engine).start()
+        prepared = Embedded.prepare(home, progress, source=source, engine=engine, project=chosen.project)
+        environment = prepared.start()
         code = load_months(home, environment.api, progress, wanted, chosen.wait)
     _show(home, environment, progress)
     return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _arguments.parser("up", "Start the whole platform and load the first months.", EXAMPLES)
+    parser.add_argument(
+        "--months", default=FIRST_MONTHS, metavar="M[..M]", help="yellow trips to load (%(default)s)"
+    )
+    parser.add_argument("--source", help="sample, tlc, or the URL of a mirror (sample; with --project tlc)")
+    parser.add_argument(
+        "--target", default="embedded", choices=["embedded"], help="where Airflow runs (%(default)s)"
+    )
+    _arguments.add_infrastructure(parser)
+    parser.add_argument("--preview", action="store_true", help="show what would change, and change nothing")
+    _arguments.add_wait(parser)
+    return parser
 
 
 def _show(home: Home, environment: Embedded, progress: Progress) -> None:

@@ -13,6 +13,7 @@ from nyc_taxi.errors import NotPublished, Refused, Trouble
 from nyc_taxi.lake import Content, Lake
 from nyc_taxi.load_log import latest
 
+pytestmark = pytest.mark.emulators
 PATH = taxi.YELLOW.format("2024-01")
 RAW = "raw/yellow/yellow_tripdata_2024-01.parquet"
 TYPED = "typed/yellow/year=2024/month=01/yellow_tripdata_2024-01.parquet"
@@ -91,7 +92,9 @@ def test_a_republished_file_replaces_the_old_one(stack, faulty_source):
 def test_a_raw_object_without_checksum_counts_as_unfinished(stack, faulty_source):
     published = taxi.parquet(taxi.trips())
     faulty_source.serve(PATH, published)
-    Lake(stack).write(RAW, Content(io.BytesIO(published), len(published), "x/y", {"dataset": "yellow"}))
+    download(stack)
+    facts = {name: value for name, value in Lake(stack).find(RAW).metadata.items() if name != "checksum"}
+    Lake(stack).write(RAW, Content(io.BytesIO(published), len(published), "x/y", facts))
     with pytest.raises(Trouble, match="its download has not finished"):
         conform(stack)
     assert not download(stack)["reused"]

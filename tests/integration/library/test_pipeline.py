@@ -6,7 +6,6 @@ import signal
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import partial
-from pathlib import Path
 
 import psycopg
 import pytest
@@ -21,8 +20,8 @@ from nyc_taxi.lake import Lake
 from nyc_taxi.load_log import latest
 from nyc_taxi.settings import Settings
 
+pytestmark = pytest.mark.emulators
 VERBS = ("download", "conform", "stage", "audit", "publish", "mart", "ingest")
-TLC = Path(__file__).parents[4] / "shared/data/tlc"
 PATH = taxi.YELLOW.format("2024-01")
 
 

@@ -11,7 +11,10 @@ TLC = Path(__file__).parents[4] / "shared/data/tlc"
 MONTHS = ("2019-01", "2019-02", "2020-04", "2020-12")
 VERBS = ("download", "conform", "stage", "audit", "publish", "mart", "ingest")
 
-pytestmark = pytest.mark.skipif(not TLC.is_dir(), reason="needs TLC's own rows in ../shared/data/tlc")
+pytestmark = [
+    pytest.mark.emulators,
+    pytest.mark.skipif(not TLC.is_dir(), reason="needs TLC's own rows in ../shared/data/tlc"),
+]
 
 
 def test_ten_thousand_rows_a_month_arrive_in_every_store(stack, faulty_source):

@@ -16,6 +16,7 @@ from nyc_taxi.layout import staging_table
 from nyc_taxi.load_log import latest
 from nyc_taxi.months import Month
 
+pytestmark = pytest.mark.emulators
 JANUARY = ("yellow", "2024-01")
 LAKE = ("download", "conform")
 WAREHOUSE = ("stage", "audit", "publish", "mart")

@@ -1,0 +1,70 @@
+"""Which stack a verb means, and its engine: the one that made it, where it is known."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from taxiway.embedded import Embedded
+from taxiway.engines import LOCAL_CONFIG, Endpoints, Engine, open_engine
+from taxiway.errors import TaxiwayError
+from taxiway.paths import Home
+from taxiway.progress import Progress
+from taxiway.state import State
+
+# For emulators that do not run yet: nothing is asked there.
+NOWHERE = Endpoints(*["http://127.0.0.1:9"] * 3)
+
+
+@dataclass(frozen=True)
+class StackSettings:
+    """A stack's name, its project on Google Cloud (empty: emulators) and its engine."""
+
+    name: str
+    project: str
+    engine: str
+
+    @classmethod
+    def known(cls, name: str) -> StackSettings:
+        """As its environment in this checkout says; a stack without one is on Google Cloud, or nowhere."""
+        state = State.load(Home.of(name))
+        return cls(name, state.project, state.engine) if state else cls(name, "", "cli")
+
+    @classmethod
+    def chosen(cls, options: argparse.Namespace) -> StackSettings:
+        """As its environment says, or as the command line does where there is none."""
+        from taxiway.verbs import _arguments
+
+        if State.load(Home.of(options.stack)):
+            return cls.known(options.stack)
+        return cls(options.stack, options.project, _arguments.engine(options))
+
+    def configuration(self) -> dict[str, str]:
+        """What the program is evaluated with to estimate its price."""
+        from taxiway.engines import stackfile
+
+        written = stackfile.read(self.name)
+        if self.project:
+            return {**written, "taxiway:project": self.project}
+        return {**NOWHERE.config(), **LOCAL_CONFIG, **written}
+
+
+@contextmanager
+def open_stack(wanted: StackSettings) -> Iterator[Engine]:
+    """The stack's engine; TaxiwayError where it is on emulators that do not run."""
+    home = Home.of(wanted.name)
+    state = State.load(home)
+    if state:
+        environment = Embedded(home, state, Progress())
+        if not state.project and not environment.supervisor.pid():
+            raise TaxiwayError(
+                f"the emulators of {wanted.name} do not run", f"Start them: scripts/up --stack {wanted.name}"
+            )
+        yield environment.engine
+    elif wanted.engine == "cli":
+        config = {"taxiway:project": wanted.project} if wanted.project else {}
+        yield open_engine("cli", wanted.name, None, home.engine, config)
+    else:
+        yield open_engine(wanted.engine, wanted.name, NOWHERE, home.engine)

@@ -1,0 +1,99 @@
+"""Outputs -> environment: what infrastructure gives is what pipelines and Compose take, no more, no less."""
+
+import ast
+import json
+
+import pytest
+import yaml
+
+from lakehouse.outputs import CREDENTIALS, CREDENTIALS_PATH, VARIABLES
+from taxiway.engines.plan import plan
+from taxiway.paths import REPOSITORY
+
+INVENTORIES = REPOSITORY / "tests" / "infra" / "inventories"
+COMPOSE = REPOSITORY / "docker-compose.yaml"
+LIBRARY = REPOSITORY / "plugins" / "nyc_taxi"
+# What the verbs say, because it is no infrastructure.
+OF_THE_VERBS = {"TLC_BASE_URL", "TAXI_POSTGRES_DSN", "TAXI_SCHEDULE_START"}
+# Read by Airflow's and Google's own libraries, not by ours.
+OF_OTHERS = {"AIRFLOW_CONN_GOOGLE_CLOUD_DEFAULT", "GOOGLE_APPLICATION_CREDENTIALS"}
+
+
+def outputs(scenario):
+    config = yaml.safe_load((INVENTORIES / f"{scenario}.yaml").read_text())["config"]
+    return plan("alice", config).outputs
+
+
+def every_output():
+    return set().union(*(outputs(path.stem) for path in INVENTORIES.glob("*.yaml")))
+
+
+def read_by_the_library():
+    """Names of variables: the string constants in capitals of the module that reads the environment."""
+    tree = ast.parse((LIBRARY / "settings.py").read_text())
+    constants = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)}
+    return {
+        text
+        for text in constants
+        if isinstance(text, str) and text.isupper() and "_" in text and " " not in text
+    }
+
+
+def test_the_contract_names_every_output_and_nothing_else():
+    assert every_output() == {*VARIABLES, CREDENTIALS}
+
+
+def test_every_setting_of_the_library_is_an_output_or_the_verbs_business():
+    needed = read_by_the_library()
+    assert {"GCP_PROJECT_ID", "GCP_GCS_BUCKET", "BIGQUERY_DATASET", "GCP_LOCATION"} <= needed
+    assert needed - OF_THE_VERBS <= set(VARIABLES)
+
+
+def test_no_output_is_read_by_nobody():
+    assert set(VARIABLES) - read_by_the_library() <= OF_OTHERS
+
+
+@pytest.mark.skipif(not COMPOSE.exists(), reason="docker-compose.yaml is not there")
+def test_every_output_is_a_variable_of_compose():
+    given = compose_variables()
+    assert set(VARIABLES) <= given, f"docker-compose.yaml does not pass on: {set(VARIABLES) - given}"
+
+
+@pytest.mark.skipif(not COMPOSE.exists(), reason="docker-compose.yaml is not there")
+def test_compose_puts_the_credential_file_where_the_output_says():
+    content = COMPOSE.read_text()
+    assert CREDENTIALS_PATH in content
+    assert CREDENTIALS in yaml.safe_load(content).get("secrets", {}) or f"{CREDENTIALS}:" in content
+
+
+def test_only_a_target_on_emulators_names_emulators():
+    emulators = {"STORAGE_EMULATOR_HOST", "BIGQUERY_EMULATOR_HOST"}
+    assert emulators <= set(outputs("anonymous"))
+    assert emulators.isdisjoint(outputs("ephemeral"))
+
+
+def test_there_is_a_credential_file_exactly_where_a_variable_points_to_it():
+    for path in INVENTORIES.glob("*.yaml"):
+        found = outputs(path.stem)
+        assert (
+            (CREDENTIALS in found)
+            == ("GOOGLE_APPLICATION_CREDENTIALS" in found)
+            == (path.stem != "anonymous")
+        )
+
+
+def test_airflows_connection_is_json_without_a_secret():
+    for path in INVENTORIES.glob("*.yaml"):
+        connection = json.loads(outputs(path.stem)["AIRFLOW_CONN_GOOGLE_CLOUD_DEFAULT"])
+        assert connection["conn_type"] == "google_cloud_platform"
+        assert set(connection["extra"]) <= {"project", "is_anonymous"}
+
+
+def compose_variables():
+    services = yaml.safe_load(COMPOSE.read_text())["services"].values()
+    environments = [service.get("environment", {}) for service in services]
+    pairs = [
+        env if isinstance(env, dict) else dict(item.partition("=")[::2] for item in env)
+        for env in environments
+    ]
+    return set().union(*pairs)

@@ -1,0 +1,67 @@
+import datetime
+
+import pytest
+
+from taxiway.engines.cost import estimate, prices, total
+from taxiway.engines.plan import plan
+
+GCP = {"taxiway:project": "acme-data", "taxiway:owner": "alice@example.com"}
+ROUND = {
+    "storage": {
+        "gb_month_region": 1,
+        "gb_month_multi_region": 2,
+        "thousand_writes_region": 3,
+        "thousand_writes_multi_region": 4,
+    },
+    "bigquery": {"gib_month": 5, "tib_scanned": 6},
+    "composer": {"dcu_hour": 0.5, "database_gib_hour": 0.1},
+    "assumed": {
+        "lake_gb": 10,
+        "lake_thousand_writes": 100,
+        "warehouse_gib": 1000,
+        "tib_scanned": 2,
+        "composer_dcu": 4,
+        "composer_database_gib": 10,
+        "hours": 100,
+    },
+}
+
+
+def lines(**changes):
+    config = {**GCP, **{f"taxiway:{key}": value for key, value in changes.items()}}
+    return {line.title.split()[0]: line for line in estimate(plan("alice", config).resources, ROUND)}
+
+
+def test_a_price_is_amount_times_list_price():
+    found = lines()
+    assert found["bucket"].dollars == 10 * 2 + 100 * 4
+    assert found["dataset"].dollars == 1000 * 5 + 2 * 6
+
+
+def test_a_region_has_its_own_prices():
+    assert lines(location="europe-west4")["bucket"].dollars == 10 * 1 + 100 * 3
+
+
+def test_composer_is_added_where_it_is_on_and_its_small_bucket_is_not():
+    found = lines(composer="true")
+    assert found["Composer"].dollars == 100 * (4 * 0.5 + 10 * 0.1)
+    assert set(found) == {"bucket", "dataset", "Composer"}
+    assert total(found.values()) == found["bucket"].dollars + found["dataset"].dollars + 300
+
+
+def test_every_line_says_what_it_assumes():
+    assert all(any(char.isdigit() for char in line.assumption) for line in lines(composer="true").values())
+
+
+def test_the_price_list_is_dated_and_complete():
+    listed = prices()
+    assert isinstance(listed["as_of"], datetime.date)
+    assert {name: set(table) for name, table in listed.items() if name != "as_of"} == {
+        name: set(table) for name, table in ROUND.items()
+    }
+
+
+@pytest.mark.parametrize(("composer", "low", "high"), [("false", 0.5, 20), ("true", 200, 600)])
+def test_a_developers_month_is_in_the_order_of_what_it_really_costs(composer, low, high):
+    config = {**GCP, "taxiway:composer": composer}
+    assert low < total(estimate(plan("alice", config).resources, prices())) < high

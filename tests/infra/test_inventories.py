@@ -1,0 +1,125 @@
+import pytest
+import yaml
+
+from taxiway.engines.inventory import inventory
+from taxiway.engines.plan import plan
+from taxiway.paths import REPOSITORY
+
+FOLDER = REPOSITORY / "tests" / "infra" / "inventories"
+SCENARIOS = {"anonymous", "budget", "composer", "ephemeral", "key", "protected", "workload-identity"}
+UPLOAD = "gcp:storage/bucketObject:BucketObject"
+
+
+def read(name):
+    return yaml.safe_load((FOLDER / f"{name}.yaml").read_text())
+
+
+def test_every_scenario_has_its_inventory():
+    assert {path.stem for path in FOLDER.glob("*.yaml")} == SCENARIOS
+
+
+@pytest.mark.parametrize("part", ["counts", "resources", "outputs"])
+@pytest.mark.parametrize("name", sorted(SCENARIOS))
+def test_the_program_declares_what_its_inventory_says(name, part):
+    content = read(name)
+    assert inventory(content["config"])[part] == content[part], (
+        f"{name} is different now. If that is meant, review the difference after:\n"
+        "PYTHONPATH=scripts .venv/bin/python -m taxiway.engines.inventory "
+        f"tests/infra/inventories/{name}.yaml"
+    )
+
+
+@pytest.mark.parametrize("name", sorted(SCENARIOS))
+def test_the_program_declares_nothing_that_is_ruled_out(name):
+    content = read(name)
+    declared = {resource.type for resource in plan("alice", content["config"]).resources}
+    assert content["absent"]
+    assert declared.isdisjoint(content["absent"])
+
+
+@pytest.mark.parametrize("name", sorted(SCENARIOS - {"composer"}))
+def test_the_pipelines_have_exactly_three_rights(name):
+    """On the one bucket, on the one dataset, and to run jobs."""
+    found = granted(read(name)["config"], "serviceAccount:taxiway-alice@")
+    assert found == {
+        ("lake-pipelines", "roles/storage.objectAdmin"),
+        ("warehouse-pipelines", "roles/bigquery.dataEditor"),
+        ("pipelines-jobs", "roles/bigquery.jobUser"),
+    }
+
+
+def test_composer_adds_a_workers_right_and_its_own_bucket():
+    found = granted(read("composer")["config"], "serviceAccount:taxiway-alice@")
+    assert found - granted(read("ephemeral")["config"], "serviceAccount:taxiway-alice@") == {
+        ("composer-worker", "roles/composer.worker"),
+        ("composer-files", "roles/storage.objectAdmin"),
+    }
+
+
+@pytest.mark.parametrize("name", sorted(SCENARIOS))
+def test_nobody_but_the_pipelines_gets_more_than_to_act_as_them(name):
+    config = read(name)["config"]
+    others = granted(config, "") - granted(config, "serviceAccount:taxiway-alice@")
+    assert {role for _, role in others} <= {
+        "roles/iam.serviceAccountTokenCreator",
+        "roles/iam.workloadIdentityUser",
+    }
+
+
+@pytest.mark.parametrize("name", sorted(SCENARIOS))
+def test_bucket_and_dataset_are_in_one_place(name):
+    resources = plan("alice", read(name)["config"]).resources
+    places = [resource.inputs["location"].upper() for resource in resources if "location" in resource.inputs]
+    assert len(places) >= 2
+    assert len(set(places)) == 1
+
+
+def test_a_key_is_the_only_secret_output():
+    secrets = {name: set(plan("alice", read(name)["config"]).secret) for name in SCENARIOS}
+    assert secrets.pop("key") == {"google_credentials"}
+    assert set().union(*secrets.values()) == set()
+
+
+def test_composer_gets_the_same_dags_and_plugins():
+    uploads = [r for r in plan("alice", read("composer")["config"]).resources if r.type == UPLOAD]
+    folders = [REPOSITORY / "dags", REPOSITORY / "plugins"]
+    files = [path for folder in folders for path in folder.rglob("*") if path.is_file()]
+    wanted = {str(path.relative_to(REPOSITORY)) for path in files if "__pycache__" not in path.parts}
+    assert {upload.inputs["name"] for upload in uploads} == wanted
+    assert "dags/to_lake.py" in wanted
+
+
+@pytest.mark.parametrize("ephemeral", ["true", "false"])
+def test_one_switch_decides_about_life_and_death(ephemeral):
+    config = {**read("ephemeral")["config"], "taxiway:ephemeral": ephemeral}
+    declared = {resource.key: resource for resource in plan("alice", config).resources}
+    bucket = declared["gcp:storage/bucket:Bucket::lake"]
+    dataset = declared["gcp:bigquery/dataset:Dataset::warehouse"]
+    dies = ephemeral == "true"
+    assert (bucket.protect, dataset.protect) == (not dies, not dies)
+    assert (bucket.inputs["forceDestroy"], dataset.inputs["deleteContentsOnDestroy"]) == (dies, dies)
+    assert bucket.inputs["versioning"]["enabled"] is not dies
+    assert (bucket.inputs["softDeletePolicy"]["retentionDurationSeconds"] == 0) is dies
+    assert ("defaultTableExpirationMs" in dataset.inputs) is dies
+    assert (
+        bucket.inputs["deletionPolicy"]
+        == dataset.inputs["deletionPolicy"]
+        == ("DELETE" if dies else "PREVENT")
+    )
+
+
+def test_two_evaluations_in_one_process_do_not_mix():
+    config = read("ephemeral")["config"]
+    first = plan("alice", config)
+    other = plan("bob", {**config, "taxiway:location": "EU"})
+    assert plan("alice", config).outputs == first.outputs
+    assert other.outputs["GCP_LOCATION"] == "EU"
+    assert first.outputs["GCP_GCS_BUCKET"] != other.outputs["GCP_GCS_BUCKET"]
+
+
+def granted(config, prefix):
+    resources = plan("alice", config).resources
+    members = [
+        resource for resource in resources if str(resource.inputs.get("member", "")).startswith(prefix)
+    ]
+    return frozenset((r.name, r.inputs["role"]) for r in members if "member" in r.inputs)

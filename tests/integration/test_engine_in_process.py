@@ -1,0 +1,317 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+import requests
+
+from taxiway.engines import Endpoints, EngineError, open_engine
+from taxiway.engines.api import Api
+from taxiway.engines.in_process import InProcessEngine
+from taxiway.engines.stacks import stacks
+from taxiway.paths import REPOSITORY
+
+pytestmark = pytest.mark.emulators
+OWNER = {"taxiway:owner": "alice@example.com"}
+KEY = {"taxiway:credentials": "key"}
+PROTECTED = {"taxiway:ephemeral": "false"}
+
+
+@pytest.fixture
+def endpoints(emulators):
+    return Endpoints(emulators.storage_url, emulators.bigquery_url, emulators.control_plane_url)
+
+
+@pytest.fixture
+def stack(request):
+    """A stack name of the test's own: the emulators are the whole session's."""
+    return "t" + str(abs(hash(request.node.name)))[:8]
+
+
+@pytest.fixture
+def engine(stack, endpoints, tmp_path):
+    """Open the test's stack with some settings; whatever is left of it goes at the end."""
+
+    def open_with(config=None, name=stack):
+        return open_engine("in-process", name, endpoints, tmp_path, config)
+
+    yield open_with
+    for state in tmp_path.glob("*.json"):
+        open_with(name=state.stem).up()
+        open_with(name=state.stem).destroy()
+
+
+@pytest.fixture
+def bucket_url(emulators):
+    return lambda outputs: f"{emulators.storage_url}/storage/v1/b/{outputs['GCP_GCS_BUCKET']}"
+
+
+@pytest.fixture
+def dataset_url(emulators):
+    base = f"{emulators.bigquery_url}/bigquery/v2/projects/taxiway-local/datasets"
+    return lambda outputs: f"{base}/{outputs['BIGQUERY_DATASET']}"
+
+
+def load(emulators, outputs):
+    """Put an object into the lake and a row into the warehouse."""
+    upload = f"{emulators.storage_url}/upload/storage/v1/b/{outputs['GCP_GCS_BUCKET']}/o"
+    requests.post(
+        upload, params={"uploadType": "media", "name": "raw/yellow/a b.parquet"}, data=b"x"
+    ).raise_for_status()
+    query = {"query": f"CREATE TABLE {outputs['BIGQUERY_DATASET']}.t AS SELECT 1 AS n", "useLegacySql": False}
+    url = f"{emulators.bigquery_url}/bigquery/v2/projects/{outputs['GCP_PROJECT_ID']}/queries"
+    requests.post(url, json=query).raise_for_status()
+
+
+def test_up_makes_what_the_program_declares(engine, bucket_url, dataset_url, emulators, stack):
+    outputs = engine(OWNER).up()
+    bucket = requests.get(bucket_url(outputs)).json()
+    assert bucket["labels"] == {"managed-by": "pulumi", "taxiway-owner": "alice", "taxiway-stack": stack}
+    assert bucket["iamConfiguration"]["publicAccessPrevention"] == "enforced"
+    assert bucket["iamConfiguration"]["uniformBucketLevelAccess"]["enabled"] is True
+    assert bucket["lifecycle"]["rule"] == [{"action": {"type": "Delete"}, "condition": {"age": 60}}]
+    dataset = requests.get(dataset_url(outputs)).json()
+    assert dataset["location"] == bucket["location"] == outputs["GCP_LOCATION"] == "US"
+    assert outputs["STORAGE_EMULATOR_HOST"] == emulators.storage_url
+
+
+def test_the_pipelines_account_gets_its_three_rights(engine, emulators, bucket_url, dataset_url, stack):
+    outputs = engine().up()
+    email = f"taxiway-{stack}@taxiway-local.iam.gserviceaccount.com"
+    bindings = requests.get(f"{bucket_url(outputs)}/iam").json()["bindings"]
+    assert {"role": "roles/storage.objectAdmin", "members": [f"serviceAccount:{email}"]} in bindings
+    access = requests.get(dataset_url(outputs)).json()["access"]
+    assert [entry["role"] for entry in access if entry.get("userByEmail") == email] in (
+        ["WRITER"],
+        ["roles/bigquery.dataEditor"],
+    )
+    assert {"role": "OWNER", "specialGroup": "projectOwners"} in access
+    url = f"{emulators.control_plane_url}/crm/v1/projects/taxiway-local:getIamPolicy"
+    jobs = [
+        b for b in requests.post(url, json={}).json()["bindings"] if b["role"] == "roles/bigquery.jobUser"
+    ]
+    assert f"serviceAccount:{email}" in jobs[0]["members"]
+
+
+def test_a_second_up_changes_nothing(engine, emulators, bucket_url):
+    outputs = engine().up()
+    load(emulators, outputs)
+    before = requests.get(f"{bucket_url(outputs)}/o").json()["items"]
+    assert engine().preview() == []
+    assert engine().up() == outputs
+    assert engine().outputs() == outputs
+    assert engine().drift() == []
+    assert requests.get(f"{bucket_url(outputs)}/o").json()["items"] == before
+
+
+def test_up_takes_what_is_there_without_having_made_it(engine, tmp_path):
+    outputs = engine().up()
+    for state in tmp_path.glob("*.json"):
+        state.unlink()
+    assert engine().up() == outputs
+
+
+def test_preview_says_what_an_up_would_change_and_changes_nothing(engine, bucket_url):
+    assert {change.action for change in engine().preview()} == {"create"}
+    outputs = engine().up()
+    changes = engine(OWNER).preview()
+    assert [(change.action, change.title.split()[0]) for change in changes] == [
+        ("update", "dataset"),
+        ("update", "bucket"),
+    ]
+    assert all("labels.taxiway-owner" in " ".join(change.details) for change in changes)
+    assert requests.get(bucket_url(outputs)).json()["labels"]["taxiway-owner"] != "alice"
+
+
+def test_an_update_takes_out_what_is_no_longer_wanted(engine, dataset_url):
+    outputs = engine().up()
+    assert "defaultTableExpirationMs" in requests.get(dataset_url(outputs)).json()
+    engine({"taxiway:datasetExpiryDays": "0"}).up()
+    assert not requests.get(dataset_url(outputs)).json().get("defaultTableExpirationMs")
+    assert engine({"taxiway:datasetExpiryDays": "0"}).drift() == []
+
+
+def test_a_label_changed_behind_its_back_is_drift(engine, bucket_url, stack):
+    outputs = engine().up()
+    requests.patch(bucket_url(outputs), json={"labels": {"taxiway-owner": "mallory", "extra": "x"}})
+    drift = engine().drift()
+    assert [(d.title, d.details) for d in drift] == [
+        (
+            f"bucket {outputs['GCP_GCS_BUCKET']}",
+            ('labels.extra: null -> "x"', f'labels.taxiway-owner: "{stack}" -> "mallory"'),
+        )
+    ]
+    engine().up()
+    assert engine().drift() == []
+
+
+def test_a_right_taken_away_behind_its_back_is_drift(engine, bucket_url):
+    outputs = engine().up()
+    requests.put(f"{bucket_url(outputs)}/iam", json={"bindings": []})
+    assert [d.details for d in engine().drift()] == [("it is gone",)]
+
+
+def test_destroy_removes_everything_with_its_data_and_says_what(engine, emulators, tmp_path):
+    outputs = engine().up()
+    load(emulators, outputs)
+    removed = engine().destroy()
+    assert f"bucket {outputs['GCP_GCS_BUCKET']}" in removed
+    assert f"dataset {outputs['BIGQUERY_DATASET']}" in removed
+    assert engine().leftovers() == []
+    assert list(tmp_path.glob("*.json")) == []
+    assert engine().destroy() == []
+
+
+def test_what_is_left_is_found_by_name_and_by_label(engine, endpoints, stack):
+    outputs = engine().up()
+    api = Api.of(endpoints)
+    found = engine().leftovers()
+    assert [item.split()[0] for item in found] == ["bucket", "dataset", "roles/bigquery.jobUser", "service"]
+    api.send("PATCH", f"{api.storage}/b/{outputs['GCP_GCS_BUCKET']}", {"labels": {"taxiway-stack": None}})
+    assert f"bucket {outputs['GCP_GCS_BUCKET']}" in engine().leftovers()
+    other = {"name": f"stray-{stack}", "labels": {"taxiway-stack": stack}}
+    api.send("POST", f"{api.storage}/b", other, project="taxiway-local")
+    assert f"bucket stray-{stack}" in engine().leftovers()
+    api.delete(f"{api.storage}/b/stray-{stack}")
+
+
+def test_a_protected_stack_is_not_destroyed(engine):
+    engine(PROTECTED).up()
+    with pytest.raises(EngineError, match="Protected, so not removed: bucket .*, dataset ") as refused:
+        engine(PROTECTED).destroy()
+    assert "taxiway:ephemeral" in refused.value.remedy
+    assert engine(PROTECTED).drift() == []
+
+
+def test_a_protected_bucket_is_not_replaced(engine):
+    engine(PROTECTED).up()
+    with pytest.raises(EngineError, match="Protected"):
+        engine({**PROTECTED, "taxiway:location": "EU"}).up()
+
+
+def test_an_ephemeral_stack_moves_when_its_location_does(engine, bucket_url):
+    engine().up()
+    changes = engine({"taxiway:location": "EU"}).preview()
+    assert {change.action for change in changes if change.title.startswith(("bucket", "dataset"))} == {
+        "replace"
+    }
+    outputs = engine({"taxiway:location": "EU"}).up()
+    assert requests.get(bucket_url(outputs)).json()["location"] == "EU"
+    assert engine({"taxiway:location": "EU"}).drift() == []
+
+
+def test_a_wrong_setting_leaves_everything_as_it_was(engine, tmp_path):
+    with pytest.raises(EngineError, match="taxiway:location is 'mars'"):
+        engine({"taxiway:location": "mars"}).up()
+    assert list(tmp_path.glob("*.json")) == []
+
+
+def test_two_stacks_side_by_side_do_not_touch_each_other(engine, emulators, stack):
+    mine, theirs = engine(), engine(name=f"{stack}-other")
+    outputs, others = mine.up(), theirs.up()
+    load(emulators, outputs)
+    load(emulators, others)
+    assert not set(outputs.values()) & {others["GCP_GCS_BUCKET"], others["BIGQUERY_DATASET"]}
+    mine.destroy()
+    assert mine.leftovers() == []
+    assert theirs.drift() == []
+    assert theirs.up() == others
+
+
+def test_a_key_is_made_once_and_goes_with_the_mode(engine):
+    first = json.loads(engine(KEY).up()["google_credentials"])
+    assert first["type"] == "service_account"
+    assert json.loads(engine(KEY).up()["google_credentials"]) == first
+    assert [change.title.split()[0] for change in engine().preview() if change.action == "delete"] == ["key"]
+    assert "google_credentials" not in engine().up()
+
+
+def test_the_secret_is_neither_in_the_state_nor_in_what_is_shown(engine, tmp_path, capfd, caplog):
+    running = engine(KEY)
+    with caplog.at_level("DEBUG"):
+        key = json.loads(running.up()["google_credentials"])["private_key"]
+        shown = repr(running.preview()) + repr(running.drift()) + repr(stacks(tmp_path)) + repr(running)
+    body = key.splitlines()[1]
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert files
+    assert all(body not in path.read_text() for path in files)
+    assert all(path.stat().st_mode & 0o077 == 0 for path in files)
+    output = capfd.readouterr()
+    assert body not in shown + output.out + output.err + caplog.text
+
+
+def test_an_interrupted_up_is_continued(engine, stack, endpoints, tmp_path, monkeypatch):
+    made = []
+
+    def stop_after_three(self, record):
+        made.append(record)
+        if len(made) > 3:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("taxiway.engines.state.State.put", stop_after_three)
+    with pytest.raises(BaseException):  # noqa: B017 whatever an interruption becomes on its way
+        engine().up()
+    monkeypatch.undo()
+    outputs = engine().up()
+    assert outputs["GCP_GCS_BUCKET"]
+    assert engine().drift() == []
+
+
+def test_a_killed_teardown_is_continued(engine, emulators, endpoints, stack, tmp_path):
+    outputs = engine().up()
+    load(emulators, outputs)
+    program = (
+        "import sys; from pathlib import Path; from taxiway.engines import Endpoints, open_engine\n"
+        f"open_engine('in-process', {stack!r}, Endpoints(*{list(vars(endpoints).values())!r}), Path({str(tmp_path)!r})).destroy()"
+    )
+    for milliseconds in (500, 700, 900):
+        process = subprocess.Popen(
+            [sys.executable, "-c", program], env={**os.environ, "PYTHONPATH": str(REPOSITORY / "scripts")}
+        )
+        time.sleep(milliseconds / 1000)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    engine().destroy()
+    assert engine().leftovers() == []
+
+
+def test_stacks_are_listed_with_owner_age_and_target(engine, tmp_path, stack):
+    engine(OWNER).up()
+    (found,) = [info for info in stacks(tmp_path) if info.name == stack]
+    assert (found.owner, found.target, found.resources, found.dollars) == (
+        "alice@example.com",
+        "emulators",
+        11,
+        0,
+    )
+    assert found.created <= found.updated
+
+
+def test_an_emulator_that_is_gone_is_said_in_a_sentence(tmp_path):
+    nowhere = Endpoints(*["http://127.0.0.1:9"] * 3)
+    config = {"taxiway:project": "taxiway-local", "taxiway:credentials": "anonymous"}
+    with pytest.raises(EngineError, match="got no answer"):
+        InProcessEngine("lost", config, nowhere, tmp_path).up()
+
+
+def test_up_takes_less_than_two_seconds_with_its_imports(endpoints, stack, tmp_path):
+    """Counted in processor time: the machine may be busy with others."""
+    program = (
+        "import time; from pathlib import Path; from taxiway.engines import Endpoints, open_engine\n"
+        f"engine = open_engine('in-process', {stack!r}, Endpoints(*{list(vars(endpoints).values())!r}), Path({str(tmp_path)!r}))\n"
+        "engine.up(); print(time.process_time()); engine.destroy()"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY / "scripts")}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
+    output = subprocess.run(
+        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True
+    )
+    assert float(output.stdout) < 2
+    assert not output.stderr
+    assert threading.active_count() < 20
+    assert Path(tmp_path).exists()
