@@ -21,6 +21,8 @@ Json = dict[str, Any]
 _GOOGLE = "https://bigquery.googleapis.com"
 _SCOPE = "https://www.googleapis.com/auth/cloud-platform"
 _TIMEOUT = (10, 120)
+# Seconds before a request is repeated, doubled each time.
+BACKOFF = 0.3
 TRANSIENT = frozenset({
     "backendError", "internalError", "jobBackendError", "jobInternalError", "jobRateLimitExceeded",
     "quotaExceeded", "rateLimitExceeded", "resourcesExceeded", "tableUnavailable", "timeout",
@@ -70,7 +72,7 @@ def _session(settings: Settings) -> requests.Session:
     # Every request may be repeated: jobs have ids of ours, tables have names.
     again = urllib3.Retry(
         total=3,
-        backoff_factor=0.3,
+        backoff_factor=BACKOFF,
         status_forcelist=(500, 502, 503, 504),
         allowed_methods=None,
         raise_on_status=False,

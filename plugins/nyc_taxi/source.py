@@ -21,6 +21,8 @@ _TIMEOUT = (10, 60)
 _PIECE = 1 << 20
 # Seconds before each attempt to continue; longer outages are for whoever calls again.
 PAUSES = (0.2, 1.0, 3.0)
+# Seconds before a request is repeated, doubled each time.
+BACKOFF = 0.3
 _DROPPED = (requests.RequestException, urllib3.exceptions.HTTPError, OSError)
 
 
@@ -73,7 +75,7 @@ def session() -> requests.Session:
     http = requests.Session()
     again = urllib3.Retry(
         total=3,
-        backoff_factor=0.3,
+        backoff_factor=BACKOFF,
         status_forcelist=_BUSY,
         raise_on_status=False,
         respect_retry_after_header=False,

@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 import shutil
 import socket
+import stat
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 
 pytestmark = pytest.mark.e2e
 ROWS = 20_000
@@ -64,6 +66,32 @@ def test_up_again_changes_nothing(up: str, checkout: Any) -> None:
     again = checkout.verb("up")
     assert "nothing to do" in again.stderr
     assert checkout.status() == before
+
+
+def test_preview_of_what_is_there_changes_nothing_and_has_a_price(up: str, checkout: Any) -> None:
+    shown = checkout.verb("preview").stdout
+    assert "Nothing would change" in shown
+    assert re.search(r"in all +\d+\.\d\d", shown)
+
+
+def test_a_label_changed_behind_pulumis_back_is_drift_and_up_puts_it_back(up: str, checkout: Any) -> None:
+    assert "Nothing has drifted" in checkout.verb("drift").stdout
+    variables = dict(line.split("=", 1) for line in checkout.verb("env", "--print").stdout.splitlines())
+    bucket = f"{variables['STORAGE_EMULATOR_HOST']}/storage/v1/b/{variables['GCP_GCS_BUCKET']}"
+    requests.patch(bucket, json={"labels": {"taxiway-stack": "mallory"}}, timeout=10).raise_for_status()
+    drifted = checkout.verb("drift", code=5).stdout
+    assert "bucket" in drifted
+    assert "mallory" in drifted
+    checkout.verb("up")
+    assert "Nothing has drifted" in checkout.verb("drift").stdout
+
+
+def test_env_writes_what_the_pipeline_reads_for_its_owner_alone(up: str, checkout: Any) -> None:
+    checkout.verb("env")
+    written = checkout.folder / ".env"
+    assert stat.S_IMODE(written.stat().st_mode) == 0o600
+    assert "GCP_GCS_BUCKET=" in written.read_text()
+    assert "local" in checkout.verb("stacks").stdout
 
 
 def test_run_loads_another_month_through_the_scheduler_once(up: str, checkout: Any) -> None:
@@ -166,6 +194,7 @@ def test_down_leaves_nothing(up: str, checkout: Any) -> None:
             port = int(part["url"].rsplit(":", 1)[1].split("/")[0])
             with socket.socket() as probe:
                 assert probe.connect_ex(("127.0.0.1", port)) != 0, f"{part['name']} still listens"
+    assert not (checkout.folder / ".env").exists()
     assert "nothing to remove" in checkout.verb("down").stdout
 
 

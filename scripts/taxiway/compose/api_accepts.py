@@ -34,7 +34,7 @@ def main(service: str) -> int:
 
 
 def wait(url: str, patience: float, service: str) -> str:
-    """Return once the server answers, with nothing; with a sentence where it does not within `patience` seconds."""
+    """Nothing once the server answers; a sentence where it does not within `patience` seconds."""
     begun = told = time.monotonic()
     while (answer := status(f"{url}/health")) != 200:
         now = time.monotonic()

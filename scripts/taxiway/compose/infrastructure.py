@@ -1,4 +1,4 @@
-"""The service that brings the stack up: the Pulumi program, evaluated in process, on the emulator services."""
+"""The service that brings the stack up and down: the Pulumi program, in process, on the emulators."""
 
 from __future__ import annotations
 
@@ -7,25 +7,43 @@ import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, urlsplit
+
+if TYPE_CHECKING:
+    from taxiway.engines import Engine
 
 STACK = "local"
 STATE = Path("/data")
 TROUBLE = "trouble"
 
 
-def main() -> int:
-    """Create or update everything the program declares, and check that the pipelines will look there."""
+def main(arguments: list[str]) -> int:
+    """`up`, which is the default, or `destroy`."""
     from taxiway.engines import Endpoints, EngineError, open_engine
 
     endpoints = Endpoints("http://gcs:9023", "http://bigquery:9050", "http://control-plane:9070")
+    engine = open_engine("in-process", STACK, endpoints, STATE)
     try:
-        outputs = open_engine("in-process", STACK, endpoints, STATE).up()
+        return destroy(engine) if arguments == ["destroy"] else up(engine)
     except EngineError as error:
         return report([f"{error} {error.remedy}"])
+
+
+def up(engine: Engine) -> int:
+    """Create or update everything the program declares, and check that the pipelines will look there."""
+    outputs = engine.up()
     for name, value in sorted(outputs.items()):
         print(f"infrastructure: {name}={value}")  # noqa: T201 - its log; nothing of it is secret on emulators
     return report(differences(outputs, os.environ))
+
+
+def destroy(engine: Engine) -> int:
+    """Remove it all, print what that was as JSON, and ask the emulators whether anything is left."""
+    removed = engine.destroy()
+    left = engine.leftovers()
+    print(json.dumps(removed))  # noqa: T201 - its answer
+    return report([f"still there: {', '.join(left)}"] if left else [])
 
 
 def report(wrong: list[str]) -> int:
@@ -60,4 +78,4 @@ def meaning(value: str) -> object:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

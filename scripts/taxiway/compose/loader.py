@@ -1,4 +1,4 @@
-"""The service that opens the platform and loads the first months, so that `docker compose up` ends with data."""
+"""The service that opens the platform and loads the first months: `docker compose up` ends with data."""
 
 from __future__ import annotations
 
@@ -31,8 +31,10 @@ INFRASTRUCTURE = Path("/run/taxiway/stack") / TROUBLE
 READY_SECONDS = 300
 PUBLICATION_SECONDS = 20.0
 HOW_TO_SIGN_IN = """\
-Airflow   http://127.0.0.1:{airflow}   user admin, password:  docker compose exec airflow-api-server cat {password}
-Flower    http://127.0.0.1:{flower}   user admin, password:  docker compose exec flower cat {flower_password}
+Airflow   http://127.0.0.1:{airflow}   user admin, its password:
+          docker compose exec airflow-api-server cat {password}
+Flower    http://127.0.0.1:{flower}   user admin, its password:
+          docker compose exec flower cat {flower_password}
 More      in Airflow's interface: trigger yellow_to_lake with a partition key such as 2024-03"""
 
 

@@ -7,6 +7,7 @@ import taxi
 from emulators import Emulators
 from faulty_source import FaultySource
 
+from nyc_taxi import rest, source
 from nyc_taxi.settings import Settings
 from taxiway.local.postgres import PostgresServer
 
@@ -16,6 +17,14 @@ def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgr
     """A PostgreSQL for the whole session."""
     with taxi.postgres_running(tmp_path_factory.mktemp("postgres")) as server:
         yield server
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is tried again is tried again at once."""
+    monkeypatch.setattr(source, "PAUSES", (0.01, 0.01, 0.01))
+    monkeypatch.setattr(source, "BACKOFF", 0)
+    monkeypatch.setattr(rest, "BACKOFF", 0)
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 import taxi
 
-from nyc_taxi import lake, pipeline, source, typed
+from nyc_taxi import lake, pipeline, typed
 from nyc_taxi.errors import NotPublished, Refused, Trouble
 from nyc_taxi.lake import Content, Lake
 from nyc_taxi.load_log import latest
@@ -18,11 +18,6 @@ PATH = taxi.YELLOW.format("2024-01")
 RAW = "raw/yellow/yellow_tripdata_2024-01.parquet"
 TYPED = "typed/yellow/year=2024/month=01/yellow_tripdata_2024-01.parquet"
 QUARANTINE = TYPED.replace("typed/", "quarantine/")
-
-
-@pytest.fixture(autouse=True)
-def impatient(monkeypatch):
-    monkeypatch.setattr(source, "PAUSES", (0.01, 0.01, 0.01))
 
 
 def download(stack, run="run", **how):

@@ -8,7 +8,6 @@ from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler, Thread
 import pytest
 import taxi
 
-from nyc_taxi import source
 from nyc_taxi.catalogue import DATASETS
 from nyc_taxi.errors import NotPublished, Refused, Trouble
 from nyc_taxi.months import Month
@@ -18,11 +17,6 @@ from nyc_taxi.source import Transfer, probe, session
 YELLOW, JANUARY = DATASETS["yellow"], Month(2024, 1)
 PATH = taxi.YELLOW.format("2024-01")
 CONTENT = bytes(range(256)) * 20_000  # more than one piece
-
-
-@pytest.fixture(autouse=True)
-def impatient(monkeypatch):
-    monkeypatch.setattr(source, "PAUSES", (0.01, 0.01, 0.01))
 
 
 def at(url: str) -> Settings:

@@ -1,0 +1,60 @@
+"""What has to be true of a machine before containers are started on it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from taxiway.errors import PreflightError
+
+GIB = 2**30
+MEMORY_BYTES = 3 * GIB
+DISK_BYTES = 6 * GIB
+LOOPBACK = ("127.0.0.1", "localhost", "::1", "0.0.0.0")  # noqa: S104 - named to be refused
+SHARED = ("dags", "dags_local", "plugins", "scripts", "infra", "airflow")
+
+
+def check_engine(info: Mapping[str, Any]) -> None:
+    """PreflightError unless the engine (a virtual machine's, maybe) has memory and disk enough."""
+    memory = int(info.get("MemTotal") or 0)
+    if memory < MEMORY_BYTES:
+        raise PreflightError(
+            f"Docker has {memory / GIB:.1f} GiB of memory, the platform needs {MEMORY_BYTES / GIB:.0f}",
+            "Give it more (Docker Desktop: Settings, Resources), or use scripts/up without --target compose.",
+        )
+    root = Path(str(info.get("DockerRootDir") or "/nowhere"))
+    if root.exists() and (free := shutil.disk_usage(root).free) < DISK_BYTES:
+        raise PreflightError(
+            f"{free / GIB:.1f} GiB of disk are free below {root}, images need {DISK_BYTES / GIB:.0f}",
+            "Free some (docker system prune removes what no container uses), then call again.",
+        )
+
+
+def check_source(source: str) -> None:
+    """PreflightError where `source` is a URL of this machine's loopback, which containers have not."""
+    address = urlsplit(source)
+    if address.scheme and address.hostname in LOOPBACK:
+        raise PreflightError(
+            f"containers cannot reach {source}: their loopback is not this machine's",
+            f"Let it listen on 0.0.0.0 and say --source http://host.docker.internal:{address.port or 80}",
+        )
+
+
+def check_readable(folder: Path, uid: int) -> None:
+    """PreflightError where the containers' user cannot read what is shared with it."""
+    if os.getuid() == uid:
+        return
+    for name in SHARED:
+        for path in (folder / name, *(folder / name).iterdir()):
+            status = path.stat()
+            # Group 0 is the containers' own.
+            wanted = 0o040 if status.st_gid == 0 else 0o004
+            if not status.st_mode & wanted:
+                raise PreflightError(
+                    f"{path} cannot be read by uid {uid}, gid 0, as which the containers run",
+                    f"chmod -R go+rX {folder / name}",
+                )
