@@ -14,8 +14,8 @@ Runs by itself, once for each month that arrives in `raw/{name}/`, with the same
 it with a partition key (`2024-01`), whether the month is in the lake or not.
 
 1. **download** makes sure that the month is in `raw/{name}/`: reuses what is there, fetches what is not.
-2. **ingest** streams it from the lake, conformed to the warehouse's schema, into a partition of `{table}` that
-   is swapped in at once. It never reads a file that the other task left on a worker's disk.
+2. **ingest** streams it from the lake, conformed to the warehouse's schema, into a partition of `{table}`
+   that is swapped in at once. It never reads a file that the other task left on a worker's disk.
 """
 
 

@@ -7,7 +7,6 @@ BIGQUERY_EMULATOR_HOST: make the two code paths of Airflow's Google provider tha
 import importlib
 import os
 
-
 # Not the project's own modules: an edited one must not wait for a restart.
 PRELOADED = (
     "airflow.providers.standard.decorators.python",
