@@ -5,28 +5,49 @@ import itertools
 import random
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Self
 from uuid import uuid4
 
-from nyc_taxi.errors import Refused, Trouble
-from nyc_taxi.rest import TRANSIENT, Conflict, Json, Missing, Rest
+import google.auth
+import requests
+from google.api_core import exceptions
+from google.api_core.retry import Retry, if_exception_type
+from google.auth.credentials import AnonymousCredentials
+from google.auth.exceptions import DefaultCredentialsError, GoogleAuthError, RefreshError
+from google.auth.transport.requests import AuthorizedSession
+from google.cloud.bigquery import (
+    DEFAULT_RETRY,
+    Client,
+    DatasetReference,
+    LoadJobConfig,
+    QueryJobConfig,
+    ScalarQueryParameter,
+    Table,
+)
+
+from nyc_taxi.errors import Missing, Refused, TaxiError, Trouble
 from nyc_taxi.settings import Settings
 
+Json = dict[str, Any]
 Value = str | int | float | dt.date | dt.datetime | None
+Job = Any  # the client has a class for each kind, and none in public for all of them
 
+_GOOGLE = "https://bigquery.googleapis.com"
+# Seconds to connect within, and to wait for an answer: the emulator gives it when the job is done.
+_TIMEOUT = (5, 300)
+# Seconds to try again within; longer outages are for whoever calls again.
+RETRY = DEFAULT_RETRY.with_timeout(15)
+# A job that was just started may not be found yet.
+SOON = Retry(predicate=if_exception_type(exceptions.NotFound), timeout=15)
+# Permanent by their status, but not for ever.
+_PASSING = ("quotaExceeded", "rateLimitExceeded", "resourcesExceeded", "tableUnavailable")
 # One transaction at a time may change a table; the later one is aborted, or its statement refused.
 _CONTENDED = ("aborted due to concurrent update", "could not serialize access", "transaction conflict")
 TRIES = 8
-_DECODE: Mapping[str, Callable[[str], Any]] = {
-    "INTEGER": int,
-    "INT64": int,
-    "FLOAT": float,
-    "FLOAT64": float,
-    "BOOLEAN": lambda text: text == "true",
-    "BOOL": lambda text: text == "true",
-    "DATE": dt.date.fromisoformat,
-}
+# Rows that come with the answer that a query is done; without a limit none do.
+PAGE = 10_000
 
 
 @dataclass(frozen=True)
@@ -50,155 +71,190 @@ class BigQuery:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._rest = Rest(settings)
-        self._dataset = f"/datasets/{settings.dataset}"
+        self._endpoint = settings.bigquery_endpoint or _GOOGLE
+        self._dataset = DatasetReference(settings.project, settings.dataset)
+        self._client = Client(
+            settings.project,
+            location=settings.location,
+            # Said here, or the client looks for it in the environment.
+            client_options={"api_endpoint": self._endpoint},
+            _http=_session(settings),
+        )
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._rest.close()
+        self._client.close()  # type: ignore[no-untyped-call]
 
     def name(self, table: str) -> str:
         """Full name of a table, ready for SQL."""
-        return f"`{self._settings.project}.{self._settings.dataset}.{table}`"
-
-    def _reference(self, table: str) -> Json:
-        return {"projectId": self._settings.project, "datasetId": self._settings.dataset, "tableId": table}
+        return f"`{self._dataset.table(table)}`"
 
     def tables(self) -> set[str]:
         """Names of all tables and views."""
-        pages = self._pages(f"{self._dataset}/tables", {"maxResults": "1000"})
-        return {entry["tableReference"]["tableId"] for page in pages for entry in page.get("tables", [])}
+        with self._errors("dataset", self._dataset.dataset_id):
+            return {table.table_id for table in self._client.list_tables(self._dataset, retry=RETRY)}
 
     def table(self, name: str) -> Json | None:
-        """Describe a table; None if it is not there."""
+        """Describe a table as the API does; None if it is not there."""
         try:
-            return self._rest.call("GET", f"{self._dataset}/tables/{name}")
+            with self._errors("table", name):
+                return self._client.get_table(self._dataset.table(name), retry=RETRY).to_api_repr()
         except Missing:
             return None
 
     def create(self, name: str, table: Json) -> None:
         """Create a table or view; one that is there already stays as it is."""
-        try:
-            self._rest.call(
-                "POST", f"{self._dataset}/tables", {**table, "tableReference": self._reference(name)}
-            )
-        except Conflict:
-            return
+        described = {**table, "tableReference": self._dataset.table(name).to_api_repr()}
+        with self._errors("table", name):
+            self._client.create_table(Table.from_api_repr(described), exists_ok=True, retry=RETRY)
 
     def drop(self, name: str) -> None:
         """Delete a table that may be gone already."""
-        try:
-            self._rest.call("DELETE", f"{self._dataset}/tables/{name}")
-        except Missing:
-            return
+        with self._errors("table", name):
+            self._client.delete_table(self._dataset.table(name), not_found_ok=True, retry=RETRY)
 
-    def load(self, table: str, uri: str, fields: Sequence[Json], work: Work) -> Json:
-        """Load one Parquet object into an empty table; return the finished job."""
-        load = {
-            "sourceUris": [uri],
-            "sourceFormat": "PARQUET",
-            "schema": {"fields": list(fields)},
-            "destinationTable": self._reference(table),
-            "createDisposition": "CREATE_NEVER",
-            "writeDisposition": "WRITE_EMPTY",
-        }
-        return self._run({"load": load}, work)
+    def load(self, table: str, uri: str, fields: Sequence[Json], work: Work) -> None:
+        """Load one Parquet object into an empty table."""
+        config = LoadJobConfig(
+            source_format="PARQUET",
+            schema=fields,
+            create_disposition="CREATE_NEVER",
+            write_disposition="WRITE_EMPTY",
+            labels=dict(work.labels),
+        )
+        target = self._dataset.table(table)
 
-    def execute(self, statement: str, parameters: Mapping[str, Parameter], work: Work) -> Json:
-        """Run a statement or script; return the finished job."""
-        return self._run(self._query(statement, parameters), work)
+        def start(job_id: str) -> Job:
+            return self._client.load_table_from_uri(
+                uri, target, job_id=job_id, job_config=config, retry=RETRY
+            )
+
+        with self._errors("job", work.id):
+            self._run(start, work)
+
+    def execute(self, statement: str, parameters: Mapping[str, Parameter], work: Work) -> None:
+        """Run a statement or script."""
+        with self._errors("job", work.id):
+            self._query(statement, parameters, work)
 
     def rows(
         self, statement: str, parameters: Mapping[str, Parameter], labels: Mapping[str, str]
     ) -> list[dict[str, Any]]:
         """Run a SELECT; return its rows by column name."""
-        job = self._run(self._query(statement, parameters), Work(f"taxiway-{uuid4().hex}", labels))
-        path = f"/queries/{job['jobReference']['jobId']}"
-        rows: list[dict[str, Any]] = []
-        for page in self._pages(path, {"location": self._settings.location}):
-            rows += [_decode(page["schema"]["fields"], row) for row in page.get("rows", [])]
-        return rows
+        work = Work(f"taxiway-{uuid4().hex}", labels)
+        with self._errors("job", work.id):
+            job = self._query(statement, parameters, work)
+            return [dict(row) for row in job.result(PAGE, retry=RETRY)]
 
-    def _pages(self, path: str, params: Json) -> Iterator[Json]:
-        page = self._rest.call("GET", path, params=params)
-        yield page
-        while token := page.get("pageToken") or page.get("nextPageToken"):
-            page = self._rest.call("GET", path, params={**params, "pageToken": token})
-            yield page
+    def _query(self, statement: str, parameters: Mapping[str, Parameter], work: Work) -> Job:
+        config = QueryJobConfig(
+            query_parameters=[ScalarQueryParameter(n, p.type, p.value) for n, p in parameters.items()],
+            maximum_bytes_billed=self._settings.max_bytes_billed,
+            labels=dict(work.labels),
+        )
 
-    def _query(self, statement: str, parameters: Mapping[str, Parameter]) -> Json:
-        query = {
-            "query": statement,
-            "useLegacySql": False,
-            "maximumBytesBilled": str(self._settings.max_bytes_billed),
-            "parameterMode": "NAMED",
-            "queryParameters": [_named(name, given) for name, given in parameters.items()],
-        }
-        return {"query": query}
+        def start(job_id: str) -> Job:
+            # Its own way of doing a failed job again needs other ids than ours.
+            return self._client.query(
+                statement, job_id=job_id, job_config=config, retry=RETRY, job_retry=None
+            )
 
-    def _run(self, configuration: Json, work: Work) -> Json:
+        return self._run(start, work)
+
+    def _run(self, start: Callable[[str], Job], work: Work) -> Job:
         """Finish this work: its job that is there already, or a new one where those there have failed.
 
         BigQuery never forgets an id, so after a failed job comes the next number of the same id.
         """
         contentions = 0
         for number in itertools.count():
-            job, found = self._submit({**configuration, "labels": dict(work.labels)}, f"{work.id}-{number}")
-            error = self._finish(job)["status"].get("errorResult")
-            if not error:
+            job, found = self._submit(start, f"{work.id}-{number}")
+            error = _finish(job)
+            if error is None:
                 return job
             if found:
                 continue
             contentions += 1
             if not _contended(error) or contentions == TRIES:
-                raise _failure(work.id, error)
+                raise error
             # Let the other one finish; two that wait must not meet again.
             time.sleep(random.uniform(0.1, 0.3) * 2**contentions)  # noqa: S311
         raise AssertionError("unreachable")
 
-    def _submit(self, configuration: Json, job_id: str) -> tuple[Json, bool]:
+    def _submit(self, start: Callable[[str], Job], job_id: str) -> tuple[Job, bool]:
         """Start a job, or find it where it was started before."""
-        location = self._settings.location
-        reference = {"projectId": self._settings.project, "jobId": job_id, "location": location}
         try:
-            body = {"jobReference": reference, "configuration": configuration}
-            return self._rest.call("POST", "/jobs", body), False
-        except Conflict:
-            return self._job(job_id), True
+            return start(job_id), False
+        except exceptions.Conflict:
+            return SOON(self._client.get_job)(job_id, retry=RETRY), True
 
-    def _job(self, job_id: str) -> Json:
-        return self._rest.call("GET", f"/jobs/{job_id}", params={"location": self._settings.location})
-
-    def _finish(self, job: Json) -> Json:
-        """Wait for a job's end; `job` is brought up to date."""
-        job_id, pause = job["jobReference"]["jobId"], 0.1
-        while job["status"]["state"] != "DONE":
-            time.sleep(pause)
-            pause = min(pause * 1.5, 5)
-            job.update(self._job(job_id))
-        return job
-
-
-def _contended(error: Json) -> bool:
-    return any(words in error.get("message", "").lower() for words in _CONTENDED)
-
-
-def _failure(job_id: str, error: Json) -> Refused | Trouble:
-    text = f"BigQuery: job {job_id}: {error.get('message', '').split(chr(10), 1)[0]}"
-    if _contended(error) or error.get("reason") in TRANSIENT:
-        return Trouble(text)
-    return Missing(text) if error.get("reason") == "notFound" else Refused(text)
+    @contextmanager
+    def _errors(self, kind: str, name: str) -> Iterator[None]:
+        """Turn the client's errors into ours."""
+        silence = f"BigQuery does not answer ({{}} at {self._endpoint})."
+        try:
+            yield
+        except exceptions.RetryError as error:
+            if isinstance(error.cause, exceptions.GoogleAPICallError):
+                raise Trouble(_text(kind, name, error.cause)) from None
+            raise Trouble(silence.format(type(error.cause).__name__)) from None
+        except exceptions.GoogleAPICallError as error:
+            raise _kind_of(error)(_text(kind, name, error)) from None
+        except RefreshError as error:
+            raise Refused(
+                f"BigQuery: the credentials are not accepted ({error}). See scripts/doctor."
+            ) from None
+        except (requests.RequestException, GoogleAuthError, TimeoutError) as error:
+            raise Trouble(silence.format(type(error).__name__)) from None
 
 
-def _named(name: str, given: Parameter) -> Json:
-    value = None if given.value is None else str(given.value)
-    return {"name": name, "parameterType": {"type": given.type}, "parameterValue": {"value": value}}
+class _Session(AuthorizedSession):
+    """Requests with an end: the client itself waits for ever to be connected, and for an answer."""
+
+    def request(self, *what: Any, **how: Any) -> Any:
+        return super().request(*what, **{**how, "timeout": _TIMEOUT})  # type: ignore[no-untyped-call]
 
 
-def _decode(fields: Sequence[Json], row: Json) -> dict[str, Any]:
-    return {
-        field["name"]: None if cell["v"] is None else _DECODE.get(field["type"], str)(cell["v"])
-        for field, cell in zip(fields, row["f"], strict=True)
-    }
+def _session(settings: Settings) -> _Session:
+    if settings.bigquery_endpoint:
+        return _Session(AnonymousCredentials())  # type: ignore[no-untyped-call]
+    try:
+        return _Session(google.auth.default(scopes=Client.SCOPE)[0])  # type: ignore[no-untyped-call]
+    except DefaultCredentialsError as error:
+        raise Refused(f"BigQuery: no credentials ({error}). See scripts/doctor.") from None
+
+
+def _finish(job: Job) -> exceptions.GoogleAPICallError | None:
+    """Wait for a job's end; return the error that it failed with."""
+    try:
+        if not job.done(reload=False):
+            job.result(retry=RETRY)
+    except exceptions.GoogleAPICallError:
+        # Either the job has failed, or only asking for it.
+        if not job.done(retry=RETRY) or job.error_result is None:
+            raise
+    error: exceptions.GoogleAPICallError | None = job.exception()
+    return error
+
+
+def _contended(error: exceptions.GoogleAPICallError) -> bool:
+    return any(words in error.message.lower() for words in _CONTENDED)
+
+
+def _kind_of(error: exceptions.GoogleAPICallError) -> type[TaxiError]:
+    if isinstance(error, exceptions.NotFound):
+        return Missing
+    passing = isinstance(error, (exceptions.ServerError, exceptions.TooManyRequests)) or _contended(error)
+    return Trouble if passing or _detail(error).get("reason") in _PASSING else Refused
+
+
+def _text(kind: str, name: str, error: exceptions.GoogleAPICallError) -> str:
+    message = _detail(error).get("message") or f"it answers {error.code}"
+    return f"BigQuery: {kind} {name}: {message.split(chr(10), 1)[0]}"
+
+
+def _detail(error: exceptions.GoogleAPICallError) -> Json:
+    """What BigQuery itself says: the client's message has the request and all details in it."""
+    return next(iter(error.errors), {})

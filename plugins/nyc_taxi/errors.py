@@ -27,6 +27,10 @@ class Refused(TaxiError):
     """Permanent: the data or the state is wrong, and trying again would not help."""
 
 
+class Missing(Refused):
+    """A table or dataset of the warehouse that is not there."""
+
+
 class AuditFailed(Refused):
     """A staged month broke a rule with severity *stop*; nothing of it was published."""
 

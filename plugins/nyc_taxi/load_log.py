@@ -7,11 +7,11 @@ from typing import Any, Literal
 from uuid import uuid4
 
 from nyc_taxi.bigquery import BigQuery, Parameter, Work
+from nyc_taxi.errors import Missing
 from nyc_taxi.layout import LOAD_LOG, digest
 from nyc_taxi.origin import Loaded, Origin
 from nyc_taxi.provision import ensure
 from nyc_taxi.request import Request
-from nyc_taxi.rest import Missing
 from nyc_taxi.settings import Settings
 from nyc_taxi.sql import statement
 
@@ -44,7 +44,6 @@ class LogRow:
 
 def values(request: Request, stage: Stage, loaded: Loaded) -> dict[str, Parameter]:
     """Give the values that `log.sql` wants."""
-    micros = int(request.started_at.timestamp() * 1_000_000)
     return {
         "dataset": Parameter("STRING", request.ds.name),
         "month": Parameter("STRING", request.month_text),
@@ -56,7 +55,7 @@ def values(request: Request, stage: Stage, loaded: Loaded) -> dict[str, Paramete
         "schema_version": Parameter("STRING", loaded.origin.schema_version),
         "source_etag": Parameter("STRING", loaded.origin.source_etag),
         "run_id": Parameter("STRING", request.run_id),
-        "started_at": Parameter("INT64", micros),
+        "started_at": Parameter("TIMESTAMP", request.started_at),
     }
 
 
@@ -113,10 +112,4 @@ def labels(dataset: str, step: str) -> Mapping[str, str]:
 
 def _row(row: Mapping[str, Any]) -> LogRow:
     names = {"row_count": "rows", "quarantined_count": "quarantined", "byte_count": "bytes"}
-    named = {names.get(name, name): value for name, value in row.items()}
-    times = {name: _instant(named[name]) for name in ("started_at", "finished_at")}
-    return LogRow(**{**named, **times})
-
-
-def _instant(micros: int) -> dt.datetime:
-    return dt.datetime(1970, 1, 1, tzinfo=dt.UTC) + dt.timedelta(microseconds=micros)
+    return LogRow(**{names.get(name, name): value for name, value in row.items()})

@@ -6,9 +6,9 @@ from typing import Any
 
 from nyc_taxi.bigquery import BigQuery, Parameter
 from nyc_taxi.catalogue import DATASETS, Dataset
+from nyc_taxi.errors import Missing
 from nyc_taxi.lake import Lake, Stored
 from nyc_taxi.load_log import Key, LogRow, labels, latest_in
-from nyc_taxi.rest import Missing
 from nyc_taxi.settings import Settings
 
 Month = tuple[str, str | None]

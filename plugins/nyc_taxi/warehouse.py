@@ -14,10 +14,9 @@ from nyc_taxi.load_log import LogRow, labels
 from nyc_taxi.origin import Loaded, Origin
 from nyc_taxi.provision import ensure as ensure_tables
 from nyc_taxi.request import Request
-from nyc_taxi.rest import Json
 from nyc_taxi.settings import Settings
 from nyc_taxi.sql import statement
-from nyc_taxi.tables import dataset_table, staged_fields
+from nyc_taxi.tables import Json, dataset_table, staged_fields
 
 # What a run that never came back has staged goes by itself.
 _STAGING_LIFE = dt.timedelta(days=2)

@@ -13,21 +13,20 @@ from typing import Any
 
 import requests
 
-from nyc_taxi.catalogue import DATASETS
-from nyc_taxi.pools import POOLS
-from taxiway import components, credentials, ports
+from taxiway import components, credentials, opening, ports
 from taxiway.airflow_api import AirflowApi
 from taxiway.airflow_environment import airflow_environment, clean_environment
 from taxiway.components import Component
-from taxiway.engines import Endpoints, Engine, open_engine
-from taxiway.errors import TaxiwayError
+from taxiway.engines import Endpoints, Engine, EngineError, open_engine
+from taxiway.errors import TaxiwayError, UsageError
 from taxiway.files import read_json, write_atomically, write_json
 from taxiway.local.postgres import PostgresServer
 from taxiway.paths import Home
 from taxiway.preflight import moved_ports
 from taxiway.progress import Progress
 from taxiway.state import SAMPLE, State
-from taxiway.supervise import Supervisor
+from taxiway.supervise import Supervisor, end_strays, stray_processes
+from taxiway.teardown import destroy
 
 READY_SECONDS = 120
 DATABASES = ("airflow", "taxi")
@@ -94,23 +93,39 @@ class Embedded:
         return open_engine(self.state.engine, self.state.stack, endpoints, self.home.engine, config)
 
     def components(self) -> list[Component]:
-        """Every process that may run in the environment."""
+        """The processes that this environment needs."""
+        unused = set(components.EMULATORS if self.state.project else ())
+        unused |= {"sample-source"} if self.state.source != SAMPLE else set()
+        return [component for component in self._declared() if component.name not in unused]
+
+    def states(self) -> dict[str, str]:
+        """State of each process; empty where the process manager does not run."""
+        return self.supervisor.states() if self.running() else {}
+
+    def running(self) -> bool:
+        """Whether the process manager runs."""
+        return self.supervisor.pid() is not None
+
+    def log_command(self, component: str, lines: int, *, follow: bool) -> list[str]:
+        """The command that shows a component's log; UsageError names those that have one."""
+        log = self.home.logs / f"{component}.log"
+        if not log.exists():
+            known = sorted(path.stem for path in self.home.logs.glob("*.log"))
+            raise UsageError(f"component {component!r} has no log", f"Choose one of: {', '.join(known)}")
+        return ["tail", "-n", str(lines), *(["-F"] if follow else []), str(log)]
+
+    def _declared(self) -> list[Component]:
+        """Every process that the process manager may be asked to start."""
         return [
             *components.services(self.home, self.state.ports),
             *components.airflow(self.home, self.state.ports),
         ]
 
-    def used(self) -> list[Component]:
-        """Those of `components` that this environment needs."""
-        unused = set(components.EMULATORS if self.state.project else ())
-        unused |= {"sample-source"} if self.state.source != SAMPLE else set()
-        return [component for component in self.components() if component.name not in unused]
-
     # Up
 
     def start(self) -> Embedded:
         """Bring everything up; returns the environment with the stack's outputs."""
-        self.supervisor.start(self.components())
+        self.supervisor.start(self._declared())
         with ThreadPoolExecutor() as pool:
             metadata = pool.submit(self._start_postgres)
             infrastructure = pool.submit(self._start_infrastructure)
@@ -157,7 +172,7 @@ class Embedded:
             raise TaxiwayError(f"airflow {' '.join(arguments)} failed: {' '.join(last)}", f"See {log}")
 
     def _start_infrastructure(self) -> Mapping[str, str]:
-        emulators = [c for c in self.used() if c.health and c.name not in components.AIRFLOW]
+        emulators = [c for c in self.components() if c.health and c.name not in components.AIRFLOW]
         with self.progress.phase("emulators answer"):
             for component in emulators:
                 self.supervisor.start_component(component.name)
@@ -189,31 +204,48 @@ class Embedded:
             for name in components.AIRFLOW:
                 self.supervisor.start_component(name)
             self._wait_healthy(c for c in self.components() if c.name == "api-server")
-            self._until(
-                lambda: self._healthy_parts() >= {"metadatabase", "scheduler", "dag_processor", "triggerer"}
-            )
+            opening.wait_until_healthy(self.api, READY_SECONDS, self._raise_if_gone)
         with self.progress.phase("DAGs are parsed, pools made, DAGs unpaused"):
-            self._open_dags()
+            opening.open_dags(self.api, READY_SECONDS, self._raise_if_gone)
 
-    def _healthy_parts(self) -> set[str]:
-        return {name for name, healthy in self.api.healthy().items() if healthy}
+    # Down
 
-    def _open_dags(self) -> None:
-        """Pools first, then every DAG parsed, then consumers unpaused before what feeds them."""
-        api, wanted = self.api, expected_dags()
-        api.create_pools(POOLS)
-        parsed: dict[str, bool] = {}
+    def stop(self, *, keep: bool) -> list[str]:
+        """Stop the processes; unless `keep`, remove what the stack holds on the emulators.
 
-        def all_parsed() -> bool:
-            parsed.update(api.dags())
-            return wanted <= set(parsed)
+        Returns what is gone. A stack on Google Cloud is its engine's to destroy.
+        """
+        removed = []
+        if self.running():
+            names = [name for name, state in self.states().items() if state == "RUNNING"]
+            if not keep and not self.state.project:
+                removed += self._destroy()
+            with self.progress.phase("processes are stopped"):
+                self.supervisor.stop()
+            removed += [f"process  {name}" for name in names]
+        return removed + [f"process  {name}" for name in end_strays(self.home)]
 
-        self._until(
-            all_parsed, lambda: f"DAGs are missing: {sorted(wanted - set(parsed))} {api.import_errors()}"
-        )
-        for dag_id in sorted(wanted, key=lambda name: name.endswith("_to_lake")):
-            if parsed[dag_id]:
-                api.unpause(dag_id)
+    def left(self, *, keep: bool) -> list[str]:  # noqa: ARG002 - other targets keep things elsewhere
+        """What still runs, seen from outside; nothing should."""
+        strays = stray_processes(self.home)
+        found = [f"process {process.pid} {process.name()}" for process in strays]
+        for name, port in self.state.ports.items():
+            if not ports.is_free(port) and strays:
+                found.append(f"port {port} ({name})")
+            elif not ports.is_free(port):
+                self.progress.say(f"port {port}, where {name} was, is another program's by now")
+        return found
+
+    def _destroy(self) -> list[str]:
+        """Remove what the stack created, then ask the emulators whether anything is left of it."""
+        self.supervisor.stop_components(components.AIRFLOW)
+        try:
+            with self.progress.phase("infrastructure is destroyed"):
+                return destroy(self.engine)
+        except EngineError as error:
+            # They keep everything below the folder that is removed next.
+            self.progress.say(f"the emulators could not be asked ({error}); their data goes anyway")
+            return []
 
     # Waiting
 
@@ -224,16 +256,13 @@ class Embedded:
                 lambda name=component.name: f"{name} does not answer",  # type: ignore[misc]
             )
 
-    def _until(self, condition: Callable[[], bool], complaint: Callable[[], str] = lambda: "") -> None:
+    def _until(self, condition: Callable[[], bool], complaint: Callable[[], str]) -> None:
         """Return when `condition` holds; fail when a component has given up, or it takes too long."""
         deadline = time.monotonic() + READY_SECONDS
         while not condition():
             self._raise_if_gone()
             if time.monotonic() > deadline:
-                raise TaxiwayError(
-                    complaint() or f"Airflow is not healthy after {READY_SECONDS} s: {self.api.healthy()}",
-                    "See scripts/status and scripts/logs COMPONENT.",
-                )
+                raise TaxiwayError(complaint(), "See scripts/status and scripts/logs COMPONENT.")
             time.sleep(0.1)
 
     def _raise_if_gone(self) -> None:
@@ -243,12 +272,6 @@ class Embedded:
                     f"{name} does not stay up. Its last lines:\n{last_lines(self.home, name, 8)}",
                     f"See scripts/logs {name}; scripts/down removes the environment.",
                 )
-
-
-def expected_dags() -> set[str]:
-    """The DAG ids that the catalogue asks for."""
-    everywhere = {f"{name}_to_{place}" for name in DATASETS for place in ("lake", "warehouse")}
-    return everywhere | {f"{name}_to_postgres" for name, entry in DATASETS.items() if entry.postgres}
 
 
 def last_lines(home: Home, component: str, count: int) -> str:

@@ -56,6 +56,11 @@ def open_stack(wanted: StackSettings) -> Iterator[Engine]:
     """The stack's engine; TaxiwayError where it is on emulators that do not run."""
     home = Home.of(wanted.name)
     state = State.load(home)
+    if state and state.target != "embedded" and not state.project:
+        raise TaxiwayError(
+            f"the stack {wanted.name} is inside its containers, on emulators of its own",
+            f"See scripts/status --stack {wanted.name}.",
+        )
     if state:
         environment = Embedded(home, state, Progress())
         if not state.project and not environment.supervisor.pid():

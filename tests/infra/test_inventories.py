@@ -1,6 +1,7 @@
 import pytest
 import yaml
 
+from taxiway.engines.errors import EngineError
 from taxiway.engines.inventory import inventory
 from taxiway.engines.plan import plan
 from taxiway.paths import REPOSITORY
@@ -115,6 +116,14 @@ def test_two_evaluations_in_one_process_do_not_mix():
     assert plan("alice", config).outputs == first.outputs
     assert other.outputs["GCP_LOCATION"] == "EU"
     assert first.outputs["GCP_GCS_BUCKET"] != other.outputs["GCP_GCS_BUCKET"]
+
+
+def test_a_refused_evaluation_does_not_hinder_the_next():
+    config = read("ephemeral")["config"]
+    for _ in range(3):
+        with pytest.raises(EngineError):
+            plan("alice", {**config, "taxiway:location": "mars"})
+        assert plan("alice", config).resources
 
 
 def granted(config, prefix):

@@ -4,4 +4,4 @@ INSERT INTO ${load_log} (
 )
 SELECT
   @dataset, @month, @stage, ${rows}, @quarantined, @bytes,
-  @checksum, @schema_version, @source_etag, @run_id, TIMESTAMP_MICROS(@started_at), CURRENT_TIMESTAMP()
+  @checksum, @schema_version, @source_etag, @run_id, @started_at, CURRENT_TIMESTAMP()

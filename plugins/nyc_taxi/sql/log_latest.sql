@@ -1,6 +1,6 @@
 SELECT
-  dataset, month, stage, row_count, quarantined_count, byte_count, checksum, schema_version, source_etag, run_id,
-  UNIX_MICROS(started_at) AS started_at, UNIX_MICROS(finished_at) AS finished_at
+  dataset, month, stage, row_count, quarantined_count, byte_count, checksum, schema_version, source_etag,
+  run_id, started_at, finished_at
 FROM ${load_log}
 WHERE TRUE
 QUALIFY ROW_NUMBER() OVER (PARTITION BY dataset, month, stage ORDER BY finished_at DESC) = 1

@@ -1,4 +1,4 @@
-"""What the compose target decides before it starts: project name, ports, user. Remembered in `.taxiway/`."""
+"""What the compose target decides before it starts: project name, ports, user, folders."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from taxiway import ports
-from taxiway.compose.docker import docker
+from taxiway.compose.docker import owner
+from taxiway.paths import DEFAULT_STACK
 
 # The image's own user, for whoever may not be imitated: root, and hosts whose mounts have no uids.
 IMAGE_UID = 50000
@@ -25,8 +26,9 @@ VARIABLES: Mapping[str, str] = {
     "control-plane": "CONTROL_PLANE_PORT",
     "sample-source": "SAMPLE_SOURCE_PORT",
 }
+"""The variable that publishes each component, on 127.0.0.1."""
+
 USUAL: Mapping[str, int] = {name: {**ports.USUAL, "flower": 5555}[name] for name in VARIABLES}
-"""Published ports by component, each on 127.0.0.1."""
 
 
 def uid() -> int:
@@ -35,9 +37,12 @@ def uid() -> int:
     return own if own and sys.platform == "linux" else IMAGE_UID
 
 
-def project_name(folder: Path) -> str:
-    """The project's name as Compose itself would choose it, unless that is another checkout's."""
-    plain = read_dotenv(folder / ".env").get("COMPOSE_PROJECT_NAME") or normalised(folder.name)
+def project_name(folder: Path, stack: str) -> str:
+    """The name of a stack's Compose project: another checkout's is not taken over.
+
+    The default stack has the name that Compose itself gives a checkout: `docker compose ps` shows it.
+    """
+    plain = normalised(folder.name) if stack == DEFAULT_STACK else f"taxiway-{stack}"
     if owner(plain) in (None, folder):
         return plain
     return f"{plain}-{hashlib.sha256(str(folder).encode()).hexdigest()[:6]}"
@@ -46,30 +51,3 @@ def project_name(folder: Path) -> str:
 def normalised(name: str) -> str:
     """A folder's name as Compose makes a project's name of it."""
     return re.sub(r"[^-_a-z0-9]", "", name.lower()).lstrip("_-") or "taxiway"
-
-
-def owner(project: str) -> Path | None:
-    """The checkout whose containers bear this project's name."""
-    shown = '{{.Label "com.docker.compose.project.working_dir"}}'
-    found = docker(
-        "container",
-        "ls",
-        "--all",
-        "--filter",
-        f"label=com.docker.compose.project={project}",
-        "--format",
-        shown,
-    )
-    return Path(found.splitlines()[0]) if found else None
-
-
-def read_dotenv(file: Path) -> dict[str, str]:
-    """The variables of a .env; empty where there is none. Quotes are taken off, nothing is expanded."""
-    if not file.exists():
-        return {}
-    found = re.findall(r"^\s*(?:export\s+)?([A-Za-z_]\w*)=(.*)$", file.read_text(), re.MULTILINE)
-    return {name: _unquoted(value.strip()) for name, value in found}
-
-
-def _unquoted(value: str) -> str:
-    return value[1:-1] if len(value) > 1 and value[0] == value[-1] and value[0] in "'\"" else value

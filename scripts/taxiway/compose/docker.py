@@ -1,72 +1,17 @@
-"""The docker command, as much of it as the compose target needs."""
+"""The docker command: is it there, what has it."""
 
 from __future__ import annotations
 
 import json
 import shutil
 import subprocess
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from taxiway.airflow_environment import clean_environment
 from taxiway.errors import PreflightError, TaxiwayError
 
 OLDEST_COMPOSE = (2, 24)
 INSTALL = "Install Docker with Compose 2.24 or newer: https://docs.docker.com/engine/install/"
-
-
-@dataclass(frozen=True)
-class Project:
-    """One Compose project of a checkout. `variables` come after those of its .env, and win."""
-
-    folder: Path
-    name: str
-    variables: Mapping[str, str] = field(default_factory=dict)
-
-    def run(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-        """`docker compose ARGUMENTS`; TaxiwayError with its last line where it fails."""
-        done = subprocess.run(
-            self.command(*arguments), env=self.environment(), capture_output=True, text=True, cwd=self.folder
-        )
-        if check and done.returncode:
-            raise TaxiwayError(
-                f"docker compose {arguments[0]} failed: {last_line(done.stderr or done.stdout)}"
-            )
-        return done
-
-    def command(self, *arguments: str) -> list[str]:
-        """The command line of `run`."""
-        return ["docker", "compose", "--project-name", self.name, "--ansi", "never", *arguments]
-
-    def environment(self) -> dict[str, str]:
-        """What `run` runs with: nothing of another cloud or another Airflow, but the project's own."""
-        return {**clean_environment(), "COMPOSE_PROJECT_NAME": self.name, **self.variables}
-
-    def config(self) -> dict[str, Any]:
-        """The file as Compose understands it with these variables."""
-        found: dict[str, Any] = json.loads(self.run("config", "--format", "json").stdout)
-        return found
-
-    def containers(self) -> list[dict[str, Any]]:
-        """What `docker compose ps` says of each container, those that have ended included."""
-        text = self.run("ps", "--all", "--format", "json").stdout.strip()
-        if text.startswith("["):
-            listed: list[dict[str, Any]] = json.loads(text)
-            return listed
-        return [json.loads(line) for line in text.splitlines()]
-
-    def read(self, service: str, file: str) -> str:
-        """The text of a file in a running container."""
-        return self.run("exec", "-T", service, "cat", file).stdout
-
-    def last_lines(self, service: str, count: int) -> str:
-        """The end of a service's log, indented."""
-        lines = self.run(
-            "logs", "--no-log-prefix", "--no-color", "--tail", str(count), service, check=False
-        ).stdout
-        return "\n".join(f"  {line}" for line in lines.replace("\x1b[2K", "").splitlines())
 
 
 def last_line(text: str) -> str:
@@ -110,3 +55,11 @@ def labelled(kind: str, project: str) -> list[str]:
     options = ["--all", "--format", "{{.Names}}"] if kind == "container" else ["--format", "{{.Name}}"]
     found = docker(kind, "ls", "--filter", f"label=com.docker.compose.project={project}", *options)
     return sorted(found.splitlines())
+
+
+def owner(project: str) -> Path | None:
+    """The checkout whose containers bear this project's name."""
+    shown = '{{.Label "com.docker.compose.project.working_dir"}}'
+    chosen = ("--filter", f"label=com.docker.compose.project={project}", "--format", shown)
+    found = docker("container", "ls", "--all", *chosen)
+    return Path(found.splitlines()[0]) if found else None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from taxiway.compose.docker import Project
+from taxiway.compose.project import Project
 from taxiway.files import write_atomically
 from taxiway.paths import Home
 
@@ -33,7 +33,7 @@ def environment(config: Mapping[str, Any], home: Home, ports: Mapping[str, int])
     told: Mapping[str, str] = config["services"]["airflow-worker"]["environment"]
     seen = {name: told[name] for name in SAME if told.get(name)}
     for name, component in (("STORAGE_EMULATOR_HOST", "gcs"), ("BIGQUERY_EMULATOR_HOST", "bigquery")):
-        if told.get(name):
+        if told.get(name) and not told.get("EMULATORS_OFF"):
             seen[name] = f"http://127.0.0.1:{ports[component]}"
     if told.get("GOOGLE_APPLICATION_CREDENTIALS"):
         seen["GOOGLE_APPLICATION_CREDENTIALS"] = config["secrets"]["google_credentials"]["file"]

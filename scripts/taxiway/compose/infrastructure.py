@@ -13,7 +13,6 @@ from urllib.parse import parse_qs, urlsplit
 if TYPE_CHECKING:
     from taxiway.engines import Engine
 
-STACK = "local"
 STATE = Path("/data")
 TROUBLE = "trouble"
 
@@ -23,7 +22,7 @@ def main(arguments: list[str]) -> int:
     from taxiway.engines import Endpoints, EngineError, open_engine
 
     endpoints = Endpoints("http://gcs:9023", "http://bigquery:9050", "http://control-plane:9070")
-    engine = open_engine("in-process", STACK, endpoints, STATE)
+    engine = open_engine("in-process", os.environ["TAXIWAY_STACK"], endpoints, STATE)
     try:
         return destroy(engine) if arguments == ["destroy"] else up(engine)
     except EngineError as error:

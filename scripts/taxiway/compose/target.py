@@ -8,24 +8,26 @@ import subprocess
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from taxiway import ports
 from taxiway.airflow_api import AirflowApi
 from taxiway.components import Component
-from taxiway.compose import choices, containers, hostside, preflight
-from taxiway.compose.docker import Project, check_docker, labelled
+from taxiway.compose import choices, containers, dotenv, hostside, preflight
+from taxiway.compose.docker import check_docker, labelled
+from taxiway.compose.project import Project
+from taxiway.engines import Engine
 from taxiway.errors import TaxiwayError, UsageError
-from taxiway.files import read_json, write_atomically, write_json
+from taxiway.files import write_atomically, write_json
 from taxiway.opening import open_dags, wait_until_healthy
-from taxiway.paths import REPOSITORY, Home
+from taxiway.paths import DEFAULT_STACK, REPOSITORY, Home
 from taxiway.preflight import moved_ports
 from taxiway.progress import Progress
 from taxiway.state import SAMPLE, State
 
 TARGET = "compose"
 READY_SECONDS = 300
-LOGS = REPOSITORY / "logs"
 # Services that end: what they did is what counts.
 ONCE = ("prepare", "airflow-init", "infrastructure", "loader")
 # The verb loads itself, and shows what happens; the janitor waits for the loader's end.
@@ -40,76 +42,107 @@ class Compose:
     home: Home
     state: State
     progress: Progress
-    project: Project
 
     @classmethod
     def prepare(
-        cls, home: Home, progress: Progress, source: str = SAMPLE, engine: str = "in-process"
+        cls, home: Home, progress: Progress, *, source: str, engine: str, project: str = ""
     ) -> Compose:
         """Check Docker and this machine, choose project name and ports, or take those that are in use."""
-        _refuse_other_engines(engine)
+        _refuse_engine(engine, project)
         info = check_docker()
         preflight.check_engine(info)
         preflight.check_readable(REPOSITORY, choices.uid())
         preflight.check_source(source)
-        known = _known_state(home)
-        name = _remembered_name(home) or choices.project_name(REPOSITORY)
-        in_use = known if known and labelled("container", name) else None
-        state = in_use or _with_free_ports(known, progress)
-        write_json(home.root / "compose.json", {"project": name})
-        made = cls.of(home, replace(state, source=source, engine=engine, target=TARGET), progress)
+        state = cls._choose(home, progress, project)
+        made = cls(
+            home, replace(state, source=source, engine=engine, project=project, target=TARGET), progress
+        )
         made.state.save(home)
         return made
 
     @classmethod
-    def of(cls, home: Home, state: State, progress: Progress) -> Compose:
-        """The environment that `state` describes; nothing is checked, nothing is chosen."""
-        name = _remembered_name(home) or choices.normalised(REPOSITORY.name)
-        return cls(home, state, progress, Project(REPOSITORY, name, _variables(state)))
+    def _choose(cls, home: Home, progress: Progress, project: str) -> State:
+        known = State.load(home)
+        if known and (known.target, known.project) != (TARGET, project):
+            raise TaxiwayError(
+                f"the stack {known.stack} is here as {known.target} on {known.project or 'emulators'}",
+                f"Take it down before it moves: scripts/down --stack {known.stack}",
+            )
+        if known and labelled("container", cls(home, known, progress).name):
+            return known
+        wanted = {**choices.USUAL, **(known.ports if known else {})}
+        chosen = ports.choose(wanted)
+        for sentence in moved_ports(wanted, chosen):
+            progress.say(sentence)
+        return replace(known, ports=chosen) if known else State(chosen, stack=home.root.name)
 
     # What there is
+
+    @property
+    def project(self) -> Project:
+        """What `docker compose` is called with; its variables are written by `start`."""
+        return Project(REPOSITORY, self.home.root / "compose.env")
+
+    @property
+    def name(self) -> str:
+        """The Compose project's name: the remembered one, or the one it would get."""
+        known = dotenv.read(self.project.file).get("COMPOSE_PROJECT_NAME")
+        return known or choices.project_name(REPOSITORY, self.state.stack)
+
+    @property
+    def logs(self) -> Path:
+        """Airflow's logs on this machine; those of the default stack are where everybody looks for them."""
+        return REPOSITORY / "logs" if self.state.stack == DEFAULT_STACK else self.home.logs / "airflow"
 
     @property
     def api(self) -> AirflowApi:
         """Airflow's API, signed in as its administrator."""
         return AirflowApi(self.state.api_url, (self.home.secrets / "admin_password").read_text())
 
+    @property
+    def engine(self) -> Engine:
+        """What evaluates the Pulumi program of a stack on Google Cloud; for emulators a service does."""
+        from taxiway.engines import open_engine
+
+        config = {"taxiway:project": self.state.project}
+        return open_engine(self.state.engine, self.state.stack, None, self.home.engine, config)
+
     def components(self) -> list[Component]:
         """Every service that keeps running, with the address where it is published."""
-        services: Mapping[str, Any] = self.project.config()["services"]
         return [
             Component(name, [], containers.address(service))
-            for name, service in services.items()
+            for name, service in self._services().items()
             if name not in ONCE
         ]
 
     def states(self) -> dict[str, str]:
-        """State of each service, those that have ended included."""
-        return containers.states(self.project.containers())
+        """State of each service, those that have ended included; empty where nothing was started."""
+        return containers.states(self.project.containers()) if self.project.file.exists() else {}
 
     def running(self) -> bool:
         """Whether anything of it runs."""
-        return bool(self.project.run("ps", "--quiet", check=False).stdout.strip())
+        return "RUNNING" in self.states().values()
 
     def log_command(self, component: str, lines: int, *, follow: bool) -> list[str]:
-        """The command that shows a component's log."""
-        options = ["--no-log-prefix", "--tail", str(lines), *(["--follow"] if follow else [])]
-        return self.project.command("logs", *options, self.service(component))
-
-    def service(self, component: str) -> str:
-        """The name of a service, of the one that the embedded target has for it (`scheduler`) too."""
-        known = self.project.config()["services"]
+        """The command that shows a component's log; `scheduler` means `airflow-scheduler` too."""
+        known = self._services()
         found = next((name for name in (component, f"airflow-{component}") if name in known), None)
         if found is None:
             raise UsageError(
-                f"there is no service {component!r}", f"Choose one of: {', '.join(sorted(known))}"
+                f"component {component!r} has no log", f"Choose one of: {', '.join(sorted(known))}"
             )
-        return found
+        options = ["--no-log-prefix", "--tail", str(lines), *(["--follow"] if follow else [])]
+        return self.project.command("logs", *options, found)
+
+    def _services(self) -> Mapping[str, Any]:
+        services: Mapping[str, Any] = self.project.config()["services"]
+        return services
 
     # Up
 
     def start(self) -> Compose:
         """Build, bring everything up, open the platform; returns the environment with the stack's outputs."""
+        self._write_variables()
         with self.progress.phase("images are built"):
             self._build()
         with self.progress.phase("services are up and healthy"):
@@ -126,8 +159,35 @@ class Compose:
         started.state.save(self.home)
         return started
 
+    def _write_variables(self) -> None:
+        state = self.state
+        published = {variable: str(state.ports[name]) for name, variable in choices.VARIABLES.items()}
+        source = {} if state.source == SAMPLE else {"TLC_BASE_URL": state.source}
+        variables = {
+            **(self._stack_on_google_cloud() if state.project else dotenv.emulated(state.stack)),
+            **published,
+            **source,
+            "COMPOSE_PROJECT_NAME": self.name,
+            "AIRFLOW_UID": str(choices.uid()),
+            "TAXIWAY_LOGS": str(self.logs),
+            "TAXI_SCHEDULE_START": state.schedule_start,
+        }
+        write_atomically(self.project.file, dotenv.lines(variables))
+
+    def _stack_on_google_cloud(self) -> dict[str, str]:
+        """Bring the stack up with the real engine; what it gives goes to the services."""
+        from taxiway.engines import environment  # imports Pulumi
+
+        with self.progress.phase(f"infrastructure is up (Pulumi program, {self.state.engine})"):
+            outputs = self.engine.up()
+        content = environment.credential_file(outputs)
+        if content is not None:
+            write_atomically(self.home.credentials, content)
+        credentials = self.home.credentials if content is not None else None
+        return dotenv.of_stack(self.state.stack, outputs, credentials)
+
     def _build(self) -> None:
-        services = [n for n, service in self.project.config()["services"].items() if "build" in service]
+        services = [name for name, service in self._services().items() if "build" in service]
         done = self.project.run("build", *services, check=False)
         output, log = done.stdout + done.stderr, self.home.logs / "compose-build.log"
         write_atomically(log, output)
@@ -136,14 +196,14 @@ class Compose:
 
     def _up(self) -> None:
         """`up --wait`, which is ended as soon as a service has given up: it would wait for minutes."""
-        services = [name for name in self.project.config()["services"] if name not in NOT_STARTED]
+        services = [name for name in self._services() if name not in NOT_STARTED]
         log = self.home.logs / "compose-up.log"
-        command = self.project.command(
-            "up", "--detach", "--wait", "--no-build", "--remove-orphans", *services
-        )
-        with log.open("w") as file, subprocess.Popen(
-            command, env=self.project.environment(), cwd=REPOSITORY, stdout=file, stderr=file
-        ) as up:  # fmt: skip
+        options = ("--detach", "--wait", "--no-build", "--remove-orphans")
+        command, environment = self.project.command("up", *options, *services), self.project.environment()
+        with (
+            log.open("w") as file,
+            subprocess.Popen(command, env=environment, cwd=REPOSITORY, stdout=file, stderr=file) as up,
+        ):
             try:
                 while up.poll() is None:
                     self._raise_if_gone()
@@ -168,22 +228,28 @@ class Compose:
     # Down
 
     def stop(self, *, keep: bool) -> list[str]:
-        """Stop the containers; unless `keep`, remove what they held. Returns what is gone."""
-        removed = [] if keep else self._destroy()
-        removed += [f"container  {name}" for name in labelled("container", self.project.name)]
-        volumes = [] if keep else labelled("volume", self.project.name)
+        """Stop the containers; unless `keep`, remove what they held. Returns what is gone.
+
+        A stack on Google Cloud is its engine's to destroy.
+        """
+        if not self.project.file.exists():
+            return []
+        removed = [] if keep or self.state.project else self._destroy()
+        removed += [f"container  {name}" for name in labelled("container", self.name)]
+        volumes = [] if keep else labelled("volume", self.name)
         with self.progress.phase("containers are stopped"):
             self.project.run("down", "--remove-orphans", *([] if keep else ["--volumes"]))
-        if not keep and LOGS.exists():
-            shutil.rmtree(LOGS)
-            removed.append(f"folder  {LOGS}")
+        if not keep and self.logs.exists():
+            shutil.rmtree(self.logs)
+            removed.append(f"folder  {self.logs}")
         return removed + [f"volume  {name}" for name in volumes]
 
     def _destroy(self) -> list[str]:
-        """Remove what the stack holds on the emulators, then ask them what is left."""
+        """Remove what the stack holds on the emulators, and ask them what is left."""
         if self.states().get("gcs") != "RUNNING":
             return []  # nobody to ask, and their volumes go anyway
         with self.progress.phase("infrastructure is destroyed"):
+            self.project.run("stop", *[name for name in self._services() if name.startswith("airflow-")])
             done = self.project.run("run", "--rm", "--no-deps", "-T", "infrastructure", *DESTROY, check=False)
         if done.returncode:
             complaint = containers.complaint(done.stderr)
@@ -194,44 +260,13 @@ class Compose:
     def left(self, *, keep: bool) -> list[str]:
         """What is still there, seen from outside; nothing should be."""
         kinds = ("container", "network") if keep else ("container", "network", "volume")
-        found = [f"{kind} {name}" for kind in kinds for name in labelled(kind, self.project.name)]
-        found += [
-            f"port {port} ({name})" for name, port in self.state.ports.items() if not ports.is_free(port)
-        ]
-        return found + ([f"folder {LOGS}"] if LOGS.exists() and not keep else [])
+        found = [f"{kind} {name}" for kind in kinds for name in labelled(kind, self.name)]
+        return found + ([f"folder {self.logs}"] if self.logs.exists() and not keep else [])
 
 
-def _refuse_other_engines(engine: str) -> None:
-    if engine != "in-process":
+def _refuse_engine(engine: str, project: str) -> None:
+    if engine != "in-process" and not project:
         raise UsageError(
-            f"--engine {engine} does not go with --target compose",
-            "For a stack on Google Cloud: pulumi up, scripts/env, docker compose up.",
+            f"--engine {engine} knows nothing of the emulators that Compose starts",
+            "Leave --engine out, or say --project for a stack on Google Cloud.",
         )
-
-
-def _known_state(home: Home) -> State | None:
-    known = State.load(home)
-    if known and known.target != TARGET:
-        raise TaxiwayError(
-            f"there is an environment of the {known.target} target here", "Remove it first: scripts/down"
-        )
-    return known
-
-
-def _remembered_name(home: Home) -> str:
-    return str(read_json(home.root / "compose.json").get("project", ""))
-
-
-def _with_free_ports(known: State | None, progress: Progress) -> State:
-    wanted = {**choices.USUAL, **(known.ports if known else {})}
-    chosen = ports.choose(wanted)
-    for sentence in moved_ports(wanted, chosen):
-        progress.say(sentence)
-    return replace(known, ports=chosen) if known else State(chosen)
-
-
-def _variables(state: State) -> dict[str, str]:
-    """What Compose is told besides .env."""
-    published = {variable: str(state.ports[name]) for name, variable in choices.VARIABLES.items()}
-    source = {} if state.source == SAMPLE else {"TLC_BASE_URL": state.source}
-    return {"AIRFLOW_UID": str(choices.uid()), **published, **source}

@@ -80,7 +80,8 @@ class CliEngine:
             stack = self._existing()
             if stack is None:
                 return []
-            stack.preview_refresh(color="never", show_secrets=False, on_event=_collect(steps))
+            # What a refresh finds is known after each step alone.
+            stack.preview_refresh(color="never", show_secrets=False, on_event=_collect_results(steps))
         changed = [step for step in steps if step.op.value in ("update", "delete")]
         return [Drift(_title(step), _details(step) or ("it is gone",)) for step in changed]
 
@@ -201,6 +202,14 @@ def _collect(steps: list[automation.StepEventMetadata]) -> Callable[[automation.
     def on_event(event: automation.EngineEvent) -> None:
         if event.resource_pre_event:
             steps.append(event.resource_pre_event.metadata)
+
+    return on_event
+
+
+def _collect_results(steps: list[automation.StepEventMetadata]) -> Callable[[automation.EngineEvent], None]:
+    def on_event(event: automation.EngineEvent) -> None:
+        if event.res_outputs_event:
+            steps.append(event.res_outputs_event.metadata)
 
     return on_event
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import runpy
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -19,7 +20,7 @@ import pulumi
 from pulumi.runtime import mocks, rpc
 from pulumi.runtime.config import set_all_config
 from pulumi.runtime.proto import resource_pb2
-from pulumi.runtime.settings import get_root_resource
+from pulumi.runtime.settings import SETTINGS, get_root_resource
 from pulumi.runtime.stack import wait_for_rpcs
 from pulumi.runtime.sync_await import _sync_await
 
@@ -28,6 +29,8 @@ from taxiway.paths import REPOSITORY
 
 PROJECT = "taxiway"
 PROGRAM = REPOSITORY / "infra"
+# Pulumi's packages import their modules when first used, and two threads doing that see half a module.
+_ONE_AT_A_TIME = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -68,12 +71,15 @@ def evaluate(stack: str, config: Mapping[str, str], provider: Provider) -> Plan:
 
     Raises EngineError where a setting is wrong, and whatever the provider raises.
     """
-    return _in_fresh_thread(lambda: _evaluate(stack, config, provider))
+    with _ONE_AT_A_TIME:
+        return _in_fresh_thread(lambda: _evaluate(stack, config, provider))
 
 
 def _evaluate(stack: str, config: Mapping[str, str], provider: Provider) -> Plan:
     monitor = _Monitor(provider)
-    # Pulumi keeps settings and configuration in context variables: each evaluation has its own.
+    # Pulumi keeps settings and configuration in context variables: each evaluation has its own. The mocks
+    # forget two of them, and an evaluation would wait for ever for what a failed one left there.
+    SETTINGS.outputs, SETTINGS.lock = set(), threading.Lock()
     set_all_config(dict(config), [])
     try:
         outputs, secret = asyncio.run(_run_program(monitor, stack))

@@ -6,14 +6,14 @@ import shutil
 
 from rich.console import Console
 
-from taxiway import components
-from taxiway.embedded import Embedded
 from taxiway.errors import TaxiwayError
 from taxiway.paths import REPOSITORY, Home
-from taxiway.ports import is_free
 from taxiway.progress import Progress
+from taxiway.stack import StackSettings, open_stack
 from taxiway.state import State, exclusive
-from taxiway.supervise import end_strays, stray_processes
+from taxiway.supervise import end_strays
+from taxiway.targets import Target, target_of
+from taxiway.teardown import destroy
 from taxiway.verbs import _arguments
 
 EXAMPLES = """\
@@ -33,54 +33,30 @@ def main(arguments: list[str]) -> int:
         console.print("There is no environment here: nothing to remove.")
         return 0
     state = State.load(home)
+    target = target_of(home, state, progress) if state else None
     with exclusive(home, "down"):
-        removed = _stop(home, state, progress, keep)
+        removed = target.stop(keep=keep) if target else [f"process  {name}" for name in end_strays(home)]
         if not keep:
-            removed += _remove_environment_files(state)
+            removed += _destroy_on_google_cloud(state, progress) + _remove_environment_files(state)
             shutil.rmtree(home.root)
             removed.append(str(home.root))
             _forget_engine(home)
-    _prove(home, state, progress, keep)
+    _prove(target, home, progress, keep)
     for thing in removed:
-        console.print(f"  removed  {thing}")
+        console.print(f"  removed  {thing}", soft_wrap=True)
     console.print("Everything is stopped; data kept." if keep else "Nothing is left.")
     return 0
 
 
-def _stop(home: Home, state: State | None, progress: Progress, keep: bool) -> list[str]:
-    """Airflow first, then what the stack holds, then the services; returns what is gone."""
-    removed: list[str] = []
-    if state:
-        environment = Embedded(home, state, progress)
-        supervisor = environment.supervisor
-        if supervisor.pid():
-            running = [name for name, s in supervisor.states().items() if s == "RUNNING"]
-            if not keep:
-                removed += _destroy(environment)
-            with progress.phase("processes are stopped"):
-                supervisor.stop()
-            removed += [f"process  {name}" for name in running]
-    removed += [f"process  {name}" for name in end_strays(home)]
-    return removed
-
-
-def _destroy(environment: Embedded) -> list[str]:
-    """Remove what the stack created, then ask the emulators whether anything is left of it."""
-    environment.supervisor.stop_components(components.AIRFLOW)
-    engine = environment.engine
-    try:
-        with environment.progress.phase("infrastructure is destroyed"):
-            gone = engine.destroy()
-            left = engine.leftovers()
-    except TaxiwayError as error:
-        if environment.state.project:
-            raise
-        # The emulators keep everything below the folder that is removed next.
-        environment.progress.say(f"the emulators could not be asked ({error}); their data goes anyway")
+def _destroy_on_google_cloud(state: State | None, progress: Progress) -> list[str]:
+    """Destroy a stack that is not on emulators; those hold theirs themselves."""
+    if not state or not state.project:
         return []
-    if left:
-        raise TaxiwayError(f"the stack left something behind: {', '.join(left)}", "Call scripts/down again.")
-    return gone
+    with (
+        open_stack(StackSettings.known(state.stack)) as engine,
+        progress.phase("infrastructure is destroyed"),
+    ):
+        return destroy(engine)
 
 
 def _remove_environment_files(state: State | None) -> list[str]:
@@ -103,18 +79,11 @@ def _forget_engine(home: Home) -> None:
         shutil.rmtree(home.root.parent)
 
 
-def _prove(home: Home, state: State | None, progress: Progress, keep: bool) -> None:
-    """Look from outside: no process, no port, no file."""
-    strays = stray_processes(home)
-    left = [f"process {p.pid} {p.name()}" for p in strays]
-    busy = {name: port for name, port in (state.ports if state else {}).items() if not is_free(port)}
-    for name, port in busy.items():
-        if strays:
-            left.append(f"port {port} ({name})")
-        else:
-            progress.say(f"port {port}, where {name} was, is another program's by now")
+def _prove(target: Target | None, home: Home, progress: Progress, keep: bool) -> None:
+    """Look from outside: no process, no port, no container, no file."""
+    left = target.left(keep=keep) if target else []
     if home.root.exists() and not keep:
         left.append(f"folder {home.root}")
     if left:
         raise TaxiwayError(f"something is left: {', '.join(left)}", "Call scripts/down again.")
-    progress.say("looked for processes, ports and files: none is left", "done")
+    progress.say("looked for what may be left: nothing is", "done")

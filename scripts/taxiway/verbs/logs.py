@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 
-from taxiway.errors import UsageError
 from taxiway.paths import Home
+from taxiway.progress import Progress
 from taxiway.state import State
+from taxiway.targets import target_of
 from taxiway.verbs import _arguments
 
 EXAMPLES = """\
@@ -26,10 +27,6 @@ def main(arguments: list[str]) -> int:
     _arguments.add_stack(parser)
     chosen = parser.parse_args(arguments)
     home = Home.of(chosen.stack)
-    State.require(home)
-    log = home.logs / f"{chosen.component}.log"
-    if not log.exists():
-        known = sorted(path.stem for path in home.logs.glob("*.log"))
-        raise UsageError(f"component {chosen.component!r} has no log", f"Choose one of: {', '.join(known)}")
-    options = ["-n", str(chosen.lines), *(["-F"] if chosen.follow else [])]
-    os.execvp("tail", ["tail", *options, str(log)])  # noqa: S606
+    target = target_of(home, State.require(home), Progress())
+    command = target.log_command(chosen.component, chosen.lines, follow=chosen.follow)
+    os.execvp(command[0], command)  # noqa: S606

@@ -6,7 +6,6 @@ from rich.console import Console
 
 from nyc_taxi import report
 from nyc_taxi.catalogue import dataset
-from taxiway.embedded import Embedded
 from taxiway.errors import TaxiwayError
 from taxiway.load_months import load_months, settings_of
 from taxiway.loading import units
@@ -14,6 +13,7 @@ from taxiway.paths import Home
 from taxiway.progress import Progress
 from taxiway.show import show_datasets
 from taxiway.state import State, exclusive
+from taxiway.targets import target_of
 from taxiway.verbs import _arguments
 
 EXAMPLES = """\
@@ -38,8 +38,8 @@ def main(arguments: list[str]) -> int:
         entry.check_month(month)
     home, progress = Home.of(chosen.stack), Progress()
     state = State.require(home)
-    environment = Embedded(home, state, progress)
-    if not environment.supervisor.pid():
+    environment = target_of(home, state, progress)
+    if not environment.running():
         raise TaxiwayError("the platform does not run", "Start it: scripts/up")
     with exclusive(home, "run"):
         code = load_months(home, environment.api, progress, units(entry, months), chosen.wait)

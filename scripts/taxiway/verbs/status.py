@@ -9,12 +9,12 @@ from rich.console import Console
 
 from nyc_taxi import report
 from nyc_taxi.errors import TaxiError
-from taxiway.embedded import Embedded
 from taxiway.load_months import settings_of
 from taxiway.paths import Home
 from taxiway.progress import Progress
 from taxiway.show import show_components, show_datasets
 from taxiway.state import State
+from taxiway.targets import target_of
 from taxiway.verbs import _arguments
 
 EXAMPLES = """\
@@ -45,10 +45,10 @@ def main(arguments: list[str]) -> int:
 
 
 def _facts(home: Home, state: State) -> dict[str, Any]:
-    environment = Embedded(home, state, Progress())
-    running = environment.supervisor.states() if environment.supervisor.pid() else {}
+    target = target_of(home, state, Progress())
+    running = target.states()
     components = [
-        {"name": c.name, "state": running.get(c.name, "STOPPED"), "url": c.url} for c in environment.used()
+        {"name": c.name, "state": running.get(c.name, "STOPPED"), "url": c.url} for c in target.components()
     ]
     return {
         "target": state.target,

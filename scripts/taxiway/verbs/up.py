@@ -9,7 +9,6 @@ from rich.console import Console
 
 from nyc_taxi import report
 from nyc_taxi.catalogue import dataset
-from taxiway.embedded import Embedded
 from taxiway.load_months import load_months, settings_of
 from taxiway.loading import Unit, units
 from taxiway.paths import Home
@@ -17,6 +16,7 @@ from taxiway.preflight import check_machine
 from taxiway.progress import Progress
 from taxiway.show import show_datasets, show_rows
 from taxiway.state import exclusive
+from taxiway.targets import TARGETS, Target
 from taxiway.verbs import _arguments, preview
 
 FIRST_MONTHS = "2024-01..2024-02"
@@ -44,8 +44,10 @@ def main(arguments: list[str]) -> int:
     home, progress = Home.of(chosen.stack), Progress()
     with exclusive(home, "up"):
         check_machine(home.root)
-        prepared = Embedded.prepare(home, progress, source=source, engine=engine, project=chosen.project)
-        environment = prepared.start()
+        place = TARGETS[chosen.target]
+        environment: Target = place.prepare(
+            home, progress, source=source, engine=engine, project=chosen.project
+        ).start()
         code = load_months(home, environment.api, progress, wanted, chosen.wait)
     _show(home, environment, progress)
     return code
@@ -58,7 +60,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--source", help="sample, tlc, or the URL of a mirror (sample; with --project tlc)")
     parser.add_argument(
-        "--target", default="embedded", choices=["embedded"], help="where Airflow runs (%(default)s)"
+        "--target", default="embedded", choices=sorted(TARGETS), help="where Airflow runs (%(default)s)"
     )
     _arguments.add_infrastructure(parser)
     parser.add_argument("--preview", action="store_true", help="show what would change, and change nothing")
@@ -66,7 +68,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _show(home: Home, environment: Embedded, progress: Progress) -> None:
+def _show(home: Home, environment: Target, progress: Progress) -> None:
     console, settings = Console(), settings_of(home)
     console.print()
     show_datasets(console, report.status(settings))

@@ -7,7 +7,7 @@ import taxi
 from emulators import Emulators
 from faulty_source import FaultySource
 
-from nyc_taxi import rest, source
+from nyc_taxi import bigquery, source
 from nyc_taxi.settings import Settings
 from taxiway.local.postgres import PostgresServer
 
@@ -24,7 +24,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is tried again is tried again at once."""
     monkeypatch.setattr(source, "PAUSES", (0.01, 0.01, 0.01))
     monkeypatch.setattr(source, "BACKOFF", 0)
-    monkeypatch.setattr(rest, "BACKOFF", 0)
+    monkeypatch.setattr(bigquery, "RETRY", bigquery.RETRY.with_delay(initial=0.01))
 
 
 @pytest.fixture

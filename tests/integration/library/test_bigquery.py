@@ -1,17 +1,18 @@
 """Jobs with ids of our own, against an API that behaves as BigQuery is documented to, told what to do."""
 
+import datetime as dt
 import itertools
 import json
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 
 from nyc_taxi import bigquery
 from nyc_taxi.bigquery import BigQuery, Parameter, Work
-from nyc_taxi.errors import Refused, Trouble
-from nyc_taxi.rest import Missing
+from nyc_taxi.errors import Missing, Refused, Trouble
 from nyc_taxi.settings import Settings
 
 ABORTED = {
@@ -19,11 +20,22 @@ ABORTED = {
     "message": "Transaction is aborted due to concurrent update against t",
 }
 BROKEN = {"reason": "invalidQuery", "message": "Syntax error\nat line 1"}
+COLUMNS = {"n": "INTEGER", "x": "FLOAT", "b": "BOOLEAN", "d": "DATE", "t": "TIMESTAMP", "s": "STRING"}
+ROWS = [
+    {"f": [{"v": "1"}, {"v": "0.5"}, {"v": "true"}, {"v": "2024-01-31"}, {"v": "1000001"}, {"v": "a"}]},
+    {"f": [{"v": None}] * len(COLUMNS)},
+]
+REASONS = {
+    400: "invalid", 403: "accessDenied", 404: "notFound", 429: "rateLimitExceeded", 503: "backendError",
+}  # fmt: skip
 WORK = Work("taxiway-publish", {"app": "taxiway", "step": "publish"})
 
 
 class FakeJobs:
-    """Jobs end as `outcomes` say (None is success); for so many `polls` they are still running."""
+    """Jobs end as `outcomes` say (None is success); for so many `polls` they are still running.
+
+    The first requests are answered by `statuses`, where there are any; 200 is for the jobs themselves.
+    """
 
     def __init__(self) -> None:
         self.url = ""
@@ -47,17 +59,35 @@ class FakeJobs:
         status = {"state": "RUNNING"} if job["polls"] >= 0 else {"state": "DONE"}
         if job["polls"] < 0 and job["outcome"]:
             status["errorResult"] = job["outcome"]
+            status["errors"] = [job["outcome"]]
         return {key: job[key] for key in ("jobReference", "configuration")} | {"status": status}
 
-    def answer(self, method: str, path: str, body: dict) -> tuple[int, dict]:
-        self.requests.append((method, path))
+    def results(self, job_id: str, asked: dict) -> tuple[int, dict]:
+        """One page of the two rows that every query has."""
+        status = self.state(job_id)["status"]
+        if failure := status.get("errorResult"):
+            return 400, error(400, failure["reason"], failure["message"])
+        if status["state"] == "RUNNING":
+            return 200, {"jobReference": self.jobs[job_id]["jobReference"], "jobComplete": False}
+        first, size = int(asked.get("pageToken", 0)), int(asked.get("maxResults", 1))
+        page = {"rows": ROWS[first : first + size]} | (
+            {"pageToken": str(first + size)} if first + size < len(ROWS) else {}
+        )
+        schema = {"fields": [{"name": name, "type": kind} for name, kind in COLUMNS.items()]}
+        return 200, {"jobComplete": True, "totalRows": str(len(ROWS)), "schema": schema, **page}
+
+    def answer(self, method: str, url: str, body: dict) -> tuple[int, dict]:
+        parts = urlsplit(url)
+        self.requests.append((method, parts.path))
         if self.statuses and (status := self.statuses.pop(0)) != 200:
-            return status, error(status, "backendError", "hiccup")
+            return status, error(status, REASONS[status], "hiccup")
         if method == "POST":
             return self.insert(body)
-        job_id = path.rsplit("/", 1)[-1].split("?")[0]
+        collection, job_id = parts.path.split("/")[-2:]
         if job_id not in self.jobs:
             return 404, error(404, "notFound", f"Not found: Job {job_id}")
+        if collection == "queries":
+            return self.results(job_id, dict(parse_qsl(parts.query)))
         return 200, self.state(job_id)
 
 
@@ -74,7 +104,7 @@ def api(monkeypatch) -> Iterator[FakeJobs]:
         def do_GET(self):
             size = int(self.headers["Content-Length"] or 0)
             status, answer = fake.answer(self.command, self.path, json.loads(self.rfile.read(size) or b"{}"))
-            content = json.dumps(answer).encode()
+            content = (answer if isinstance(answer, str) else json.dumps(answer)).encode()
             self.send_response(status)
             self.send_header("Content-Length", str(len(content)))
             self.end_headers()
@@ -92,9 +122,12 @@ def api(monkeypatch) -> Iterator[FakeJobs]:
         server.shutdown()
 
 
+def connect(api: FakeJobs) -> BigQuery:
+    return BigQuery(Settings("p", "b", "d", "EU", bigquery_endpoint=api.url))
+
+
 def execute(api: FakeJobs, work: Work = WORK) -> None:
-    settings = Settings("p", "b", "d", "EU", bigquery_endpoint=api.url)
-    with BigQuery(settings) as bq:
+    with connect(api) as bq:
         bq.execute("SELECT @n", {"n": Parameter("INT64", 1)}, work)
 
 
@@ -110,10 +143,50 @@ def test_a_job_says_where_by_whom_and_how_much_it_may_cost(api):
     ]
 
 
-def test_a_job_is_waited_for(api):
-    api.polls = 3
-    execute(api)
-    assert [method for method, _ in api.requests] == ["POST", "GET", "GET", "GET"]
+def test_a_load_says_what_into_what(api):
+    fields = [{"name": "a", "type": "INTEGER", "description": "Of a test."}]
+    with connect(api) as bq:
+        bq.load("t", "gs://b/o", fields, WORK)
+    job = api.jobs["taxiway-publish-0"]
+    assert job["jobReference"] == {"projectId": "p", "jobId": "taxiway-publish-0", "location": "EU"}
+    assert job["configuration"]["labels"] == {"app": "taxiway", "step": "publish"}
+    load = job["configuration"]["load"]
+    assert (load["sourceUris"], load["sourceFormat"]) == (["gs://b/o"], "PARQUET")
+    assert load["destinationTable"] == {"projectId": "p", "datasetId": "d", "tableId": "t"}
+    assert [field | fields[0] for field in load["schema"]["fields"]] == load["schema"]["fields"]
+    assert (load["createDisposition"], load["writeDisposition"]) == ("CREATE_NEVER", "WRITE_EMPTY")
+
+
+def test_a_parameter_may_be_null(api):
+    with connect(api) as bq:
+        bq.execute("SELECT @s", {"s": Parameter("STRING", None)}, WORK)
+    (sent,) = api.jobs["taxiway-publish-0"]["configuration"]["query"]["queryParameters"]
+    assert sent == {"name": "s", "parameterType": {"type": "STRING"}, "parameterValue": {"value": None}}
+
+
+@pytest.mark.parametrize("page", [1, 10])
+def test_rows_are_read_to_the_last_page_with_their_types(api, monkeypatch, page):
+    monkeypatch.setattr(bigquery, "PAGE", page)
+    with connect(api) as bq:
+        first, second = bq.rows("SELECT", {}, {"app": "taxiway"})
+    assert first == {
+        "n": 1, "x": 0.5, "b": True, "d": dt.date(2024, 1, 31),
+        "t": dt.datetime(1970, 1, 1, 0, 0, 1, 1, tzinfo=dt.UTC), "s": "a",
+    }  # fmt: skip
+    assert second == dict.fromkeys(COLUMNS)
+    (job,) = api.jobs.values()
+    assert job["configuration"]["labels"] == {"app": "taxiway"}
+
+
+@pytest.mark.parametrize("do", ["execute", "load", "rows"])
+def test_a_job_is_waited_for(api, do):
+    api.polls = 2 if do == "load" else 3
+    with connect(api) as bq:
+        given = {"execute": ("", {}, WORK), "load": ("t", "gs://b/o", [], WORK), "rows": ("", {}, {})}
+        getattr(bq, do)(*given[do])
+    (job,) = api.jobs.values()
+    assert job["polls"] < 0, "it was asked for until it was done"
+    assert [method for method, _ in api.requests].count("POST") == 1
 
 
 def test_work_that_was_done_is_found_and_not_done_again(api):
@@ -131,6 +204,13 @@ def test_work_that_is_under_way_is_found_and_waited_for(api):
     assert api.requests[-1][0] == "GET"
 
 
+def test_work_that_is_there_and_cannot_be_seen_yet_is_waited_for(api):
+    execute(api)
+    api.statuses = [200, 404, 404]
+    execute(api)
+    assert list(api.jobs) == ["taxiway-publish-0"]
+
+
 def test_work_that_failed_before_is_done_under_the_next_number(api):
     api.outcomes = [BROKEN]
     with pytest.raises(Refused):
@@ -139,7 +219,9 @@ def test_work_that_failed_before_is_done_under_the_next_number(api):
     assert list(api.jobs) == ["taxiway-publish-0", "taxiway-publish-1"]
 
 
-def test_an_aborted_transaction_is_tried_again(api):
+@pytest.mark.parametrize("polls", [0, 1, 2])
+def test_an_aborted_transaction_is_tried_again(api, polls):
+    api.polls = polls
     api.outcomes = [ABORTED, ABORTED]
     execute(api)
     assert list(api.jobs) == [f"taxiway-publish-{n}" for n in range(3)]
@@ -152,7 +234,9 @@ def test_a_transaction_that_is_always_aborted_is_trouble_in_the_end(api):
     assert len(api.jobs) == bigquery.TRIES
 
 
-def test_a_wrong_statement_is_refused_in_one_line(api):
+@pytest.mark.parametrize("polls", [0, 1, 2])
+def test_a_wrong_statement_is_refused_in_one_line(api, polls):
+    api.polls = polls
     api.outcomes = [BROKEN]
     with pytest.raises(Refused, match=r"^BigQuery: job taxiway-publish: Syntax error$"):
         execute(api)
@@ -180,13 +264,53 @@ def test_a_hiccup_of_the_api_is_not_noticed(api):
 @pytest.mark.parametrize(
     ("status", "kind"), [(400, Refused), (403, Refused), (404, Missing), (429, Trouble), (503, Trouble)]
 )
-def test_an_answer_is_permanent_or_worth_another_try(api, status, kind):
-    api.statuses = [status] * 10
-    if status in (400, 403):
-        api.answer = lambda *_: (status, error(status, "accessDenied", "no"))
-    with pytest.raises(kind, match="BigQuery: ") as failure:
+def test_an_answer_is_permanent_or_worth_another_try(api, monkeypatch, status, kind):
+    monkeypatch.setattr(bigquery, "RETRY", bigquery.RETRY.with_timeout(0.1))
+    api.statuses = [status] * 1000
+    with pytest.raises(kind, match=r"^BigQuery: job taxiway-publish: hiccup$") as failure:
         execute(api)
     assert isinstance(failure.value, Trouble) == (kind is Trouble)
+
+
+@pytest.mark.parametrize("do", ["execute", "load"])
+def test_a_job_of_which_nothing_is_heard_any_more_is_trouble(api, monkeypatch, do):
+    monkeypatch.setattr(bigquery, "RETRY", bigquery.RETRY.with_timeout(0.1))
+    api.polls, api.statuses = 1, [200, *[503] * 1000]
+    given = {"execute": ("", {}, WORK), "load": ("t", "gs://b/o", [], WORK)}
+    with pytest.raises(Trouble, match=r"^BigQuery"), connect(api) as bq:
+        getattr(bq, do)(*given[do])
+    api.statuses.clear()
+    execute(api)
+    assert list(api.jobs) == ["taxiway-publish-0"]
+
+
+@pytest.mark.parametrize(("status", "kind"), [(403, Refused), (404, Missing), (503, Trouble)])
+def test_a_table_that_cannot_be_made_is_named(api, monkeypatch, status, kind):
+    monkeypatch.setattr(bigquery, "RETRY", bigquery.RETRY.with_timeout(0.1))
+    api.answer = lambda *_: (status, error(status, "", "no"))
+    with pytest.raises(kind, match=r"^BigQuery: table t: no$"), connect(api) as bq:
+        bq.create("t", {"schema": {"fields": []}})
+
+
+def test_an_answer_that_is_no_json_is_told_in_one_line(api, monkeypatch):
+    monkeypatch.setattr(bigquery, "RETRY", bigquery.RETRY.with_timeout(0.1))
+    api.answer = lambda *_: (502, "<html>\nBad Gateway\n</html>")
+    with pytest.raises(Trouble, match=r"^BigQuery: job taxiway-publish: it answers 502$"):
+        execute(api)
+
+
+def test_only_the_settings_say_where_bigquery_is(api, monkeypatch):
+    monkeypatch.setenv("BIGQUERY_EMULATOR_HOST", "http://127.0.0.1:9")
+    execute(api)
+    assert list(api.jobs) == ["taxiway-publish-0"]
+
+
+def test_without_an_emulator_there_must_be_credentials(api, monkeypatch, tmp_path):
+    monkeypatch.setenv("BIGQUERY_EMULATOR_HOST", api.url)
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(tmp_path / "none.json"))
+    with pytest.raises(Refused, match=r"^BigQuery: no credentials \(.*none.json.*\). See scripts/doctor.$"):
+        BigQuery(Settings("p", "b", "d", "EU"))
+    assert api.requests == []
 
 
 def test_a_quota_that_is_used_up_is_worth_another_try_though_the_answer_is_403(api):

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 import taxi
 
-from nyc_taxi import catalogue, pipeline, report, warehouse
+from nyc_taxi import bigquery, catalogue, pipeline, report, warehouse
 from nyc_taxi.bigquery import BigQuery
 from nyc_taxi.catalogue import DATASETS
 from nyc_taxi.errors import AuditFailed, Refused, Trouble
@@ -67,11 +67,12 @@ def test_a_month_goes_through_staging_and_audits_into_the_table(stack, typed):
 
 def test_publishing_writes_the_load_log_in_the_same_transaction(stack, typed):
     typed(strays=2)
+    before = dt.datetime.now(dt.UTC)
     run(stack, "stage", "audit", "publish")
     row = latest(stack)[*JANUARY, "warehouse"]
     assert (row.rows, row.quarantined, row.run_id) == (98, 2, "run")
     assert row.origin == latest(stack)[*JANUARY, "typed"].origin
-    assert row.started_at <= row.finished_at
+    assert before <= row.started_at <= row.finished_at <= dt.datetime.now(dt.UTC)
 
 
 def test_a_month_published_again_replaces_itself_and_nothing_else(stack, typed):
@@ -309,7 +310,8 @@ def test_a_month_that_is_not_in_the_lake_is_named(stack):
         run(stack, "stage")
 
 
-def test_a_warehouse_that_does_not_answer_is_trouble(stack, typed):
+def test_a_warehouse_that_does_not_answer_is_trouble(stack, typed, monkeypatch):
     typed()
+    monkeypatch.setattr(bigquery, "RETRY", bigquery.RETRY.with_timeout(0.1))
     with pytest.raises(Trouble, match=r"BigQuery does not answer .* at http://127.0.0.1:9"):
         run(replace(stack, bigquery_endpoint="http://127.0.0.1:9"), "stage")

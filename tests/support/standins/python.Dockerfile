@@ -11,5 +11,12 @@ COPY ca-certificates.crt /etc/ssl/certs/ca-certificates.crt
 ENV SSL_CERT_FILE=/etc/ssl/certs/ca-certificates.crt \
     PIP_CERT=/etc/ssl/certs/ca-certificates.crt \
     REQUESTS_CA_BUNDLE=/etc/ssl/certs/ca-certificates.crt
+# The package index that the machine is configured for, where that is not the usual one.
+ARG INDEX=
+RUN if [ -n "$INDEX" ]; then \
+        mkdir -p /etc/uv \
+        && printf '[global]\nindex-url = %s\n' "$INDEX" >/etc/pip.conf \
+        && printf '[[index]]\nurl = "%s"\ndefault = true\n' "$INDEX" >/etc/uv/uv.toml; \
+    fi
 ENV LANG=C.UTF-8
 CMD ["python3"]

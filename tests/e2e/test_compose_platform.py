@@ -1,0 +1,246 @@
+"""`docker compose up` on a fresh clone: all of it in containers, from nothing to data and back to nothing."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+from compose_stack import Stack, as_its_owner, docker, eventually, fresh_clone, note, require_docker, timed
+
+from nyc_taxi import report
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1500)]
+ROWS = 20_000
+TASKS_RUN_IN = {"airflow-worker", "airflow-triggerer"}
+SLOW_DAG = '''
+"""A task that takes long at its first try: somebody will kill its worker."""
+from datetime import timedelta
+import time
+from airflow.sdk import DAG, get_current_context, task
+
+with DAG("slow", schedule=None, doc_md=__doc__):
+    @task(retries=3, retry_delay=timedelta(seconds=1))
+    def wait() -> None:
+        if get_current_context()["ti"].try_number == 1:
+            time.sleep(600)
+    wait()
+'''
+
+
+@pytest.fixture(scope="module")
+def stack() -> Iterator[Stack]:
+    """Up, from a fresh clone; taken down at the end whatever happened."""
+    require_docker()
+    made = Stack(fresh_clone("platform"))
+    try:
+        timed("the images are built", lambda: made.compose("build", seconds=1200))
+        timed("up, healthy, months loaded", lambda: made.compose("up", "--detach", "--wait"))
+        yield made
+    finally:
+        made.compose("down", "--volumes", "--remove-orphans", "--timeout", "5", code=None)
+        shutil.rmtree(made.folder)
+
+
+def rows(stack: Stack) -> dict[tuple[str, str | None], dict[str, Any]]:
+    return {(row["dataset"], row["month"]): row for row in report.status(stack.settings)}
+
+
+def test_compose_up_on_a_fresh_clone_ends_with_the_sample_months_in_every_store(stack: Stack) -> None:
+    found = rows(stack)
+    for month in ("2024-01", "2024-02"):
+        row = found["yellow", month]
+        assert row["typed_rows"] + row["quarantined_rows"] == ROWS
+        assert row["warehouse_rows"] == row["postgres_rows"] == row["typed_rows"]
+        assert row["state"] == "loaded"
+    assert found["zones", None]["warehouse_rows"] == 265
+    assert "yellow 2024-02 is loaded" in stack.logs("loader")
+
+
+def test_compose_ui_and_api_answer_with_the_generated_password_and_refuse_without(stack: Stack) -> None:
+    url = f"http://127.0.0.1:{stack.variables['AIRFLOW_PORT']}"
+    assert stack.api.dags()["yellow_to_lake"] is False
+    assert requests.get(f"{url}/api/v2/dags", timeout=10).status_code == 401
+    for password in ("admin", "airflow", ""):
+        body = {"username": "admin", "password": password}
+        assert requests.post(f"{url}/auth/token", json=body, timeout=10).status_code in (401, 422)
+
+
+def test_compose_flower_answers_with_the_generated_password_and_refuses_without(stack: Stack) -> None:
+    url = f"http://127.0.0.1:{stack.variables['FLOWER_PORT']}/workers?json=1"
+    password = stack.read("flower", "/run/taxiway/flower/flower_password")
+    assert requests.get(url, timeout=10).status_code == 401
+    assert requests.get(url, auth=("admin", "flower"), timeout=10).status_code == 401
+    answer = requests.get(url, auth=("admin", password), timeout=10)
+    assert answer.status_code == 200
+    assert "celery@" in answer.text
+
+
+def test_compose_shows_dags_and_flower_in_a_browser(stack: Stack, tmp_path: Path) -> None:
+    from browser import Browser
+
+    airflow, flower = (f"127.0.0.1:{stack.variables[name]}" for name in ("AIRFLOW_PORT", "FLOWER_PORT"))
+    with Browser.installed() as browser:
+        browser.sign_in(f"http://{airflow}", "admin", stack.api.password)
+        assert "yellow_to_warehouse" in browser.text_of(f"http://{airflow}/dags", "yellow_to_lake")
+        browser.screenshot(_pictures(tmp_path) / "compose-airflow.png")
+        password = stack.read("flower", "/run/taxiway/flower/flower_password")
+        assert "celery@" in browser.text_of(f"http://admin:{password}@{flower}/workers", "celery@")
+        browser.screenshot(_pictures(tmp_path) / "compose-flower.png")
+
+
+def _pictures(otherwise: Path) -> Path:
+    return Path(os.environ.get("TAXIWAY_PICTURES", otherwise))
+
+
+def test_compose_containers_are_confined(stack: Stack) -> None:
+    for name, facts in stack.inspect().items():
+        host, service = facts["HostConfig"], facts["Config"]["Labels"]["com.docker.compose.service"]
+        assert host["CapDrop"] == ["ALL"], name
+        assert "no-new-privileges:true" in host["SecurityOpt"], name
+        assert host["ReadonlyRootfs"], name
+        assert not host["Privileged"], name
+        bound = [port["HostIp"] for ports in (host["PortBindings"] or {}).values() for port in ports]
+        assert set(bound) <= {"127.0.0.1"}, name
+        user, group = facts["Config"]["User"].split(":")
+        assert group == "0", name
+        assert (user == "0") == (service == "prepare"), name
+        assert not host["CapAdd"] or service == "prepare", name
+
+
+def test_compose_gives_the_credential_file_to_what_runs_tasks_alone(stack: Stack) -> None:
+    having = {
+        facts["Config"]["Labels"]["com.docker.compose.service"]
+        for facts in stack.inspect().values()
+        if any(mount["Destination"] == "/run/secrets/google_credentials" for mount in facts["Mounts"])
+    }
+    assert having == TASKS_RUN_IN
+
+
+def test_compose_workers_have_no_credentials_of_airflows_database_and_cannot_reach_it(stack: Stack) -> None:
+    worker = stack.inspect()["airflow-worker-1"]
+    mounted = {mount.get("Name", "").removeprefix(f"{stack.name}_") for mount in worker["Mounts"]} - {""}
+    assert mounted == {"settings", "broker-secrets", "taxi-secrets"}
+    reach = "exec 3<>/dev/tcp/{}/5432"
+    shell = ("exec", "-T", "airflow-worker", "bash", "-c")
+    stack.compose(*shell, reach.format("taxi-postgres"))
+    assert stack.compose(*shell, reach.format("postgres"), code=None)
+    environment = stack.compose("exec", "-T", "airflow-worker", "cat", "/proc/1/environ").split("\0")
+    assert not [v for v in environment if "JWT_SECRET" in v or "FERNET" in v or "metadata_dsn" in v]
+
+
+def test_compose_secrets_are_in_no_inspection_history_log_or_process_list(stack: Stack) -> None:
+    secrets = _secrets(stack)
+    assert len(secrets) >= 8
+    assert all(len(secret) >= 32 for secret in secrets)
+    ids = stack.containers()
+    images = subprocess.run(
+        ["docker", "images", "-q", f"{stack.name}-*"], capture_output=True, text=True, check=True
+    )
+    places = {"inspect": docker("inspect", *ids), "processes": _docker_top(ids)}
+    for image in images.stdout.split():
+        places[f"image {image}"] = docker("history", "--no-trunc", image) + docker("inspect", image)
+    for container in ids:
+        places[f"log {container}"] = docker("logs", container)
+    for file in (stack.folder / "logs").rglob("*.log"):
+        places[str(file)] = file.read_text(errors="replace")
+    assert len(places) > 20
+    assert not [(place, secret[:4]) for place, text in places.items() for secret in secrets if secret in text]
+
+
+def _secrets(stack: Stack) -> list[str]:
+    show = ("run", "--rm", "-T", "--no-deps", "--entrypoint", "tail", "prepare", "-qn", "+1")
+    names = stack.compose(
+        "run", "--rm", "-T", "--no-deps", "--entrypoint", "ls", "prepare", "/secrets/vault"
+    ).split()
+    return [stack.compose(*show, f"/secrets/vault/{name}").strip() for name in names]
+
+
+def _docker_top(ids: list[str]) -> str:
+    return "".join(
+        subprocess.run(["docker", "top", container, "-eo", "args"], capture_output=True, text=True).stdout
+        for container in ids
+    )
+
+
+def test_compose_task_logs_are_read_through_the_api_and_on_the_host(stack: Stack) -> None:
+    run = stack.api.runs(["yellow_to_postgres"])[-1]
+    path = f"/dags/yellow_to_postgres/dagRuns/{run['dag_run_id']}/taskInstances/ingest/logs/1"
+    said = stack.api._call("GET", path, params={"full_content": True})["content"]
+    assert any("ingest yellow" in str(entry) for entry in said)
+    file = next(
+        (stack.folder / "logs").glob(f"dag_id=yellow_to_postgres/run_id={run['dag_run_id']}/**/attempt=1.log")
+    )
+    assert "ingest yellow" in file.read_text()
+    assert (stack.folder / "logs" / "airflow-scheduler.log").stat().st_size > 0
+
+
+def test_compose_loads_a_month_that_is_asked_for_through_the_api(stack: Stack) -> None:
+    month = ("yellow", "2024-03")
+    stack.api.trigger("yellow_to_lake", "2024-03", {"publication_timeout": 10})
+    eventually(lambda: rows(stack).get(month, {}).get("state") == "loaded", 120, "2024-03 is loaded")
+    row = rows(stack)[month]
+    assert row["typed_rows"] + row["quarantined_rows"] == ROWS
+
+
+def test_compose_up_again_changes_nothing(stack: Stack) -> None:
+    before = rows(stack)
+    stack.compose("up", "--detach", "--wait")
+    assert rows(stack) == before
+    assert "nothing to do" in stack.logs("loader")
+
+
+def test_compose_scales_to_two_workers_and_a_killed_ones_task_is_retried_on_the_other(stack: Stack) -> None:
+    (stack.folder / "dags" / "slow.py").write_text(SLOW_DAG)
+    two = ("--no-recreate", "--scale", "airflow-worker=2")
+    timed("scaled to two workers", lambda: stack.compose("up", "--detach", "--wait", *two))
+    assert len(stack.containers("airflow-worker")) == 2
+    eventually(lambda: "slow" in stack.api.dags(), 60, "the DAG slow is seen")
+    stack.api.unpause("slow")
+    run = stack.api.trigger("slow", None, {})
+    eventually(lambda: _slow(stack, run)["state"] == "running", 60, "the task runs")
+    victim = _slow(stack, run)["hostname"]
+    docker("kill", victim)
+    took = eventually(lambda: _slow(stack, run)["state"] == "success", 90, "the task is retried")
+    task = _slow(stack, run)
+    assert task["try_number"] == 2
+    assert task["hostname"] != victim
+    note("killed worker to retried and done", took)
+    assert took < 60
+    (stack.folder / "dags" / "slow.py").unlink()
+
+
+def _slow(stack: Stack, run: str) -> dict[str, Any]:
+    found = stack.api.task_instances(["slow"], [run])
+    return found[0] if found else {"state": None, "hostname": ""}
+
+
+def test_compose_forgets_old_logs_and_metadata(stack: Stack) -> None:
+    old = stack.folder / "logs" / "dag_id=gone" / "attempt=1.log"
+    old.parent.mkdir()
+    old.write_text("long ago\n")
+    old.parent.chmod(0o777)
+    os.utime(old, (0, 0))
+    stack.compose("run", "--rm", "-T", "--no-deps", "janitor", "once")
+    assert not old.exists()
+    assert (stack.folder / "logs" / "airflow-scheduler.log").exists()
+    assert stack.api.runs(["yellow_to_lake"])
+
+
+def test_compose_down_leaves_nothing_but_logs_that_their_owner_removes_without_being_root(
+    stack: Stack,
+) -> None:
+    timed("down", lambda: stack.compose("down", "--volumes", "--remove-orphans"))
+    assert stack.left() == []
+    for port in stack.variables.values():
+        with pytest.raises(requests.ConnectionError):
+            requests.get(f"http://127.0.0.1:{port}", timeout=2)
+    logs = stack.folder / "logs"
+    assert any(logs.rglob("attempt=1.log"))
+    as_its_owner("rm", "-rf", str(logs))
+    assert not logs.exists()

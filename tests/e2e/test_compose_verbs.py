@@ -1,0 +1,172 @@
+"""The verbs with containers behind them, what they say when something is wrong, and the embedded target's equal."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+import requests
+from compose_stack import REPOSITORY, fresh_clone, require_docker, timed
+
+from nyc_taxi.settings import Settings
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1500)]
+MONTH = "2024-01"
+
+
+@pytest.fixture(scope="module")
+def clone() -> Iterator[Path]:
+    """A checkout in which `scripts/up --target compose` was called; taken down whatever happened."""
+    require_docker()
+    folder = fresh_clone("verbs")
+    (folder / ".venv").symlink_to(REPOSITORY / ".venv")
+    try:
+        timed(
+            "scripts/up --target compose",
+            lambda: verb(folder, "up", "--target", "compose", "--months", MONTH),
+        )
+        yield folder
+    finally:
+        if (folder / ".taxiway").exists():
+            shutil.copy2(REPOSITORY / "docker-compose.yaml", folder)
+            verb(folder, "down", code=None)
+        shutil.rmtree(folder)
+
+
+def verb(folder: Path, name: str, *arguments: str, code: int | None = 0) -> subprocess.CompletedProcess[str]:
+    """Run scripts/NAME in a checkout; fails the test unless it exits with `code` (None: with any)."""
+    environment = {**os.environ, "COLUMNS": "160", "NO_COLOR": "1"}
+    command = [folder / "scripts" / name, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, cwd="/", env=environment, timeout=1200)
+    assert code in (None, done.returncode), f"{command}: {done.returncode}\n{done.stdout}\n{done.stderr}"
+    return done
+
+
+def status(folder: Path) -> dict[str, Any]:
+    facts: dict[str, Any] = json.loads(verb(folder, "status", "--json").stdout)
+    return facts
+
+
+def test_compose_status_names_every_service_and_all_run(clone: Path) -> None:
+    facts = status(clone)
+    assert facts["target"] == "compose"
+    states = {part["name"]: part["state"] for part in facts["components"]}
+    assert set(states.values()) == {"RUNNING"}
+    assert {"airflow-api-server", "airflow-worker", "flower", "taxi-postgres", "gcs", "janitor"} <= set(
+        states
+    )
+    assert [row["state"] for row in facts["datasets"]] == ["loaded", "loaded"]
+
+
+def test_compose_run_loads_another_month_once(clone: Path) -> None:
+    verb(clone, "run", "yellow", "2024-02")
+    before = status(clone)
+    assert "nothing to do" in verb(clone, "run", "yellow", "2024-02").stderr
+    assert status(clone) == before
+
+
+def test_compose_logs_are_shown_by_the_embedded_targets_names_too(clone: Path) -> None:
+    assert verb(clone, "logs", "scheduler", "-n", "5").stdout.strip()
+    refused = verb(clone, "logs", "nonsense", code=2)
+    assert "airflow-scheduler" in refused.stderr
+
+
+def test_compose_and_embedded_hold_the_same_rows_of_the_same_month(clone: Path) -> None:
+    embedded = fresh_clone("embedded")
+    (embedded / ".venv").symlink_to(REPOSITORY / ".venv")
+    try:
+        verb(embedded, "up", "--months", MONTH)
+        assert fingerprints(settings_of(embedded)) == fingerprints(settings_of(clone))
+    finally:
+        verb(embedded, "down", code=None)
+        shutil.rmtree(embedded)
+
+
+def settings_of(folder: Path) -> Settings:
+    environment = (folder / ".taxiway" / "local" / "environment.json").read_text()
+    return Settings.from_environment(json.loads(environment))
+
+
+def fingerprints(settings: Settings) -> dict[str, Any]:
+    """Checksum of the month's rows in each store, each read by other means than the product's."""
+    lake = f"{settings.storage_endpoint}/storage/v1/b/{settings.bucket}/o"
+    listed = requests.get(lake, params={"prefix": "typed/yellow/"}, timeout=30).json()["items"]
+    january = [item for item in listed if "year=2024/month=01" in item["name"]]
+    query = (
+        "SELECT COUNT(*), SUM(fare_amount), SUM(trip_distance), MIN(tpep_pickup_datetime), "
+        f"MAX(tpep_dropoff_datetime), SUM(pu_location_id) FROM {settings.dataset}.yellow_trips "
+        "WHERE source_month = '2024-01-01'"
+    )
+    url = f"{settings.bigquery_endpoint}/bigquery/v2/projects/{settings.project}/queries"
+    answer = requests.post(url, json={"query": query, "useLegacySql": False}, timeout=60)
+    assert answer.ok, answer.text
+    with psycopg.connect(settings.require_postgres()) as connection:
+        rows = connection.execute(
+            "SELECT t::text FROM yellow_trips t WHERE source_month = '2024-01-01'"
+        ).fetchall()
+    texts = sorted(text for (text,) in rows)
+    assert len(texts) > 19_000
+    assert january
+    return {
+        "lake": sorted((item["name"], item["md5Hash"]) for item in january),
+        "warehouse": answer.json()["rows"],
+        "postgres": hashlib.sha256("\n".join(texts).encode()).hexdigest(),
+    }
+
+
+WRONG = {
+    "JWT secret": (
+        "      TAXIWAY_SERVICE: airflow-scheduler\n",
+        "      TAXIWAY_SERVICE: airflow-scheduler\n      AIRFLOW__API_AUTH__JWT_SECRET: " + "x" * 64 + "\n",
+        "AIRFLOW__API_AUTH__JWT_SECRET is not the same",
+    ),
+    "execution URL": (
+        "      TAXIWAY_SERVICE: airflow-worker\n",
+        "      TAXIWAY_SERVICE: airflow-worker\n      TAXIWAY_API_SECONDS: '5'\n"
+        "      AIRFLOW__CORE__EXECUTION_API_SERVER_URL: http://airflow-api-server:8081/execution/\n",
+        "AIRFLOW__CORE__EXECUTION_API_SERVER_URL=http://airflow-api-server:8081",
+    ),
+    "credentials mount": (
+        "${GOOGLE_CREDENTIALS_FILE:-/dev/null}",
+        "./google_credentials",
+        "google_credentials cannot be read by uid",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", WRONG)
+def test_compose_up_fails_and_names_the_cause_of_a_wrong(clone: Path, what: str) -> None:
+    right, wrong, cause = WRONG[what]
+    file = clone / "docker-compose.yaml"
+    text = (REPOSITORY / "docker-compose.yaml").read_text()
+    assert text.count(right) == 1
+    secret = clone / "google_credentials"
+    secret.write_text("{}")
+    secret.chmod(0)
+    path = "${GOOGLE_CREDENTIALS_FILE:+/run/secrets/google_credentials}"
+    file.write_text(
+        text.replace(right, wrong).replace(
+            path, "/run/secrets/google_credentials" if "mount" in what else path
+        )
+    )
+    failed = verb(clone, "up", "--target", "compose", "--months", MONTH, code=1)
+    assert cause in failed.stderr
+    assert "Traceback" not in failed.stderr
+
+
+def test_compose_down_removes_everything_and_proves_it(clone: Path) -> None:
+    shutil.copy2(REPOSITORY / "docker-compose.yaml", clone)
+    done = verb(clone, "down")
+    for removed in ("bucket", "container", "volume", "logs", ".taxiway"):
+        assert removed in done.stdout
+    assert "Nothing is left" in done.stdout
+    assert not (clone / ".taxiway").exists()
+    assert not (clone / "logs").exists()

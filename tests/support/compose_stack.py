@@ -1,0 +1,194 @@
+"""The platform as containers, for tests: a checkout of its own, `docker compose` in it as a user types it."""
+
+from __future__ import annotations
+
+import atexit
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cache, cached_property
+from pathlib import Path
+from typing import Any
+
+import docker_machine
+import pytest
+
+from nyc_taxi.settings import Settings
+from taxiway.airflow_api import AirflowApi
+
+# Set by `scripts/test --docker`: then the machine is made fit, and a test that cannot run has failed.
+DEMANDED = "TAXIWAY_TEST_DOCKER"
+PORTS = (
+    "AIRFLOW_PORT", "FLOWER_PORT", "TAXI_POSTGRES_PORT", "GCS_PORT", "BIGQUERY_PORT", "BIGQUERY_GRPC_PORT",
+    "CONTROL_PLANE_PORT", "SAMPLE_SOURCE_PORT",
+)  # fmt: skip
+REPOSITORY = Path(__file__).resolve().parents[2]
+# Whoever cloned the repository, where the tests run as root.
+USER = 12345
+FOREIGN = ("AIRFLOW_", "COMPOSE_", "GCP_", "GOOGLE_", "TAXIWAY_", "BIGQUERY_", "STORAGE_")
+
+
+def require_docker() -> None:
+    """Return where containers can be run; skip, or fail where they were asked for, and say why."""
+    reason = _reason()
+    if reason and os.environ.get(DEMANDED):
+        pytest.fail(f"{reason}, and scripts/test --docker asks for it", pytrace=False)
+    if reason:
+        pytest.skip(f"{reason}; scripts/test --docker installs it, as root on Debian")
+
+
+@cache
+def _reason() -> str:
+    if not os.environ.get(DEMANDED):
+        return docker_machine.missing()
+    try:
+        engine = docker_machine.provide()
+    except docker_machine.UnavailableError as error:
+        return str(error)
+    if engine is not None:
+        atexit.register(docker_machine.stop_engine, engine)
+    return ""
+
+
+@dataclass(frozen=True)
+class Stack:
+    """One Compose project in `folder`, on free ports."""
+
+    folder: Path
+    variables: dict[str, str] = field(default_factory=lambda: free_ports())
+
+    def compose(self, *arguments: str, code: int | None = 0, seconds: float = 600) -> str:
+        """Output of `docker compose ARGUMENTS`; fails unless it exits with `code` (None: with any)."""
+        command = ["docker", "compose", "--ansi", "never", *arguments]
+        done = subprocess.run(
+            command, cwd=self.folder, env=self.environment, capture_output=True, text=True, timeout=seconds
+        )
+        output = done.stdout + done.stderr
+        assert code in (None, done.returncode), f"{command} exited with {done.returncode}\n{output[-3000:]}"
+        return done.stdout if code == 0 else output
+
+    @property
+    def environment(self) -> dict[str, str]:
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(FOREIGN)}
+        return {**kept, **self.variables}
+
+    @cached_property
+    def name(self) -> str:
+        return str(json.loads(self.compose("config", "--format", "json"))["name"])
+
+    @property
+    def services(self) -> dict[str, Any]:
+        services: dict[str, Any] = json.loads(self.compose("config", "--format", "json"))["services"]
+        return services
+
+    def containers(self, service: str = "") -> list[str]:
+        """Ids of the project's containers, those that have ended included."""
+        return self.compose("ps", "--all", "--quiet", *([service] if service else [])).split()
+
+    def inspect(self) -> dict[str, dict[str, Any]]:
+        """What docker says of each container, by its name without the project's."""
+        said = subprocess.run(
+            ["docker", "inspect", *self.containers()], capture_output=True, text=True, check=True
+        )
+        return {entry["Name"].removeprefix(f"/{self.name}-"): entry for entry in json.loads(said.stdout)}
+
+    def read(self, service: str, file: str) -> str:
+        return self.compose("exec", "-T", service, "cat", file).strip()
+
+    def logs(self, service: str = "") -> str:
+        return self.compose("logs", "--no-color", "--no-log-prefix", *([service] if service else [])).replace(
+            "\x1b[2K", ""
+        )
+
+    @property
+    def api(self) -> AirflowApi:
+        password = self.read("airflow-api-server", "/run/taxiway/admin/admin_password")
+        return AirflowApi(f"http://127.0.0.1:{self.variables['AIRFLOW_PORT']}", password)
+
+    @property
+    def settings(self) -> Settings:
+        """The stores, as they are reached from here."""
+        password = self.read("taxi-postgres", "/run/taxiway/taxi/password")
+        taxi = f"host=127.0.0.1 port={self.variables['TAXI_POSTGRES_PORT']} dbname=taxi user=taxi"
+        return Settings(
+            project="taxiway-local",
+            bucket="taxiway-local-taxiway-local",
+            dataset="taxiway_local",
+            location="US",
+            postgres_dsn=f"{taxi} password={password}",
+            storage_endpoint=f"http://127.0.0.1:{self.variables['GCS_PORT']}",
+            bigquery_endpoint=f"http://127.0.0.1:{self.variables['BIGQUERY_PORT']}",
+        )
+
+    def left(self) -> list[str]:
+        """What docker still has of the project."""
+        chosen = ("-q", "--filter", f"label=com.docker.compose.project={self.name}")
+        kinds = (("container", "ls", "--all"), ("volume", "ls"), ("network", "ls"))
+        return [word for kind in kinds for word in docker(*kind, *chosen).split()]
+
+
+def docker(*arguments: str) -> str:
+    """What `docker ARGUMENTS` prints."""
+    done = subprocess.run(["docker", *arguments], capture_output=True, text=True, check=True)
+    return done.stdout + done.stderr
+
+
+def fresh_clone(name: str) -> Path:
+    """A copy of the working tree in a folder that anybody may enter, its owner no more than a user."""
+    folder = Path(tempfile.mkdtemp(prefix=f"taxiway-{name}-"))
+    folder.chmod(0o755)
+    listed = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
+    names = subprocess.run(listed, cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout
+    for file in filter(None, names.split("\0")):
+        if (REPOSITORY / file).exists():
+            (folder / file).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(REPOSITORY / file, folder / file)
+    if os.geteuid() == 0:
+        for path in (folder, *folder.rglob("*")):
+            os.lchown(path, USER, USER)
+    return folder
+
+
+def as_its_owner(*command: str) -> None:
+    """Run a command as the owner of a `fresh_clone`."""
+    drop = ["setpriv", f"--reuid={USER}", f"--regid={USER}", "--clear-groups"] if os.geteuid() == 0 else []
+    subprocess.run([*drop, *command], check=True, cwd="/")
+
+
+def free_ports() -> dict[str, str]:
+    """A free port of the loopback for each variable that publishes one."""
+    probes = [socket.socket() for _ in PORTS]
+    for probe in probes:
+        probe.bind(("127.0.0.1", 0))
+    ports = {name: str(probe.getsockname()[1]) for name, probe in zip(PORTS, probes, strict=True)}
+    for probe in probes:
+        probe.close()
+    return ports
+
+
+def eventually(condition: Callable[[], object], seconds: float, what: str) -> float:
+    """Seconds until `condition` held; fails the test where it does not in time."""
+    begun = time.monotonic()
+    while not condition():
+        assert time.monotonic() - begun < seconds, f"not within {seconds:.0f} s: {what}"
+        time.sleep(0.5)
+    return time.monotonic() - begun
+
+
+def timed(what: str, work: Callable[[], object]) -> None:
+    """Do `work`, and note how long it took."""
+    begun = time.monotonic()
+    work()
+    note(what, time.monotonic() - begun)
+
+
+def note(what: str, seconds: float) -> None:
+    """A line for whoever reads the test's output (`pytest -rA`)."""
+    sys.stdout.write(f"{what}: {seconds:.1f} s\n")
