@@ -110,20 +110,29 @@ def private_uv(python):
         [[python, "-m", "pip", "install", "-q", "--target", target, UV]],
     ]
     say("installing uv into .tools")
+    reason = ""
     for commands in ways:
         shutil.rmtree(target, ignore_errors=True)
-        done = all(subprocess.run(c, capture_output=True).returncode == 0 for c in commands)
-        if done and os.access(PRIVATE_UV, os.X_OK):
+        reason = first_complaint(commands)
+        if not reason and os.access(PRIVATE_UV, os.X_OK):
             return PRIVATE_UV
     shutil.rmtree(target, ignore_errors=True)
     found = shutil.which("uv")
     if found:
         return found
     return fail(
-        "uv could not be installed: %s has neither venv with ensurepip nor pip, and no uv is on PATH."
-        % python,
-        "Install one of them: apt-get install python3-venv   or   pipx install uv   or   brew install uv",
+        "uv could not be installed with the venv or pip of %s (%s), and no uv is on PATH." % (python, reason),
+        "Check the network, or: apt-get install python3-venv   or   pipx install uv   or   brew install uv",
     )
+
+
+def first_complaint(commands):
+    """Run the commands until one fails; its last words, empty where none does."""
+    for command in commands:
+        done = subprocess.run(command, capture_output=True, text=True)
+        if done.returncode:
+            return ((done.stderr or done.stdout).strip().splitlines() or ["no reason given"])[-1]
+    return ""
 
 
 def sync(uv, python):

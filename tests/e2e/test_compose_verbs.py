@@ -1,4 +1,4 @@
-"""The verbs with containers behind them, what they say when something is wrong, and the embedded target's equal."""
+"""The verbs with containers behind them, what they say when something is wrong, and the embedded target."""
 
 from __future__ import annotations
 

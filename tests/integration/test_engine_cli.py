@@ -181,7 +181,7 @@ def test_without_a_wrapper_pulumi_up_and_the_policy_pack_suffice(engine, endpoin
     engine().preview()
     environment = {
         **os.environ,
-        "PULUMI_BACKEND_URL": f"file://{folder / 'pulumi'}",
+        "PULUMI_BACKEND_URL": f"file://{folder / 'pulumi'}?metadata=skip",
         "PULUMI_CONFIG_PASSPHRASE_FILE": str(folder / "passphrase"),
     }
     command = ["pulumi", "preview", "--stack", NAME, "--non-interactive", "--policy-pack", "infra/policy"]

@@ -124,8 +124,10 @@ def services(folder: Path) -> list[Service]:
 
 @contextmanager
 def running(folder: Path) -> Iterator[Emulators]:
-    """Run all services."""
+    """Run all services; their data go with them, so there is nothing to save at the end."""
     with ExitStack() as stack:
-        started = [stack.enter_context(service) for service in services(folder)]
+        started = services(folder)
+        for service in started:
+            stack.callback(service.start().kill)
         urls = [service.wait_until_healthy().url for service in started]
         yield Emulators(folder, *urls)

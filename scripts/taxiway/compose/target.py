@@ -28,6 +28,8 @@ from taxiway.state import SAMPLE, State
 
 TARGET = "compose"
 READY_SECONDS = 300
+# A look costs a fifth of a second of processor time, which the services want too.
+POLL_SECONDS = 2
 # Services that end: what they did is what counts.
 ONCE = ("prepare", "airflow-init", "infrastructure", "loader")
 # The verb loads itself, and shows what happens; the janitor waits for the loader's end.
@@ -196,6 +198,7 @@ class Compose:
 
     def _up(self) -> None:
         """`up --wait`, which is ended as soon as a service has given up: it would wait for minutes."""
+        self._clear_away()
         services = [name for name in self._services() if name not in NOT_STARTED]
         log = self.home.logs / "compose-up.log"
         options = ("--detach", "--wait", "--no-build", "--remove-orphans")
@@ -207,13 +210,20 @@ class Compose:
             try:
                 while up.poll() is None:
                     self._raise_if_gone()
-                    time.sleep(1)
+                    time.sleep(POLL_SECONDS)
             finally:
                 up.terminate()
         self._raise_if_gone()
         if up.returncode:
             complaint = containers.complaint(log.read_text())
             raise TaxiwayError(f"the services do not come up: {complaint}", f"See {log}")
+
+    def _clear_away(self) -> None:
+        """Remove what an earlier start left half-way: services that gave up, containers never started."""
+        fallen = [name for name, state in self.states().items() if state == "FATAL"]
+        if fallen:
+            self.project.run("rm", "--force", "--stop", *fallen)
+        self.project.run("rm", "--force")
 
     def _raise_if_gone(self) -> None:
         """Say which service gave up, and its last words."""

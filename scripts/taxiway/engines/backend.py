@@ -25,7 +25,8 @@ def environment(folder: Path, *, on_emulators: bool, key_service: bool) -> dict[
     if not backend:
         state = folder / "pulumi"
         state.mkdir(parents=True, exist_ok=True)
-        variables["PULUMI_BACKEND_URL"] = f"file://{state}"
+        # Without side files: Pulumi does not replace them in one step, and a kill between leaves no stack.
+        variables["PULUMI_BACKEND_URL"] = f"file://{state}?metadata=skip"
     if backend.startswith("http") or key_service or _has_passphrase(os.environ):
         return variables
     if backend:

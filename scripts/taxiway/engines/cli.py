@@ -11,7 +11,7 @@ from typing import Any, Final, TypeVar
 
 from pulumi import automation
 
-from taxiway.engines import backend, pending, stackfile
+from taxiway.engines import backend, developer, pending, stackfile
 from taxiway.engines.api import Api, google
 from taxiway.engines.contract import Action, Change, Drift
 from taxiway.engines.endpoints import Endpoints
@@ -90,12 +90,12 @@ class CliEngine:
         with self._in_words():
             stack = self._existing()
             if stack is None:
-                stackfile.remove(self._name)
+                self._remove_file()
                 return []
             self._refuse_protected()
             self._configure()
             titles = self._unlocked(lambda: self._tear_down(stack))
-        stackfile.remove(self._name)
+        self._remove_file()
         return titles
 
     def leftovers(self) -> list[str]:
@@ -141,15 +141,30 @@ class CliEngine:
                 f"{stackfile.path_of(self._name)} is a stack on Google Cloud, not on emulators.",
                 "Give the one on emulators another name.",
             )
-        plan(self._name.rsplit("/", 1)[-1], {**known, **self._config})
-        stackfile.write(self._name, self._config)
+        given = {**self._owner(known), **self._config}
+        try:
+            plan(self._name.rsplit("/", 1)[-1], {**known, **given})
+        except EngineError as error:
+            remedy = error.remedy or f"The stack's settings are in {stackfile.path_of(self._name)}."
+            raise EngineError(str(error), remedy) from None
+        stackfile.write(self._name, given)
+
+    def _owner(self, known: Mapping[str, str]) -> dict[str, str]:
+        """Return the developer as the owner of a stack on Google Cloud that has none."""
+        owner = "" if self._endpoints or known.get("taxiway:owner") else developer.address()
+        return {"taxiway:owner": owner} if owner else {}
+
+    def _remove_file(self) -> None:
+        """Remove the settings of a stack on emulators; those of one on Google Cloud are the developer's."""
+        if self._endpoints:
+            stackfile.remove(self._name)
 
     def _update(self, stack: automation.Stack) -> None:
-        pending.settle(stack, self._api)
+        pending.settle(stack, lambda: self._api)
         stack.up(color="never", show_secrets=False, suppress_progress=True)
 
     def _tear_down(self, stack: automation.Stack) -> list[str]:
-        pending.settle(stack, self._api)
+        pending.settle(stack, lambda: self._api)
         # The provider reads its teardown flags from the state: they must be there first.
         if _is_guarded(stack):
             stack.up(color="never", show_secrets=False, suppress_progress=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from pulumi import automation
@@ -15,7 +16,7 @@ def resources(stack: automation.Stack) -> list[dict[str, Any]]:
     return list((stack.export_stack().deployment or {}).get("resources", []))
 
 
-def settle(stack: automation.Stack, api: Api) -> None:
+def settle(stack: automation.Stack, api: Callable[[], Api]) -> None:
     """Take what was created but not recorded into the state, and forget what never came to be.
 
     Without it the next update would create it again and be refused: it exists already. Pulumi's own
@@ -27,7 +28,7 @@ def settle(stack: automation.Stack, api: Api) -> None:
     if not operations:
         return
     creating = [operation["resource"] for operation in operations if operation["type"] == "creating"]
-    found = [adopted for resource in creating if (adopted := _adopted(resource, api))]
+    found = [adopted for resource in creating if (adopted := _adopted(resource, api()))]
     settled = {**deployment, "resources": [*deployment.get("resources", []), *found]}
     settled.pop("pending_operations")
     stack.import_stack(automation.Deployment(version=exported.version, deployment=settled))

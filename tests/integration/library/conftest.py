@@ -28,7 +28,13 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def stack(emulators: Emulators, postgres_server: PostgresServer, faulty_source: FaultySource) -> Settings:
-    """Lake, warehouse and Postgres that are empty, and a source that has the zones."""
+def dsn(postgres_server: PostgresServer) -> str:
+    """An empty database."""
+    return taxi.new_database(postgres_server)
+
+
+@pytest.fixture
+def stack(emulators: Emulators, faulty_source: FaultySource) -> Settings:
+    """Lake and warehouse that are empty, no Postgres, and a source that has the zones."""
     faulty_source.serve(taxi.ZONES, taxi.ZONES_CSV)
-    return taxi.new_stack(emulators, postgres_server, faulty_source.url)
+    return taxi.new_stack(emulators, faulty_source.url)

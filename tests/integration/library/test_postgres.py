@@ -21,11 +21,6 @@ ABOUT = {"checksum": "c", "schema_version": "v", "source_etag": None, "bytes": 1
 
 
 @pytest.fixture
-def dsn(postgres_server, request) -> str:
-    return taxi.new_database(postgres_server, f"p{abs(hash(request.node.name)) % 10**12}")
-
-
-@pytest.fixture
 def connection(dsn) -> Iterator[psycopg.Connection]:
     with postgres.connect(dsn) as connection:
         yield connection

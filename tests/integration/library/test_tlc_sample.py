@@ -1,5 +1,6 @@
 """Real rows of TLC, where they are at hand: not one is lost."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,8 @@ pytestmark = [
 ]
 
 
-def test_ten_thousand_rows_a_month_arrive_in_every_store(stack, faulty_source):
+def test_ten_thousand_rows_a_month_arrive_in_every_store(stack, dsn, faulty_source):
+    stack = replace(stack, postgres_dsn=dsn)
     for month in MONTHS:
         path = taxi.YELLOW.format(month)
         faulty_source.serve(path, (TLC / path[1:]).read_bytes())

@@ -251,7 +251,7 @@ def test_a_reader_sees_the_old_month_or_the_new_one(stack, typed):
 
     with ThreadPoolExecutor(1) as pool:
         reading = pool.submit(read)
-        for number in range(3):
+        for number in range(2):
             typed(2000 if number % 2 == 0 else 1000)
             run(stack, *WAREHOUSE, run_id=f"run {number}")
         stop.set()
