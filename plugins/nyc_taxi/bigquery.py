@@ -204,7 +204,7 @@ class BigQuery:
             raise _kind_of(error)(_text(kind, name, error)) from None
         except RefreshError as error:
             raise Refused(
-                f"BigQuery: the credentials are not accepted ({error}). See scripts/doctor."
+                f"BigQuery: the credentials are not accepted ({error})."
             ) from None
         except (requests.RequestException, GoogleAuthError, TimeoutError) as error:
             raise Trouble(silence.format(type(error).__name__)) from None
@@ -223,7 +223,7 @@ def _session(settings: Settings) -> _Session:
     try:
         return _Session(google.auth.default(scopes=Client.SCOPE)[0])  # type: ignore[no-untyped-call]
     except DefaultCredentialsError as error:
-        raise Refused(f"BigQuery: no credentials ({error}). See scripts/doctor.") from None
+        raise Refused(f"BigQuery: no credentials ({error}).") from None
 
 
 def _finish(job: Job) -> exceptions.GoogleAPICallError | None:

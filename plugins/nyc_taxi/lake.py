@@ -122,7 +122,7 @@ class Lake:
         try:
             yield
         except (exceptions.Unauthorized, exceptions.Forbidden, google.auth.exceptions.RefreshError) as error:
-            raise Refused(f"{address}: access denied ({_first_line(error)})..") from None
+            raise Refused(f"{address}: access denied ({_first_line(error)}).") from None
         except exceptions.PreconditionFailed:
             raise Trouble(f"{address}: replaced by someone else meanwhile. Try again.") from None
         except exceptions.NotFound as error:

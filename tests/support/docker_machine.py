@@ -18,6 +18,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 STANDINS = Path(__file__).resolve().parent / "standins"
 # Where Compose is a static binary that runs anywhere, and from where base images are made.
 SUITE = "trixie"
+RELEASE = Path("/etc/os-release")
 KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 PLUGINS = Path("/usr/local/lib/docker/cli-plugins")
 CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
@@ -190,8 +191,7 @@ def package_index() -> str:
 
 def must_be_debian_root(what: str) -> None:
     """Raise UnavailableError unless apt may install `what`."""
-    release = Path("/etc/os-release")
-    debian = release.exists() and "\nID=debian" in f"\n{release.read_text()}"
+    debian = RELEASE.exists() and "\nID=debian" in f"\n{RELEASE.read_text()}"
     if os.geteuid() != 0 or not debian:
         raise UnavailableError(f"{what} is missing, and only root on Debian can install it here")
 

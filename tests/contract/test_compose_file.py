@@ -1,0 +1,205 @@
+"""docker-compose.yaml and the images' files keep to what was decided about them."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from lakehouse.names import Names
+from lakehouse.outputs import CREDENTIALS_PATH, VARIABLES
+from taxiway.compose import choices, dotenv, requirements, secrets, target
+from taxiway.compose.infrastructure import meaning
+from taxiway.engines import LOCAL_CONFIG, Endpoints
+from taxiway.engines.plan import plan
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+TEXT = (REPOSITORY / "docker-compose.yaml").read_text()
+FILE: dict[str, Any] = yaml.safe_load(TEXT)
+SERVICES: dict[str, Any] = FILE["services"]
+EMULATED = {"gcs", "bigquery", "control-plane", "sample-source", "infrastructure"}
+AIRFLOW = {
+    "airflow-init", "airflow-api-server", "airflow-scheduler", "airflow-dag-processor", "airflow-triggerer",
+    "airflow-worker", "flower", "loader", "janitor",
+}  # fmt: skip
+BUILDS = {"prepare": "airflow/Dockerfile", "infrastructure": "scripts/taxiway/local/Dockerfile"}
+SERVE = {*SERVICES} - {*target.ONCE, "janitor"}
+
+
+def test_the_services_are_exactly_these() -> None:
+    assert set(SERVICES) == EMULATED | AIRFLOW | {"prepare", "postgres", "redis", "taxi-postgres"}
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_every_service_is_confined(name: str) -> None:
+    service = SERVICES[name]
+    assert service["cap_drop"] == ["ALL"]
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert service["read_only"] is True
+    assert service["user"].endswith(":0")
+    assert service["logging"]["options"]["max-size"]
+    assert "privileged" not in service
+    if name != "prepare":
+        assert "cap_add" not in service
+        assert not service["user"].startswith("0")
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_ports_are_published_on_the_loopback_alone(name: str) -> None:
+    assert all(port.startswith("127.0.0.1:${") for port in SERVICES[name].get("ports", []))
+
+
+@pytest.mark.parametrize("name", sorted(SERVE))
+def test_every_service_that_serves_has_a_cheap_probe(name: str) -> None:
+    probe = SERVICES[name]["healthcheck"]["test"]
+    assert probe[:2] == ["CMD", "probe"]
+    assert probe[2] in ("http-ok", "pg_isready", "grep", "sh"), "no Python, and not Airflow's command line"
+
+
+def test_no_secret_is_a_variable_and_no_password_a_default() -> None:
+    secret = re.compile(r"PASSWORD|SECRET|FERNET|BASIC_AUTH|BROKER_URL|RESULT_BACKEND|SQL_ALCHEMY_CONN")
+    given = {(n, v): str(t) for n, s in SERVICES.items() for v, t in s.get("environment", {}).items()}
+    found = {key: text for key, text in given.items() if secret.search(key[1])}
+    assert len(found) > 10
+    kept = ("cat /run/taxiway/", "/run/taxiway/", "sqlite:////tmp/none")
+    assert {key: text for key, text in found.items() if not text.startswith(kept)} == {}
+    assert not re.search(r"password\s*[:=]\s*\w", TEXT, re.IGNORECASE)
+
+
+def test_every_secret_that_a_service_names_is_in_a_volume_that_it_has() -> None:
+    for name, service in SERVICES.items():
+        mounted = {v.split(":")[1] for v in service["volumes"]}
+        named = re.findall(r"/run/taxiway/\w+", json.dumps(service.get("environment", {})))
+        assert set(named) <= mounted, name
+
+
+def test_every_audience_of_secrets_is_a_volume_of_the_service_that_writes_them() -> None:
+    audiences = {*secrets.forms(dict.fromkeys(secrets.GENERATORS, "x")), secrets.VAULT}
+    written = {
+        v.split(":")[1] for v in SERVICES["prepare"]["volumes"] if v.split(":")[1].startswith("/secrets/")
+    }
+    assert written == {f"/secrets/{audience}" for audience in audiences}
+    having = [n for n, s in SERVICES.items() if any(v.startswith("vault:") for v in s["volumes"])]
+    assert having == ["prepare"]
+
+
+def test_only_what_runs_tasks_has_the_credential_file() -> None:
+    having = {
+        name for name, service in SERVICES.items() if "google_credentials" in service.get("secrets", [])
+    }
+    assert having == {"airflow-worker", "airflow-triggerer"}
+    told = SERVICES["airflow-worker"]["environment"]["GOOGLE_APPLICATION_CREDENTIALS"]
+    assert told == f"${{GOOGLE_CREDENTIALS_FILE:+{CREDENTIALS_PATH}}}"
+
+
+def test_workers_are_not_in_the_network_of_airflows_database() -> None:
+    assert SERVICES["postgres"]["networks"] == ["metadata"]
+    outside = {"airflow-worker", "flower", "loader", "redis", "taxi-postgres", *EMULATED}
+    assert [name for name in outside if "metadata" in SERVICES[name].get("networks", [])] == []
+
+
+def test_the_emulators_have_the_profile_that_env_takes_away() -> None:
+    profiled = {
+        name for name, service in SERVICES.items() if service.get("profiles") == ["${EMULATORS_OFF-}"]
+    }
+    assert profiled == EMULATED
+    for name, service in SERVICES.items():
+        for needed, how in service.get("depends_on", {}).items():
+            if needed in EMULATED and name not in EMULATED:
+                assert how["required"] is False, f"{name} needs {needed}, which is not always there"
+
+
+def test_the_defaults_of_the_stack_are_what_the_program_exports_for_the_emulators() -> None:
+    endpoints = Endpoints("http://gcs:9023", "http://bigquery:9050", "http://control-plane:9070")
+    outputs = plan("local", {**endpoints.config(), **LOCAL_CONFIG}).outputs
+    told = SERVICES["airflow-worker"]["environment"]
+    defaults = {name: re.fullmatch(r"\$\{" + name + r"-(.*)\}", told[name]) for name in outputs}
+    assert {name: meaning(found[1]) for name, found in defaults.items() if found} == {
+        name: meaning(value) for name, value in outputs.items()
+    }
+    assert set(outputs) == set(VARIABLES) - {"GOOGLE_APPLICATION_CREDENTIALS"}
+
+
+def test_a_stack_of_another_name_is_told_its_own_names() -> None:
+    told = dotenv.emulated("alice")
+    names = Names.of(told["GCP_PROJECT_ID"], "alice")
+    assert (told["GCP_GCS_BUCKET"], told["BIGQUERY_DATASET"]) == (names.bucket, names.dataset)
+    assert told["TAXIWAY_STACK"] == "alice"
+
+
+def test_every_port_that_the_verbs_choose_is_one_that_the_file_publishes() -> None:
+    published = {
+        name: str(port)
+        for service in SERVICES.values()
+        for port in service.get("ports", [])
+        for name in re.findall(r"\$\{(\w+)", port)
+    }
+    assert set(published) == set(choices.VARIABLES.values())
+
+
+def test_every_variable_that_the_verbs_write_is_read_by_the_file() -> None:
+    outputs = {name: "x" for name in VARIABLES if "EMULATOR" not in name}
+    written = {*dotenv.emulated("alice"), *dotenv.of_stack("alice", outputs, None)} - {"COMPOSE_PROJECT_NAME"}
+    assert "EMULATORS_OFF" in written
+    assert [name for name in sorted(written) if f"${{{name}" not in TEXT] == []
+
+
+@pytest.mark.parametrize(("service", "dockerfile"), BUILDS.items())
+def test_each_image_is_built_once_and_never_pulled(service: str, dockerfile: str) -> None:
+    image = SERVICES[service]["image"]
+    assert SERVICES[service]["build"]["dockerfile"] == dockerfile
+    sharing = [s for n, s in SERVICES.items() if s["image"] == image and n != service]
+    assert len(sharing) > 3
+    assert all(s["pull_policy"] == "never" and "build" not in s for s in sharing)
+
+
+@pytest.mark.parametrize("dockerfile", BUILDS.values())
+def test_a_dockerfile_builds_with_the_classic_builder_and_gives_a_reason_for_each_variable(
+    dockerfile: str,
+) -> None:
+    text = (REPOSITORY / dockerfile).read_text()
+    assert "FROM python:3.13-slim" in text
+    assert not re.search(r"^# syntax|--mount=|<<|COPY --chmod|COPY --link", text, re.MULTILINE)
+    lines = text.splitlines()
+    variables = [number for number, line in enumerate(lines) if line.startswith("ENV ")]
+    assert variables
+    assert all(lines[number - 1].startswith("#") for number in variables), "each ENV has its reason above it"
+    assert re.search(r"^USER 50000:0$", text, re.MULTILINE)
+    assert not re.search(r"gcc|build-essential|apt-get", text)
+
+
+@pytest.mark.parametrize("file", requirements.EXPORTS)
+def test_what_the_images_install_is_what_the_lock_says(file: str) -> None:
+    exported = requirements.export(requirements.EXPORTS[file])
+    assert (REPOSITORY / file).read_text() == exported, "run: python -m taxiway.compose.requirements"
+    assert "--hash=sha256:" in exported
+
+
+def test_the_images_get_no_more_than_they_need_to_be_built() -> None:
+    listed = (REPOSITORY / ".dockerignore").read_text().split("\n")
+    assert listed[1] == "*"
+    allowed = {line[1:] for line in listed if line.startswith("!")}
+    copied = set()
+    for dockerfile in BUILDS.values():
+        found = re.findall(r"^COPY (.+) \S+$", (REPOSITORY / dockerfile).read_text(), re.MULTILINE)
+        copied |= {word for line in found for word in line.split()}
+    assert copied
+    assert [path for path in copied if not any(path.startswith(prefix) for prefix in allowed)] == []
+
+
+def test_the_airflow_folder_holds_no_python_module() -> None:
+    assert list((REPOSITORY / "airflow").rglob("*.py")) == []
+
+
+@pytest.mark.parametrize("script", ["entrypoint", "probe", "http-ok", "forget"])
+def test_a_script_of_the_images_is_executable_bash(script: str) -> None:
+    file = REPOSITORY / "airflow" / script
+    assert file.stat().st_mode & 0o111
+    assert file.read_text().startswith("#!/usr/bin/env bash\n")
+    subprocess.run([shutil.which("bash") or "bash", "-n", file], check=True)

@@ -1,0 +1,40 @@
+"""The first service: owners, folders, the day on which schedules begin."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from taxiway.compose import prepare
+
+
+def test_the_day_is_remembered_once(tmp_path: Path) -> None:
+    file = tmp_path / "environment"
+    prepare.remember_the_day(file)
+    assert file.read_text().startswith("TAXI_SCHEDULE_START=20")
+    file.chmod(0o644)
+    file.write_text("TAXI_SCHEDULE_START=2020-01-01\n")
+    prepare.remember_the_day(file)
+    assert file.read_text() == "TAXI_SCHEDULE_START=2020-01-01\n"
+
+
+def test_logs_let_the_containers_group_in_and_nobody_else(tmp_path: Path) -> None:
+    prepare.share_logs(tmp_path, os.getuid()) if os.getuid() == 0 else pytest.skip(
+        "gives away: only root may"
+    )
+    status = tmp_path.stat()
+    assert (status.st_gid, status.st_mode & 0o7777) == (0, 0o2770)
+
+
+def test_a_volume_of_another_user_is_given_with_all_that_is_in_it(tmp_path: Path) -> None:
+    if os.getuid() != 0:
+        pytest.skip("gives away: only root may")
+    (tmp_path / "bucket").mkdir()
+    (tmp_path / "bucket" / "object").write_text("x")
+    (tmp_path / "link").symlink_to("/etc/hostname")
+    owner = Path("/etc/hostname").stat().st_uid
+    prepare.give(tmp_path, 54321)
+    assert {path.lstat().st_uid for path in (tmp_path, *tmp_path.rglob("*"))} == {54321}
+    assert Path("/etc/hostname").stat().st_uid == owner
