@@ -4,6 +4,8 @@ import os
 import tempfile
 from pathlib import Path
 
+import pytest
+
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 for name in [name for name in os.environ if name.startswith("AIRFLOW_")]:
@@ -12,3 +14,22 @@ os.environ["AIRFLOW_HOME"] = tempfile.mkdtemp(prefix="taxiway-airflow-")
 os.environ["AIRFLOW_CONFIG"] = str(REPOSITORY / "airflow" / "airflow.cfg")
 os.environ["AIRFLOW__CORE__PLUGINS_FOLDER"] = str(REPOSITORY / "plugins")
 os.environ["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"] = f"sqlite:///{os.environ['AIRFLOW_HOME']}/airflow.db"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--docker", action="store_true", help="run the tests in containers, and nothing else")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """The tests in containers take longer than all others together: they are asked for."""
+    asked = config.getoption("--docker")
+    contained = [
+        item for item in items if item.path.name.startswith("test_compose_") and "e2e" in item.path.parts
+    ]
+    if asked:
+        others = [item for item in items if item not in contained]
+        config.hook.pytest_deselected(items=others)
+        items[:] = contained
+        return
+    for item in contained:
+        item.add_marker(pytest.mark.skip(reason="runs in containers: scripts/test --docker"))

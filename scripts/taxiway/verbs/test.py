@@ -11,7 +11,8 @@ from taxiway.paths import REPOSITORY
 from taxiway.verbs import _arguments
 
 EXAMPLES = """\
-  scripts/test                     everything that this machine can run
+  scripts/test                     everything but the containers
+  scripts/test --docker            the compose target, in real containers
   scripts/test tests/unit          some of it; any option of pytest may follow
   scripts/test -k month -x"""
 
