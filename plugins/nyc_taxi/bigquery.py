@@ -34,9 +34,9 @@ Json = dict[str, Any]
 Value = str | int | float | dt.date | dt.datetime | None
 Job = Any  # the client has a class for each kind, and none in public for all of them
 
-_GOOGLE = "https://bigquery.googleapis.com"
+GOOGLE = "https://bigquery.googleapis.com"
 # Seconds to connect within, and to wait for an answer: the emulator gives it when the job is done.
-_TIMEOUT = (5, 300)
+TIMEOUT = (5, 300)
 # Seconds to try again within; longer outages are for whoever calls again.
 RETRY = DEFAULT_RETRY.with_timeout(15)
 # A job that was just started may not be found yet.
@@ -71,7 +71,7 @@ class BigQuery:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._endpoint = settings.bigquery_endpoint or _GOOGLE
+        self._endpoint = settings.bigquery_endpoint or GOOGLE
         self._dataset = DatasetReference(settings.project, settings.dataset)
         self._client = Client(
             settings.project,
@@ -203,9 +203,7 @@ class BigQuery:
         except exceptions.GoogleAPICallError as error:
             raise _kind_of(error)(_text(kind, name, error)) from None
         except RefreshError as error:
-            raise Refused(
-                f"BigQuery: the credentials are not accepted ({error})."
-            ) from None
+            raise Refused(f"BigQuery: the credentials are not accepted ({error}).") from None
         except (requests.RequestException, GoogleAuthError, TimeoutError) as error:
             raise Trouble(silence.format(type(error).__name__)) from None
 
@@ -214,7 +212,7 @@ class _Session(AuthorizedSession):
     """Requests with an end: the client itself waits for ever to be connected, and for an answer."""
 
     def request(self, *what: Any, **how: Any) -> Any:
-        return super().request(*what, **{**how, "timeout": _TIMEOUT})  # type: ignore[no-untyped-call]
+        return super().request(*what, **{**how, "timeout": TIMEOUT})  # type: ignore[no-untyped-call]
 
 
 def _session(settings: Settings) -> _Session:

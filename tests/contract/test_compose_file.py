@@ -94,8 +94,12 @@ def test_only_what_runs_tasks_has_the_credential_file() -> None:
         name for name, service in SERVICES.items() if "google_credentials" in service.get("secrets", [])
     }
     assert having == {"airflow-worker", "airflow-triggerer"}
-    told = SERVICES["airflow-worker"]["environment"]["GOOGLE_APPLICATION_CREDENTIALS"]
-    assert told == f"${{GOOGLE_CREDENTIALS_FILE:+{CREDENTIALS_PATH}}}"
+    variable = "GOOGLE_APPLICATION_CREDENTIALS"
+    told = {
+        n: s["environment"][variable] for n, s in SERVICES.items() if variable in s.get("environment", {})
+    }
+    assert set(told) == having
+    assert set(told.values()) == {f"${{GOOGLE_CREDENTIALS_FILE:+{CREDENTIALS_PATH}}}"}
 
 
 def test_workers_are_not_in_the_network_of_airflows_database() -> None:

@@ -85,7 +85,11 @@ def test_compose_shows_dags_and_flower_in_a_browser(stack: Stack, tmp_path: Path
     from browser import Browser
 
     airflow, flower = (f"127.0.0.1:{stack.variables[name]}" for name in ("AIRFLOW_PORT", "FLOWER_PORT"))
-    with Browser.installed() as browser:
+    try:
+        installed = Browser.installed()
+    except pytest.skip.Exception as reason:
+        pytest.fail(str(reason))
+    with installed as browser:
         browser.sign_in(f"http://{airflow}", "admin", stack.api.password)
         assert "yellow_to_warehouse" in browser.text_of(f"http://{airflow}/dags", "yellow_to_lake")
         browser.screenshot(_pictures(tmp_path) / "compose-airflow.png")

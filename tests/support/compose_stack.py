@@ -23,8 +23,6 @@ import pytest
 from nyc_taxi.settings import Settings
 from taxiway.airflow_api import AirflowApi
 
-# Set by `scripts/test --docker`: then the machine is made fit, and a test that cannot run has failed.
-DEMANDED = "TAXIWAY_TEST_DOCKER"
 PORTS = (
     "AIRFLOW_PORT", "FLOWER_PORT", "TAXI_POSTGRES_PORT", "GCS_PORT", "BIGQUERY_PORT", "BIGQUERY_GRPC_PORT",
     "CONTROL_PLANE_PORT", "SAMPLE_SOURCE_PORT",
@@ -36,18 +34,13 @@ FOREIGN = ("AIRFLOW_", "COMPOSE_", "GCP_", "GOOGLE_", "TAXIWAY_", "BIGQUERY_", "
 
 
 def require_docker() -> None:
-    """Return where containers can be run; skip, or fail where they were asked for, and say why."""
-    reason = _reason()
-    if reason and os.environ.get(DEMANDED):
-        pytest.fail(f"{reason}, and scripts/test --docker asks for it", pytrace=False)
-    if reason:
-        pytest.skip(f"{reason}; scripts/test --docker installs it, as root on Debian")
+    """Return where containers can be run, after installing what that takes; fail, and say why, elsewhere."""
+    if reason := _unavailable():
+        pytest.fail(f"scripts/test --docker cannot run containers here: {reason}", pytrace=False)
 
 
 @cache
-def _reason() -> str:
-    if not os.environ.get(DEMANDED):
-        return docker_machine.missing()
+def _unavailable() -> str:
     try:
         engine = docker_machine.provide()
     except docker_machine.UnavailableError as error:

@@ -1,7 +1,7 @@
 """A machine for the container tests: an engine, Compose, and the base images.
 
 `provide` makes what is missing where that can be: on Debian, as root. Nothing is touched elsewhere, and no
-image is made that a registry has. `missing` only looks.
+image is made that a registry has.
 """
 
 from __future__ import annotations
@@ -27,17 +27,6 @@ BASE = "taxiway-standin-debian"
 
 class UnavailableError(Exception):
     """The machine cannot run containers; the message says what is missing."""
-
-
-def missing() -> str:
-    """What the container tests lack here; empty where they can run."""
-    if shutil.which("docker") is None:
-        return "no docker is on PATH"
-    if not succeeds("docker", "info"):
-        return "Docker's engine does not answer"
-    if not succeeds("docker", "compose", "version"):
-        return "docker compose is not installed"
-    return ""
 
 
 def provide() -> subprocess.Popen[bytes] | None:

@@ -61,17 +61,6 @@ def test_nothing_is_installed_unless_by_root_on_debian(
     assert COMMANDS == []
 
 
-def test_a_machine_without_docker_is_told_apart_from_one_whose_engine_sleeps(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(docker_machine.shutil, "which", lambda _: None)
-    assert docker_machine.missing() == "no docker is on PATH"
-    monkeypatch.setattr(docker_machine.shutil, "which", lambda _: "/usr/bin/docker")
-    assert docker_machine.missing() == ""
-    monkeypatch.setattr(docker_machine, "succeeds", lambda *command: command[1] != "info")
-    assert "engine does not answer" in docker_machine.missing()
-
-
 def test_the_package_index_of_the_machine_is_passed_on(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PIP_INDEX_URL", "https://index.example/simple")
     assert docker_machine.package_index() == "https://index.example/simple"
@@ -79,19 +68,15 @@ def test_the_package_index_of_the_machine_is_passed_on(monkeypatch: pytest.Monke
 
 def test_a_failing_command_is_said_with_its_last_words(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
-    with pytest.raises(docker_machine.UnavailableError, match="ls --nonsense failed: .*nonsense"):
+    with pytest.raises(docker_machine.UnavailableError, match=r"ls --nonsense failed: .*nonsense"):
         docker_machine.run("ls", "--nonsense")
 
 
-def test_containers_that_cannot_be_run_fail_a_test_that_was_asked_for_and_skip_another(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_test_in_containers_fails_where_it_cannot_run_and_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
     import compose_stack
 
-    monkeypatch.setattr(compose_stack, "_reason", lambda: "no docker is on PATH")
-    monkeypatch.delenv(compose_stack.DEMANDED, raising=False)
-    with pytest.raises(pytest.skip.Exception, match="scripts/test --docker"):
-        compose_stack.require_docker()
-    monkeypatch.setenv(compose_stack.DEMANDED, "1")
-    with pytest.raises(pytest.fail.Exception, match="no docker is on PATH"):
+    monkeypatch.setattr(compose_stack, "_unavailable", lambda: "")
+    compose_stack.require_docker()
+    monkeypatch.setattr(compose_stack, "_unavailable", lambda: "an engine is missing")
+    with pytest.raises(pytest.fail.Exception, match="an engine is missing"):
         compose_stack.require_docker()

@@ -3,12 +3,15 @@
 import datetime as dt
 import itertools
 import json
+import socket
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qsl, urlsplit
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from nyc_taxi import bigquery
 from nyc_taxi.bigquery import BigQuery, Parameter, Work
@@ -103,7 +106,9 @@ def api(monkeypatch) -> Iterator[FakeJobs]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self):
             size = int(self.headers["Content-Length"] or 0)
-            status, answer = fake.answer(self.command, self.path, json.loads(self.rfile.read(size) or b"{}"))
+            body = self.rfile.read(size)
+            sent = json.loads(body) if self.headers["Content-Type"] == "application/json" else {}
+            status, answer = fake.answer(self.command, self.path, sent)
             content = (answer if isinstance(answer, str) else json.dumps(answer)).encode()
             self.send_response(status)
             self.send_header("Content-Length", str(len(content)))
@@ -323,3 +328,28 @@ def test_two_pieces_of_work_have_two_jobs(api):
     for number in itertools.islice(itertools.count(), 2):
         execute(api, Work(f"taxiway-{number}", {}))
     assert list(api.jobs) == ["taxiway-0-0", "taxiway-1-0"]
+
+
+def test_a_server_that_never_says_a_word_is_trouble(api, monkeypatch):
+    monkeypatch.setattr(bigquery, "TIMEOUT", (0.1, 0.1))
+    monkeypatch.setattr(bigquery, "RETRY", bigquery.RETRY.with_timeout(0.1))
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        api.url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        with pytest.raises(Trouble, match=rf"^BigQuery does not answer \(ReadTimeout at {api.url}\).$"):
+            execute(api)
+
+
+def test_credentials_that_are_not_accepted_are_permanent(api, monkeypatch, tmp_path):
+    key = rsa.generate_private_key(65537, 2048).private_bytes(
+        Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()
+    )
+    account = {"type": "service_account", "client_email": "a@b", "token_uri": f"{api.url}/token"}
+    (tmp_path / "key.json").write_text(json.dumps({**account, "private_key": key.decode()}))
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(tmp_path / "key.json"))
+    monkeypatch.setattr(bigquery, "GOOGLE", api.url)
+    api.answer = lambda _, path, *__: (400, {"error": "invalid_grant" if path == "/token" else "?"})
+    with (
+        pytest.raises(Refused, match=r"^BigQuery: the credentials are not accepted \(.*invalid_grant.*"),
+        BigQuery(Settings("p", "b", "d", "EU")) as bq,
+    ):
+        bq.execute("SELECT 1", {}, WORK)

@@ -98,7 +98,8 @@ def test_nothing_of_the_shell_wins_over_the_projects_file(
 @pytest.mark.parametrize(
     ("state", "health", "code", "word"),
     [
-        ("running", "healthy", 0, "RUNNING"), ("running", "", 0, "RUNNING"), ("running", "starting", 0, "STARTING"),
+        ("running", "healthy", 0, "RUNNING"), ("running", "", 0, "RUNNING"),
+        ("running", "starting", 0, "STARTING"),
         ("running", "unhealthy", 0, "FATAL"), ("restarting", "", 1, "FATAL"), ("exited", "", 1, "FATAL"),
         ("exited", "", 0, "EXITED"), ("created", "", 0, "STOPPED"),
     ],

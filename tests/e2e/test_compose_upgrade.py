@@ -1,0 +1,36 @@
+"""The rehearsal of an upgrade, with an Airflow that is not the locked one."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+
+import pytest
+from compose_stack import REPOSITORY, require_docker
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1500)]
+ANOTHER = "3.3.1"
+
+
+def test_compose_upgrade_is_rehearsed_and_says_what_would_change() -> None:
+    require_docker()
+    command = [REPOSITORY / "scripts" / "upgrade", ANOTHER]
+    before = subprocess.run(
+        ["git", "status", "--short"], cwd=REPOSITORY, capture_output=True, text=True
+    ).stdout
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "NO_COLOR": "1"})
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"→ {ANOTHER}" in done.stdout
+    assert f"Nothing breaks with Airflow {ANOTHER}" in done.stdout
+    after = subprocess.run(
+        ["git", "status", "--short"], cwd=REPOSITORY, capture_output=True, text=True
+    ).stdout
+    assert after == before
+
+
+def test_compose_upgrade_to_what_does_not_exist_is_refused_with_the_reason() -> None:
+    require_docker()
+    command = [REPOSITORY / "scripts" / "upgrade", "99.0.0"]
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "NO_COLOR": "1"})
+    assert done.returncode == 1
+    assert "no version of apache-airflow==99.0.0" in done.stderr
