@@ -42,7 +42,7 @@ RETRY = DEFAULT_RETRY.with_timeout(15)
 # A job that was just started may not be found yet.
 SOON = Retry(predicate=if_exception_type(exceptions.NotFound), timeout=15)
 # Permanent by their status, but not for ever.
-_PASSING = ("quotaExceeded", "rateLimitExceeded", "resourcesExceeded", "tableUnavailable")
+_PASSING = ("quotaExceeded", "resourcesExceeded", "tableUnavailable")
 # One transaction at a time may change a table; the later one is aborted, or its statement refused.
 _CONTENDED = ("aborted due to concurrent update", "could not serialize access", "transaction conflict")
 TRIES = 8
@@ -193,19 +193,21 @@ class BigQuery:
     @contextmanager
     def _errors(self, kind: str, name: str) -> Iterator[None]:
         """Turn the client's errors into ours."""
-        silence = f"BigQuery does not answer ({{}} at {self._endpoint})."
         try:
             yield
         except exceptions.RetryError as error:
             if isinstance(error.cause, exceptions.GoogleAPICallError):
                 raise Trouble(_text(kind, name, error.cause)) from None
-            raise Trouble(silence.format(type(error.cause).__name__)) from None
+            raise self._silence(error.cause) from None
         except exceptions.GoogleAPICallError as error:
             raise _kind_of(error)(_text(kind, name, error)) from None
         except RefreshError as error:
             raise Refused(f"BigQuery: the credentials are not accepted ({error}).") from None
         except (requests.RequestException, GoogleAuthError, TimeoutError) as error:
-            raise Trouble(silence.format(type(error).__name__)) from None
+            raise self._silence(error) from None
+
+    def _silence(self, error: Exception) -> Trouble:
+        return Trouble(f"BigQuery does not answer ({type(error).__name__} at {self._endpoint}).")
 
 
 class _Session(AuthorizedSession):

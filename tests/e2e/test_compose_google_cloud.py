@@ -42,11 +42,9 @@ def stack() -> Iterator[Stack]:
 
 
 def variables(stack: Stack, service: str) -> dict[str, str]:
-    """What the component itself finds."""
-    found = stack.compose(
-        "exec", "-T", service, "bash", "-c", "cat /proc/$(pgrep -o -f 'airflow celery')/environ"
-    )
-    return dict(pair.split("=", 1) for pair in found.split("\0") if "=" in pair)
+    """What a component of that service finds."""
+    run = ("run", "--rm", "-T", "--no-deps", "-e", "TAXIWAY_NEEDS_API=", service, "env", "-0")
+    return dict(pair.split("=", 1) for pair in stack.compose(*run).split("\0") if "=" in pair)
 
 
 def test_compose_with_a_stacks_env_starts_no_emulator(stack: Stack) -> None:

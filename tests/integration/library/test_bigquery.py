@@ -32,6 +32,12 @@ REASONS = {
     400: "invalid", 403: "accessDenied", 404: "notFound", 429: "rateLimitExceeded", 503: "backendError",
 }  # fmt: skip
 WORK = Work("taxiway-publish", {"app": "taxiway", "step": "publish"})
+# Every kind of job there is.
+JOBS = {
+    "execute": lambda bq: bq.execute("", {}, WORK),
+    "load": lambda bq: bq.load("t", "gs://b/o", [], WORK),
+    "rows": lambda bq: bq.rows("", {}, {}),
+}
 
 
 class FakeJobs:
@@ -115,7 +121,7 @@ def api(monkeypatch) -> Iterator[FakeJobs]:
             self.end_headers()
             self.wfile.write(content)
 
-        do_POST = do_GET  # noqa: N815
+        do_POST = do_DELETE = do_GET  # noqa: N815
 
         def log_message(self, *_):
             pass
@@ -183,12 +189,11 @@ def test_rows_are_read_to_the_last_page_with_their_types(api, monkeypatch, page)
     assert job["configuration"]["labels"] == {"app": "taxiway"}
 
 
-@pytest.mark.parametrize("do", ["execute", "load", "rows"])
+@pytest.mark.parametrize("do", JOBS)
 def test_a_job_is_waited_for(api, do):
-    api.polls = 2 if do == "load" else 3
+    api.polls = 3
     with connect(api) as bq:
-        given = {"execute": ("", {}, WORK), "load": ("t", "gs://b/o", [], WORK), "rows": ("", {}, {})}
-        getattr(bq, do)(*given[do])
+        JOBS[do](bq)
     (job,) = api.jobs.values()
     assert job["polls"] < 0, "it was asked for until it was done"
     assert [method for method, _ in api.requests].count("POST") == 1
@@ -198,6 +203,8 @@ def test_work_that_was_done_is_found_and_not_done_again(api):
     execute(api)
     execute(api)
     assert list(api.jobs) == ["taxiway-publish-0"]
+    asked = [path for _, path in api.requests if "/queries/" in path]
+    assert asked == [], "results go after a day, with the emulator sooner: nobody needs them here"
 
 
 def test_work_that_is_under_way_is_found_and_waited_for(api):
@@ -260,10 +267,21 @@ def test_a_table_that_is_missing_is_told_apart(api):
         execute(api)
 
 
-def test_a_hiccup_of_the_api_is_not_noticed(api):
-    api.statuses = [503, 200]
-    execute(api)
-    assert len(api.jobs) == 1
+@pytest.mark.parametrize("do", JOBS)
+@pytest.mark.parametrize("statuses", [[503], [200, 503], [200, 200, 503]])
+def test_a_hiccup_of_the_api_is_not_noticed(api, do, statuses):
+    api.polls, api.statuses = 2, statuses
+    with connect(api) as bq:
+        JOBS[do](bq)
+    assert (len(api.jobs), api.statuses) == (1, [])
+
+
+def test_nor_is_one_between_the_pages(api, monkeypatch):
+    monkeypatch.setattr(bigquery, "PAGE", 1)
+    api.statuses = [200, 503, 200, 503]
+    with connect(api) as bq:
+        assert len(bq.rows("SELECT", {}, {})) == 2
+    assert api.statuses == []
 
 
 @pytest.mark.parametrize(
@@ -277,16 +295,13 @@ def test_an_answer_is_permanent_or_worth_another_try(api, monkeypatch, status, k
     assert isinstance(failure.value, Trouble) == (kind is Trouble)
 
 
-@pytest.mark.parametrize("do", ["execute", "load"])
+@pytest.mark.parametrize("do", JOBS)
 def test_a_job_of_which_nothing_is_heard_any_more_is_trouble(api, monkeypatch, do):
     monkeypatch.setattr(bigquery, "RETRY", bigquery.RETRY.with_timeout(0.1))
     api.polls, api.statuses = 1, [200, *[503] * 1000]
-    given = {"execute": ("", {}, WORK), "load": ("t", "gs://b/o", [], WORK)}
     with pytest.raises(Trouble, match=r"^BigQuery"), connect(api) as bq:
-        getattr(bq, do)(*given[do])
-    api.statuses.clear()
-    execute(api)
-    assert list(api.jobs) == ["taxiway-publish-0"]
+        JOBS[do](bq)
+    assert len(api.jobs) == 1
 
 
 @pytest.mark.parametrize(("status", "kind"), [(403, Refused), (404, Missing), (503, Trouble)])
@@ -295,6 +310,16 @@ def test_a_table_that_cannot_be_made_is_named(api, monkeypatch, status, kind):
     api.answer = lambda *_: (status, error(status, "", "no"))
     with pytest.raises(kind, match=r"^BigQuery: table t: no$"), connect(api) as bq:
         bq.create("t", {"schema": {"fields": []}})
+
+
+def test_what_is_there_is_not_made_and_what_is_gone_not_dropped(api):
+    table = {"tableReference": {"projectId": "p", "datasetId": "d", "tableId": "t"}, "description": "old"}
+    answers = [(409, error(409, "duplicate", "there")), (200, table), (404, error(404, "notFound", "gone"))]
+    api.answer = lambda *_: answers.pop(0)
+    with connect(api) as bq:
+        bq.create("t", {"description": "new"})
+        bq.drop("t")
+    assert answers == []
 
 
 def test_an_answer_that_is_no_json_is_told_in_one_line(api, monkeypatch):
