@@ -46,6 +46,8 @@ def airflow_environment(
         **outputs,
         **_paths(home),
         **_secrets(home),
+        # Airflow's own dependencies deprecate things; its users can do nothing about that.
+        "PYTHONWARNINGS": "ignore::DeprecationWarning",
         "AIRFLOW__API__HOST": "127.0.0.1",
         "AIRFLOW__API__PORT": str(ports["api-server"]),
         "AIRFLOW__API__BASE_URL": api,

@@ -137,7 +137,7 @@ def test_no_secret_is_in_a_log_or_a_process_list(up: str, checkout: Any) -> None
 
 
 def test_nothing_of_ours_warns(up: str, checkout: Any) -> None:
-    ours = re.compile(r"nyc_taxi|/taxiway/|taxiway\.|dags/|dags_local/|airflow_local_settings")
+    ours = re.compile(r"nyc_taxi|scripts/taxiway/|dags/to_|dags_local/to_|airflow_local_settings")
     lines = [
         line
         for file in (checkout.home / "logs").rglob("*.log")

@@ -74,7 +74,7 @@ def _generate(folder: Path) -> None:
         assert made is not None
         target = folder / path.lstrip("/")
         target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(made.file, target)
+        shutil.copy(made.path, target)
 
 
 def test_months_of_a_static_server_are_loaded_to_the_last_row(checkout: Any, site: str) -> None:
