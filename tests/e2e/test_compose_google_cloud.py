@@ -37,7 +37,7 @@ def stack() -> Iterator[Stack]:
         made.compose("up", "--detach", "--wait")
         yield made
     finally:
-        made.compose("down", "--volumes", "--remove-orphans", "--timeout", "5", code=None)
+        made.compose("down", "--volumes", "--remove-orphans", "--timeout", "5", "--rmi", "local", code=None)
         shutil.rmtree(made.folder)
 
 

@@ -137,6 +137,8 @@ def fresh_clone(name: str) -> Path:
     """A copy of the working tree in a folder that anybody may enter, its owner no more than a user."""
     folder = Path(tempfile.mkdtemp(prefix=f"taxiway-{name}-"))
     folder.chmod(0o755)
+    # Not sooner: the next stack is built from the same layers.
+    atexit.register(remove_images, f"{folder.name}-*")
     listed = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
     names = subprocess.run(listed, cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout
     for file in filter(None, names.split("\0")):
@@ -147,6 +149,13 @@ def fresh_clone(name: str) -> Path:
         for path in (folder, *folder.rglob("*")):
             os.lchown(path, USER, USER)
     return folder
+
+
+def remove_images(pattern: str) -> None:
+    """Remove images by their names."""
+    found = subprocess.run(["docker", "images", "-q", pattern], capture_output=True, text=True).stdout.split()
+    if found:
+        subprocess.run(["docker", "image", "rm", "--force", *found], capture_output=True)
 
 
 def as_its_owner(*command: str) -> None:

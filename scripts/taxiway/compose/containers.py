@@ -46,3 +46,11 @@ def complaint(output: str) -> str:
         line for line in lines if any(word in line.lower() for word in ("error", "failed", "unhealthy"))
     ]
     return (blamed or lines or ["it said nothing"])[-1]
+
+
+def named_in(complaint: str, containers: Iterable[Container]) -> str:
+    """The service that a complaint of Compose is about; empty where it names none."""
+    for container in containers:
+        if container["Name"] in complaint or f'service "{container["Service"]}"' in complaint:
+            return str(container["Service"])
+    return ""

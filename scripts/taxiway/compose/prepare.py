@@ -1,4 +1,4 @@
-"""The first service of all: secrets, folders with the right owners, the day on which schedules begin.
+"""The first service of all: secrets, owners of folders, the day on which schedules begin, a probe for all.
 
 It runs as root of its container, with no network and three capabilities, so that nothing else has to.
 It may be run again at any time, and it is the remedy where owners or modes are wrong.
@@ -7,6 +7,7 @@ It may be run again at any time, and it is the remedy where owners or modes are 
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,12 +20,14 @@ SETTINGS = Path("/settings")
 LOGS = Path("/logs")
 # Belongs to whoever cloned the repository, and so tells who that is.
 CHECKOUT = Path("/dags")
+PROBE = Path("/airflow/probe")
 
 
 def main() -> int:
     """Do all of it."""
     secrets.lay_out(SECRETS, secrets.forms(secrets.originals(SECRETS / secrets.VAULT)))
     remember_the_day(SETTINGS / "environment")
+    offer(PROBE, SETTINGS / "probe")
     uid = int(os.environ.get("AIRFLOW_UID") or 50000)
     for volume in sorted(DATA.iterdir()):
         give(volume, uid)
@@ -37,6 +40,13 @@ def remember_the_day(file: Path) -> None:
     if not file.exists():
         file.write_text(f"TAXI_SCHEDULE_START={datetime.now(UTC).date().isoformat()}\n")
         file.chmod(0o444)
+
+
+def offer(script: Path, place: Path) -> None:
+    """Copy a script to where every container can run it, whoever may read the checkout."""
+    place.unlink(missing_ok=True)
+    shutil.copyfile(script, place)
+    place.chmod(0o555)
 
 
 def give(volume: Path, uid: int) -> None:
@@ -56,8 +66,12 @@ def share_logs(logs: Path, owner: int) -> None:
 
     So what Airflow makes below it may be open to all: the host's user can remove it without being root.
     """
-    os.chown(logs, owner, 0)
-    logs.chmod(0o2770)
+    try:
+        os.chown(logs, owner, 0)
+        logs.chmod(0o2770)
+    except OSError as error:
+        # Docker Desktop shares folders in which nobody owns anything, and everybody may write.
+        sys.stderr.write(f"prepare: ./logs stays as it is: {error}\n")
 
 
 if __name__ == "__main__":

@@ -215,8 +215,7 @@ class Compose:
                 up.terminate()
         self._raise_if_gone()
         if up.returncode:
-            complaint = containers.complaint(log.read_text())
-            raise TaxiwayError(f"the services do not come up: {complaint}", f"See {log}")
+            raise self._failure(containers.complaint(log.read_text()), log)
 
     def _clear_away(self) -> None:
         """Remove what an earlier start left half-way: services that gave up, containers never started."""
@@ -229,11 +228,22 @@ class Compose:
         """Say which service gave up, and its last words."""
         for container in self.project.containers():
             if containers.state(container) == "FATAL":
-                service = container["Service"]
-                raise TaxiwayError(
-                    f"{service} does not stay up. Its last lines:\n{self.project.last_lines(service, 8)}",
-                    f"See scripts/logs {service}; scripts/down removes the environment.",
-                )
+                raise self._fallen(container["Service"])
+
+    def _fallen(self, service: str) -> TaxiwayError:
+        return TaxiwayError(
+            f"{service} does not stay up. Its last lines:\n{self.project.last_lines(service, 8)}",
+            f"See scripts/logs {service}; scripts/down removes the environment.",
+        )
+
+    def _failure(self, complaint: str, log: Path) -> TaxiwayError:
+        """What `up` complains about: a service, whose own words say more, or something else."""
+        guilty = containers.named_in(complaint, self.project.containers())
+        return (
+            self._fallen(guilty)
+            if guilty
+            else TaxiwayError(f"the services do not come up: {complaint}", f"See {log}")
+        )
 
     # Down
 

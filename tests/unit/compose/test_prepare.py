@@ -20,6 +20,14 @@ def test_the_day_is_remembered_once(tmp_path: Path) -> None:
     assert file.read_text() == "TAXI_SCHEDULE_START=2020-01-01\n"
 
 
+def test_a_script_is_offered_to_everybody_again_and_again(tmp_path: Path) -> None:
+    (tmp_path / "script").write_text("#!/bin/sh\n")
+    (tmp_path / "script").chmod(0o600)
+    for _ in range(2):
+        prepare.offer(tmp_path / "script", tmp_path / "offered")
+        assert (tmp_path / "offered").stat().st_mode & 0o777 == 0o555
+
+
 def test_logs_let_the_containers_group_in_and_nobody_else(tmp_path: Path) -> None:
     prepare.share_logs(tmp_path, os.getuid()) if os.getuid() == 0 else pytest.skip(
         "gives away: only root may"
