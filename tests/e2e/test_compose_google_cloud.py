@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import subprocess
 from collections.abc import Iterator
 
 import pytest
@@ -25,13 +27,17 @@ OUTPUTS = {
 
 @pytest.fixture(scope="module")
 def stack() -> Iterator[Stack]:
-    """Up with a stack's .env. Nothing calls Google: no month is loaded unasked."""
+    """Up with a stack's .env, in a checkout that is its owner's alone. Nothing calls Google."""
     require_docker()
     made = Stack(fresh_clone("google-cloud"))
+    owner = made.folder.stat().st_uid
     credentials = made.folder / "google_credentials"
     credentials.write_text(OUTPUTS["google_credentials"])
-    credentials.chmod(0o644)
-    (made.folder / ".env").write_text(dotenv.lines(dotenv.of_stack("carol", OUTPUTS, credentials)))
+    credentials.chmod(0o600)
+    os.chown(credentials, owner, -1)
+    written = {**dotenv.of_stack("carol", OUTPUTS, credentials), "AIRFLOW_UID": str(owner)}
+    (made.folder / ".env").write_text(dotenv.lines(written))
+    subprocess.run(["chmod", "-R", "go-rwx", made.folder], check=True)
     try:
         made.compose("build", seconds=1200)
         made.compose("up", "--detach", "--wait")

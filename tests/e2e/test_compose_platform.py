@@ -143,11 +143,9 @@ def test_compose_secrets_are_in_no_inspection_history_log_or_process_list(stack:
     assert len(secrets) >= 8
     assert all(len(secret) >= 32 for secret in secrets)
     ids = stack.containers()
-    images = subprocess.run(
-        ["docker", "images", "-q", f"{stack.name}-*"], capture_output=True, text=True, check=True
-    )
+    images = [f"taxiway-{image}:{stack.name}" for image in ("airflow", "local")]
     places = {"inspect": docker("inspect", *ids), "processes": _process_lists(ids)}
-    for image in images.stdout.split():
+    for image in images:
         places[f"image {image}"] = docker("history", "--no-trunc", image) + docker("inspect", image)
     for container in ids:
         places[f"log {container}"] = docker("logs", container)
@@ -161,7 +159,7 @@ def _secrets(stack: Stack) -> list[str]:
     """The originals, which no service but the first ever sees."""
     mounts = ("-v", f"{stack.name}_vault:/vault:ro", "-u", "0", "--entrypoint", "bash")
     show = 'for file in /vault/*; do cat "$file"; echo; done'
-    return docker("run", "--rm", *mounts, f"{stack.name}-airflow", "-c", show).split()
+    return docker("run", "--rm", *mounts, f"taxiway-airflow:{stack.name}", "-c", show).split()
 
 
 def _process_lists(ids: list[str]) -> str:

@@ -138,7 +138,7 @@ def fresh_clone(name: str) -> Path:
     folder = Path(tempfile.mkdtemp(prefix=f"taxiway-{name}-"))
     folder.chmod(0o755)
     # Not sooner: the next stack is built from the same layers.
-    atexit.register(remove_images, f"{folder.name}-*")
+    atexit.register(remove_images, folder.name)
     listed = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
     names = subprocess.run(listed, cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout
     for file in filter(None, names.split("\0")):
@@ -151,11 +151,10 @@ def fresh_clone(name: str) -> Path:
     return folder
 
 
-def remove_images(pattern: str) -> None:
-    """Remove images by their names."""
-    found = subprocess.run(["docker", "images", "-q", pattern], capture_output=True, text=True).stdout.split()
-    if found:
-        subprocess.run(["docker", "image", "rm", "--force", *found], capture_output=True)
+def remove_images(tag: str) -> None:
+    """Remove what was built for a project."""
+    for image in (f"taxiway-airflow:{tag}", f"taxiway-local:{tag}"):
+        subprocess.run(["docker", "image", "rm", "--force", image], capture_output=True)
 
 
 def as_its_owner(*command: str) -> None:
