@@ -1,20 +1,12 @@
 """`<dataset>_to_lake`: from the publisher into the lake, month by month."""
 
-from airflow.sdk import DAG, task
+from airflow.sdk import DAG
 
 from nyc_taxi.catalogue import DATASETS, Dataset
 from nyc_taxi.operators import MonthOperator
 from nyc_taxi.pools import CONFORM, DOWNLOAD
 from nyc_taxi.sensors import PublishedSensor
-from nyc_taxi.wiring import (
-    RETRIES,
-    announce,
-    lake_schedule,
-    raw_asset,
-    run_verb,
-    schedule_start,
-    typed_asset,
-)
+from nyc_taxi.wiring import TASKS, lake_schedule, raw_asset, schedule_start, source_asset, typed_asset
 
 DOC = """
 ### {title}: source → lake
@@ -41,25 +33,21 @@ def build(dataset: Dataset) -> DAG:
         schedule=lake_schedule(dataset),
         start_date=schedule_start(),
         catchup=False,
-        default_args=RETRIES,
+        default_args=TASKS,
         doc_md=DOC.format(
             name=dataset.name, title=dataset.title, trigger=MONTHLY if dataset.monthly else ONCE
         ),
         tags=["lake", dataset.name],
     ) as dag:
-        raw = raw_asset(dataset)
+        source, raw, typed = source_asset(dataset), raw_asset(dataset), typed_asset(dataset)
         published = PublishedSensor(task_id="wait_until_published", dataset=dataset.name)
-
-        @task(pool=DOWNLOAD, outlets=[raw])
-        def download() -> dict[str, object]:
-            done = run_verb("download", dataset)
-            announce(raw, done)
-            return done
-
-        conform = MonthOperator(
-            dataset=dataset.name, verb="conform", pool=CONFORM, outlets=[typed_asset(dataset)]
+        download = MonthOperator(
+            dataset=dataset.name, verb="download", pool=DOWNLOAD, inlets=[source], outlets=[raw]
         )
-        published >> download() >> conform
+        conform = MonthOperator(
+            dataset=dataset.name, verb="conform", pool=CONFORM, inlets=[raw], outlets=[typed]
+        )
+        published >> download >> conform
     return dag
 
 

@@ -1,11 +1,11 @@
 """`<dataset>_to_warehouse`: from the lake into the warehouse, once for each month that changed."""
 
-from airflow.sdk import DAG, task
+from airflow.sdk import DAG
 
 from nyc_taxi.catalogue import DATASETS, Dataset
 from nyc_taxi.operators import MonthOperator
-from nyc_taxi.pools import publish_pool
-from nyc_taxi.wiring import RETRIES, follows, mart_asset, run_verb, schedule_start, table_asset, typed_asset
+from nyc_taxi.pools import MART, publish_pool
+from nyc_taxi.wiring import TASKS, follows, mart_asset, schedule_start, table_asset, typed_asset
 
 DOC = """
 ### {title}: lake → warehouse
@@ -14,7 +14,8 @@ Write, audit, publish. Runs by itself, once for each month that arrives in `type
 partition key.
 
 1. **stage** loads the month into a staging table of this run.
-2. **audit** asks the rules in `sql/audits/`: where one with severity *stop* fails, nothing is published.
+2. **audit** asks the rules in `sql/audits/` and keeps what they found in `audit_results`: where one with
+   severity *stop* fails, nothing is published.
 3. **publish** replaces the month in `{table}` in one transaction: readers see the old month or the new one.
 {marts}
 """
@@ -29,7 +30,7 @@ def build(dataset: Dataset) -> DAG:
         schedule=follows(dataset, typed_asset(dataset)),
         start_date=schedule_start(),
         catchup=False,
-        default_args=RETRIES,
+        default_args=TASKS,
         doc_md=DOC.format(
             name=dataset.name,
             title=dataset.title,
@@ -38,23 +39,18 @@ def build(dataset: Dataset) -> DAG:
         ),
         tags=["warehouse", dataset.name],
     ) as dag:
-
-        @task
-        def stage() -> dict[str, object]:
-            return run_verb("stage", dataset)
-
-        @task
-        def audit() -> dict[str, object]:
-            return run_verb("audit", dataset)
-
-        pool = publish_pool(dataset)
+        typed, table = typed_asset(dataset), table_asset(dataset)
+        stage = MonthOperator(dataset=dataset.name, verb="stage", inlets=[typed])
+        audit = MonthOperator(dataset=dataset.name, verb="audit")
         publish = MonthOperator(
-            dataset=dataset.name, verb="publish", pool=pool, outlets=[table_asset(dataset)]
+            dataset=dataset.name, verb="publish", pool=publish_pool(dataset), inlets=[typed], outlets=[table]
         )
-        stage() >> audit() >> publish
+        stage >> audit >> publish
         if dataset.feeds:
-            outlets = [mart_asset(feed.mart) for feed in dataset.feeds]
-            publish >> MonthOperator(dataset=dataset.name, verb="mart", pool=pool, outlets=outlets)
+            marts_made = [mart_asset(feed.mart) for feed in dataset.feeds]
+            publish >> MonthOperator(
+                dataset=dataset.name, verb="mart", pool=MART, inlets=[table], outlets=marts_made
+            )
     return dag
 
 

@@ -1,11 +1,11 @@
 """`<dataset>_to_postgres`: from the lake's raw files into a Postgres on this machine."""
 
-from airflow.sdk import DAG, task
+from airflow.sdk import DAG
 
 from nyc_taxi.catalogue import DATASETS, Dataset
 from nyc_taxi.operators import MonthOperator
 from nyc_taxi.pools import DOWNLOAD, POSTGRES
-from nyc_taxi.wiring import RETRIES, follows, raw_asset, run_verb, schedule_start
+from nyc_taxi.wiring import TASKS, follows, postgres_asset, raw_asset, schedule_start
 
 DOC = """
 ### {title}: lake → Postgres
@@ -26,17 +26,19 @@ def build(dataset: Dataset) -> DAG:
         schedule=follows(dataset, raw_asset(dataset)),
         start_date=schedule_start(),
         catchup=False,
-        default_args=RETRIES,
+        default_args=TASKS,
         doc_md=DOC.format(name=dataset.name, title=dataset.title, table=dataset.table),
         tags=["postgres", dataset.name],
     ) as dag:
-
-        @task(pool=DOWNLOAD)
-        def download() -> dict[str, object]:
-            return run_verb("download", dataset)
-
-        ingest = MonthOperator(dataset=dataset.name, verb="ingest", pool=POSTGRES)
-        download() >> ingest
+        download = MonthOperator(dataset=dataset.name, verb="download", pool=DOWNLOAD)
+        ingest = MonthOperator(
+            dataset=dataset.name,
+            verb="ingest",
+            pool=POSTGRES,
+            inlets=[raw_asset(dataset)],
+            outlets=[postgres_asset(dataset)],
+        )
+        download >> ingest
     return dag
 
 

@@ -1,11 +1,13 @@
 """Read by every Airflow process at its start; does nothing unless the environment asks for it.
 
+TAXIWAY_QUEUES_BY_POOL: every task's queue follows from its pool. Workers have to serve those queues.
 TAXIWAY_PRELOAD: import what tasks will import, before the executor forks its workers.
 BIGQUERY_EMULATOR_HOST: make the two code paths of Airflow's Google provider that ignore it follow it.
 """
 
 import importlib
 import os
+from typing import Any
 
 # Not the project's own modules: an edited one must not wait for a restart.
 PRELOADED = (
@@ -21,6 +23,16 @@ PRELOADED = (
     "pyarrow.parquet",
     "requests",
 )
+
+
+def task_policy(task: Any) -> None:
+    """Called by Airflow for each task that is parsed. A queue that a DAG names itself stays."""
+    if not os.environ.get("TAXIWAY_QUEUES_BY_POOL"):
+        return
+    from nyc_taxi.queues import DEFAULT, queue_of
+
+    if task.queue == DEFAULT:
+        task.queue = queue_of(task.pool)
 
 
 def _preload() -> None:

@@ -2,6 +2,7 @@
 
 import os
 import tempfile
+from collections.abc import Generator
 from pathlib import Path
 
 import pytest
@@ -33,3 +34,26 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         return
     for item in contained:
         item.add_marker(pytest.mark.skip(reason="runs in containers: scripts/test --docker"))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """A test in containers that was asked for and skips itself has not passed."""
+    report = yield
+    if report.skipped and item.config.getoption("--docker"):
+        report.outcome = "failed"
+        report.longrepr = f"--docker asks for this test, and it was skipped: {report.longrepr}"
+    return report
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """What the tests in containers have measured."""
+    if not config.getoption("--docker"):
+        return
+    from compose_stack import MEASURED
+
+    if not MEASURED:
+        return
+    terminalreporter.section("measured")
+    for line in MEASURED:
+        terminalreporter.write_line(line)

@@ -101,7 +101,7 @@ class Composer(pulumi.ComponentResource):
 
 def region(location: str) -> str:
     """Return the region in which Composer runs next to data in a location."""
-    return _REGIONS.get(location, location)
+    return _REGIONS.get(location.upper(), location.lower())
 
 
 def sources() -> Iterator[str]:

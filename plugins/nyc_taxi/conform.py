@@ -1,7 +1,7 @@
 """Raw batches into the catalogue's one schema; rows that do not fit go whole into quarantine. Pure."""
 
 import datetime as dt
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Set
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -20,8 +20,19 @@ ARROW: dict[Type, pa.DataType] = {
     "string": pa.string(),
     "date": pa.date32(),
     "datetime": pa.timestamp("us"),
+    "timestamp": pa.timestamp("us", "UTC"),
+    "bool": pa.bool_(),
 }
 REASON = "reason"
+# A file of text lines has this column besides its own: a line as it is, where that may be asked for.
+LINE = "source_line"
+
+
+class Malformed(NamedTuple):
+    """Lines that cannot be split into columns: rows that are null but for LINE, and why (one text each)."""
+
+    lines: pa.RecordBatch
+    reasons: list[str]
 
 
 class Conformed(NamedTuple):
@@ -68,9 +79,20 @@ def bind(schema: pa.Schema, ds: Dataset, month: Month | None) -> Binding:
     """Match a file's columns with the catalogue's; Refused if one is lost, doubled or of a foreign kind."""
     file = ds.file_name(month)
     sources = tuple(_find(schema, column, file) for column in ds.columns)
+    check_complete(
+        ds, month, {c.name for c, i in zip(ds.columns, sources, strict=True) if i is not None}, schema.names
+    )
     known = {index for index in sources if index is not None}
-    drift = tuple(name for index, name in enumerate(schema.names) if index not in known)
+    drift = tuple(name for index, name in enumerate(schema.names) if index not in known and name != LINE)
     return Binding(ds, month, sources, drift)
+
+
+def check_complete(ds: Dataset, month: Month | None, found: Set[str], names: Iterable[str]) -> None:
+    """Refuse a file that has lost a column: its typed columns are `found`, in the file they are `names`."""
+    for column in ds.columns:
+        if column.name not in found and column.instead not in found and column.required_in(month):
+            has = ", ".join(name for name in names if name != LINE) or "none"
+            raise Refused(f"{ds.file_name(month)}: column {column.name} is lost (the file has {has})")
 
 
 def _find(schema: pa.Schema, column: Column, file: str) -> int | None:
@@ -78,8 +100,6 @@ def _find(schema: pa.Schema, column: Column, file: str) -> int | None:
     if len(found) > 1:
         names = " and ".join(schema.names[i] for i in found)
         raise Refused(f"{file}: {names} are both {column.name}")
-    if not found and column.required:
-        raise Refused(f"{file}: column {column.name} is lost (the file has {', '.join(schema.names)})")
     if not found:
         return None
     if not _kin(schema.types[found[0]], column.type):
@@ -101,18 +121,32 @@ def _kin(source: pa.DataType, target: Type) -> bool:
         "string": (*text, *number, pa.types.is_boolean),
         "date": (*text, *time),
         "datetime": (*text, *time),
+        "timestamp": (*text, *time),
+        "bool": (*text, pa.types.is_integer, pa.types.is_boolean),
     }
     return any(is_kind(source) for is_kind in kinds.get(target, (*text, *number)))
 
 
-def conform(batches: Iterable[pa.RecordBatch], binding: Binding) -> Iterator[Conformed]:
+def conform(batches: Iterable[pa.RecordBatch | Malformed], binding: Binding) -> Iterator[Conformed]:
     """Split each batch into what fits and what does not; never loses or invents a row."""
     schema = typed_schema(binding.ds)
     for batch in batches:
+        if isinstance(batch, Malformed):
+            yield _reject(batch, schema)
+            continue
         split = _conform_batch(batch, binding, schema)
         if split.typed.num_rows + split.rejected != batch.num_rows:
             raise AssertionError(f"{batch.num_rows} rows became {split.typed.num_rows} + {split.rejected}")
         yield split
+
+
+def _reject(malformed: Malformed, schema: pa.Schema) -> Conformed:
+    texts = [as_text(column) for column in malformed.lines.columns]
+    quarantine = quarantine_schema(malformed.lines.schema)
+    rejected = pa.RecordBatch.from_arrays(
+        [*texts, pa.array(malformed.reasons, pa.string())], schema=quarantine
+    )
+    return Conformed(pa.RecordBatch.from_pylist([], schema), rejected)
 
 
 def _conform_batch(batch: pa.RecordBatch, binding: Binding, schema: pa.Schema) -> Conformed:
@@ -122,14 +156,39 @@ def _conform_batch(batch: pa.RecordBatch, binding: Binding, schema: pa.Schema) -
         if source is None:
             arrays.append(pa.nulls(batch.num_rows, ARROW[column.type]))
             continue
-        array, mask = cast(batch.column(source), ARROW[column.type])
+        given = batch.column(source)
+        array, mask = cast(decode(given, column) if column.codes else given, ARROW[column.type])
         arrays.append(array)
         if mask is not None:
-            misfits.append(Misfit(source, mask, f"is not {column.type}"))
+            verdict = "is not a known code" if column.codes else f"is not {column.type}"
+            misfits.append(Misfit(source, mask, verdict))
         if column.name == binding.ds.key:
             misfits += _key_misfits(array, mask, source, binding.month)
     typed = pa.RecordBatch.from_arrays(arrays, schema=schema)
     return _split(batch, typed, misfits) if misfits else Conformed(typed, None)
+
+
+def decode(array: pa.Array, column: Column) -> pa.Array:
+    """Put codes in the place of the texts that they stand for; numbers for a number are codes already."""
+    if pa.types.is_dictionary(array.type):
+        array = array.dictionary_decode()
+    if pa.types.is_null(array.type) or not (column.type == "string" or _is_text(array.type)):
+        return array
+    encoded = array.dictionary_encode()
+    given = encoded.dictionary if _is_text(array.type) else as_text(encoded.dictionary)
+    words = [text.strip().lower() for text in as_text(given).to_pylist()]
+    known = pa.array([word in column.codes for word in words], pa.bool_())
+    codes = pa.array([_code(column, word) for word in words], given.type)
+    return pc.if_else(known, codes, given).take(encoded.indices)
+
+
+def _code(column: Column, word: str) -> str | None:
+    code = column.codes.get(word)
+    return None if code is None else str(code)
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
 
 
 def cast(array: pa.Array, target: pa.DataType) -> tuple[pa.Array, pa.BooleanArray | None]:
@@ -142,8 +201,19 @@ def cast(array: pa.Array, target: pa.DataType) -> tuple[pa.Array, pa.BooleanArra
     try:
         return _strict(array, target), None
     except pa.ArrowInvalid:
+        array = _tidy(array, target)
         mask = _mask(_misfits(array, target, 0), len(array))
         return _strict(pc.if_else(mask, pa.scalar(None, array.type), array), target), mask
+
+
+def _tidy(array: pa.Array, target: pa.DataType) -> pa.Array:
+    """Take off what does not change a text's value: spaces around it, and a whole number's `.0`."""
+    if pa.types.is_string(target) or not _is_text(array.type):
+        return array
+    array = pc.ascii_trim_whitespace(array)
+    if pa.types.is_integer(target):
+        array = pc.replace_substring_regex(array, r"^([+-]?\d+)\.0*$", r"\1")
+    return array
 
 
 def _strict(array: pa.Array, target: pa.DataType) -> pa.Array:
@@ -183,18 +253,23 @@ def _key_misfits(
     if key.null_count and pc.any(missing).as_py():
         yield Misfit(source, missing, "is missing")
     if month is not None and not _inside(key, month):
-        inside = pc.and_(pc.greater_equal(key, _start(month)), pc.less(key, _start(month.next())))
+        inside = pc.and_(
+            pc.greater_equal(key, _start(month, key.type)), pc.less(key, _start(month.next(), key.type))
+        )
         yield Misfit(source, pc.fill_null(pc.invert(inside), False), f"is outside {month}")
 
 
 def _inside(key: pa.Array, month: Month) -> bool:
-    bounds = pc.min_max(key).as_py()
-    first, last = bounds["min"], bounds["max"]
-    return first is None or bool(_start(month).as_py() <= first and last < _start(month.next()).as_py())
+    bounds = pc.min_max(key)
+    if not bounds["min"].is_valid:
+        return True
+    later = pc.greater_equal(bounds["min"], _start(month, key.type))
+    return bool(later.as_py() and pc.less(bounds["max"], _start(month.next(), key.type)).as_py())
 
 
-def _start(month: Month) -> pa.Scalar:
-    return pa.scalar(dt.datetime.combine(month.first_day(), dt.time()), ARROW["datetime"])
+def _start(month: Month, kind: pa.DataType) -> pa.Scalar:
+    zone = dt.UTC if kind.tz else None
+    return pa.scalar(dt.datetime.combine(month.first_day(), dt.time(), zone), kind)
 
 
 def _split(batch: pa.RecordBatch, typed: pa.RecordBatch, misfits: list[Misfit]) -> Conformed:

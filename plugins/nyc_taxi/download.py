@@ -7,7 +7,7 @@ from nyc_taxi.lake import Content, Lake, Stored
 from nyc_taxi.layout import raw_object
 from nyc_taxi.load_log import record
 from nyc_taxi.origin import Loaded, Origin
-from nyc_taxi.reader import Reader
+from nyc_taxi.reader import MEDIA_TYPES, Reader
 from nyc_taxi.request import Request
 from nyc_taxi.source import Published, Transfer, probe, session, source_url
 
@@ -42,9 +42,9 @@ def unchanged(stored: Stored, published: Published) -> bool:
 def _transfer(request: Request, lake: Lake) -> Stored:
     url = source_url(request.ds, request.month, request.settings)
     with session() as http, Transfer(url, request.file, http) as transfer:
-        reader = Reader(transfer, request.file, request.ds.format)
+        reader = Reader(transfer, request.file, request.ds.file_format)
         name, facts = raw_object(request.ds, request.month), request.names | _facts(transfer.published)
-        kind = {"parquet": "application/vnd.apache.parquet", "csv": "text/csv"}[request.ds.format]
+        kind = MEDIA_TYPES[request.ds.file_format]
         stored = lake.write(name, Content(reader, transfer.published.size, kind, facts))
     # Until it has its checksum the object counts as incomplete: only now is it known.
     return lake.describe(stored, {"checksum": reader.checksum})

@@ -19,6 +19,10 @@ class BadMonth(UsageError):
     """A month that cannot be read, or that the dataset does not have."""
 
 
+class BadDataset(UsageError):
+    """An entry of the catalogue that contradicts itself."""
+
+
 class MissingSetting(UsageError):
     """A variable of the environment that is absent or malformed."""
 

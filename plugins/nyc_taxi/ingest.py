@@ -7,6 +7,7 @@ from nyc_taxi import postgres
 from nyc_taxi.lake import Lake
 from nyc_taxi.load_log import record
 from nyc_taxi.origin import Loaded, Origin
+from nyc_taxi.postgres_views import ensure_views
 from nyc_taxi.raw import complete_raw
 from nyc_taxi.request import Request
 from nyc_taxi.typed import split
@@ -25,6 +26,7 @@ def ingest(request: Request) -> dict[str, Any]:
                 parts = split(source, request.ds, request.month)
                 about = {**asdict(origin), "bytes": raw.size, "run_id": request.run_id}
                 there = postgres.load(connection, parts, request.ds, request.month, about)
+        ensure_views(connection)
     loaded = Loaded.read(there)
     record(request, "postgres", loaded, repeated=reused)
     return request.result(table=request.ds.table, reused=reused, **loaded.facts())

@@ -8,6 +8,7 @@ from nyc_taxi.errors import Refused
 from nyc_taxi.months import Month
 
 LOAD_LOG = "load_log"
+AUDIT_RESULTS = "audit_results"
 
 _IDENTIFIER = re.compile(r"[a-z_][a-z0-9_]*", re.ASCII)
 
@@ -52,6 +53,11 @@ def incoming_table(ds: Dataset, month: Month | None, run_id: str) -> str:
 def mart_table(name: str) -> str:
     """Warehouse table of a mart; the mart's plain name is the view that adds zone names."""
     return identifier(f"mart_{name}")
+
+
+def lake_table(ds: Dataset) -> str:
+    """Warehouse table that reads a dataset's typed files where they lie."""
+    return identifier(f"{ds.table}_lake")
 
 
 def _suffix(month: Month | None) -> str:

@@ -100,8 +100,9 @@ def month_value(request: Request) -> dict[str, Parameter]:
 def work_of(step: str, request: Request, since: str) -> Work:
     """Name a job by what it does and by what it does it with, so that a retry finds it."""
     month = request.month_text or "all"
-    again = f"{request.started_at:%Y%m%dT%H%M%S%f}" if request.force else "once"
-    parts = ["taxiway", step, request.ds.name, month, digest(request.run_id), since, again]
+    # A project has one name space of jobs for all its stacks.
+    run = digest(f"{request.settings.dataset} {request.run_id}")
+    parts = ["taxiway", step, request.ds.name, month, run, since]
     return Work("-".join(parts), {**labels(request.ds.name, step), "month": month})
 
 

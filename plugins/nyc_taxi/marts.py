@@ -1,14 +1,15 @@
 """Published months → marts, one month at a time."""
 
-from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from nyc_taxi import load_log
 from nyc_taxi.bigquery import BigQuery
+from nyc_taxi.catalogue import Dataset
 from nyc_taxi.errors import Refused
-from nyc_taxi.layout import LOAD_LOG, mart_table
+from nyc_taxi.layout import LOAD_LOG, digest, mart_table
 from nyc_taxi.load_log import LogRow
-from nyc_taxi.origin import Loaded
+from nyc_taxi.origin import Loaded, Origin
 from nyc_taxi.request import Request
 from nyc_taxi.sql import statement
 
@@ -21,36 +22,60 @@ def mart(request: Request) -> dict[str, Any]:
         if published is None:
             raise Refused(f"{request}: not in the warehouse. Publish it first.")
         built = log.get((request.ds.name, request.month_text, "mart"))
-        current = built is not None and built.finished_at >= published.finished_at
-        reused = not request.ds.feeds or (current and not request.force)
+        reused = not request.ds.feeds or (current(request.ds, built, published) and not request.force)
         if not reused:
             _rebuild(bq, request, published)
+            built = load_log.latest_in(bq).get((request.ds.name, request.month_text, "mart"))
     marts = [feed.mart for feed in request.ds.feeds]
-    return request.result(marts=marts, reused=reused, checksum=published.checksum)
+    rows = built.rows if built else 0
+    return request.result(marts=marts, mart_rows=rows, reused=reused, checksum=published.checksum)
+
+
+def current(ds: Dataset, built: LogRow | None, published: LogRow) -> bool:
+    """Whether a month's marts were built from the rows that are published, by the SQL of today."""
+    return built is not None and built.origin.same(_origin(ds, published))
+
+
+def _origin(ds: Dataset, published: LogRow) -> Origin:
+    """What rows of a mart come from: the same file, and rules that include the marts' own."""
+    rebuilds = ";".join(_rebuild_one(ds, feed.mart, "mart", "source") for feed in ds.feeds)
+    version = digest(f"{published.schema_version} {rebuilds}")
+    return replace(published.origin, schema_version=version)
 
 
 def _rebuild(bq: BigQuery, request: Request, published: LogRow) -> None:
+    source = bq.name(request.ds.table)
+    marts = {feed.mart: bq.name(mart_table(feed.mart)) for feed in request.ds.feeds}
     rebuilds = [
-        text for feed in request.ds.feeds for text in _rebuild_one(bq, request, feed.mart, feed.words)
+        text
+        for name, table in marts.items()
+        for text in (_clear(table), _rebuild_one(request.ds, name, table, source))
     ]
-    rows = " + ".join(
-        f"(SELECT COUNT(*) FROM {bq.name(mart_table(feed.mart))} "  # noqa: S608
-        "WHERE dataset = @dataset AND source_month = @source_month)"
-        for feed in request.ds.feeds
-    )
+    rows = " + ".join(f"({_count(table)})" for table in marts.values())
     text = statement(
         "rebuild_marts",
         rebuilds=";\n".join(rebuilds),
         log=statement("log", load_log=bq.name(LOAD_LOG), rows=rows),
     )
-    loaded = Loaded(published.origin, 0, 0, 0)
-    parameters = load_log.values(request, "mart", loaded) | load_log.month_value(request)
-    since = str(int(published.finished_at.timestamp() * 1000))
+    origin = _origin(request.ds, published)
+    parameters = load_log.values(request, "mart", Loaded(origin, 0, 0, 0)) | load_log.month_value(request)
+    since = f"{published.finished_at:%Y%m%dT%H%M%S%f}-{origin.schema_version}"
+    if request.force:
+        since += f"-{request.started_at:%Y%m%dT%H%M%S%f}"
     bq.execute(text, parameters, load_log.work_of("mart", request, since))
 
 
-def _rebuild_one(bq: BigQuery, request: Request, name: str, words: Mapping[str, str]) -> list[str]:
-    table = bq.name(mart_table(name))
-    names = {"mart": table, "source": bq.name(request.ds.table)}
-    clear = f"DELETE FROM {table} WHERE dataset = @dataset AND source_month = @source_month"  # noqa: S608
-    return [clear, statement(f"marts/{name}", **names, **words)]
+def _rebuild_one(ds: Dataset, name: str, mart: str, source: str) -> str:
+    words = next(feed.words for feed in ds.feeds if feed.mart == name)
+    return statement(f"marts/{name}", mart=mart, source=source, **words)
+
+
+_OURS = "dataset = @dataset AND source_month = @source_month"
+
+
+def _clear(table: str) -> str:
+    return f"DELETE FROM {table} WHERE {_OURS}"  # noqa: S608
+
+
+def _count(table: str) -> str:
+    return f"SELECT COUNT(*) FROM {table} WHERE {_OURS}"  # noqa: S608

@@ -52,3 +52,8 @@ class Loaded:
         """Flat, for whatever keeps them."""
         facts = asdict(self)
         return {**facts.pop("origin"), **facts}
+
+
+def drift_in(facts: Mapping[str, Any]) -> list[str]:
+    """Columns of the published file that the catalogue does not know, as its typed object tells them."""
+    return [name for name in facts.get("drift", "").split("\n") if name]

@@ -8,9 +8,12 @@ from types import MappingProxyType
 
 from nyc_taxi.catalogue import DATASETS, Dataset
 
+SOURCE = "source"
 DOWNLOAD = "download"
 CONFORM = "conform"
 POSTGRES = "postgres"
+# One slot: all datasets feed the same tables, and BigQuery aborts concurrent transactions on one.
+MART = "mart"
 
 
 def publish_pool(dataset: Dataset) -> str:
@@ -20,9 +23,11 @@ def publish_pool(dataset: Dataset) -> str:
 
 POOLS: Mapping[str, int] = MappingProxyType(
     {
+        SOURCE: 2,
         DOWNLOAD: 4,
         CONFORM: 2,
         POSTGRES: 2,
+        MART: 1,
         **{publish_pool(dataset): 1 for dataset in DATASETS.values()},
     }
 )

@@ -2,13 +2,14 @@
 
 import json
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import Any
 
 import pgpq
 import psycopg
 from psycopg import sql
 
+from nyc_taxi.ahead import ahead
 from nyc_taxi.catalogue import Column, Dataset, Type
 from nyc_taxi.conform import typed_schema
 from nyc_taxi.errors import Refused, Trouble
@@ -24,6 +25,8 @@ TYPES: Mapping[Type, str] = {
     "string": "text",
     "date": "date",
     "datetime": "timestamp",
+    "timestamp": "timestamptz",
+    "bool": "boolean",
 }
 MONTH_COLUMN = Column("source_month", "date", "First day of the month whose file the row came in.")
 # A swap waits for the readers of the table; how long it may keep others waiting behind it.
@@ -49,14 +52,14 @@ def load(
 
     `about` describes the source; returned, and kept as the partition's comment, together with the counts.
     """
-    _ensure_table(connection, ds)
+    ensure_table(connection, ds)
     incoming = incoming_table(ds, month, str(about["run_id"]))
     with connection.transaction():
         connection.execute(sql.SQL("SET LOCAL lock_timeout = {}").format(_PATIENCE))
         connection.execute(_create(incoming, ds, month))
         _copy(connection, incoming, parts, ds)
         about = {**about, "rows": parts.rows, "quarantined": parts.quarantined}
-        _lock(connection, ds)
+        _lock(connection, ds.table)
         if month is None:
             _replace_rows(connection, incoming, ds)
         else:
@@ -84,28 +87,41 @@ def count(connection: psycopg.Connection, ds: Dataset) -> dict[str | None, int]:
     return dict(connection.execute(query).fetchall())
 
 
-def _ensure_table(connection: psycopg.Connection, ds: Dataset) -> None:
-    columns = _columns(ds)
-    with connection.transaction():
-        # CREATE TABLE IF NOT EXISTS fails when two do it at once.
-        _lock(connection, ds)
-        query = (
-            "SELECT attname::text, format_type(atttypid, NULL) FROM pg_attribute "
-            "WHERE attrelid = to_regclass(%s) AND attnum > 0 AND NOT attisdropped"
-        )
-        present: dict[str, str] = dict(connection.execute(query, [ds.table]).fetchall())
+def ensure_table(connection: psycopg.Connection, ds: Dataset) -> None:
+    """Create a dataset's table; Refused if there is one of another make."""
+    # CREATE TABLE IF NOT EXISTS fails when two do it at once.
+    with alone(connection, ds.table):
+        present, wanted = _present(connection, ds), _wanted(ds)
         if not present:
-            _create_table(connection, ds, columns)
-        elif present != {c.name: _full(TYPES[c.type]) for c in columns}:
-            differing = {c.name: TYPES[c.type] for c in columns}.keys() ^ present.keys()
+            _create_table(connection, ds, _columns(ds))
+        elif present != wanted:
+            differing = wanted.keys() ^ present.keys()
             raise Refused(
                 f"Postgres: table {ds.table} is not as the catalogue says "
                 f"({', '.join(sorted(differing)) or 'types differ'}). Drop it or alter it, then load again."
             )
 
 
+def is_as_described(connection: psycopg.Connection, ds: Dataset) -> bool:
+    """Whether a dataset's table is there, with the catalogue's columns."""
+    return _present(connection, ds) == _wanted(ds)
+
+
+def _present(connection: psycopg.Connection, ds: Dataset) -> dict[str, str]:
+    query = (
+        "SELECT attname::text, format_type(atttypid, NULL) FROM pg_attribute "
+        "WHERE attrelid = to_regclass(%s) AND attnum > 0 AND NOT attisdropped"
+    )
+    return dict(connection.execute(query, [ds.table]).fetchall())
+
+
+def _wanted(ds: Dataset) -> dict[str, str]:
+    return {column.name: _full(TYPES[column.type]) for column in _columns(ds)}
+
+
 def _full(type_name: str) -> str:
-    return "timestamp without time zone" if type_name == "timestamp" else type_name
+    full = {"timestamp": "timestamp without time zone", "timestamptz": "timestamp with time zone"}
+    return full.get(type_name, type_name)
 
 
 def _columns(ds: Dataset) -> tuple[Column, ...]:
@@ -119,9 +135,8 @@ def _create_table(connection: psycopg.Connection, ds: Dataset, columns: tuple[Co
     connection.execute(sql.SQL("CREATE TABLE {} ({}) {}").format(table, defined, by_month))
     connection.execute(sql.SQL("COMMENT ON TABLE {} IS {}").format(table, ds.title))
     for column in columns:
-        text = f"{column.description} ({column.unit})" if column.unit else column.description
         name = sql.Identifier(ds.table, column.name)
-        connection.execute(sql.SQL("COMMENT ON COLUMN {} IS {}").format(name, text))
+        connection.execute(sql.SQL("COMMENT ON COLUMN {} IS {}").format(name, column.described))
 
 
 def _define(column: Column) -> sql.Composable:
@@ -143,22 +158,37 @@ def _create(incoming: str, ds: Dataset, month: Month | None) -> sql.Composed:
 
 
 def _copy(connection: psycopg.Connection, incoming: str, parts: Split, ds: Dataset) -> None:
-    encoder = pgpq.ArrowToPostgresBinaryEncoder(typed_schema(ds))
     names = sql.SQL(", ").join(sql.Identifier(column.name) for column in ds.columns)
     # The table is of this very transaction: its rows may be frozen, and need no WAL if wal_level is minimal.
     statement = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT BINARY, FREEZE)").format(
         sql.Identifier(incoming), names
     )
-    with connection.cursor().copy(statement) as copy:
-        copy.write(encoder.write_header())
-        for part in parts:
-            copy.write(encoder.write_batch(part.typed))
-        copy.write(encoder.finish())
+    # The next batch is encoded while the server takes this one in.
+    with connection.cursor().copy(statement) as copy, closing(ahead(_encoded(parts, ds))) as pieces:
+        for piece in pieces:
+            copy.write(piece)
 
 
-def _lock(connection: psycopg.Connection, ds: Dataset) -> None:
-    """Make this transaction the only one that changes the dataset's tables."""
-    key = int(digest(f"taxiway/{ds.table}"), 16)
+def _encoded(parts: Split, ds: Dataset) -> Iterator[bytes]:
+    encoder = pgpq.ArrowToPostgresBinaryEncoder(typed_schema(ds))
+    yield encoder.write_header()
+    for part in parts:
+        yield encoder.write_batch(part.typed)
+    yield encoder.finish()
+
+
+@contextmanager
+def alone(connection: psycopg.Connection, name: str) -> Iterator[None]:
+    """A transaction that no other of this name runs beside, and that does not wait for readers for ever."""
+    with connection.transaction():
+        connection.execute(sql.SQL("SET LOCAL lock_timeout = {}").format(_PATIENCE))
+        _lock(connection, name)
+        yield
+
+
+def _lock(connection: psycopg.Connection, name: str) -> None:
+    """Make this transaction the only one that changes what is called so."""
+    key = int(digest(f"taxiway/{name}"), 16)
     connection.execute("SELECT pg_advisory_xact_lock(%s)", [key])
 
 

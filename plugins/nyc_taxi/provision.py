@@ -1,7 +1,15 @@
 """Creating the warehouse's tables."""
 
+import logging
+
 from nyc_taxi.bigquery import BigQuery
-from nyc_taxi.tables import all_tables
+from nyc_taxi.catalogue import Dataset
+from nyc_taxi.errors import Refused
+from nyc_taxi.layout import lake_table
+from nyc_taxi.settings import Settings
+from nyc_taxi.tables import all_tables, external_table
+
+logger = logging.getLogger(__name__)
 
 
 def ensure(bq: BigQuery) -> None:
@@ -13,3 +21,16 @@ def ensure(bq: BigQuery) -> None:
     for name, table in all_tables(bq.name).items():
         if name not in present:
             bq.create(name, table)
+
+
+def ensure_lake_table(bq: BigQuery, ds: Dataset, settings: Settings) -> None:
+    """Let SQL read a dataset's typed files, of which there is one at least, where BigQuery can.
+
+    An emulator would find them empty. Nothing else needs the table: without it months are loaded too.
+    """
+    if settings.bigquery_endpoint is not None:
+        return
+    try:
+        bq.create(lake_table(ds), external_table(ds, settings.bucket))
+    except Refused as error:
+        logger.warning("no table over the lake's files of %s: %s", ds.name, error)

@@ -1,12 +1,21 @@
 """A transfer as a stream for an upload: checksummed, and refused before its end if it is a bad file."""
 
 import hashlib
+from collections.abc import Mapping
 
 from nyc_taxi.catalogue import Format
 from nyc_taxi.errors import Refused
 from nyc_taxi.source import Transfer
 
+MEDIA_TYPES: Mapping[Format, str] = {
+    "parquet": "application/vnd.apache.parquet",
+    "csv": "text/csv",
+    "csv.gz": "application/gzip",
+    "jsonl": "application/x-ndjson",
+    "jsonl.gz": "application/gzip",
+}
 _MAGIC = b"PAR1"
+_GZIP = b"\x1f\x8b"
 # Bytes that tell a web page from a file.
 _ENOUGH = 64
 
@@ -68,6 +77,8 @@ def check_beginning(name: str, form: Format, first: bytes) -> None:
         raise Refused(f"{name}: an HTML or XML page instead of the file")
     if form == "parquet" and not first.startswith(_MAGIC):
         raise Refused(f"{name}: not Parquet (it begins with {first[:4]!r})")
+    if form.endswith(".gz") and not first.startswith(_GZIP):
+        raise Refused(f"{name}: not gzip (it begins with {first[:4]!r})")
 
 
 def check_end(name: str, form: Format, last: bytes, size: int) -> None:

@@ -1,70 +1,92 @@
 """Raw files as streams of Arrow batches, in memory that does not grow with the file."""
 
-from collections.abc import Iterator
+import csv
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import BinaryIO
 
 import pyarrow as pa
-import pyarrow.csv
 import pyarrow.parquet
 
-from nyc_taxi.catalogue import Format
+from nyc_taxi.catalogue import Dataset, Format
+from nyc_taxi.conform import Malformed
+from nyc_taxi.csv_lines import CsvLines
 from nyc_taxi.errors import Refused
+from nyc_taxi.json_lines import JsonLines
+from nyc_taxi.lines import gunzip
 
 BATCH_ROWS = 16_384
 _BLOCK = 1 << 20
-_UNREADABLE = (pa.ArrowException, OSError, ValueError)
+_UNREADABLE = (pa.ArrowException, csv.Error, OSError, EOFError, ValueError)
+_KINDS: Mapping[Format, str] = {
+    "parquet": "Parquet",
+    "csv": "CSV",
+    "csv.gz": "CSV",
+    "jsonl": "JSON lines",
+    "jsonl.gz": "JSON lines",
+}
+
+Batches = Iterator[pa.RecordBatch | Malformed]
 
 
 @dataclass(frozen=True)
 class Raw:
-    """An open raw file: its own schema, its batches (once), and its rows where the file says so."""
+    """An open raw file: its own schema, its batches (once), and its rows where the file says so.
+
+    A file of JSON lines has the catalogue's columns as its schema, and `fields` says at the end which
+    of them it really had.
+    """
 
     schema: pa.Schema
-    batches: Iterator[pa.RecordBatch]
-    rows: int | None
+    batches: Batches
+    rows: int | None = None
+    fields: JsonLines | None = None
 
 
-def open_raw(file: BinaryIO, name: str, form: Format) -> Raw:
+def open_raw(file: BinaryIO, name: str, ds: Dataset) -> Raw:
     """Open a seekable file; a corrupt one is Refused, here or while its batches are read."""
-    opening = {"parquet": _open_parquet, "csv": _open_csv}[form]
-    try:
-        raw = opening(file)
-    except _UNREADABLE as error:
-        raise _corrupt(name, form, error) from None
-    return Raw(raw.schema, _guarded(raw.batches, name, form), raw.rows)
+    opening: Mapping[str, Callable[[BinaryIO, Dataset], Raw]] = {
+        "parquet": _open_parquet,
+        "csv": _open_csv,
+        "jsonl": _open_json,
+    }
+    with _refusing(name, ds.file_format):
+        source = gunzip(file) if ds.file_format.endswith(".gz") else file
+        raw = opening[ds.file_format.removesuffix(".gz")](source, ds)
+    return Raw(raw.schema, _guarded(raw.batches, name, ds.file_format), raw.rows, raw.fields)
 
 
-def _open_parquet(file: BinaryIO) -> Raw:
+def _open_parquet(file: BinaryIO, _: Dataset) -> Raw:
     # pyarrow's defaults read whole column chunks ahead: memory would follow the file's size.
     parquet = pa.parquet.ParquetFile(file, buffer_size=_BLOCK, pre_buffer=False)
     batches = parquet.iter_batches(BATCH_ROWS, use_threads=False)
     return Raw(parquet.schema_arrow, batches, parquet.metadata.num_rows)
 
 
-def _open_csv(file: BinaryIO) -> Raw:
-    """Every column as text (empty means null): what a value is, conform decides by the catalogue."""
-    names = pa.csv.open_csv(file, _csv_reading()).schema.names
-    file.seek(0)
-    convert = pa.csv.ConvertOptions(
-        column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=True, null_values=[""]
-    )
-    reader = pa.csv.open_csv(file, _csv_reading(), convert_options=convert)
-    return Raw(reader.schema, iter(reader), None)
+def _open_csv(file: BinaryIO, ds: Dataset) -> Raw:
+    opened = CsvLines(file, ds.delimiter)
+    return Raw(opened.schema, iter(opened))
 
 
-def _csv_reading() -> pa.csv.ReadOptions:
-    return pa.csv.ReadOptions(use_threads=False, block_size=_BLOCK)
+def _open_json(file: BinaryIO, ds: Dataset) -> Raw:
+    opened = JsonLines(file, ds)
+    return Raw(opened.schema, iter(opened), fields=opened)
 
 
-def _guarded(batches: Iterator[pa.RecordBatch], name: str, form: Format) -> Iterator[pa.RecordBatch]:
-    try:
+def _guarded(batches: Iterable[pa.RecordBatch | Malformed], name: str, form: Format) -> Batches:
+    with _refusing(name, form):
         yield from batches
-    except _UNREADABLE as error:
-        raise _corrupt(name, form, error) from None
 
 
-def _corrupt(name: str, form: Format, error: Exception) -> Refused:
-    first_line = str(error).strip().split("\n", 1)[0]
-    kind = {"parquet": "Parquet", "csv": "CSV"}[form]
-    return Refused(f"{name}: corrupt {kind} ({first_line[:200]})")
+@contextmanager
+def _refusing(name: str, form: Format) -> Iterator[None]:
+    """Make a refusal of what readers raise over a corrupt file."""
+    try:
+        yield
+    except Exception as error:
+        # isal's own error is a bare Exception.
+        if not isinstance(error, _UNREADABLE) and type(error).__name__ != "IsalError":
+            raise
+        first_line = str(error).strip().split("\n", 1)[0]
+        raise Refused(f"{name}: corrupt {_KINDS[form]} ({first_line[:200]})") from None

@@ -1,14 +1,18 @@
 """raw/ → typed/ and quarantine/."""
 
+import logging
 from typing import Any, BinaryIO
 
 from nyc_taxi import typed
 from nyc_taxi.lake import Content, Lake, Stored
 from nyc_taxi.layout import quarantine_object, typed_object
 from nyc_taxi.load_log import record
-from nyc_taxi.origin import Loaded, Origin
+from nyc_taxi.origin import Loaded, Origin, drift_in
 from nyc_taxi.raw import complete_raw
 from nyc_taxi.request import Request
+
+_LOG = logging.getLogger(__name__)
+_SHOWN = 20
 
 
 def refine(request: Request) -> dict[str, Any]:
@@ -23,7 +27,13 @@ def refine(request: Request) -> dict[str, Any]:
     if not loaded.quarantined:
         lake.remove(quarantine_object(request.ds, request.month))
     record(request, "typed", loaded, repeated=reused)
-    drift = [name for name in present.metadata["drift"].split("\n") if name]
+    drift = drift_in(present.metadata)
+    if drift:
+        _LOG.warning(
+            "%s has columns that the catalogue does not know: %s. They are kept in raw/ only.",
+            request.file,
+            ", ".join(drift),
+        )
     return request.result(object=present.name, drift=drift, reused=reused, **loaded.facts())
 
 
@@ -49,8 +59,15 @@ def _facts(request: Request, parts: typed.Split, origin: Origin) -> dict[str, st
         "source_etag": origin.source_etag or "",
         "rows": str(parts.rows),
         "quarantined": str(parts.quarantined),
-        "drift": "\n".join(parts.drift),
+        "drift": _listed(parts.drift),
     }
+
+
+def _listed(names: tuple[str, ...]) -> str:
+    """Names a line each; all of an object's metadata have to fit into 8 KiB."""
+    shown = [" ".join(name.split())[:60] for name in names[:_SHOWN]]
+    more = [f"… and {len(names) - _SHOWN} more"] if len(names) > _SHOWN else []
+    return "\n".join(shown + more)
 
 
 def _content(file: BinaryIO, facts: dict[str, str]) -> Content:

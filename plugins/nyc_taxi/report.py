@@ -4,11 +4,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from nyc_taxi.audits import Tally
 from nyc_taxi.bigquery import BigQuery, Parameter
 from nyc_taxi.catalogue import DATASETS, Dataset
 from nyc_taxi.errors import Missing
 from nyc_taxi.lake import Lake, Stored
 from nyc_taxi.load_log import Key, LogRow, labels, latest_in
+from nyc_taxi.origin import drift_in
 from nyc_taxi.settings import Settings
 
 Month = tuple[str, str | None]
@@ -24,6 +26,7 @@ class Stores:
     warehouse: Mapping[Month, int]
     postgres: Mapping[Month, int] | None
     log: Mapping[Key, LogRow]
+    audits: Mapping[Month, Tally]
 
     def months(self) -> list[Month]:
         """Everything that is anywhere, in the catalogue's order."""
@@ -40,12 +43,14 @@ def status(settings: Settings) -> list[dict[str, Any]]:
 
     `state` is *loaded* where all stores have the same rows of the same file, *missing* where none
     has any. `postgres_rows` is None where there is no Postgres or the dataset does not go there.
+    `drift` are the columns of its file that the catalogue does not know.
+    `audit_warnings` and `audit_failures` count the audits that its latest judgement did not pass.
     """
     with BigQuery(settings) as bq:
-        log, warehouse = latest_in(bq), _warehouse_rows(bq)
+        log, warehouse, audits = latest_in(bq), _warehouse_rows(bq), Tally.all_in(bq)
     lake = Lake(settings)
     stores = Stores(
-        _objects(lake, "raw/"), _objects(lake, "typed/"), warehouse, _postgres_rows(settings), log
+        _objects(lake, "raw/"), _objects(lake, "typed/"), warehouse, _postgres_rows(settings), log, audits
     )
     return [_entry(key, stores) for key in stores.months()]
 
@@ -69,6 +74,7 @@ def _entry(key: Month, stores: Stores) -> dict[str, Any]:
     rows = {"typed_rows": int(facts.get("rows", 0)), "warehouse_rows": stores.warehouse.get(key, 0)}
     if stores.postgres is not None and DATASETS[key[0]].postgres:
         rows["postgres_rows"] = stores.postgres.get(key, 0)
+    tally = stores.audits.get(key, Tally())
     logged = [row for stage in _STAGES if (row := stores.log.get((*key, stage)))]
     return {
         "dataset": key[0],
@@ -77,6 +83,9 @@ def _entry(key: Month, stores: Stores) -> dict[str, Any]:
         "postgres_rows": None,
         **rows,
         "quarantined_rows": int(facts.get("quarantined", 0)),
+        "drift": drift_in(facts),
+        "audit_warnings": tally.warnings,
+        "audit_failures": tally.failures,
         "state": _state(key, rows, stores),
         "run_id": logged[0].run_id if logged else None,
         "loaded_at": logged[0].finished_at.isoformat() if logged else None,

@@ -9,17 +9,19 @@ from typing import Any
 from airflow.sdk import BaseSensorOperator
 from airflow.sdk.exceptions import AirflowSensorTimeout, AirflowSkipException
 
-from nyc_taxi import catalogue
+from nyc_taxi import alerts, catalogue
 from nyc_taxi.months import Month
-from nyc_taxi.wiring import month_of, permanent_errors_fail
+from nyc_taxi.publication import PATIENCE
+from nyc_taxi.wiring import month_of
 
 
 class PublishedSensor(BaseSensorOperator):
     """Succeeds when the source has the run's month, and returns what the source says of the file.
 
     Between two looks the task is *up for reschedule* and holds no slot. When `timeout` is over it
-    is *skipped*, and the rest of the run with it: a month that is late is nobody's failure. A run
-    triggered with `{"publication_timeout": seconds}` as its configuration waits that long instead.
+    is *skipped*, and the rest of the run with it: a month that is late is nobody's failure, but
+    where alerts are on somebody hears of it. A run triggered with `{"publication_timeout": seconds}`
+    as its configuration waits that long instead.
     """
 
     template_fields: Sequence[str] = ("dataset",)
@@ -29,7 +31,8 @@ class PublishedSensor(BaseSensorOperator):
         waiting: dict[str, Any] = {
             "mode": "reschedule",
             "poke_interval": timedelta(minutes=30),
-            "timeout": timedelta(days=21),
+            "timeout": PATIENCE,
+            "on_skipped_callback": alerts.late,
         }
         super().__init__(**{**waiting, **kwargs})
         self.dataset = dataset
@@ -53,9 +56,8 @@ class PublishedSensor(BaseSensorOperator):
         from nyc_taxi.settings import Settings
 
         entry = catalogue.dataset(self.dataset)
-        with permanent_errors_fail():
-            key = month_of(entry, context)
-            found = source.probe(entry, Month.parse(key) if key else None, Settings.from_environment())
+        key = month_of(entry, context)
+        found = source.probe(entry, Month.parse(key) if key else None, Settings.from_environment())
         if found is None:
             self.log.info("%s", self._missing(context))
             return False

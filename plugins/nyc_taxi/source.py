@@ -49,8 +49,9 @@ class Published:
 
 
 def source_url(ds: Dataset, month: Month | None, settings: Settings) -> str:
-    """Address of a month's file."""
-    return settings.source_url + ds.source_path(month)
+    """Address of a month's file: below the settings' source, unless the entry has a URL of its own."""
+    path = ds.source_path(month)
+    return path if path.startswith(("http://", "https://")) else settings.source_url + path
 
 
 def probe(ds: Dataset, month: Month | None, settings: Settings) -> Published | None:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from nyc_taxi.catalogue import DATASETS, MARTS, Column, Dataset, Mart, Type
-from nyc_taxi.layout import LOAD_LOG, mart_table
+from nyc_taxi.layout import AUDIT_RESULTS, LOAD_LOG, mart_table
 from nyc_taxi.sql import statement
 
 Json = dict[str, Any]
@@ -18,6 +18,7 @@ TYPES: Mapping[Type, str] = {
     "date": "DATE",
     "datetime": "DATETIME",
     "timestamp": "TIMESTAMP",
+    "bool": "BOOLEAN",
 }
 _MONTH = Column("source_month", "date", "First day of the month whose file the row came in.")
 _DATASET = Column("dataset", "string", "Dataset of the catalogue that the row came from.")
@@ -35,6 +36,16 @@ _LOG = (
     Column("started_at", "timestamp", "When the stage began."),
     Column("finished_at", "timestamp", "When the stage's result became visible."),
 )
+_AUDITS = (
+    Column("dataset", "string", "Dataset of the catalogue."),
+    Column("month", "string", "Month as 2024-01; null for a dataset without months."),
+    Column("run_id", "string", "Airflow run that staged what was judged."),
+    Column("audit", "string", "The rule, as its file in sql/audits/ is called."),
+    Column("severity", "string", "stop: a month that fails is not published; warn: it is."),
+    Column("passed", "bool", "Whether the month keeps to the rule."),
+    Column("found", "string", "What the rule counted, for people."),
+    Column("checked_at", "timestamp", "When; the same for all rules of a judgement."),
+)
 
 
 def fields(columns: tuple[Column, ...]) -> list[Json]:
@@ -43,7 +54,7 @@ def fields(columns: tuple[Column, ...]) -> list[Json]:
         {
             "name": column.name,
             "type": TYPES[column.type],
-            "description": f"{column.description} ({column.unit})" if column.unit else column.description,
+            "description": column.described,
         }
         for column in columns
     ]
@@ -57,17 +68,33 @@ def staged_fields(ds: Dataset) -> list[Json]:
 def dataset_table(ds: Dataset) -> Json:
     """Describe a dataset's table."""
     columns = (_MONTH, *ds.columns) if ds.monthly else ds.columns
-    return _table(ds.title, columns, ds.cluster, by_month=ds.monthly)
+    return _table(ds.title, columns, ds.cluster, _MONTH if ds.monthly else None)
+
+
+def external_table(ds: Dataset, bucket: str) -> Json:
+    """Describe the table over a dataset's typed files, with a column for each level of their folders."""
+    folder = f"gs://{bucket}/typed/{ds.name}/"
+    reading: Json = {"sourceFormat": "PARQUET", "sourceUris": [f"{folder}*"]}
+    if ds.monthly:
+        prefix = folder + "{year:INTEGER}/{month:INTEGER}"
+        reading["hivePartitioningOptions"] = {"mode": "CUSTOM", "sourceUriPrefix": prefix}
+    return {
+        "description": f"{ds.title}: the lake's typed files",
+        "schema": {"fields": staged_fields(ds)},
+        "labels": {"app": "taxiway"},
+        "externalDataConfiguration": reading,
+    }
 
 
 def _mart_table(mart: Mart) -> Json:
-    return _table(mart.title, (_DATASET, _MONTH, *mart.columns), mart.cluster, by_month=True)
+    return _table(mart.title, (_DATASET, _MONTH, *mart.columns), mart.cluster, _MONTH)
 
 
-def _table(title: str, columns: tuple[Column, ...], cluster: tuple[str, ...], *, by_month: bool) -> Json:
+def _table(title: str, columns: tuple[Column, ...], cluster: tuple[str, ...], months: Column | None) -> Json:
+    """Describe a table; `months` is the column by whose months it is partitioned."""
     table: Json = {"description": title, "schema": {"fields": fields(columns)}, "labels": {"app": "taxiway"}}
-    if by_month:
-        table["timePartitioning"] = {"type": "MONTH", "field": _MONTH.name}
+    if months:
+        table["timePartitioning"] = {"type": "MONTH", "field": months.name}
     if cluster:
         table["clustering"] = {"fields": list(cluster)}
     return table
@@ -75,8 +102,14 @@ def _table(title: str, columns: tuple[Column, ...], cluster: tuple[str, ...], *,
 
 def all_tables(name: Callable[[str], str]) -> dict[str, Json]:
     """Describe every table and view, views last; `name` makes a table's full name for SQL."""
-    log = _table("What was loaded, when and from what; rows are only ever added", _LOG, (), by_month=False)
-    tables = {LOAD_LOG: log}
+    log = _table("What was loaded, when and from what; rows are only ever added", _LOG, (), None)
+    audits = _table(
+        "What each month was judged before it was published, or not; rows are only ever added",
+        _AUDITS,
+        ("dataset", "month"),
+        _AUDITS[-1],
+    )
+    tables = {LOAD_LOG: log, AUDIT_RESULTS: audits}
     tables |= {ds.table: dataset_table(ds) for ds in DATASETS.values()}
     tables |= {mart_table(mart.name): _mart_table(mart) for mart in MARTS.values()}
     return tables | {mart.name: _view(mart, name) for mart in MARTS.values()}

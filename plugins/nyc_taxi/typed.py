@@ -9,7 +9,15 @@ import pyarrow as pa
 import pyarrow.parquet
 
 from nyc_taxi.catalogue import Dataset
-from nyc_taxi.conform import Conformed, bind, conform, quarantine_schema, typed_schema
+from nyc_taxi.conform import (
+    Binding,
+    Conformed,
+    bind,
+    check_complete,
+    conform,
+    quarantine_schema,
+    typed_schema,
+)
 from nyc_taxi.errors import Refused
 from nyc_taxi.months import Month
 from nyc_taxi.readers import Raw, open_raw
@@ -20,17 +28,19 @@ GROUP_ROWS = 131_072
 
 @dataclass
 class Split:
-    """A raw file on its way through conform: its parts, once; then their counts, which add up.
-
-    `drift` are the file's columns that the catalogue does not know.
-    """
+    """A raw file on its way through conform: its parts, once; then their counts, which add up."""
 
     raw: Raw
-    drift: tuple[str, ...]
+    binding: Binding
     parts: Iterator[Conformed]
     name: str
     rows: int = 0
     quarantined: int = 0
+
+    @property
+    def drift(self) -> tuple[str, ...]:
+        """The file's columns that the catalogue does not know; of JSON lines at the end only."""
+        return self.raw.fields.unknown if self.raw.fields else self.binding.drift
 
     def __iter__(self) -> Iterator[Conformed]:
         for part in self.parts:
@@ -42,6 +52,10 @@ class Split:
                 f"{self.name}: corrupt Parquet (it announces {self.raw.rows:,} rows "
                 f"and has {self.rows + self.quarantined:,})"
             )
+        if fields := self.raw.fields:
+            check_complete(
+                self.binding.ds, self.binding.month, fields.found, (*fields.found, *fields.unknown)
+            )
         if not self.rows:
             # Nothing may replace a month by nothing.
             raise Refused(f"{self.name}: no row fits ({self.quarantined:,} rows, all for quarantine)")
@@ -50,9 +64,9 @@ class Split:
 def split(file: BinaryIO, ds: Dataset, month: Month | None) -> Split:
     """Open a raw file for conforming; Refused if it is corrupt or has lost a column."""
     name = ds.file_name(month)
-    raw = open_raw(file, name, ds.format)
+    raw = open_raw(file, name, ds)
     binding = bind(raw.schema, ds, month)
-    return Split(raw, binding.drift, conform(raw.batches, binding), name)
+    return Split(raw, binding, conform(raw.batches, binding), name)
 
 
 def write(parts: Split, ds: Dataset) -> tuple[BinaryIO, BinaryIO | None]:

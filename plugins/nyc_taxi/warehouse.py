@@ -2,17 +2,18 @@
 
 import datetime as dt
 import json
-from collections.abc import Mapping
 from typing import Any
 
 from nyc_taxi import load_log
-from nyc_taxi.bigquery import BigQuery, Parameter
+from nyc_taxi.audits import judge
+from nyc_taxi.bigquery import BigQuery
 from nyc_taxi.errors import AuditFailed, Refused, Trouble
 from nyc_taxi.lake import Lake, Stored
 from nyc_taxi.layout import LOAD_LOG, staging_table, typed_object
-from nyc_taxi.load_log import LogRow, labels
+from nyc_taxi.load_log import LogRow
 from nyc_taxi.origin import Loaded, Origin
 from nyc_taxi.provision import ensure as ensure_tables
+from nyc_taxi.provision import ensure_lake_table
 from nyc_taxi.request import Request
 from nyc_taxi.settings import Settings
 from nyc_taxi.sql import statement
@@ -35,6 +36,7 @@ def stage(request: Request) -> dict[str, Any]:
     loaded = Loaded.read({**stored.metadata, "bytes": stored.size})
     with BigQuery(request.settings) as bq:
         ensure_tables(bq)
+        ensure_lake_table(bq, request.ds, request.settings)
         _check_table(bq, request)
         published = _logged(bq, request, "warehouse")
         if published and published.origin.same(loaded.origin) and not request.force:
@@ -55,15 +57,13 @@ def audit(request: Request) -> dict[str, Any]:
         if table is None:
             return _done_already(bq, request)
         loaded = _manifest(table)
-        found = bq.rows(
-            _audits(bq, request), _audited_values(request, loaded), labels(request.ds.name, "audit")
-        )
-    failed = [row for row in found if not row["passed"]]
-    stopping = [f"{row['audit']} ({row['found']})" for row in failed if row["severity"] == "stop"]
+        verdicts = judge(bq, request, table, loaded)
+    failed = [verdict for verdict in verdicts if not verdict.passed]
+    stopping = [f"{v.audit} ({v.found})" for v in failed if v.severity == "stop"]
     if stopping:
         raise AuditFailed(f"{request}: nothing was published, audit failed: {'; '.join(stopping)}")
-    warnings = [f"{row['audit']}: {row['found']}" for row in failed]
-    return request.result(audits=len(found), warnings=warnings, reused=False, **loaded.facts())
+    warnings = [f"{v.audit}: {v.found}" for v in failed]
+    return request.result(audits=len(verdicts), warnings=warnings, reused=False, **loaded.facts())
 
 
 def publish(request: Request) -> dict[str, Any]:
@@ -144,21 +144,6 @@ def _done_already(bq: BigQuery, request: Request) -> dict[str, Any]:
         raise Refused(f"{request}: nothing is staged by this run. Stage it first.")
     loaded = Loaded(row.origin, row.rows or 0, row.quarantined or 0, row.bytes or 0)
     return request.result(table=request.ds.table, reused=True, **loaded.facts())
-
-
-def _audits(bq: BigQuery, request: Request) -> str:
-    """Join all audits to one query: one job instead of five."""
-    words = {"staging": bq.name(_staging(request)), "key": request.ds.key}
-    return "\nUNION ALL\n".join(
-        f"SELECT '{audit.name}' AS audit, '{audit.severity}' AS severity, passed, found\n"
-        f"FROM (\n{statement(f'audits/{audit.name}', **words)}\n)"
-        for audit in request.ds.audits
-    )
-
-
-def _audited_values(request: Request, loaded: Loaded) -> Mapping[str, Parameter]:
-    counts = {"rows": loaded.rows, "quarantined": loaded.quarantined}
-    return {name: Parameter("INT64", value) for name, value in counts.items()} | load_log.month_value(request)
 
 
 def _publication(bq: BigQuery, request: Request) -> str:

@@ -1,31 +1,27 @@
-"""What the DAG files share: schedules, assets, retries, the month of a run, errors as Airflow means them."""
+"""What the DAG files share: schedules, assets, what every task has, the month of a run."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from airflow.sdk import Asset, CronPartitionTimetable, PartitionedAssetTimetable, get_current_context
-from airflow.sdk.exceptions import AirflowFailException
+from airflow.sdk import Asset, CronPartitionTimetable, PartitionedAssetTimetable
 
+from nyc_taxi import alerts
 from nyc_taxi.catalogue import Dataset
-from nyc_taxi.errors import Refused, UsageError
+from nyc_taxi.errors import BadMonth
+from nyc_taxi.retries import RETRIES
 
-# Trouble with a service passes; a refused file or a failed audit does not and is not retried.
-RETRIES: dict[str, Any] = {
-    "retries": 4,
-    "retry_delay": timedelta(seconds=5),
-    "retry_exponential_backoff": True,
-    "max_retry_delay": timedelta(minutes=10),
-}
+TASKS: dict[str, Any] = {**RETRIES, "on_failure_callback": alerts.failed}
+"""What every task has: `default_args` of every DAG."""
 
 
-def schedule_start() -> datetime:
+def schedule_start(days_later: int = 0) -> datetime:
     """When the schedule of this environment begins: it follows new months, older ones are asked for."""
-    return datetime.fromisoformat(os.environ.get("TAXI_SCHEDULE_START", "2024-01-01")).replace(tzinfo=UTC)
+    start = datetime.fromisoformat(os.environ.get("TAXI_SCHEDULE_START", "2024-01-01"))
+    return start.replace(tzinfo=UTC) + timedelta(days=days_later)
 
 
 def lake_schedule(dataset: Dataset) -> CronPartitionTimetable | None:
@@ -47,6 +43,16 @@ def typed_asset(dataset: Dataset) -> Asset:
     return Asset(name=f"{dataset.name}_typed", uri=f"x-lake://typed/{dataset.name}", group="lake")
 
 
+def source_asset(dataset: Dataset) -> Asset:
+    """The dataset's files at the publisher's."""
+    return Asset(name=f"{dataset.name}_source", uri=f"x-source://{dataset.name}", group="source")
+
+
+def postgres_asset(dataset: Dataset) -> Asset:
+    """The dataset's table in Postgres."""
+    return Asset(name=f"{dataset.name}_postgres", uri=f"x-postgres://{dataset.table}", group="postgres")
+
+
 def table_asset(dataset: Dataset) -> Asset:
     """The dataset's table in the warehouse."""
     return Asset(name=f"{dataset.name}_table", uri=f"x-warehouse://{dataset.table}", group="warehouse")
@@ -66,35 +72,40 @@ def month_of(dataset: Dataset, context: Mapping[str, Any]) -> str | None:
     """The run's partition key; fails at once where a monthly dataset's run has none."""
     key: str | None = context.get("partition_key") or getattr(context["dag_run"], "partition_key", None)
     if dataset.monthly and not key:
-        raise AirflowFailException(
+        raise BadMonth(
             f"this run has no partition key, so no month: trigger {context['dag'].dag_id} with one, "
             f"such as {dataset.first_month}"
         )
     return key if dataset.monthly else None
 
 
-@contextmanager
-def permanent_errors_fail() -> Iterator[None]:
-    """A refusal fails its task at once; everything else is tried again as RETRIES says."""
-    try:
-        yield
-    except (Refused, UsageError) as error:
-        raise AirflowFailException(str(error)) from error
+def forced(context: Mapping[str, Any]) -> bool:
+    """Whether the run was asked to do everything again, what is done already too."""
+    return (context["dag_run"].conf or {}).get("force") is True
 
 
-def run_verb(verb: str, dataset: Dataset, context: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """Call `nyc_taxi.pipeline.<verb>` for the month of the current run; returns what it returns."""
+def follows_forced(context: Mapping[str, Any]) -> bool:
+    """Whether the run follows one that was asked to do everything again."""
+    events = context.get("triggering_asset_events") or {}
+    return any(event.extra.get("force") is True for asset in events for event in events[asset])
+
+
+def run_verb(verb: str, dataset: Dataset, context: Mapping[str, Any], month: str | None) -> dict[str, Any]:
+    """Call `nyc_taxi.pipeline.<verb>` for a month."""
     from nyc_taxi import pipeline
     from nyc_taxi.settings import Settings
 
-    context = context or get_current_context()
-    with permanent_errors_fail():
-        done: dict[str, Any] = getattr(pipeline, verb)(
-            dataset.name, month_of(dataset, context), context["run_id"], Settings.from_environment()
-        )
+    # A run that follows another need not download again what that one has just downloaded.
+    force = forced(context) or (verb != "download" and follows_forced(context))
+    done: dict[str, Any] = getattr(pipeline, verb)(
+        dataset.name, month, context["run_id"], Settings.from_environment(), force=force
+    )
     return done
 
 
-def announce(asset: Asset, done: Mapping[str, Any], context: Mapping[str, Any] | None = None) -> None:
-    """Attach counts to the event that tells consumers of `asset` about this month."""
-    (context or get_current_context())["outlet_events"][asset].extra.update(done)
+def announce(asset: Asset, done: Mapping[str, Any], context: Mapping[str, Any], month: str | None) -> None:
+    """Attach counts to the event that tells consumers of `asset` about `month` of it."""
+    event = context["outlet_events"][asset]
+    event.extra.update(done, **({"force": True} if forced(context) else {}))
+    if month:
+        event.add_partitions(month)

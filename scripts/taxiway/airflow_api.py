@@ -47,16 +47,35 @@ class AirflowApi:
             if name not in existing:
                 self._call("POST", "/pools", json={"name": name, "slots": slots})
 
+    def has_connection(self, name: str) -> bool:
+        """Whether there is a connection of that name."""
+        listed = self._call("GET", "/connections", params={"connection_id_pattern": name, "limit": 100})
+        return name in {connection["connection_id"] for connection in listed["connections"]}
+
+    def set_connection(self, name: str, password: str, *, replace: bool) -> None:
+        """Keep a secret as a connection's password; Airflow encrypts it and shows it to nobody again."""
+        body = {"connection_id": name, "conn_type": "generic", "password": password}
+        method, path = ("PATCH", f"/connections/{name}") if replace else ("POST", "/connections")
+        self._call(method, path, json=body)
+
+    def delete_connection(self, name: str) -> None:
+        """Forget a connection."""
+        self._call("DELETE", f"/connections/{name}")
+
     def trigger(self, dag_id: str, month: str | None, conf: Mapping[str, Any]) -> str:
         """Start a run, for a month where the DAG has months; returns its id."""
+        return str(self.start(dag_id, month, conf)["dag_run_id"])
+
+    def start(self, dag_id: str, month: str | None, conf: Mapping[str, Any]) -> dict[str, Any]:
+        """Do the same; returns the run."""
         body = {"logical_date": None, "partition_key": month, "conf": dict(conf)}
         run: dict[str, Any] = self._call("POST", f"/dags/{dag_id}/dagRuns", json=body)
-        return str(run["dag_run_id"])
+        return run
 
     def runs(self, dag_ids: list[str], **criteria: Any) -> list[dict[str, Any]]:
-        """Runs of some DAGs, oldest first; `criteria` as Airflow's batch request has them (`states`)."""
+        """Runs of some DAGs as they started; `criteria` as Airflow's batch request has them (`states`)."""
         return self._pages(
-            "/dags/~/dagRuns/list", "dag_runs", dag_ids=dag_ids, order_by="run_after", **criteria
+            "/dags/~/dagRuns/list", "dag_runs", dag_ids=dag_ids, order_by="start_date", **criteria
         )
 
     def task_instances(self, dag_ids: list[str], run_ids: list[str]) -> list[dict[str, Any]]:
@@ -106,7 +125,7 @@ class AirflowApi:
             raise TaxiwayError(
                 f"Airflow refused {method} {path}: {response.status_code} {response.text[:300]}"
             )
-        return response.json()
+        return response.json() if response.content else None
 
     def _request(self, method: str, path: str, **options: Any) -> requests.Response:
         return self._session.request(method, f"{self.url}/api/v2{path}", timeout=SECONDS, **options)

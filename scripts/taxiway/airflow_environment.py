@@ -18,6 +18,7 @@ _FOREIGN = (
     "PYTHONHOME",
     "VIRTUAL_ENV",
     "GOOGLE_",
+    "OPENLINEAGE_",
     "GCP_",
     "STORAGE_EMULATOR",
     "BIGQUERY_",
@@ -57,7 +58,14 @@ def airflow_environment(
         "TLC_BASE_URL": source_url,
         "TAXI_POSTGRES_DSN": dsn,
         "TAXI_SCHEDULE_START": schedule_start,
+        **lineage(),
     }
+
+
+def lineage() -> dict[str, str]:
+    """Where OpenLineage events go, if the user's shell says so; Airflow sends none otherwise."""
+    url = os.environ.get("OPENLINEAGE_URL")
+    return {"OPENLINEAGE_URL": url} if url else {}
 
 
 def _paths(home: Home) -> dict[str, str]:

@@ -86,8 +86,12 @@ def _airflow(
     health: str = "",
     environment: Mapping[str, str] | None = None,
 ) -> Component:
+    command = airflow_command(home, name, *options)
+    return Component(name, command, url, health, environment=dict(environment or {}))
+
+
+def airflow_command(home: Home, *arguments: str) -> list[str]:
+    """Airflow's command line with the variables in `home.environment`."""
+    launch = str(Path(__file__).parent / "local" / "launch.py")
     program = str(Path(sys.prefix) / "bin" / "airflow")
-    launch = [sys.executable, str(Path(__file__).parent / "local" / "launch.py"), str(home.environment)]
-    return Component(
-        name, [*launch, program, name, *options], url, health, environment=dict(environment or {})
-    )
+    return [sys.executable, launch, str(home.environment), program, *arguments]

@@ -114,6 +114,10 @@ class Embedded:
             raise UsageError(f"component {component!r} has no log", f"Choose one of: {', '.join(known)}")
         return ["tail", "-n", str(lines), *(["-F"] if follow else []), str(log)]
 
+    def airflow_command(self, arguments: list[str]) -> list[str]:
+        """The command that runs Airflow's own command line."""
+        return components.airflow_command(self.home, *arguments)
+
     def _declared(self) -> list[Component]:
         """Every process that the process manager may be asked to start."""
         return [

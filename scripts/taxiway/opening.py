@@ -16,7 +16,8 @@ POLL_SECONDS = 0.2
 
 def expected_dags() -> set[str]:
     """The DAG ids that the catalogue asks for."""
-    everywhere = {f"{name}_to_{place}" for name in DATASETS for place in ("lake", "warehouse")}
+    kinds = ("to_lake", "to_warehouse", "source_check")
+    everywhere = {f"{name}_{kind}" for name in DATASETS for kind in kinds}
     return everywhere | {f"{name}_to_postgres" for name, entry in DATASETS.items() if entry.postgres}
 
 
@@ -44,7 +45,7 @@ def open_dags(api: AirflowApi, seconds: float, watch: Callable[[], None] = lambd
         return f"DAGs are missing: {sorted(wanted - set(parsed))} {api.import_errors()}"
 
     _until(all_parsed, seconds, watch, missing)
-    for dag_id in sorted(wanted, key=lambda name: name.endswith("_to_lake")):
+    for dag_id in sorted(wanted, key=lambda name: name.endswith(("_to_lake", "_source_check"))):
         if parsed[dag_id]:
             api.unpause(dag_id)
 

@@ -21,13 +21,23 @@ def show_datasets(console: Console, rows: Sequence[Mapping[str, Any]]) -> None:
         table.add_column(name)
     for name in ("lake", "quarantine", "warehouse", "Postgres", "raw bytes"):
         table.add_column(name, justify="right")
-    table.add_column("state")
+    for name in ("audits", "state"):
+        table.add_column(name)
     for row in rows:
         counts = ("typed_rows", "quarantined_rows", "warehouse_rows", "postgres_rows", "raw_bytes")
         table.add_row(
-            row["dataset"], row["month"] or "", *(_number(row[c]) for c in counts), _styled(row["state"])
+            row["dataset"],
+            row["month"] or "",
+            *(_number(row[c]) for c in counts),
+            _audited(row),
+            _styled(row["state"]),
         )
     console.print(table)
+    for row in rows:
+        if row.get("drift"):
+            month = f"{row['dataset']} {row['month'] or ''}".strip()
+            names = ", ".join(row["drift"])
+            console.print(f"[yellow]{month} has columns that the catalogue does not know: {names}[/]")
 
 
 def show_rows(console: Console, title: str, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -50,6 +60,12 @@ def show_components(console: Console, rows: Sequence[Mapping[str, str]]) -> None
     for row in rows:
         table.add_row(row["name"], _styled(row["state"]), row["url"])
     console.print(table)
+
+
+def _audited(row: Mapping[str, Any]) -> str:
+    """What the latest judgement of a month complained about."""
+    counts = {"red": ("failed", row["audit_failures"]), "yellow": ("warned", row["audit_warnings"])}
+    return ", ".join(f"[{style}]{n} {word}[/]" for style, (word, n) in counts.items() if n)
 
 
 def _styled(state: str) -> str:

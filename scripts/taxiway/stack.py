@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from dataclasses import dataclass
 from taxiway.embedded import Embedded
 from taxiway.engines import LOCAL_CONFIG, Endpoints, Engine, open_engine
 from taxiway.errors import TaxiwayError
-from taxiway.paths import Home
+from taxiway.paths import DEFAULT_STACK, Home
 from taxiway.progress import Progress
 from taxiway.state import State
 
@@ -34,10 +35,11 @@ class StackSettings:
 
     @classmethod
     def chosen(cls, options: argparse.Namespace) -> StackSettings:
-        """As its environment says, or as the command line does where there is none."""
+        """As its environment says, or as the command line does; a stack made by hand is Pulumi's."""
         from taxiway.verbs import _arguments
 
-        if State.load(Home.of(options.stack)):
+        said = options.engine or options.project
+        if State.load(Home.of(options.stack)) or (not said and made_by_hand(options.stack)):
             return cls.known(options.stack)
         return cls(options.stack, options.project, _arguments.engine(options))
 
@@ -49,6 +51,27 @@ class StackSettings:
         if self.project:
             return {**written, "taxiway:project": self.project}
         return {**NOWHERE.config(), **LOCAL_CONFIG, **written}
+
+
+def made_by_hand(name: str) -> bool:
+    """Whether `pulumi` on PATH has a stack of this name, which no verb of this checkout made."""
+    from taxiway.engines import stackfile
+
+    home = Home.of(name)
+    if State.load(home) or not stackfile.path_of(name).exists() or not shutil.which("pulumi"):
+        return False
+    from taxiway.engines.cli import CliEngine
+
+    return CliEngine(name, {}, None, home.engine).exists()
+
+
+def default_name() -> str:
+    """The stack that is meant where none is named: this checkout's, else the one selected in Pulumi."""
+    if State.load(Home.of(DEFAULT_STACK)) or not shutil.which("pulumi"):
+        return DEFAULT_STACK
+    from taxiway.engines.stacks import selected
+
+    return selected() or DEFAULT_STACK
 
 
 @contextmanager

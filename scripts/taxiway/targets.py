@@ -46,6 +46,10 @@ class Target(Protocol):
         """The command that shows a component's log."""
         ...
 
+    def airflow_command(self, arguments: list[str]) -> list[str]:
+        """The command that runs Airflow's own command line."""
+        ...
+
     def stop(self, *, keep: bool) -> list[str]:
         """Stop it; unless `keep`, remove what it holds. Returns what is gone."""
         ...

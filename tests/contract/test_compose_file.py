@@ -6,11 +6,16 @@ import json
 import re
 import shutil
 import subprocess
+import tomllib
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
 import yaml
+from packaging.markers import Marker
+from packaging.tags import Tag, compatible_tags, cpython_tags
+from packaging.utils import parse_wheel_filename
 
 from lakehouse.names import Names
 from lakehouse.outputs import CREDENTIALS_PATH, VARIABLES
@@ -29,6 +34,8 @@ AIRFLOW = {
     "airflow-worker", "flower", "loader", "janitor",
 }  # fmt: skip
 BUILDS = {"prepare": "airflow/Dockerfile", "infrastructure": "scripts/taxiway/local/Dockerfile"}
+# Without a compiler the image cannot be built there: pin the last version that has a wheel.
+NO_WHEEL = {("pgpq", "aarch64")}
 SERVE = {*SERVICES} - {*target.ONCE, "janitor"}
 
 
@@ -184,6 +191,47 @@ def test_what_the_images_install_is_what_the_lock_says(file: str) -> None:
     exported = requirements.export(requirements.EXPORTS[file])
     assert (REPOSITORY / file).read_text() == exported, "run: python -m taxiway.compose.requirements"
     assert "--hash=sha256:" in exported
+
+
+@pytest.mark.parametrize("machine", ["x86_64", "aarch64"])
+@pytest.mark.parametrize("file", requirements.EXPORTS)
+def test_every_package_of_the_images_has_a_wheel_for(machine: str, file: str) -> None:
+    """Nothing is compiled in the images: `--only-binary :all:`."""
+    there = {"platform_machine": machine, "sys_platform": "linux", "platform_system": "Linux"}
+    there |= {
+        "python_version": "3.13",
+        "python_full_version": "3.13.0",
+        "platform_python_implementation": "CPython",
+    }
+    platforms = [f"manylinux_2_{minor}_{machine}" for minor in range(41, 4, -1)]
+    platforms += [f"manylinux2014_{machine}", f"linux_{machine}"]
+    tags = {*cpython_tags((3, 13), platforms=platforms), *compatible_tags((3, 13), "cp313", platforms)}
+    lock = tomllib.loads((REPOSITORY / "uv.lock").read_text())["package"]
+    wheels = {(p["name"], p["version"]): p.get("wheels", []) for p in lock}
+    lines = re.findall(r"^([\w.-]+)==(\S+)(?: ; (.+?))? \\$", (REPOSITORY / file).read_text(), re.MULTILINE)
+    wanted = [(n, v) for n, v, marker in lines if not marker or Marker(marker).evaluate(there)]
+    assert len(wanted) > 40
+    fits = {package: any(_tags(wheel) & tags for wheel in wheels[package]) for package in wanted}
+    assert {(name, machine) for (name, _), fit in fits.items() if not fit} <= NO_WHEEL
+
+
+def _tags(wheel: dict[str, str]) -> frozenset[Tag]:
+    return parse_wheel_filename(unquote(wheel["url"].rsplit("/", 1)[1]))[3]
+
+
+def test_a_checkout_on_windows_has_unix_line_ends_in_what_containers_run(tmp_path: Path) -> None:
+    def git(*arguments: str) -> str:
+        command = ["git", "-c", "core.autocrlf=true", *arguments]
+        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True).stdout
+
+    git("init", "-q")
+    for name in (".gitattributes", "airflow/entrypoint", "docker-compose.yaml"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        shutil.copy2(REPOSITORY / name, tmp_path / name)
+    git("add", ".")
+    shutil.rmtree(tmp_path / "airflow")
+    git("checkout", "--", "airflow")
+    assert b"\r" not in (tmp_path / "airflow" / "entrypoint").read_bytes()
 
 
 def test_the_images_get_no_more_than_they_need_to_be_built() -> None:

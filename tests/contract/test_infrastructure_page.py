@@ -1,7 +1,9 @@
 import re
+import subprocess
 
 import pytest
 
+from nyc_taxi.pools import POOLS
 from taxiway.engines.page import PAGE, TABLES, current
 from taxiway.paths import REPOSITORY
 
@@ -32,3 +34,15 @@ def test_what_the_page_names_exists(path):
 def test_the_way_by_hand_sets_exactly_what_the_program_asks_for():
     keys = set(re.findall(r"pulumi config set (taxiway:\w+)", TEXT.split("## What is created")[0]))
     assert keys == {"taxiway:project", "taxiway:owner"}
+
+
+def test_the_way_by_hand_is_complete_from_the_stack_to_the_containers():
+    block = TEXT.split("## By hand")[1].split("```")[1].split("\n")
+    commands = [" ".join(line.split()[:2]) for line in block if line]
+    assert commands == ["pulumi stack", *["pulumi config"] * 2, "pulumi up", "scripts/env", "docker compose"]
+
+
+def test_the_command_that_lists_the_pools_lists_them():
+    (command,) = re.findall(r"^(PYTHONPATH=plugins .*) \|$", TEXT, re.MULTILINE)
+    done = subprocess.run(command, shell=True, cwd=REPOSITORY, capture_output=True, text=True, check=True)
+    assert [line.split() for line in done.stdout.splitlines()] == [[n, str(s)] for n, s in POOLS.items()]

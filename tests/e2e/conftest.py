@@ -13,6 +13,7 @@ from typing import Any
 
 import psutil
 import pytest
+from compose_stack import Stack, fresh_clone, require_docker
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -74,3 +75,16 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Checkout]:
     yield made
     if made.home.exists():
         made.verb("down")
+
+
+@pytest.fixture(scope="session")
+def platform() -> Iterator[Stack]:
+    """`docker compose up` in a fresh clone, beside which other projects run; down at the end in any case."""
+    require_docker()
+    made = Stack(fresh_clone("platform"))
+    try:
+        made.up()
+        yield made
+    finally:
+        made.compose("down", "--volumes", "--remove-orphans", "--timeout", "5", code=None)
+        shutil.rmtree(made.folder)

@@ -1,4 +1,7 @@
-"""The same file with the .env of a stack on Google Cloud: no emulators, its own names and credentials."""
+"""The same file with the .env of a stack on Google Cloud: no emulators, its own names and credentials.
+
+It runs beside the platform of the other tests, on the same engine.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +9,13 @@ import os
 import shutil
 import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
-from compose_stack import Stack, fresh_clone, require_docker
+from compose_stack import Stack, fresh_clone
 
-from taxiway.compose import dotenv
+from taxiway.stack import StackSettings
+from taxiway.verbs import env
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1500)]
 EMULATED = {"gcs", "bigquery", "control-plane", "sample-source", "infrastructure"}
@@ -25,26 +30,54 @@ OUTPUTS = {
 }
 
 
+class Engine:
+    """A stack that is up on Google Cloud, as much of one as scripts/env asks."""
+
+    def outputs(self) -> dict[str, str]:
+        return OUTPUTS
+
+
+@contextmanager
+def on_google_cloud(wanted: StackSettings) -> Iterator[Engine]:
+    assert wanted.name == "carol"
+    yield Engine()
+
+
 @pytest.fixture(scope="module")
-def stack() -> Iterator[Stack]:
-    """Up with a stack's .env, in a checkout that is its owner's alone. Nothing calls Google."""
-    require_docker()
+def stack(platform: Stack) -> Iterator[Stack]:
+    """Up with what scripts/env writes, in a checkout that is its owner's alone. Nothing calls Google."""
     made = Stack(fresh_clone("google-cloud"))
     owner = made.folder.stat().st_uid
-    credentials = made.folder / "google_credentials"
-    credentials.write_text(OUTPUTS["google_credentials"])
-    credentials.chmod(0o600)
-    os.chown(credentials, owner, -1)
-    written = {**dotenv.of_stack("carol", OUTPUTS, credentials), "AIRFLOW_UID": str(owner)}
-    (made.folder / ".env").write_text(dotenv.lines(written))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(env, "REPOSITORY", made.folder)
+        patch.setattr(env, "open_stack", on_google_cloud)
+        patch.setattr(os, "getuid", lambda: owner)
+        assert env.main(["carol"]) == 0
+    for file in (".env", "google_credentials"):
+        os.chown(made.folder / file, owner, -1)
     subprocess.run(["chmod", "-R", "go-rwx", made.folder], check=True)
+    # The builder's cache looks at modes as well, and nobody has to install the packages twice.
+    (made.folder / "airflow" / "requirements.txt").chmod(0o644)
     try:
-        made.compose("build", seconds=1200)
-        made.compose("up", "--detach", "--wait")
+        made.up()
         yield made
     finally:
-        made.compose("down", "--volumes", "--remove-orphans", "--timeout", "5", "--rmi", "local", code=None)
+        made.compose("down", "--volumes", "--remove-orphans", "--timeout", "5", code=None)
         shutil.rmtree(made.folder)
+
+
+def test_compose_two_projects_run_side_by_side(platform: Stack, stack: Stack) -> None:
+    networks = [
+        {n for f in p.inspect().values() for n in f["NetworkSettings"]["Networks"]} for p in (platform, stack)
+    ]
+    volumes = [
+        {m.get("Name", m["Source"]) for f in p.inspect().values() for m in f["Mounts"]}
+        for p in (platform, stack)
+    ]
+    assert networks[0] & networks[1] <= {"none"}
+    assert volumes[0] & volumes[1] <= {"/dev/null"}
+    assert platform.api.dags()["yellow_to_lake"] is stack.api.dags()["yellow_to_lake"] is False
+    assert platform.api.password != stack.api.password
 
 
 def variables(stack: Stack, service: str) -> dict[str, str]:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import os
-import shutil
+import re
 import subprocess
-from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import requests
-from compose_stack import Stack, as_its_owner, docker, eventually, fresh_clone, note, require_docker, timed
+from compose_stack import Stack, as_its_owner, docker, eventually, note, timed
 
 from nyc_taxi import report
+from nyc_taxi.pools import POOLS
+from taxiway.compose.preflight import MEMORY_BYTES
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1500)]
 ROWS = 20_000
@@ -34,17 +37,8 @@ with DAG("slow", schedule=None, doc_md=__doc__):
 
 
 @pytest.fixture(scope="module")
-def stack() -> Iterator[Stack]:
-    """Up, from a fresh clone; taken down at the end whatever happened."""
-    require_docker()
-    made = Stack(fresh_clone("platform"))
-    try:
-        timed("the images are built", lambda: made.compose("build", seconds=1200))
-        timed("up, healthy, months loaded", lambda: made.compose("up", "--detach", "--wait"))
-        yield made
-    finally:
-        made.compose("down", "--volumes", "--remove-orphans", "--timeout", "5", code=None)
-        shutil.rmtree(made.folder)
+def stack(platform: Stack) -> Stack:
+    return platform
 
 
 def rows(stack: Stack) -> dict[tuple[str, str | None], dict[str, Any]]:
@@ -60,6 +54,46 @@ def test_compose_up_on_a_fresh_clone_ends_with_the_sample_months_in_every_store(
         assert row["state"] == "loaded"
     assert found["zones", None]["warehouse_rows"] == 265
     assert "yellow 2024-02 is loaded" in stack.logs("loader")
+
+
+def test_compose_services_fit_in_the_memory_that_preflight_asks_for(stack: Stack) -> None:
+    said = docker("stats", "--no-stream", "--format", "{{.Name}} {{.MemUsage}}", *_running(stack))
+    used = {
+        name.removeprefix(f"{stack.name}-"): _bytes(text) for name, text in re.findall(r"(\S+) (\S+) /", said)
+    }
+    assert {"airflow-worker-1", "airflow-scheduler-1", "bigquery-1"} <= set(used)
+    for name, size in sorted(used.items()):
+        note(f"memory of {name}", size / 2**20, "MiB")
+    note("memory of all services", sum(used.values()) / 2**20, "MiB")
+    assert sum(used.values()) < MEMORY_BYTES
+
+
+def _running(stack: Stack) -> list[str]:
+    return stack.compose("ps", "--quiet").split()
+
+
+def _bytes(text: str) -> float:
+    number, unit = re.fullmatch(r"([\d.]+)([KMG]?i?B)", text).groups()  # type: ignore[union-attr]
+    return float(number) * {"B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}[unit]
+
+
+def test_compose_image_is_what_airflow_needs_and_nothing_else(stack: Stack) -> None:
+    image = f"taxiway-airflow:{stack.name}"
+    facts = json.loads(docker("image", "inspect", image))[0]
+    base = json.loads(docker("image", "inspect", "python:3.13-slim"))[0]
+    note("size of the Airflow image", facts["Size"] / 1e6, "MB")
+    note("of that the base image", base["Size"] / 1e6, "MB")
+    assert facts["Config"]["User"] == "50000:0"
+    look = (
+        "id -u; id -g; command -v gcc cc g++ make; "
+        "cd /opt/venv/lib/python3.13/site-packages; ls -d bqemulator gcp_storage_emulator duckdb pulumi; "
+        "find airflow -name '*.py' | wc -l; find airflow -name '*.pyc' | wc -l; ls /opt/airflow"
+    )
+    run = ("run", "--rm", "--network", "none", "--entrypoint", "bash", image, "-c", f"({look}) 2>/dev/null")
+    uid, gid, sources, compiled, *held = docker(*run).split()
+    assert (uid, gid) == ("50000", "0")
+    assert int(compiled) >= int(sources) > 1000
+    assert held == ["logs"]
 
 
 def test_compose_ui_and_api_answer_with_the_generated_password_and_refuse_without(stack: Stack) -> None:
@@ -189,6 +223,43 @@ def test_compose_loads_a_month_that_is_asked_for_through_the_api(stack: Stack) -
     assert row["typed_rows"] + row["quarantined_rows"] == ROWS
 
 
+def test_compose_tasks_go_to_the_queue_and_the_pool_of_their_kind(stack: Stack) -> None:
+    dags = ["yellow_to_lake", "yellow_to_postgres", "yellow_to_warehouse"]
+    runs = [run["dag_run_id"] for run in stack.api.runs(dags)]
+    found = {(t["task_id"], t["pool"], t["queue"]) for t in stack.api.task_instances(dags, runs)}
+    assert {
+        ("wait_until_published", "default_pool", "default"),
+        ("download", "download", "download"),
+        ("conform", "conform", "load"),
+        ("publish", "publish_yellow", "load"),
+        ("ingest", "postgres", "load"),
+    } <= found
+    pools = stack.api._call("GET", "/pools", params={"limit": 100})["pools"]
+    assert POOLS.items() <= {pool["name"]: pool["slots"] for pool in pools}.items()
+
+
+def test_compose_a_worker_may_serve_one_queue_alone(stack: Stack) -> None:
+    downloads = replace(stack, variables={**stack.variables, "TAXIWAY_QUEUES": "download"})
+    container = downloads.compose("run", "--detach", "airflow-worker").split()[-1]
+    try:
+        eventually(lambda: len(_queues_served(stack)) == 2, 60, "Flower sees two workers")
+        assert sorted(_queues_served(stack).values()) == [["default", "download", "load"], ["download"]]
+    finally:
+        docker("rm", "--force", container)
+
+
+def _queues_served(stack: Stack) -> dict[str, list[str]]:
+    """The queues of each worker, as Flower tells them."""
+    url = f"http://127.0.0.1:{stack.variables['FLOWER_PORT']}/api/workers?refresh=true"
+    password = stack.read("flower", "/run/taxiway/flower/flower_password")
+    answer = requests.get(url, auth=("admin", password), timeout=30)
+    assert answer.ok, answer.text
+    return {
+        worker: sorted(queue["name"] for queue in facts["active_queues"])
+        for worker, facts in answer.json().items()
+    }
+
+
 def test_compose_up_again_changes_nothing(stack: Stack) -> None:
     before = rows(stack)
     stack.compose("up", "--detach", "--wait")
@@ -211,7 +282,7 @@ def test_compose_scales_to_two_workers_and_a_killed_ones_task_is_retried_on_the_
     task = _slow(stack, run)
     assert task["try_number"] == 2
     assert task["hostname"] != victim
-    note("killed worker to retried and done", took)
+    note("killed worker to retried and done", took, "s")
     assert took < 60
     (stack.folder / "dags" / "slow.py").unlink()
 
@@ -231,6 +302,8 @@ def test_compose_forgets_old_logs_and_metadata(stack: Stack) -> None:
     assert not old.exists()
     assert (stack.folder / "logs" / "airflow-scheduler.log").exists()
     assert stack.api.runs(["yellow_to_lake"])
+    stack.compose("run", "--rm", "-T", "--no-deps", "-e", "TAXIWAY_KEEP_DAYS=0", "janitor", "once")
+    assert stack.api.runs(["yellow_to_lake"]) == []
 
 
 def test_compose_down_leaves_nothing_but_logs_that_their_owner_removes_without_being_root(

@@ -5,9 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
+import socket
 import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,22 +26,41 @@ MONTH = "2024-01"
 
 
 @pytest.fixture(scope="module")
-def clone() -> Iterator[Path]:
-    """A checkout in which `scripts/up --target compose` was called; taken down whatever happened."""
+def first_up() -> Iterator[tuple[Path, str]]:
+    """A checkout in which `scripts/up --target compose` found port 8080 taken, and what it said."""
     require_docker()
     folder = fresh_clone("verbs")
     (folder / ".venv").symlink_to(REPOSITORY / ".venv")
+    said: list[str] = []
     try:
-        timed(
-            "scripts/up --target compose",
-            lambda: verb(folder, "up", "--target", "compose", "--months", MONTH),
-        )
-        yield folder
+        with port_taken(8080):
+            timed(
+                "scripts/up --target compose",
+                lambda: said.append(verb(folder, "up", "--target", "compose", "--months", MONTH).stderr),
+            )
+        yield folder, said[0]
     finally:
         if (folder / ".taxiway").exists():
             shutil.copy2(REPOSITORY / "docker-compose.yaml", folder)
             verb(folder, "down", code=None)
         shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="module")
+def clone(first_up: tuple[Path, str]) -> Path:
+    return first_up[0]
+
+
+@contextmanager
+def port_taken(port: int) -> Iterator[None]:
+    """Somebody listens there, if nobody does already."""
+    try:
+        server = socket.create_server(("127.0.0.1", port))
+    except OSError:
+        yield
+        return
+    with server:
+        yield
 
 
 def verb(folder: Path, name: str, *arguments: str, code: int | None = 0) -> subprocess.CompletedProcess[str]:
@@ -53,6 +75,15 @@ def verb(folder: Path, name: str, *arguments: str, code: int | None = 0) -> subp
 def status(folder: Path) -> dict[str, Any]:
     facts: dict[str, Any] = json.loads(verb(folder, "status", "--json").stdout)
     return facts
+
+
+def test_compose_moves_a_port_that_is_taken_and_says_so(first_up: tuple[Path, str]) -> None:
+    folder, said = first_up
+    moved = re.search(r"port 8080 is taken: api-server uses (\d+)", said)
+    assert moved, said
+    addresses = {part["name"]: part["url"] for part in status(folder)["components"]}
+    assert addresses["airflow-api-server"] == f"http://127.0.0.1:{moved[1]}"
+    assert requests.get(f"{addresses['airflow-api-server']}/api/v2/version", timeout=10).ok
 
 
 def test_compose_status_names_every_service_and_all_run(clone: Path) -> None:

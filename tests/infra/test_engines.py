@@ -11,6 +11,9 @@ import pytest
 from taxiway.engines import Endpoints, EngineError, backend, developer, environment, open_engine, stackfile
 from taxiway.engines.compare import differences
 from taxiway.engines.passphrase import decrypt, encrypt, passphrase_file
+from taxiway.engines.stacks import selected, stacks
+from taxiway.engines.words import sentences
+from taxiway.files import write_json
 from taxiway.paths import REPOSITORY
 
 LOCAL = {"on_emulators": True, "key_service": False}
@@ -45,6 +48,20 @@ def test_the_developers_own_backend_is_for_google_cloud_alone(home, tmp_path, mo
     assert "PULUMI_BACKEND_URL" not in backend.environment(tmp_path / "engine", **CLOUD)
     assert "PULUMI_CONFIG_PASSPHRASE_FILE" not in backend.environment(tmp_path / "engine", **CLOUD)
     assert "file://" in backend.environment(tmp_path / "engine", **LOCAL)["PULUMI_BACKEND_URL"]
+
+
+def test_the_shells_passphrase_is_for_the_users_own_backend_and_not_for_this_checkouts(
+    home, tmp_path, monkeypatch
+):
+    """Else a stack that was made in one shell could not be taken down in another."""
+    monkeypatch.setenv("PULUMI_CONFIG_PASSPHRASE", "theirs")
+    monkeypatch.setenv("PULUMI_CONFIG_PASSPHRASE_FILE", "/theirs")
+    for where in (LOCAL, CLOUD):
+        variables = backend.environment(tmp_path, **where)
+        assert variables["PULUMI_CONFIG_PASSPHRASE_FILE"] == str(tmp_path / "passphrase")
+        assert variables["PULUMI_CONFIG_PASSPHRASE"] == (tmp_path / "passphrase").read_text() != "theirs"
+    log_in(home, "file://~")
+    assert not any("PASSPHRASE" in name for name in backend.environment(tmp_path, **CLOUD))
 
 
 def test_a_shared_backend_without_a_passphrase_is_said_not_guessed(home, tmp_path, monkeypatch):
@@ -106,6 +123,38 @@ def test_settings_written_to_a_stack_keep_the_others(tmp_path, monkeypatch):
     text = stackfile.path_of("alice").read_text()
     assert "encryptionsalt: v1:x" in text
     assert "secure: v1:abc" in text
+
+
+def test_endpoints_are_read_from_the_settings_that_were_written_for_them():
+    endpoints = Endpoints("http://127.0.0.1:1", "http://127.0.0.1:2", "http://127.0.0.1:3")
+    assert Endpoints.of_config(endpoints.config()) == endpoints
+    assert Endpoints.of_config({}) is None
+    assert Endpoints.of_config({**endpoints.config(), "gcp:iamBetaCustomEndpoint": ""}) is None
+
+
+def test_a_backend_that_does_not_answer_hides_no_other_environment(home, tmp_path, monkeypatch):
+    write_json(tmp_path / "local.json", {"config": {}, "resources": [], "outputs": {}})
+    log_in(home, "https://pulumi.example.com")
+    (home / "bin").mkdir()
+    program(
+        home / "bin",
+        "pulumi",
+        "[ $1 = version ] && echo v3.272.0 && exit\necho error: no route >&2\nexit 255",
+    )
+    monkeypatch.setenv("PATH", f"{home / 'bin'}:{os.environ['PATH']}")
+    found, trouble = stacks(tmp_path)
+    assert [stack.name for stack in found] == ["local"]
+    assert trouble == ["https://pulumi.example.com could not be asked: no route"]
+    assert selected() == ""
+
+
+def test_without_a_backend_of_their_own_nobody_has_selected_anything(home):
+    assert selected() == ""
+
+
+def program(folder, name, lines):
+    (folder / name).write_text(f"#!/bin/sh\n{lines}\n")
+    (folder / name).chmod(0o755)
 
 
 def test_a_missing_pulumi_is_said_with_the_way_without_it(tmp_path, monkeypatch):
@@ -186,3 +235,20 @@ def test_asking_for_an_engine_does_not_import_pulumi():
     environment_ = {**os.environ, "PYTHONPATH": str(REPOSITORY / "scripts")}
     done = subprocess.run([sys.executable, "-c", program], env=environment_, capture_output=True, text=True)
     assert done.stdout.split() == ["False", "False"]
+
+
+def test_what_pulumi_prints_becomes_its_errors_each_once():
+    output = (
+        " code: 255\n stdout: Updating (alice):\n error: taxiway:owner is not set\n"
+        " stderr: error: taxiway:owner is not set\nerror: update failed\n  error: preview failed  \n"
+    )
+    assert sentences(output) == ("taxiway:owner is not set\npreview failed", "")
+    assert sentences("code: 1\nnothing more")[0] == "code: 1\nnothing more"
+
+
+def test_an_organization_that_forbids_keys_is_said_with_what_to_do():
+    sentence, remedy = sentences(
+        "error: 1 error: Constraint constraints/iam.disableServiceAccountKeyCreation"
+    )
+    assert sentence == "The organization forbids service-account keys."
+    assert "pulumi config set taxiway:credentials impersonation" in remedy

@@ -1,10 +1,12 @@
 """The control plane as a process: what it keeps when killed, what it logs, what it refuses."""
 
 import base64
+import contextlib
 import json
 import secrets
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -94,21 +96,53 @@ def test_a_kill_between_any_two_requests_loses_nothing(service: Service) -> None
         assert seen(service) == before
 
 
+def add_account(service: Service, name: str) -> requests.Response:
+    return call(service, "POST", ACCOUNTS, {"accountId": name})
+
+
+def enable_service(service: Service, name: str) -> requests.Response:
+    return call(service, "POST", f"{SERVICES}/{name}.googleapis.com:enable", {})
+
+
+def add_member(service: Service, name: str) -> requests.Response:
+    policy = call(service, "POST", f"{PROJECT}:getIamPolicy", {}).json()
+    binding = {"role": f"roles/{name}", "members": ["user:a@b.c"]}
+    changed = {**policy, "bindings": [*policy["bindings"], binding]}
+    return call(service, "POST", f"{PROJECT}:setIamPolicy", {"policy": changed})
+
+
+def kept(service: Service) -> str:
+    """Return all accounts, services and bindings, as text."""
+    return json.dumps(
+        [
+            call(service, "GET", ACCOUNTS).json(),
+            call(service, "GET", SERVICES).json(),
+            call(service, "POST", f"{PROJECT}:getIamPolicy", {}).json(),
+        ]
+    )
+
+
 def test_what_was_answered_survives_a_kill_at_any_moment(service: Service) -> None:
-    for _ in range(4):
-        created = []
-        killer = threading.Timer(0.05 + secrets.randbelow(100) / 1000, service.kill)
-        killer.start()
-        try:
+    """Three clients change different things at once; the service is killed, started, killed again."""
+    answered: dict[Any, list[str]] = {add_account: [], enable_service: [], add_member: []}
+
+    def until_killed(change: Any) -> None:
+        with contextlib.suppress(requests.RequestException):
             while True:
-                answer = call(service, "POST", ACCOUNTS, {"accountId": f"account-{secrets.token_hex(6)}"})
-                created.append(answer.json()["email"])
-        except requests.RequestException:
-            killer.join()
+                name = f"thing-{secrets.token_hex(6)}"
+                assert change(service, name).ok
+                answered[change].append(name)
+
+    for _ in range(8):
+        killer = threading.Timer(0.05 + secrets.randbelow(150) / 1000, service.kill)
+        killer.start()
+        with ThreadPoolExecutor() as clients:
+            list(clients.map(until_killed, answered))
+        killer.join()
         service.start().wait_until_healthy()
-        kept = {account["email"] for account in call(service, "GET", ACCOUNTS).json()["accounts"]}
-        assert created
-        assert set(created) <= kept
+        there = kept(service)
+        assert [name for names in answered.values() for name in names if name not in there] == []
+    assert all(answered.values())
 
 
 def test_a_change_that_could_not_be_written_is_forgotten(service: Service, tmp_path: Path) -> None:

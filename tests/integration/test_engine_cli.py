@@ -53,7 +53,7 @@ def engine(endpoints, folder):
         return open_engine("cli", name, endpoints, folder, config)
 
     yield open_with
-    for info in stacks(folder):
+    for info in stacks(folder).stacks:
         open_with({"taxiway:ephemeral": "true"}, info.name).destroy()
 
 
@@ -81,7 +81,7 @@ def test_a_life_from_up_to_proven_teardown(engine, folder):
     assert [drift.title for drift in engine().drift()] == [f"bucket {outputs['GCP_GCS_BUCKET']}"]
     assert engine(OWNER).up() == outputs
     assert requests.get(bucket_url(outputs)).json()["labels"]["taxiway-owner"] == "alice"
-    assert [(info.name, info.owner, info.target) for info in stacks(folder)] == [
+    assert [(info.name, info.owner, info.target) for info in stacks(folder).stacks] == [
         (NAME, "alice@example.com", "emulators")
     ]
     assert f"bucket {outputs['GCP_GCS_BUCKET']}" in engine().destroy()
@@ -132,18 +132,31 @@ def test_neither_state_nor_settings_hold_the_key_in_plain_text(engine, folder, c
     assert body not in output.out + output.err
 
 
-def test_what_was_killed_is_continued(engine, endpoints, folder):
+def test_what_was_killed_is_continued_however_often(engine, endpoints, folder):
     def left(word):
         return any(item.startswith(word) for item in engine().leftovers())
 
     # The account takes eleven seconds, in which the provider waits for what is there already.
-    kill("up", endpoints, folder, lambda: left("service account"))
+    for made in ("service account", "bucket", "roles/"):
+        kill("up", endpoints, folder, lambda made=made: left(made))
     outputs = engine().up()
     assert engine().preview() == engine().drift() == []
     load(outputs)
-    kill("destroy", endpoints, folder, lambda: not left("roles/"))
+    for gone in ("roles/", "dataset", "bucket", "service account"):
+        kill("destroy", endpoints, folder, lambda gone=gone: not left(gone))
     engine().destroy()
     assert engine().leftovers() == []
+
+
+def test_two_stacks_side_by_side_do_not_touch_each_other(engine):
+    mine, theirs = engine().up(), engine(name=f"{NAME}-other").up()
+    load(mine)
+    load(theirs)
+    assert not {mine["GCP_GCS_BUCKET"], mine["BIGQUERY_DATASET"]} & set(theirs.values())
+    engine().destroy()
+    assert engine().leftovers() == []
+    assert engine(name=f"{NAME}-other").drift() == engine(name=f"{NAME}-other").preview() == []
+    assert engine(name=f"{NAME}-other").outputs() == theirs
 
 
 def test_another_updates_lock_is_said_with_the_command_that_clears_it(engine, folder):

@@ -133,6 +133,14 @@ def test_an_update_takes_out_what_is_no_longer_wanted(engine, dataset_url):
     assert engine({"taxiway:datasetExpiryDays": "0"}).drift() == []
 
 
+def test_a_stack_is_there_once_anything_of_it_is(engine):
+    assert not engine().exists()
+    engine().up()
+    assert engine().exists()
+    engine().destroy()
+    assert not engine().exists()
+
+
 def test_a_label_changed_behind_its_back_is_drift(engine, bucket_url, stack):
     outputs = engine().up()
     requests.patch(bucket_url(outputs), json={"labels": {"taxiway-owner": "mallory", "extra": "x"}})
@@ -270,9 +278,39 @@ def test_what_was_killed_is_continued(engine, emulators, endpoints, stack, tmp_p
     assert engine().drift() == []
 
 
+@pytest.mark.parametrize("moment", ["before it is sent", "before its answer is noted"])
+def test_a_teardown_interrupted_at_any_change_is_continued(engine, emulators, monkeypatch, moment):
+    """Every change that a teardown makes is interrupted once; the next teardown finishes."""
+    call, changes = Api._call, []
+
+    def interrupted(api, method, *rest, **options):
+        if method == "GET" or len(changes) != number:
+            changes.append(method) if method != "GET" else None
+            return call(api, method, *rest, **options)
+        if moment == "before its answer is noted":
+            call(api, method, *rest, **options)
+        raise KeyboardInterrupt
+
+    for number in range(100):
+        load(emulators, engine().up())
+        changes.clear()
+        monkeypatch.setattr(Api, "_call", interrupted)
+        try:
+            engine().destroy()
+        except KeyboardInterrupt:
+            monkeypatch.undo()
+            engine().destroy()
+            assert engine().leftovers() == []
+        else:
+            break
+    monkeypatch.undo()
+    assert engine().leftovers() == []
+    assert len(changes) >= 7
+
+
 def test_stacks_are_listed_with_owner_age_and_target(engine, tmp_path, stack):
     engine(OWNER).up()
-    (found,) = [info for info in stacks(tmp_path) if info.name == stack]
+    (found,) = [info for info in stacks(tmp_path).stacks if info.name == stack]
     assert (found.owner, found.target, found.resources, found.dollars) == (
         "alice@example.com",
         "emulators",

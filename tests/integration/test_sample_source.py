@@ -82,7 +82,8 @@ def test_the_zones_are_tlcs_265(source: str) -> None:
 @pytest.mark.parametrize(
     "path",
     [
-        "/trip-data/yellow_tripdata_2018-12.parquet",
+        "/trip-data/yellow_tripdata_2008-12.parquet",
+        "/trip-data/fhvhv_tripdata_2019-01.parquet",
         "/trip-data/yellow_tripdata_2024-13.parquet",
         "/trip-data/yellow_tripdata_2024-1.parquet",
         "/trip-data/green_tripdata_2024-01.csv",

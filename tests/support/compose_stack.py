@@ -8,7 +8,6 @@ import os
 import shutil
 import socket
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -41,8 +40,10 @@ def require_docker() -> None:
 
 @cache
 def _unavailable() -> str:
+    begun = time.monotonic()
     try:
         engine = docker_machine.provide()
+        note("engine, Compose and base images are there", time.monotonic() - begun, "s")
     except docker_machine.UnavailableError as error:
         return str(error)
     if engine is not None:
@@ -71,6 +72,25 @@ class Stack:
     def environment(self) -> dict[str, str]:
         kept = {name: value for name, value in os.environ.items() if not name.startswith(FOREIGN)}
         return {**kept, **self.variables}
+
+    def up(self) -> None:
+        """`docker compose up`, nothing more; notes how long building, starting and loading took."""
+        label = f"label=com.docker.compose.project={self.name}"
+        kinds = ("--filter", "type=container", "--filter", "event=create", "--filter", "event=health_status")
+        watch = ["docker", "events", "--filter", label, *kinds, "--format", "{{.TimeNano}} {{.Status}}"]
+        begun = time.time()
+        with subprocess.Popen(watch, stdout=subprocess.PIPE, text=True) as events:
+            try:
+                self.compose("up", "--detach", "--wait", seconds=1500)
+            finally:
+                events.terminate()
+            told = [line.split(maxsplit=1) for line in events.stdout or ()]
+        done = time.time()
+        built = min(int(moment) / 1e9 for moment, what in told if "create" in what)
+        healthy = max(int(moment) / 1e9 for moment, what in told if what.strip() == "health_status: healthy")
+        note(f"{self.name}: images are built", built - begun, "s")
+        note(f"{self.name}: from then until all services are healthy", healthy - built, "s")
+        note(f"{self.name}: from then until the loader is done", done - healthy, "s")
 
     @cached_property
     def name(self) -> str:
@@ -183,13 +203,17 @@ def eventually(condition: Callable[[], object], seconds: float, what: str) -> fl
     return time.monotonic() - begun
 
 
+MEASURED: list[str] = []
+"""What pytest shows at the end (tests/conftest.py)."""
+
+
 def timed(what: str, work: Callable[[], object]) -> None:
     """Do `work`, and note how long it took."""
     begun = time.monotonic()
     work()
-    note(what, time.monotonic() - begun)
+    note(what, time.monotonic() - begun, "s")
 
 
-def note(what: str, seconds: float) -> None:
-    """A line for whoever reads the test's output (`pytest -rA`)."""
-    sys.stdout.write(f"{what}: {seconds:.1f} s\n")
+def note(what: str, figure: float, unit: str) -> None:
+    """Note a figure."""
+    MEASURED.append(f"{figure:8.1f} {unit:3}  {what}")

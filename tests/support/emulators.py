@@ -96,6 +96,7 @@ class Emulators:
     bigquery_url: str
     control_plane_url: str
     source_url: str
+    bigquery_grpc: str
     project: str = PROJECT
     location: str = "US"
 
@@ -111,12 +112,13 @@ class Emulators:
         }
 
 
-def services(folder: Path) -> list[Service]:
+def services(folder: Path, grpc_port: int = 0) -> list[Service]:
     """Return storage, warehouse, control plane and sample source, not started; their data is in `folder`."""
     lake = folder / "gcs" / "objects"
+    warehouse = ("--data", str(folder / "bigquery"), "--lake-root", str(lake), "--grpc-port", str(grpc_port))
     return [
         Service("gcs", folder, ("--data", str(folder / "gcs"))),
-        Service("bigquery", folder, ("--data", str(folder / "bigquery"), "--lake-root", str(lake))),
+        Service("bigquery", folder, warehouse),
         Service("control_plane", folder, ("--data", str(folder / "control_plane"))),
         Service("sample_source", folder, ("--cache", str(folder / "sample_source"), "--rows", "2000")),
     ]
@@ -126,8 +128,9 @@ def services(folder: Path) -> list[Service]:
 def running(folder: Path) -> Iterator[Emulators]:
     """Run all services; their data go with them, so there is nothing to save at the end."""
     with ExitStack() as stack:
-        started = services(folder)
+        grpc_port = free_port()
+        started = services(folder, grpc_port)
         for service in started:
             stack.callback(service.start().kill)
         urls = [service.wait_until_healthy().url for service in started]
-        yield Emulators(folder, *urls)
+        yield Emulators(folder, *urls, f"127.0.0.1:{grpc_port}")

@@ -30,12 +30,13 @@ _numbers = itertools.count(1)
 
 
 def trips(month: str = "2024-01", rows: int = 100, strays: int = 0, seed: int = 0) -> pa.Table:
-    """Yellow trips as TLC has them since 2023; the first `strays` of them are of 2008."""
+    """Yellow trips as TLC has them since 2023 (2025: with one more fee); the first `strays` are of 2008."""
     start = dt.datetime.fromisoformat(f"{month}-01T00:00:00")
     pickups = [start + dt.timedelta(minutes=n % 40_000) for n in range(rows)]
     pickups[:strays] = [dt.datetime.fromisoformat("2008-12-31T23:02:30")] * min(strays, rows)
     amounts = [round(10 + (n * 7 + seed) % 50 + 0.25, 2) for n in range(rows)]
     whole, small, money = pa.int64(), pa.int32(), pa.float64()
+    fees = {"cbd_congestion_fee": pa.array([0.75] * rows, money)} if month >= "2025" else {}
     return pa.table(
         {
             "VendorID": pa.array([1 + n % 2 for n in range(rows)], small),
@@ -59,6 +60,7 @@ def trips(month: str = "2024-01", rows: int = 100, strays: int = 0, seed: int = 
             "total_amount": pa.array([amount + 4.5 for amount in amounts], money),
             "congestion_surcharge": pa.array([2.5] * rows, money),
             "Airport_fee": pa.array([0.0] * rows, money),
+            **fees,
         }
     )
 

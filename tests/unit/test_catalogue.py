@@ -1,10 +1,11 @@
+import re
 from dataclasses import replace
 
 import pytest
 
-from nyc_taxi import catalogue, conform, layout, postgres, tables
-from nyc_taxi.catalogue import DATASETS, MARTS
-from nyc_taxi.errors import BadMonth, UnknownDataset
+from nyc_taxi import audits, catalogue, conform, layout, postgres, tables
+from nyc_taxi.catalogue import DATASETS, MARTS, Column, Dataset
+from nyc_taxi.errors import BadDataset, BadMonth, UnknownDataset
 from nyc_taxi.months import Month
 from nyc_taxi.sql import statement
 
@@ -12,7 +13,7 @@ every_dataset = pytest.mark.parametrize("ds", DATASETS.values(), ids=DATASETS)
 
 
 def test_the_datasets_are_these():
-    assert set(DATASETS) == {"yellow", "zones"}
+    assert list(DATASETS) == ["yellow", "green", "fhv", "fhvhv", "zones"]
 
 
 @every_dataset
@@ -51,17 +52,25 @@ def test_no_name_in_a_file_can_mean_two_columns(ds):
 
 @every_dataset
 def test_audits_and_marts_have_their_sql(ds):
-    for audit in ds.audits:
-        assert "passed" in statement(f"audits/{audit.name}", staging="s", key=ds.key)
+    assert ds.audits
+    assert audits.rules(ds, "s", "t").count("AS passed") == len(ds.audits)
     for feed in ds.feeds:
         assert feed.mart in MARTS
-        columns = {ds.column(name).name for name in feed.words.values()}
-        assert columns
         assert "INSERT INTO m" in statement(f"marts/{feed.mart}", mart="m", source="s", **feed.words)
+        assert "FROM s" in statement(f"postgres/{feed.mart}", dataset="d", source="s", **feed.words)
+
+
+@every_dataset
+def test_the_words_of_audits_and_marts_are_columns_or_sums_of_columns(ds):
+    for words in [entry.words for entry in (*ds.audits, *ds.feeds)]:
+        named = set(re.findall(r"[a-z]\w*", " ".join(words.values())))
+        assert named <= {column.name for column in ds.columns}
 
 
 def test_an_unknown_dataset_is_answered_with_the_known_ones():
-    with pytest.raises(UnknownDataset, match=r"'yelow' is unknown. Choose one of: yellow, zones"):
+    with pytest.raises(
+        UnknownDataset, match=r"'yelow' is unknown. Choose one of: fhv, fhvhv, green, yellow, zones"
+    ):
         catalogue.dataset("yelow")
 
 
@@ -83,10 +92,80 @@ def test_a_month_that_a_dataset_cannot_have_is_refused(name, month, words):
         DATASETS[name].source_path(month)
 
 
+@every_dataset
+def test_what_stands_in_for_a_column_is_a_column_and_codes_are_of_its_type(ds):
+    for column in ds.columns:
+        assert not column.instead or ds.column(column.instead)
+        assert all(word == word.strip().lower() for word in column.codes)
+        kind = str if column.type == "string" else int
+        assert all(code is None or isinstance(code, kind) for code in column.codes.values())
+        assert not (column.since and column.until and column.until < column.since)
+
+
+def test_no_two_datasets_share_a_table_with_each_other_or_with_a_mart_or_a_log():
+    owned = [ds.table for ds in DATASETS.values()]
+    names = list(tables.all_tables(str))
+    assert len(names) == len(set(names))
+    assert len(owned) == len(set(owned))
+    assert not {name for table in owned for name in names if name != table and name.startswith(f"{table}_2")}
+
+
+def own(**how):
+    entry = {"name": "own", "title": "Own", "path": "/own.csv", "table": "own", "key": "id", "monthly": False}
+    return Dataset(**{**entry, "columns": (Column("id", "int64", "Key."),), **how})
+
+
+@pytest.mark.parametrize(
+    ("path", "form"),
+    [("/a.parquet", "parquet"), ("/a.CSV", "csv"), ("/a.csv.gz", "csv.gz"), ("/a.jsonl", "jsonl"),
+     ("/a.ndjson.gz", "jsonl.gz"), ("https://example.com/b/a.csv?key=x.parquet", "csv")],
+)  # fmt: skip
+def test_a_files_ending_says_its_format(path, form):
+    assert own(path=path).file_format == form
+
+
+def test_a_url_of_its_own_may_have_anything_in_it():
+    url = "https://example.com/export?from={year}-{month}-01&as=csv"
+    ds = own(path=url, file="own_{year}-{month}.csv", monthly=True, first_month=Month(2020, 1), key="at",
+             columns=(Column("at", "datetime", "Key."),))  # fmt: skip
+    assert ds.source_path(Month(2024, 3)) == "https://example.com/export?from=2024-03-01&as=csv"
+    assert layout.raw_object(ds, Month(2024, 3)) == "raw/own/own_2024-03.csv"
+    assert ds.file_format == "csv"
+
+
+@pytest.mark.parametrize(
+    ("how", "words"),
+    [
+        ({"path": "/own"}, "its format is not clear. Set format to one of parquet, csv, csv.gz"),
+        ({"key": "nr"}, "its key nr is not a required column"),
+        (
+            {"columns": (Column("id", "int64", "Key.", required=False),)},
+            "its key id is not a required column",
+        ),
+        ({"monthly": True, "first_month": Month(2020, 1)}, "its file names do not tell months apart"),
+        ({"path": "/{year}-{month}.csv"}, "its file names do not tell months apart"),
+        ({"first_month": Month(2020, 1)}, "its first month is not clear"),
+        (
+            {"monthly": True, "path": "/{year}-{month}.csv", "first_month": Month(2020, 1)},
+            "its key id does not say which month",
+        ),
+    ],
+)
+def test_an_entry_that_contradicts_itself_is_refused_in_one_sentence(how, words):
+    with pytest.raises(BadDataset) as refused:
+        own(**how)
+    assert str(refused.value).startswith(f"dataset own: {words}")
+
+
 def test_the_schema_version_follows_the_rules_but_not_the_prose():
     ds = DATASETS["yellow"]
     column, *others = ds.columns
     prose = replace(ds, columns=(replace(column, description="Other words."), *others))
-    rules = replace(ds, columns=(replace(column, aliases=("Vendor",)), *others))
     assert prose.schema_version == ds.schema_version
-    assert rules.schema_version != ds.schema_version
+    for rule in (
+        {"aliases": ("Vendor",)}, {"codes": {"cmt": 1}}, {"required": False}, {"since": Month(2011, 1)},
+        {"until": Month(2030, 1)}, {"instead": "extra"}, {"type": "int64"},
+    ):  # fmt: skip
+        other = replace(ds, columns=(replace(column, **rule), *others))
+        assert other.schema_version != ds.schema_version, rule
+    assert replace(ds, format="csv").schema_version != ds.schema_version

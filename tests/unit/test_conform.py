@@ -133,9 +133,73 @@ def test_a_columns_case_does_not_matter(spelling):
     assert run(renamed).typed["airport_fee"].to_pylist() == [0.0, 0.0]
 
 
-def test_a_missing_newer_column_becomes_nulls():
-    typed, _ = run(trips(rows=3).drop_columns(["congestion_surcharge", "Airport_fee"]))
+def test_a_column_is_missed_in_months_that_had_it_only():
+    older = trips("2018-06", rows=3).drop_columns(["congestion_surcharge", "Airport_fee"])
+    typed, _ = run(older, month=Month(2018, 6))
     assert typed["congestion_surcharge"].null_count == typed["airport_fee"].null_count == 3
+    with pytest.raises(Refused, match="column congestion_surcharge is lost"):
+        run(trips("2019-06").drop_columns(["congestion_surcharge"]), month=Month(2019, 6))
+    with pytest.raises(Refused, match="column cbd_congestion_fee is lost"):
+        run(trips("2025-01").drop_columns(["cbd_congestion_fee"]), month=Month(2025, 1))
+
+
+def test_coordinates_stand_in_for_zones_in_years_without_them_only():
+    table = trips("2014-03", rows=2).drop_columns(["PULocationID"])
+    with pytest.raises(Refused, match="column pu_location_id is lost"):
+        run(table, month=Month(2014, 3))
+    typed, _ = run(table.append_column("pickup_longitude", pa.array([-73.9, -73.8])), month=Month(2014, 3))
+    assert typed["pu_location_id"].null_count == 2
+    assert typed["pickup_longitude"].to_pylist() == [-73.9, -73.8]
+    of_2010 = trips("2010-03", rows=2).append_column("pickup_longitude", pa.array([-73.9, -73.8]))
+    with pytest.raises(Refused, match="column pickup_latitude is lost"):
+        run(of_2010, month=Month(2010, 3))
+
+
+def test_texts_become_the_codes_they_stand_for():
+    table = with_column(trips(rows=4), "payment_type", pa.array(["CSH", " No ", "Credit", None]))
+    assert run(table).typed["payment_type"].to_pylist() == [2, 3, 1, None]
+    table = with_column(trips(rows=3), "VendorID", pa.array(["2", "VTS", "2.0"]).dictionary_encode())
+    assert run(table).typed["vendor_id"].to_pylist() == [2, 2, 2]
+
+
+@pytest.mark.parametrize("kind", [pa.string(), pa.large_string()])
+def test_a_text_that_is_no_known_code_quarantines_its_row(kind):
+    table = with_column(trips(rows=2), "payment_type", pa.array(["Bitcoin", "CSH"], kind))
+    assert reasons(table) == ["payment_type Bitcoin is not a known code"]
+    assert run(table).typed["payment_type"].to_pylist() == [2]
+
+
+@pytest.mark.parametrize(
+    ("given", "flags"),
+    [(pa.array([0.0, 1.0, float("nan")]), ["N", "Y", None]), (pa.array([0, 1, None]), ["N", "Y", None]),
+     (pa.array(["Y", " ", "*"]), ["Y", None, None]), (pa.nulls(3), [None] * 3)],
+)  # fmt: skip
+def test_a_flag_may_have_been_a_number(given, flags):
+    table = with_column(trips(rows=3), "store_and_fwd_flag", given)
+    assert run(table).typed["store_and_fwd_flag"].to_pylist() == flags
+
+
+OWN = Dataset(
+    name="own", title="Own", path="/{year}-{month}.parquet", table="own", key="at", first_month=Month(2024, 1),
+    columns=(Column("at", "timestamp", "Key."), Column("open", "bool", "Whether."), Column("on", "date", "Day.")),
+)  # fmt: skip
+
+
+def test_moments_with_a_zone_are_instants_and_their_month_is_utc():
+    at = pa.array(
+        ["2024-01-31T23:59:59Z", "2024-01-31T23:00:00-02:00", "2024-02-01T00:30:00+01:00", "2024-01-02"]
+    )
+    table = pa.table({"at": at, "open": ["true", "0", None, "1"], "on": ["2024-01-01", None, None, None]})
+    typed, quarantined = run(table, ds=OWN)
+    assert [str(moment) for moment in typed["at"].to_pylist()] == [
+        "2024-01-31 23:59:59+00:00",
+        "2024-01-31 23:30:00+00:00",
+    ]
+    assert typed["open"].to_pylist() == [True, None]
+    assert quarantined["reason"].to_pylist() == [
+        "at 2024-01-31T23:00:00-02:00 is outside 2024-01",
+        "at 2024-01-02 is not timestamp",
+    ]
 
 
 def test_a_lost_column_stops_the_load_and_is_named():
@@ -225,6 +289,7 @@ ANYTHING = {
 KINDS = {"float": pa.float64(), "int": pa.int64(), "text": pa.string(), "time": pa.timestamp("us")}
 SMALL = Dataset(
     name="small", title="For properties", path="/{year}-{month}.parquet", table="small", key="at",
+    first_month=Month(2024, 1),
     columns=(
         Column("at", "datetime", "Key."), Column("count", "int16", "Whole."),
         Column("amount", "float64", "Any."), Column("note", "string", "Text."),

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import docker_machine
@@ -80,3 +83,30 @@ def test_a_test_in_containers_fails_where_it_cannot_run_and_says_why(monkeypatch
     monkeypatch.setattr(compose_stack, "_unavailable", lambda: "an engine is missing")
     with pytest.raises(pytest.fail.Exception, match="an engine is missing"):
         compose_stack.require_docker()
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "said"), [(["--docker"], 1, "it was skipped"), ([], 0, "--docker")]
+)
+def test_a_skip_among_the_tests_in_containers_is_a_failure_once_they_are_asked_for(
+    options: list[str], code: int, said: str, tmp_path: Path
+) -> None:
+    test = tmp_path / "e2e" / "test_compose_nothing.py"
+    test.parent.mkdir()
+    test.write_text("import pytest\n\ndef test_nothing():\n    pytest.skip('no container today')\n")
+    root = docker_machine.REPOSITORY
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-c",
+        root / "pyproject.toml",
+        "-p",
+        "conftest",
+        *options,
+        test,
+    ]
+    paths = {"PYTHONPATH": str(root / "tests")}
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env={**os.environ, **paths})
+    assert done.returncode == code, done.stdout + done.stderr
+    assert said in done.stdout

@@ -1,14 +1,17 @@
 """The stream between source and lake: the same bytes, and none of a bad file's last ones."""
 
+import gzip
 import hashlib
 from collections.abc import Iterator
+from typing import get_args
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from nyc_taxi.catalogue import Format
 from nyc_taxi.errors import Refused
-from nyc_taxi.reader import Reader
+from nyc_taxi.reader import MEDIA_TYPES, Reader
 
 NAME = "yellow_tripdata_2024-01.parquet"
 
@@ -61,3 +64,15 @@ def test_a_csv_needs_no_footer_but_is_not_a_web_page():
     assert reader(b"a,b\n1,2\n", form="csv").read(100) == b"a,b\n1,2\n"
     with pytest.raises(Refused, match="HTML"):
         reader(b"<!doctype html>", form="csv").read(100)
+
+
+@pytest.mark.parametrize("form", ["csv.gz", "jsonl.gz"])
+def test_what_should_be_gzipped_is(form):
+    content = gzip.compress(b"a,b\n1,2\n")
+    assert reader(content, form=form).read(100) == content
+    with pytest.raises(Refused, match=r"not gzip \(it begins with b'a,b"):
+        reader(b"a,b\n1,2\n", form=form).read(100)
+
+
+def test_every_format_has_a_media_type():
+    assert set(MEDIA_TYPES) == set(get_args(Format))

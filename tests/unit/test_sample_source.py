@@ -9,8 +9,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from taxiway.local.sample_source import layouts, yellow
+from nyc_taxi import catalogue
+from nyc_taxi.typed import split
+from taxiway.local.sample_source import fhvhv, layouts, rides, yellow
 from taxiway.local.sample_source.__main__ import main
+from taxiway.local.sample_source.datasets import DATASETS
 from taxiway.local.sample_source.months import Month
 
 REAL = Path(__file__).resolve().parents[3] / "shared/data/tlc"
@@ -45,12 +48,18 @@ def test_a_generated_month_has_the_layout_of_the_real_one(month: str) -> None:
 
 @pytest.mark.skipif(not REAL.exists(), reason=f"{REAL} is not here")
 def test_the_zones_are_the_real_ones() -> None:
-    assert yellow.ZONES.read_bytes() == (REAL / "misc/taxi_zone_lookup.csv").read_bytes()
+    assert rides.ZONES.read_bytes() == (REAL / "misc/taxi_zone_lookup.csv").read_bytes()
 
 
 @pytest.mark.parametrize(
     ("month", "column", "kind"),
     [
+        ("2009-01", "Trip_Pickup_DateTime", "string"),
+        ("2009-12", "Rate_Code", "double"),
+        ("2010-01", "rate_code", "string"),
+        ("2010-02", "__index_level_0__", "int64"),
+        ("2010-03", "rate_code", "int64"),
+        ("2010-04", "rate_code", "string"),
         ("2011-01", "airport_fee", "double"),
         ("2012-11", "congestion_surcharge", "null"),
         ("2012-12", "congestion_surcharge", "double"),
@@ -138,7 +147,7 @@ def test_the_parts_of_a_fare_add_up(january: pa.Table) -> None:
 
 
 def test_most_trips_begin_in_manhattan_and_all_zones_are_real(january: pa.Table) -> None:
-    zones = {int(line.split(",")[0]): line for line in yellow.ZONES.read_text().splitlines()[1:]}
+    zones = {int(line.split(",")[0]): line for line in rides.ZONES.read_text().splitlines()[1:]}
     starts = january["PULocationID"].to_pylist()
     assert set(starts) <= set(zones)
     assert sum("Manhattan" in zones[start] for start in starts) > 0.7 * len(starts)
@@ -159,5 +168,55 @@ def test_a_bad_option_is_refused_by_name(options: list[str], capsys: pytest.Capt
 
 
 def test_every_column_of_every_layout_is_generated() -> None:
-    for month in ("2011-01", "2019-01", "2023-02", "2025-01"):
+    for month in ("2009-01", "2010-01", "2010-02", "2011-01", "2019-01", "2023-02", "2025-01"):
         assert table(month, 10).num_columns == len(layouts.yellow(Month.parse(month)))
+
+
+TRIPS = {name: entry for name, entry in catalogue.DATASETS.items() if entry.monthly}
+
+
+def test_the_source_has_every_dataset_of_the_catalogue_from_its_first_month() -> None:
+    assert {name: str(entry.first) for name, entry in DATASETS.items()} == {
+        name: str(entry.first_month) for name, entry in TRIPS.items()
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "month"),
+    [("yellow", "2009-02"), ("yellow", "2010-01"), ("yellow", "2010-02"), ("yellow", "2010-12")]
+    + [(name, month) for name in TRIPS for month in ("2019-06", "2023-01", "2023-02", "2025-01")]
+    + [("green", "2013-08"), ("fhv", "2015-01"), ("fhvhv", "2019-02")],
+)  # fmt: skip
+def test_what_is_generated_conforms_but_for_the_strays(name: str, month: str, tmp_path: Path) -> None:
+    DATASETS[name].write(tmp_path / "file", Month.parse(month), 2_000)
+    with (tmp_path / "file").open("rb") as file:
+        parts = split(file, TRIPS[name], catalogue.model.Month.parse(month))
+        reasons = [
+            reason for part in parts if part.quarantined for reason in part.quarantined["reason"].to_pylist()
+        ]
+    assert (parts.rows, parts.quarantined) == (1_998, 2)
+    assert all("is outside" in reason for reason in reasons)
+    assert parts.drift == (("__index_level_0__",) if month == "2010-02" else ())
+
+
+@pytest.mark.parametrize("name", TRIPS)
+def test_every_datasets_month_is_the_same_bytes_every_time(name: str, tmp_path: Path) -> None:
+    for copy in ("one", "two"):
+        DATASETS[name].write(tmp_path / copy, Month(2024, 1), 300)
+    assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
+
+
+def test_a_large_month_is_written_in_parts_that_differ(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fhvhv, "PART_ROWS", 400)
+    DATASETS["fhvhv"].write(tmp_path / "file", Month(2024, 1), 1_000)
+    file = pq.ParquetFile(tmp_path / "file")
+    assert [file.metadata.row_group(n).num_rows for n in range(3)] == [400, 400, 200]
+    assert not file.read_row_group(0).slice(0, 200).equals(file.read_row_group(2))
+
+
+def test_trips_of_2009_cost_what_their_parts_come_to() -> None:
+    for row in table("2009-01", 200).to_pylist():
+        parts = ("Fare_Amt", "surcharge", "mta_tax", "Tip_Amt", "Tolls_Amt")
+        assert sum(row[part] for part in parts) == pytest.approx(row["Total_Amt"], abs=0.011)

@@ -1,15 +1,21 @@
+import pytest
+
 from nyc_taxi.catalogue import DATASETS, MARTS
+from nyc_taxi.layout import typed_object
+from nyc_taxi.months import Month
 from nyc_taxi.sql import statement
-from nyc_taxi.tables import all_tables, dataset_table, staged_fields
+from nyc_taxi.tables import all_tables, dataset_table, external_table, staged_fields
 
 TABLES = all_tables(lambda table: f"`p.d.{table}`")
 
 
-def test_every_dataset_and_mart_has_its_table_and_every_mart_a_view_of_zone_names():
-    expected = {"load_log", "yellow_trips", "zones", "mart_daily_zone_revenue", "daily_zone_revenue"}
+def test_every_dataset_and_mart_has_its_table_and_every_mart_a_view():
+    expected = {"load_log", "audit_results"} | {ds.table for ds in DATASETS.values()}
+    expected |= {name for mart in MARTS for name in (mart, f"mart_{mart}")}
     assert set(TABLES) == expected
-    assert {ds.table for ds in DATASETS.values()} <= set(TABLES)
-    assert all("`p.d.zones`" in TABLES[mart]["view"]["query"] for mart in MARTS)
+    views = {name for name, table in TABLES.items() if "view" in table}
+    assert views == set(MARTS)
+    assert all(f"`p.d.mart_{mart}`" in TABLES[mart]["view"]["query"] for mart in MARTS)
 
 
 def test_views_come_after_the_tables_they_read():
@@ -21,6 +27,31 @@ def test_a_monthly_table_is_partitioned_by_source_month_and_clustered():
     table = TABLES["yellow_trips"]
     assert table["timePartitioning"] == {"type": "MONTH", "field": "source_month"}
     assert table["clustering"] == {"fields": ["pu_location_id", "tpep_pickup_datetime"]}
+
+
+@pytest.mark.parametrize("name", [f"mart_{mart}" for mart in MARTS])
+def test_a_mart_is_partitioned_and_clustered_too(name):
+    assert TABLES[name]["timePartitioning"] == {"type": "MONTH", "field": "source_month"}
+    assert TABLES[name]["clustering"]["fields"]
+    assert [field["name"] for field in TABLES[name]["schema"]["fields"]][:2] == ["dataset", "source_month"]
+
+
+def test_what_audits_found_is_kept_by_the_month_they_found_it_in():
+    assert TABLES["audit_results"]["timePartitioning"] == {"type": "MONTH", "field": "checked_at"}
+
+
+def test_the_lakes_files_are_a_table_with_a_column_for_each_level_of_their_folders():
+    table = external_table(DATASETS["yellow"], "b")
+    reading = table["externalDataConfiguration"]
+    assert (reading["sourceFormat"], reading["sourceUris"]) == ("PARQUET", ["gs://b/typed/yellow/*"])
+    month = typed_object(DATASETS["yellow"], Month(2024, 1))
+    prefix = reading["hivePartitioningOptions"]["sourceUriPrefix"]
+    assert prefix == "gs://b/typed/yellow/{year:INTEGER}/{month:INTEGER}"
+    assert month.startswith("typed/yellow/year=2024/month=01/")
+    assert table["schema"]["fields"] == staged_fields(DATASETS["yellow"])
+    assert (
+        "hivePartitioningOptions" not in external_table(DATASETS["zones"], "b")["externalDataConfiguration"]
+    )
 
 
 def test_a_dataset_without_months_is_not_partitioned():

@@ -8,10 +8,11 @@ _FOLDER = Path(__file__).parent
 
 
 @cache
-def _template(name: str) -> Template:
-    return Template((_FOLDER / f"{name}.sql").read_text().strip().rstrip(";"))
+def text(name: str) -> str:
+    """A statement as its file has it."""
+    return (_FOLDER / f"{name}.sql").read_text().strip().rstrip(";")
 
 
 def statement(name: str, **words: str) -> str:
     """Fill a statement's words in; KeyError names one that is not given."""
-    return _template(name).substitute(words)
+    return Template(text(name)).substitute(words)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 from collections.abc import Mapping
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from taxiway.compose import choices
+from taxiway.files import write_atomically
 
 # docker-compose.yaml has defaults for the emulators; an empty variable takes them away.
 NO_EMULATORS: Mapping[str, str] = {
@@ -42,6 +44,19 @@ def of_stack(stack: str, outputs: Mapping[str, Any], credentials: Path | None) -
         **values,
         **({} if on_emulators else NO_EMULATORS),
     }
+
+
+def write_credentials(file: Path, content: str | None) -> Path | None:
+    """Write a stack's credential file where Compose mounts it from; None where the stack has none.
+
+    Its owner's alone. Root is not imitated by the containers: it hands the file to whom they run as.
+    """
+    if content is None:
+        return None
+    write_atomically(file, content)
+    if not os.getuid():
+        os.chown(file, choices.uid(), -1)
+    return file
 
 
 def emulated(stack: str) -> dict[str, str]:

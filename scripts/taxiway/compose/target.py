@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -13,6 +14,7 @@ from typing import Any
 
 from taxiway import ports
 from taxiway.airflow_api import AirflowApi
+from taxiway.airflow_environment import lineage
 from taxiway.components import Component
 from taxiway.compose import choices, containers, dotenv, hostside, preflight
 from taxiway.compose.docker import check_docker, labelled
@@ -136,6 +138,11 @@ class Compose:
         options = ["--no-log-prefix", "--tail", str(lines), *(["--follow"] if follow else [])]
         return self.project.command("logs", *options, found)
 
+    def airflow_command(self, arguments: list[str]) -> list[str]:
+        """The command that runs Airflow's own command line."""
+        terminal = () if sys.stdin.isatty() else ("-T",)
+        return self.project.command("exec", *terminal, "airflow-scheduler", "airflow", *arguments)
+
     def _services(self) -> Mapping[str, Any]:
         services: Mapping[str, Any] = self.project.config()["services"]
         return services
@@ -173,6 +180,7 @@ class Compose:
             "AIRFLOW_UID": str(choices.uid()),
             "TAXIWAY_LOGS": str(self.logs),
             "TAXI_SCHEDULE_START": state.schedule_start,
+            **lineage(),
         }
         write_atomically(self.project.file, dotenv.lines(variables))
 
@@ -182,10 +190,7 @@ class Compose:
 
         with self.progress.phase(f"infrastructure is up (Pulumi program, {self.state.engine})"):
             outputs = self.engine.up()
-        content = environment.credential_file(outputs)
-        if content is not None:
-            write_atomically(self.home.credentials, content)
-        credentials = self.home.credentials if content is not None else None
+        credentials = dotenv.write_credentials(self.home.credentials, environment.credential_file(outputs))
         return dotenv.of_stack(self.state.stack, outputs, credentials)
 
     def _build(self) -> None:

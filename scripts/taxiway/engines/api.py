@@ -25,6 +25,7 @@ class Api:
     iam: str = "https://iam.googleapis.com/v1"
     resource_manager: str = "https://cloudresourcemanager.googleapis.com/v1"
     service_usage: str = "https://serviceusage.googleapis.com/v1"
+    composer: str = "https://composer.googleapis.com/v1"
     token: str = field(default="", repr=False)
     # Policies are read, changed and written back: one at a time.
     policies: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)

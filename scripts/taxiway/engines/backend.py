@@ -8,11 +8,18 @@ import re
 import socket
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Final
 
 from taxiway.engines.errors import EngineError
 from taxiway.engines.passphrase import passphrase_file
 
+QUIET: Final[Mapping[str, str]] = {"PULUMI_SKIP_UPDATE_CHECK": "true"}
 _LOCK = re.compile(r"created by \S+@(?P<host>\S+) \(pid (?P<pid>[0-9]+)\)")
+
+
+def own() -> str:
+    """Return the URL of the backend that the user chose, by variable or by `pulumi login`; empty: none."""
+    return _own_backend(os.environ)
 
 
 def environment(folder: Path, *, on_emulators: bool, key_service: bool) -> dict[str, str]:
@@ -20,21 +27,14 @@ def environment(folder: Path, *, on_emulators: bool, key_service: bool) -> dict[
 
     Raises EngineError for a shared backend whose stacks need a passphrase that only its users can know.
     """
-    backend = "" if on_emulators else _own_backend(os.environ)
-    variables = {"PULUMI_SKIP_UPDATE_CHECK": "true"}
-    if not backend:
-        state = folder / "pulumi"
-        state.mkdir(parents=True, exist_ok=True)
-        # Without side files: Pulumi does not replace them in one step, and a kill between leaves no stack.
-        variables["PULUMI_BACKEND_URL"] = f"file://{state}?metadata=skip"
-    if backend.startswith("http") or key_service or _has_passphrase(os.environ):
-        return variables
-    if backend:
-        raise EngineError(
-            f"Stacks in {backend} are encrypted with a passphrase, and none is set.",
-            "Set PULUMI_CONFIG_PASSPHRASE_FILE to the file that holds it.",
-        )
-    return {**variables, "PULUMI_CONFIG_PASSPHRASE_FILE": str(passphrase_file(folder))}
+    if on_emulators or not own():
+        return {**QUIET, **_in_folder(folder), **({} if key_service else _passphrase_of(folder))}
+    if own().startswith("http") or key_service or _has_passphrase(os.environ):
+        return dict(QUIET)
+    raise EngineError(
+        f"Stacks in {own()} are encrypted with a passphrase, and none is set.",
+        "Set PULUMI_CONFIG_PASSPHRASE_FILE to the file that holds it.",
+    )
 
 
 def all_environments(folder: Path) -> list[dict[str, str]]:
@@ -42,10 +42,24 @@ def all_environments(folder: Path) -> list[dict[str, str]]:
     found = []
     if (folder / "pulumi").exists():
         found.append(environment(folder, on_emulators=True, key_service=False))
-    if _own_backend(os.environ):
-        # Listing asks for no secret.
-        found.append({"PULUMI_SKIP_UPDATE_CHECK": "true"})
-    return found
+    # Listing asks for no secret.
+    return found + ([dict(QUIET)] if own() else [])
+
+
+def _in_folder(folder: Path) -> dict[str, str]:
+    state = folder / "pulumi"
+    state.mkdir(parents=True, exist_ok=True)
+    # Without side files: Pulumi does not replace them in one step, and a kill between leaves no stack.
+    return {"PULUMI_BACKEND_URL": f"file://{state}?metadata=skip"}
+
+
+def _passphrase_of(folder: Path) -> dict[str, str]:
+    """Return how `pulumi` learns the folder's passphrase, whatever the user's shell says of their own."""
+    file = passphrase_file(folder)
+    # Pulumi looks at this one first, and a variable can be replaced but not taken away.
+    first = "PULUMI_CONFIG_PASSPHRASE"
+    said = {first: file.read_text()} if first in os.environ else {}
+    return {"PULUMI_CONFIG_PASSPHRASE_FILE": str(file), **said}
 
 
 def is_stale(message: str) -> bool:

@@ -19,6 +19,7 @@ from taxiway.engines.errors import EngineError
 from taxiway.engines.kinds import KINDS
 from taxiway.engines.leftovers import leftovers
 from taxiway.engines.plan import plan
+from taxiway.engines.words import sentences
 from taxiway.paths import REPOSITORY
 
 _T = TypeVar("_T")
@@ -28,7 +29,6 @@ _ACTIONS: Final[Mapping[str, Action]] = {
     "replace": "replace",
     "delete": "delete",
 }
-_NO_KEYS = "iam.disableServiceAccountKeyCreation"
 
 
 class CliEngine:
@@ -46,6 +46,11 @@ class CliEngine:
         project = config.get("taxiway:project")
         named = {"gcp:project": project} if project else {}
         self._config = {**(endpoints.config() if endpoints else {}), **named, **config}
+
+    def exists(self) -> bool:
+        """Tell whether the backend has the stack."""
+        with self._in_words():
+            return self._existing() is not None
 
     def up(self) -> dict[str, Any]:
         """Update the stack, after finishing what an interrupted update left open."""
@@ -100,7 +105,8 @@ class CliEngine:
 
     def leftovers(self) -> list[str]:
         """Ask the emulators, or Google Cloud."""
-        return leftovers(self._api, self._project(), self._name)
+        project = self._settings.get("taxiway:project") or self._settings.get("gcp:project", "")
+        return leftovers(self._api, project, self._name, self._composer_region())
 
     @cached_property
     def _workspace(self) -> automation.LocalWorkspace:
@@ -125,7 +131,9 @@ class CliEngine:
 
     @cached_property
     def _api(self) -> Api:
-        return Api.of(self._endpoints) if self._endpoints else google()
+        # A stack made by hand may be on emulators too: its settings say so.
+        emulators = self._endpoints or Endpoints.of_config(self._settings)
+        return Api.of(emulators) if emulators else google()
 
     def _existing(self) -> automation.Stack | None:
         try:
@@ -155,7 +163,7 @@ class CliEngine:
         return {"taxiway:owner": owner} if owner else {}
 
     def _remove_file(self) -> None:
-        """Remove the settings of a stack on emulators; those of one on Google Cloud are the developer's."""
+        """Remove settings that did not go with their stack; on Google Cloud they may be for a new one."""
         if self._endpoints:
             stackfile.remove(self._name)
 
@@ -183,16 +191,23 @@ class CliEngine:
             return operation()
 
     def _refuse_protected(self) -> None:
-        config = {**stackfile.read(self._name), **self._config}
-        if config.get("taxiway:ephemeral", "true").lower() == "false":
+        if self._settings.get("taxiway:ephemeral", "true").lower() == "false":
             raise EngineError(
                 f"Stack {self._name} is protected, so nothing of it is removed.",
                 f"To remove it: pulumi config set --stack {self._name} taxiway:ephemeral true",
             )
 
-    def _project(self) -> str:
-        config = {**stackfile.read(self._name), **self._config}
-        return config.get("taxiway:project") or config.get("gcp:project", "")
+    @cached_property
+    def _settings(self) -> dict[str, str]:
+        """The stack's settings as they were when they were first asked for: they may go with the stack."""
+        return {**stackfile.read(self._name), **self._config}
+
+    def _composer_region(self) -> str:
+        if self._settings.get("taxiway:composer", "").lower() != "true":
+            return ""
+        from lakehouse.composer import region  # it imports Pulumi's whole provider
+
+        return region(self._settings.get("taxiway:location", "US"))
 
     def _outputs(self, stack: automation.Stack) -> dict[str, Any]:
         return {name: output.value for name, output in stack.outputs().items()}
@@ -210,7 +225,7 @@ class CliEngine:
                 f"If none is running: {f'PULUMI_BACKEND_URL={url} ' if url else ''}{command}",
             ) from None
         except automation.CommandError as error:
-            raise EngineError(*_sentences(str(error))) from None
+            raise EngineError(*sentences(str(error))) from None
 
 
 def _collect(steps: list[automation.StepEventMetadata]) -> Callable[[automation.EngineEvent], None]:
@@ -258,17 +273,3 @@ def _titles(stack: automation.Stack) -> list[str]:
     """Return what a teardown removes, in its order."""
     made = [r for r in pending.resources(stack) if r["type"] in KINDS and not r.get("retainOnDelete")]
     return [KINDS[resource["type"]].title(resource["inputs"]) for resource in reversed(made)]
-
-
-def _sentences(output: str) -> tuple[str, str]:
-    """Return the errors among Pulumi's output, each once, and a remedy where one is known."""
-    if _NO_KEYS in output:
-        return (
-            "The organization forbids service-account keys.",
-            "Work without one: pulumi config set taxiway:credentials impersonation",
-        )
-    lines = [line.strip() for line in output.splitlines()]
-    errors = dict.fromkeys(
-        line for line in lines if line.startswith("error:") and "update failed" not in line
-    )
-    return "\n".join(list(errors)[:5]) or "\n".join(line for line in lines if line)[-500:], ""

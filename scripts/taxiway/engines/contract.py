@@ -41,6 +41,10 @@ class StackInfo:
 class Engine(Protocol):
     """Brings one stack to what the program declares, and takes it down again."""
 
+    def exists(self) -> bool:
+        """Tell whether there is such a stack, be it half made."""
+        ...
+
     def up(self) -> dict[str, Any]:
         """Create or update everything; return the stack's outputs, secrets in the clear."""
         ...

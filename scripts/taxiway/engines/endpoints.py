@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Self
+from urllib.parse import urlsplit
 
 # Accounts and keys, Resource Manager, Service Usage, Compute: one small service, a prefix for each.
 _CONTROL_PLANE = {
@@ -20,6 +23,16 @@ class Endpoints:
     storage: str
     bigquery: str
     control_plane: str
+
+    @classmethod
+    def of_config(cls, config: Mapping[str, str]) -> Self | None:
+        """Return the endpoints of a stack's settings; None where they are Google's own."""
+        keys = ("gcp:storageCustomEndpoint", "gcp:bigQueryCustomEndpoint", "gcp:iamBetaCustomEndpoint")
+        parts = [urlsplit(config.get(key, "")) for key in keys]
+        # Google answers on https alone.
+        if any(part.scheme != "http" for part in parts):
+            return None
+        return cls(*[f"http://{part.netloc}" for part in parts])
 
     def config(self) -> dict[str, str]:
         """Return the stack configuration that points Pulumi's provider at the emulators."""

@@ -28,6 +28,10 @@ class InProcessEngine:
         self._api = Api.of(endpoints)
         self._folder = folder
 
+    def exists(self) -> bool:
+        """Tell whether anything is remembered of the stack."""
+        return self._state().path.exists()
+
     def up(self) -> dict[str, Any]:
         """Create or update everything, then remove what the program no longer declares."""
         state = self._state()

@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
 from taxiway.engines import backend, stackfile
 from taxiway.engines.contract import StackInfo
@@ -13,13 +14,45 @@ from taxiway.engines.cost import estimate, prices, total
 from taxiway.engines.errors import EngineError
 from taxiway.engines.plan import plan
 from taxiway.engines.state import State
+from taxiway.engines.words import sentences
 from taxiway.paths import REPOSITORY
 
+if TYPE_CHECKING:
+    from pulumi import automation
 
-def stacks(folder: Path) -> list[StackInfo]:
+
+class Listing(NamedTuple):
+    """The environments there are, and the backends that could not be asked, in words."""
+
+    stacks: list[StackInfo]
+    trouble: list[str]
+
+
+def stacks(folder: Path) -> Listing:
     """Return the stacks of the in-process engine and, where `pulumi` is on PATH, of its backends."""
-    found = [*_in_process(folder), *(_of_pulumi(folder) if shutil.which("pulumi") else ())]
-    return sorted(found, key=lambda stack: stack.name)
+    found, trouble = list(_in_process(folder)), []
+    for variables in backend.all_environments(folder) if shutil.which("pulumi") else ():
+        try:
+            found += _of_pulumi(variables)
+        except EngineError as error:
+            trouble.append(str(error))
+    return Listing(sorted(found, key=lambda stack: stack.name), trouble)
+
+
+def selected() -> str:
+    """Return the stack that the user selected in their own backend; empty where there is none."""
+    # Heavy, and only for those who have Pulumi.
+    from pulumi import automation
+
+    if not backend.own():
+        return ""
+    # Listing asks for no secret.
+    workspace = automation.LocalWorkspace(work_dir=str(REPOSITORY), env_vars=backend.QUIET)
+    try:
+        current = workspace.stack()
+    except automation.CommandError:
+        return ""
+    return current.name.rsplit("/", 1)[-1] if current else ""
 
 
 def _in_process(folder: Path) -> Iterator[StackInfo]:
@@ -29,16 +62,31 @@ def _in_process(folder: Path) -> Iterator[StackInfo]:
         yield _info(path.stem, state.config, times, len(state.records))
 
 
-def _of_pulumi(folder: Path) -> Iterator[StackInfo]:
+def _of_pulumi(variables: Mapping[str, str]) -> list[StackInfo]:
+    """Return the stacks of one backend; raises EngineError where it does not answer."""
     # Heavy, and only for those who have Pulumi.
     from pulumi import automation
 
-    for variables in backend.all_environments(folder):
-        workspace = automation.LocalWorkspace(work_dir=str(REPOSITORY), env_vars=variables)
-        for summary in workspace.list_stacks():
-            history = automation.Stack.select(summary.name, workspace).history(show_secrets=False)
-            times = (_iso(history[-1].start_time) if history else "", _iso(summary.last_update))
-            yield _info(summary.name, stackfile.read(summary.name), times, summary.resource_count or 0)
+    workspace = automation.LocalWorkspace(work_dir=str(REPOSITORY), env_vars=variables)
+    try:
+        summaries = workspace.list_stacks()
+        found = [_of_summary(workspace, summary) for summary in summaries]
+        # To ask for a stack's history is to select it: the user's choice is put back.
+        for summary in summaries:
+            if summary.current:
+                workspace.select_stack(summary.name)
+    except automation.CommandError as error:
+        where = variables.get("PULUMI_BACKEND_URL") or backend.own()
+        raise EngineError(f"{where} could not be asked: {sentences(str(error))[0]}") from None
+    return found
+
+
+def _of_summary(workspace: automation.LocalWorkspace, summary: automation.StackSummary) -> StackInfo:
+    from pulumi import automation
+
+    history = automation.Stack.select(summary.name, workspace).history(show_secrets=False)
+    times = (_iso(history[-1].start_time) if history else "", _iso(summary.last_update))
+    return _info(summary.name, stackfile.read(summary.name), times, summary.resource_count or 0)
 
 
 def _info(name: str, config: Mapping[str, str], times: tuple[str, str], resources: int) -> StackInfo:

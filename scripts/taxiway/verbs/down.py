@@ -6,10 +6,11 @@ import shutil
 
 from rich.console import Console
 
+from taxiway.compose import dotenv
 from taxiway.errors import TaxiwayError
 from taxiway.paths import REPOSITORY, Home
 from taxiway.progress import Progress
-from taxiway.stack import StackSettings, open_stack
+from taxiway.stack import StackSettings, made_by_hand, open_stack
 from taxiway.state import State, exclusive
 from taxiway.supervise import end_strays
 from taxiway.targets import Target, target_of
@@ -29,7 +30,9 @@ def main(arguments: list[str]) -> int:
     chosen = parser.parse_args(arguments)
     home, progress, console = Home.of(chosen.stack), Progress(), Console(highlight=False)
     keep: bool = chosen.keep_data
-    if not home.root.exists():
+    by_hand = not keep and made_by_hand(chosen.stack)
+    if not home.root.exists() and not by_hand:
+        _forget_engine(home)
         console.print("There is no environment here: nothing to remove.")
         return 0
     state = State.load(home)
@@ -37,7 +40,9 @@ def main(arguments: list[str]) -> int:
     with exclusive(home, "down"):
         removed = target.stop(keep=keep) if target else [f"process  {name}" for name in end_strays(home)]
         if not keep:
-            removed += _destroy_on_google_cloud(state, progress) + _remove_environment_files(state)
+            if by_hand or (state and state.project):
+                removed += _destroy(chosen.stack, progress)
+            removed += _remove_environment_files(chosen.stack)
             shutil.rmtree(home.root)
             removed.append(str(home.root))
             _forget_engine(home)
@@ -48,31 +53,27 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def _destroy_on_google_cloud(state: State | None, progress: Progress) -> list[str]:
-    """Destroy a stack that is not on emulators; those hold theirs themselves."""
-    if not state or not state.project:
-        return []
-    with (
-        open_stack(StackSettings.known(state.stack)) as engine,
-        progress.phase("infrastructure is destroyed"),
-    ):
+def _destroy(stack: str, progress: Progress) -> list[str]:
+    """Destroy a stack whose emulators no target runs: it is on Google Cloud, or somebody's own."""
+    with open_stack(StackSettings.known(stack)) as engine, progress.phase("infrastructure is destroyed"):
         return destroy(engine)
 
 
-def _remove_environment_files(state: State | None) -> list[str]:
+def _remove_environment_files(stack: str) -> list[str]:
     """Remove what scripts/env wrote for this stack; another stack's stays."""
     written = REPOSITORY / ".env"
-    bucket = f"GCP_GCS_BUCKET={state.outputs.get('GCP_GCS_BUCKET')}\n" if state else ""
-    if not bucket or not written.exists() or bucket not in written.read_text():
+    if dotenv.read(written).get("TAXIWAY_STACK") != stack:
         return []
     files = [file for file in (written, REPOSITORY / "google_credentials") if file.exists()]
-    for file in files:
+    for file in reversed(files):  # .env last: it says whose the other is
         file.unlink()
     return [str(file) for file in files]
 
 
 def _forget_engine(home: Home) -> None:
     """Remove what the engines remember once no stack is left that it is about."""
+    if not home.root.parent.exists():
+        return
     others = [folder for folder in home.root.parent.iterdir() if folder != home.engine]
     states = [*home.engine.glob("*.json"), *home.engine.glob("pulumi/.pulumi/stacks/**/*.json")]
     if not others and not states:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from rich.console import Console
 
+from taxiway.errors import TaxiwayError
 from taxiway.stack import StackSettings, open_stack
 from taxiway.verbs import _arguments
 
@@ -19,7 +20,11 @@ def main(arguments: list[str]) -> int:
     parser = _arguments.parser("drift", "Show what was changed behind Pulumi's back.", EXAMPLES)
     _arguments.add_infrastructure(parser)
     console = Console(highlight=False)
-    with open_stack(StackSettings.chosen(parser.parse_args(arguments))) as engine:
+    wanted = StackSettings.chosen(parser.parse_args(arguments))
+    with open_stack(wanted) as engine:
+        # A misspelt name must not pass for a stack that has not drifted.
+        if not engine.exists():
+            raise TaxiwayError(f"there is no stack {wanted.name}", "Those there are: scripts/stacks")
         found = engine.drift()
     for drift in found:
         console.print(f"  {drift.title}", soft_wrap=True)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import shlex
-
+from taxiway.compose import dotenv
 from taxiway.errors import TaxiwayError
 from taxiway.files import write_atomically
-from taxiway.paths import DEFAULT_STACK, REPOSITORY
-from taxiway.stack import StackSettings, open_stack
+from taxiway.paths import REPOSITORY
+from taxiway.stack import StackSettings, default_name, open_stack
 from taxiway.verbs import _arguments
 
 EXAMPLES = """\
+  scripts/env                      the stack of this checkout, else the one selected in Pulumi
   scripts/env alice                write .env (and google_credentials, where the stack has a credential file)
   scripts/env alice --print        show it, secrets masked; write nothing"""
 
@@ -18,30 +18,26 @@ EXAMPLES = """\
 def main(arguments: list[str]) -> int:
     """Run the verb; returns its exit code."""
     parser = _arguments.parser("env", "Write a stack's outputs as .env for docker compose.", EXAMPLES)
-    parser.add_argument("name", nargs="?", default=DEFAULT_STACK, type=_arguments.stack, metavar="STACK")
+    parser.add_argument("name", nargs="?", type=_arguments.stack, metavar="STACK", help="whose outputs")
     parser.add_argument("--print", action="store_true", help="show it with secrets masked, write nothing")
     chosen = parser.parse_args(arguments)
-    wanted = StackSettings.known(chosen.name)
+    wanted = StackSettings.known(chosen.name or default_name())
     with open_stack(wanted) as engine:
         outputs = engine.outputs()
     if not outputs:
         raise TaxiwayError(
-            f"the stack {chosen.name} has no outputs yet", f"Create it: scripts/up --stack {chosen.name}"
+            f"the stack {wanted.name} has no outputs yet", f"Create it: scripts/up --stack {wanted.name}"
         )
     from taxiway.engines import environment
 
     if chosen.print:
-        print(_lines(environment.masked(outputs)), end="")  # noqa: T201 - its output
+        print(dotenv.lines(environment.masked(outputs)), end="")  # noqa: T201 - its output
         return 0
-    content = environment.credential_file(outputs)
-    if content is not None:
-        write_atomically(REPOSITORY / "google_credentials", content)
-    # On Google Cloud the emulator services stay out of the way.
-    switch = {} if "STORAGE_EMULATOR_HOST" in outputs else {"EMULATORS_OFF": "1"}
-    write_atomically(REPOSITORY / ".env", _lines({**environment.variables(outputs), **switch}))
+    file, content = REPOSITORY / "google_credentials", environment.credential_file(outputs)
+    credentials = dotenv.write_credentials(file, content)
+    if credentials is None:
+        file.unlink(missing_ok=True)  # of the stack before this one
+    variables = dotenv.of_stack(wanted.name, outputs, credentials)
+    write_atomically(REPOSITORY / ".env", dotenv.lines(variables))
     print(f"wrote {REPOSITORY / '.env'}")  # noqa: T201 - its output
     return 0
-
-
-def _lines(variables: dict[str, str]) -> str:
-    return "".join(f"{name}={shlex.quote(value)}\n" for name, value in variables.items())

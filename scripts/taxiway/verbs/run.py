@@ -1,14 +1,20 @@
-"""scripts/run: load months of a dataset through Airflow and wait for them."""
+"""scripts/run: load months of datasets through Airflow and wait for them."""
 
 from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
 
 from rich.console import Console
 
 from nyc_taxi import report
-from nyc_taxi.catalogue import dataset
-from taxiway.errors import TaxiwayError
-from taxiway.load_months import load_months, settings_of
-from taxiway.loading import units
+from nyc_taxi.catalogue import Dataset
+from nyc_taxi.months import Month
+from nyc_taxi.settings import Settings
+from taxiway import asked
+from taxiway.errors import TaxiwayError, UsageError
+from taxiway.load_months import Again, load_months, settings_of
+from taxiway.loading import Unit
 from taxiway.paths import Home
 from taxiway.progress import Progress
 from taxiway.show import show_datasets
@@ -17,35 +23,71 @@ from taxiway.targets import target_of
 from taxiway.verbs import _arguments
 
 EXAMPLES = """\
-  scripts/run yellow 2024-03                 one month
-  scripts/run yellow 2023-01..2023-12        a year
-  scripts/run zones                          a dataset without months"""
+  scripts/run yellow 2024-03                         one month
+  scripts/run yellow 2019-01..2024-12                six years; ended half-way, it goes on when called again
+  scripts/run yellow green 2023-01..2023-12          a year of two datasets
+  scripts/run all 2019-01..2024-12 --newest-first    everything, the newest months first
+  scripts/run zones                                  a dataset without months
+  scripts/run yellow --changed                       what TLC has published anew since it was loaded
+  scripts/run yellow 2024-03 --force                 once more, although it is loaded
+A month that was not published yet is asked for again; one that is loaded is not."""
 
 
 def main(arguments: list[str]) -> int:
     """Run the verb; returns its exit code."""
-    parser = _arguments.parser("run", "Load months of a dataset through Airflow and wait for them.", EXAMPLES)
-    parser.add_argument("dataset", help="name of a dataset of the catalogue, such as yellow")
-    parser.add_argument(
-        "months", nargs="?", metavar="M[..M]", help="a month like 2024-01, or a range of them"
-    )
-    _arguments.add_wait(parser)
-    _arguments.add_stack(parser)
-    chosen = parser.parse_args(arguments)
-    entry = dataset(chosen.dataset)
-    months = _arguments.months(chosen.months) if chosen.months else ()
-    for month in months or (None,):
-        entry.check_month(month)
+    chosen = _parser().parse_args(arguments)
+    entries, months = asked.read(chosen.words)
+    if chosen.changed and chosen.force:
+        raise UsageError("--changed and --force exclude each other", "--force loads all that is named.")
+    wanted = [] if chosen.changed else asked.units(entries, months, newest_first=chosen.newest_first)
     home, progress = Home.of(chosen.stack), Progress()
-    state = State.require(home)
-    environment = target_of(home, state, progress)
+    environment = target_of(home, State.require(home), progress)
     if not environment.running():
         raise TaxiwayError("the platform does not run", "Start it: scripts/up")
     with exclusive(home, "run"):
-        code = load_months(home, environment.api, progress, units(entry, months), chosen.wait)
+        if chosen.changed:
+            wanted = _changed(entries, months, settings_of(home), progress)
+        again = Again(wanted if chosen.changed or chosen.force else (), chosen.force)
+        code = load_months(home, environment.api, progress, wanted, chosen.wait, again) if wanted else 0
+    units = {(unit.dataset, unit.month) for unit in wanted}
     rows = report.status(settings_of(home))
-    asked = {str(month) for month in months}
-    show_datasets(
-        Console(), [r for r in rows if r["dataset"] == entry.name and (r["month"] or "") in (asked or {""})]
-    )
+    show_datasets(Console(), [row for row in rows if (row["dataset"], row["month"] or "") in units])
     return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _arguments.parser("run", "Load months of datasets through Airflow and wait for them.", EXAMPLES)
+    parser.add_argument(
+        "words",
+        nargs="+",
+        metavar="DATASET… [M..M]",
+        help="names of datasets, or all; then a month like 2024-01 or a range",
+    )
+    order = parser.add_mutually_exclusive_group()
+    order.add_argument("--newest-first", action="store_true", help="begin with the last month of the range")
+    order.add_argument(
+        "--oldest-first", action="store_false", dest="newest_first", help="begin with the first (the default)"
+    )
+    parser.add_argument(
+        "--changed", action="store_true", help="load what the publisher has changed since, and nothing else"
+    )
+    parser.add_argument("--force", action="store_true", help="load again what is loaded already")
+    _arguments.add_wait(parser)
+    _arguments.add_stack(parser)
+    return parser
+
+
+def _changed(
+    entries: Sequence[Dataset], months: Sequence[Month], settings: Settings, progress: Progress
+) -> list[Unit]:
+    """Ask the source, with one request a month, what has changed."""
+    from nyc_taxi import changes  # imports the storage client
+
+    found = []
+    for entry in entries:
+        look = changes.look(entry, settings, among=months)
+        for month, why in look.refused.items():
+            progress.say(f"[yellow]{entry.name} {month} stays as it is: {why}[/]")
+        progress.say(f"{entry.name}: {look.looked_at} looked at, {len(look.to_load)} changed", "done")
+        found += [Unit(entry.name, month) for month in look.to_load]
+    return found

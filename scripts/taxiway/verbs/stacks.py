@@ -24,7 +24,7 @@ def main(arguments: list[str]) -> int:
     table = Table(box=SIMPLE_HEAD)
     for name in ("stack", "owner", "target", "age", "last update", "resources", "USD a month"):
         table.add_column(name, justify="right" if name in ("resources", "USD a month") else "left")
-    found = stacks(Home.of(DEFAULT_STACK).engine)
+    found, trouble = stacks(Home.of(DEFAULT_STACK).engine)
     for stack in found:
         cost = "?" if stack.dollars is None else f"{stack.dollars:,.2f}"
         updated = stack.updated[:16].replace("T", " ")
@@ -33,7 +33,9 @@ def main(arguments: list[str]) -> int:
         )
     console = Console(highlight=False)
     console.print(table if found else "There is no environment here. Create one: scripts/up")
-    return 0
+    for sentence in trouble:
+        console.print(sentence, soft_wrap=True)
+    return 1 if trouble else 0
 
 
 def _age(created: str) -> str:

@@ -12,10 +12,13 @@ from urllib.parse import parse_qsl, urlsplit
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from google.auth.credentials import AnonymousCredentials
 
 from nyc_taxi import bigquery
 from nyc_taxi.bigquery import BigQuery, Parameter, Work
+from nyc_taxi.catalogue import DATASETS
 from nyc_taxi.errors import Missing, Refused, Trouble
+from nyc_taxi.provision import ensure_lake_table
 from nyc_taxi.settings import Settings
 
 ABORTED = {
@@ -187,6 +190,18 @@ def test_rows_are_read_to_the_last_page_with_their_types(api, monkeypatch, page)
     assert second == dict.fromkeys(COLUMNS)
     (job,) = api.jobs.values()
     assert job["configuration"]["labels"] == {"app": "taxiway"}
+    assert job["configuration"]["query"]["maximumBytesBilled"] == str(100 * 2**30)
+
+
+@pytest.mark.parametrize("do", JOBS)
+def test_every_job_is_of_the_stacks_project_and_place(api, do):
+    with connect(api) as bq:
+        JOBS[do](bq)
+    (job,) = api.jobs.values()
+    assert job["jobReference"]["projectId"] == "p"
+    assert job["jobReference"]["location"] == "EU"
+    asked = [path for method, path in api.requests if method == "GET"]
+    assert all("/projects/p/" in path for path in asked)
 
 
 @pytest.mark.parametrize("do", JOBS)
@@ -320,6 +335,52 @@ def test_what_is_there_is_not_made_and_what_is_gone_not_dropped(api):
         bq.create("t", {"description": "new"})
         bq.drop("t")
     assert answers == []
+
+
+@pytest.fixture
+def tables(api, monkeypatch) -> list[tuple[str, str, dict]]:
+    """What is sent to an API that lets everything be created, and takes anybody for somebody."""
+    sent = []
+
+    def create(method, path, body):
+        sent.append((method, path, body))
+        return 200, body
+
+    api.answer = create
+    monkeypatch.setattr(bigquery, "GOOGLE", api.url)
+    monkeypatch.setattr(bigquery.google.auth, "default", lambda **_: (AnonymousCredentials(), "p"))
+    return sent
+
+
+def test_bigquery_itself_is_given_a_table_over_the_lakes_files(tables):
+    settings = Settings("p", "bucket", "d", "EU")
+    with BigQuery(settings) as bq:
+        ensure_lake_table(bq, DATASETS["yellow"], settings)
+    ((method, path, body),) = tables
+    assert (method, path.split("?")[0]) == ("POST", "/bigquery/v2/projects/p/datasets/d/tables")
+    assert body["tableReference"]["tableId"] == "yellow_trips_lake"
+    reading = body["externalDataConfiguration"]
+    assert (reading["sourceFormat"], reading["sourceUris"]) == ("PARQUET", ["gs://bucket/typed/yellow/*"])
+    assert reading["hivePartitioningOptions"] == {
+        "mode": "CUSTOM",
+        "sourceUriPrefix": "gs://bucket/typed/yellow/{year:INTEGER}/{month:INTEGER}",
+    }
+    assert {field["name"] for field in body["schema"]["fields"]} >= {"vendor_id", "total_amount"}
+
+
+def test_an_emulator_which_would_find_it_empty_is_not(api, tables):
+    settings = Settings("p", "bucket", "d", "EU", bigquery_endpoint=api.url)
+    with BigQuery(settings) as bq:
+        ensure_lake_table(bq, DATASETS["yellow"], settings)
+    assert tables == []
+
+
+def test_a_load_does_not_depend_on_the_table_over_the_files(api, tables, caplog):
+    api.answer = lambda *_: (403, error(403, "accessDenied", "no"))
+    settings = Settings("p", "bucket", "d", "EU")
+    with BigQuery(settings) as bq:
+        ensure_lake_table(bq, DATASETS["yellow"], settings)
+    assert "no table over the lake's files of yellow: BigQuery: table yellow_trips_lake: no" in caplog.text
 
 
 def test_an_answer_that_is_no_json_is_told_in_one_line(api, monkeypatch):

@@ -1,5 +1,6 @@
 """Source → raw/ → typed/ and quarantine/, on the storage emulator."""
 
+import gzip
 import hashlib
 import io
 from dataclasses import replace
@@ -8,10 +9,12 @@ import pyarrow.parquet as pq
 import pytest
 import taxi
 
-from nyc_taxi import lake, pipeline, typed
+from nyc_taxi import catalogue, lake, pipeline, typed
+from nyc_taxi.catalogue import Column, Dataset
 from nyc_taxi.errors import NotPublished, Refused, Trouble
 from nyc_taxi.lake import Content, Lake
 from nyc_taxi.load_log import latest
+from nyc_taxi.months import Month
 
 pytestmark = pytest.mark.emulators
 PATH = taxi.YELLOW.format("2024-01")
@@ -233,7 +236,7 @@ def test_rules_that_changed_conform_again(stack, faulty_source, monkeypatch):
     faulty_source.serve(PATH, taxi.parquet(taxi.trips()))
     download(stack)
     conform(stack)
-    monkeypatch.setattr("nyc_taxi.catalogue.CONFORM_RULES", -1)
+    monkeypatch.setattr("nyc_taxi.catalogue.model.CONFORM_RULES", -1)
     assert not conform(stack, "another")["reused"]
     assert latest(stack)["yellow", "2024-01", "typed"].run_id == "another"
 
@@ -295,8 +298,88 @@ def test_zones_are_conformed_from_csv(stack):
     ]
 
 
-def test_a_csv_with_a_broken_line_is_corrupt(stack, faulty_source):
+def test_a_broken_line_of_csv_is_kept_whole_and_counted(stack, faulty_source):
     faulty_source.serve(taxi.ZONES, taxi.ZONES_CSV + b"1,2\n")
     pipeline.download("zones", None, "run", stack)
-    with pytest.raises(Refused, match=r"taxi_zone_lookup.csv: corrupt CSV \(.*Expected 4 columns"):
-        pipeline.conform("zones", None, "run", stack)
+    done = pipeline.conform("zones", None, "run", stack)
+    assert (done["rows"], done["quarantined"]) == (3, 1)
+    [row] = rows(stack, "quarantine/zones/taxi_zone_lookup.parquet").to_pylist()
+    assert (row["source_line"], row["reason"]) == ("1,2", "the line has 2 values for 4 columns")
+
+
+CSV = b"trip,at,note\n1,2024-01-05 10:00:00,a\n2,2024-01-06,\nbroken\n3,2024-02-01 00:00:00,late\n"
+JSON = (
+    b'{"trip": 1, "at": "2024-01-05 10:00:00", "note": "a"}\n{"trip": 2, "at": "2024-01-06"}\n'
+    b'{broken\n{"trip": 3, "at": "2024-02-01 00:00:00", "note": "late"}\n'
+)
+FILES = {
+    "csv": CSV,
+    "csv.gz": gzip.compress(CSV),
+    "jsonl": JSON,
+    "jsonl.gz": gzip.compress(JSON),
+}
+
+
+def own(ending):
+    """A dataset of one's own, at an address of its own."""
+    return Dataset(
+        name="own",
+        title="Own",
+        path="{source}/own_{year}-{month}." + ending,
+        table="own",
+        key="at",
+        first_month=Month(2024, 1),
+        columns=(
+            Column("trip", "int64", "Number."),
+            Column("at", "datetime", "When."),
+            Column("note", "string", "Text.", required=False),
+        ),
+    )
+
+
+@pytest.mark.parametrize("ending", FILES)
+def test_every_format_of_lines_goes_its_way_from_any_host(stack, faulty_source, monkeypatch, ending):
+    ds = own(ending)
+    ds = replace(ds, path=ds.path.replace("{source}", faulty_source.url))
+    monkeypatch.setattr(catalogue, "DATASETS", {"own": ds})
+    faulty_source.serve(f"/own_2024-01.{ending}", FILES[ending])
+    elsewhere = replace(stack, source_url="http://127.0.0.1:9")
+    pipeline.download("own", "2024-01", "run", elsewhere)
+    assert content(stack, f"raw/own/own_2024-01.{ending}") == FILES[ending]
+    done = pipeline.conform("own", "2024-01", "run", elsewhere)
+    assert (done["rows"], done["quarantined"]) == (2, 2)
+    typed_rows = rows(stack, "typed/own/year=2024/month=01/own_2024-01.parquet")
+    assert typed_rows.column_names == ["trip", "at", "note"]
+    assert typed_rows["trip"].to_pylist() == [1, 2]
+    told = rows(stack, "quarantine/own/year=2024/month=01/own_2024-01.parquet")["reason"].to_pylist()
+    assert min(told) == "at 2024-02-01 00:00:00 is outside 2024-01"
+
+
+def test_a_page_in_the_place_of_a_gzipped_file_is_refused(stack, faulty_source, monkeypatch):
+    ds = own("csv.gz")
+    monkeypatch.setattr(catalogue, "DATASETS", {"own": replace(ds, path=ds.path.replace("{source}", ""))})
+    faulty_source.serve("/own_2024-01.csv.gz", CSV)
+    with pytest.raises(Refused, match="not gzip"):
+        pipeline.download("own", "2024-01", "run", stack)
+    assert names(stack) == []
+
+
+def test_drift_is_said_in_the_log_of_the_task(stack, faulty_source, caplog):
+    faulty_source.serve(PATH, taxi.parquet(taxi.trips().append_column("new_fee", [[0.0] * 100])))
+    download(stack)
+    conform(stack)
+    assert (
+        "yellow_tripdata_2024-01.parquet has columns that the catalogue does not know: new_fee."
+        in caplog.text
+    )
+
+
+def test_many_names_nobody_knows_fit_into_an_objects_metadata(stack, faulty_source):
+    table = taxi.trips()
+    for number in range(60):
+        table = table.append_column(f"{number} {'x' * 300}", [[0.0] * 100])
+    faulty_source.serve(PATH, taxi.parquet(table))
+    download(stack)
+    drift = conform(stack)["drift"]
+    assert (len(drift), drift[-1]) == (21, "… and 40 more")
+    assert sum(len(k) + len(v) for k, v in Lake(stack).find(TYPED).metadata.items()) < 8192

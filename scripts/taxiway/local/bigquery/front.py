@@ -11,13 +11,14 @@ from bqemulator.jobs.executor import JOB_RESULTS, JOB_SCHEMAS
 from bqemulator.storage.sql_identifiers import quoted_table_ref
 
 from taxiway.local.bigquery.datasets import Attributes, created, whole
+from taxiway.local.bigquery.expiry import Expiry
 from taxiway.local.serving import google_error
 
 Json = dict[str, Any]
 RESULTS_KEPT = 500
 JOBS = re.compile(r"(?:/upload)?/bigquery/v2/projects/(?P<project>[^/]+)/jobs")
 DATASET = re.compile(r"/bigquery/v2/projects/(?P<project>[^/]+)/datasets(?:/(?P<dataset>[^/]+))?")
-TABLE = re.compile(DATASET.pattern + r"/tables/(?P<table>[^/]+)")
+TABLE = re.compile(DATASET.pattern + r"/tables(?:/(?P<table>[^/]+))?")
 
 
 class Front:
@@ -31,6 +32,7 @@ class Front:
     def __init__(self, application: Any, context: Any, data: Path) -> None:
         self._application, self._context = application, context
         self._attributes = Attributes(data / "datasets.json")
+        self._expiry = Expiry(data / "expiry.json")
         self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="bigquery")
         self._loop = asyncio.new_event_loop()
 
@@ -50,6 +52,8 @@ class Front:
 
     def _answer(self, scope: Json, body: bytes) -> "Answer":
         path, method = scope["path"], scope["method"]
+        for key in self._expiry.over():
+            self._drop(scope, key)
         if method == "POST" and (match := JOBS.fullmatch(path)):
             return self._job(scope, body, match["project"])
         if match := DATASET.fullmatch(path):
@@ -57,6 +61,12 @@ class Front:
         if match := TABLE.fullmatch(path):
             return self._table(scope, body, (match["project"], match["dataset"], match["table"]))
         return self._pass(scope, body)
+
+    def _drop(self, scope: Json, key: tuple[str, str, str]) -> None:
+        path = "/bigquery/v2/projects/{}/datasets/{}/tables/{}".format(*key)
+        request = {"path": path, "raw_path": path.encode(), "query_string": b"", "method": "DELETE"}
+        self._pass(scope | request, b"")
+        self._expiry.forget(key)
 
     def _pass(self, scope: Json, body: bytes) -> "Answer":
         return self._loop.run_until_complete(_call(self._application, scope, body))
@@ -88,16 +98,30 @@ class Front:
             self._attributes.remember(method, f"{project}:{name}", request)
         return answer.replaced(self._attributes.completed) if answer.status == 200 else answer
 
-    def _table(self, scope: Json, body: bytes, key: tuple[str, str, str]) -> "Answer":
+    def _table(self, scope: Json, body: bytes, key: tuple[str, str, str | None]) -> "Answer":
         """Gap: the library's numRows is that of the last load job, whatever happened since."""
-        table = self._context.catalog.get_table(*key)
+        project, dataset, name = key
+        if name is None:
+            return self._tables(scope, body, project, dataset)
+        table = self._context.catalog.get_table(project, dataset, name)
         if scope["method"] == "PATCH":
             body = _json(whole("PATCH", _parsed(body), table))
         answer = self._pass(scope, body)
+        if scope["method"] == "DELETE":
+            self._expiry.forget((project, dataset, name))
         if scope["method"] != "GET" or answer.status != 200 or table.table_type != "TABLE":
             return answer
-        counted = self._context.engine.execute(f"SELECT count(*) FROM {quoted_table_ref(*key)}").fetchone()  # noqa: S608
-        return answer.replaced(lambda resource: resource | {"numRows": str(counted[0])})
+        reference = quoted_table_ref(project, dataset, name)
+        counted = self._context.engine.execute(f"SELECT count(*) FROM {reference}").fetchone()  # noqa: S608
+        facts = self._expiry.completed((project, dataset, name), {"numRows": str(counted[0])})
+        return answer.replaced(lambda resource: resource | facts)
+
+    def _tables(self, scope: Json, body: bytes, project: str, dataset: str) -> "Answer":
+        answer = self._pass(scope, body)
+        if scope["method"] == "POST" and answer.status == 200:
+            request = _parsed(body)
+            self._expiry.remember((project, dataset, request["tableReference"]["tableId"]), request)
+        return answer
 
     def _dataset_deleted_well(self, answer: "Answer", method: str, key: str) -> "Answer":
         """Gap: the library answers 404 for a dataset that is there, but not empty."""

@@ -32,7 +32,7 @@ def _parser() -> argparse.ArgumentParser:
     published = Month.of(datetime.now(UTC).date()).plus(-PUBLICATION_LAG)
     parser.add_argument("--rows", type=_rows, default=20_000, help="rows a month (default %(default)s)")
     parser.add_argument(
-        "--first", type=_month, default=Month(2019, 1), help="first month (default %(default)s)"
+        "--first", type=_month, default=Month(2009, 1), help="first month (default %(default)s)"
     )
     parser.add_argument("--last", type=_month, default=published, help="last month (default %(default)s)")
     parser.add_argument(

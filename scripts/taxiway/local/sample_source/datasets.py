@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 
 from taxiway.local.sample_source.months import Month
@@ -18,12 +19,21 @@ class Dataset:
     write: Writer
 
 
-def _write_yellow(path: Path, month: Month, rows: int) -> None:
-    from taxiway.local.sample_source import yellow  # pyarrow and numpy, only once a month is asked for
+def _writer(name: str) -> Writer:
+    def write(path: Path, month: Month, rows: int) -> None:
+        # It brings pyarrow and numpy: only once a month is asked for.
+        module = import_module(f"taxiway.local.sample_source.{name}")
+        module.write(path, month, rows)
 
-    yellow.write(path, month, rows)
+    return write
 
 
 DATASETS = {
-    "yellow": Dataset("yellow_tripdata", Month(2011, 1), _write_yellow),
+    name: Dataset(f"{name}_tripdata", first, _writer(name))
+    for name, first in (
+        ("yellow", Month(2009, 1)),
+        ("green", Month(2013, 8)),
+        ("fhv", Month(2015, 1)),
+        ("fhvhv", Month(2019, 2)),
+    )
 }

@@ -6,6 +6,7 @@ import threading
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from taxiway.local.sample_source.datasets import DATASETS, Dataset
 from taxiway.local.sample_source.months import Month
@@ -13,6 +14,10 @@ from taxiway.local.serving import open_temporary
 
 EDITION = 1  # raise it when the generator writes other bytes
 ZONES = Path(__file__).parent / "taxi_zone_lookup.csv"
+
+
+def _md5() -> Any:
+    return hashlib.md5(usedforsecurity=False)
 
 
 @dataclass(frozen=True)
@@ -65,6 +70,7 @@ class Store:
 
     def _published(self, path: Path, month: Month, content_type: str) -> Published:
         if path not in self._tags:
-            self._tags[path] = f'"{hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()}"'
+            with path.open("rb") as content:
+                self._tags[path] = f'"{hashlib.file_digest(content, _md5).hexdigest()}"'
         modified = month.plus(2).first_moment().replace(hour=6)
         return Published(path, path.stat().st_size, self._tags[path], modified, content_type)

@@ -1,100 +1,39 @@
 """Yellow taxi trips: plausible ones, and the dirt that real files have. The same month is the same bytes."""
 
-import csv
-import hashlib
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 
-from taxiway.local.sample_source import layouts
+from taxiway.local.sample_source import early_yellow, layouts
 from taxiway.local.sample_source.months import Month
+from taxiway.local.sample_source.parquet import table, write_parquet
+from taxiway.local.sample_source.rides import EWR, JFK, LGA, Columns, seeded, strays, when_and_where
 
-Columns = dict[str, Any]
-ZONES = Path(__file__).parent / "taxi_zone_lookup.csv"
-EWR, JFK, LGA, UNKNOWN, OUTSIDE = 1, 132, 138, 264, 265
-HOURS = np.array(
-    [34, 25, 18, 13, 10, 10, 21, 37, 46, 46, 45, 47, 50, 50, 53, 53, 50, 57, 65, 62, 57, 56, 54, 45.0]
-)
 NEW_FARES = Month(2023, 1)  # the fare rise of 2022-12-19, from the first whole month
 PANDEMIC = Month(2020, 3)  # since then, trips sent in by other means lack half of their columns
-STRAYS_PER_ROW = 10 / 20_000
-BOROUGHS = {"Manhattan": 1.0, "Queens": 0.03, "Brooklyn": 0.025, "Bronx": 0.004, "Staten Island": 0.0003}
 
 
 def write(path: Path, month: Month, rows: int) -> None:
     """Write the month's file to `path`."""
-    types = layouts.yellow(month)
-    columns = generate(month, rows)
-    arrays = [_array(columns, name, kind) for name, kind in types.items()]
-    names = [layouts.yellow_name(name, month) for name in types]
-    table = pa.Table.from_arrays(arrays, names=names)
-    pq.write_table(table, path, compression=layouts.compression(month), row_group_size=1 << 17, version="2.6")
+    columns = generate("yellow", month, rows)
+    if month < layouts.ZONES_FROM:
+        early_yellow.rewrite(columns, month)
+    columns["spelt"] = {layouts.AIRPORT: layouts.yellow_name(layouts.AIRPORT, month)}
+    write_parquet(path, table(columns, layouts.yellow(month)), month)
 
 
-def _array(columns: Columns, name: str, kind: pa.DataType) -> pa.Array:
-    if pa.types.is_null(kind):
-        return pa.nulls(len(columns["VendorID"]))
-    missing = columns["missing"].get(name)
-    return pa.array(columns[name], mask=missing).cast(kind)
-
-
-def generate(month: Month, rows: int) -> Columns:
+def generate(dataset: str, month: Month, rows: int) -> Columns:
     """Return the month's columns as arrays of `rows` values; `missing` holds masks of nulls by column."""
-    seed = hashlib.sha256(f"yellow {month}".encode()).digest()
-    random = np.random.default_rng(int.from_bytes(seed[:8], "big"))
+    random = seeded(f"{dataset} {month}")
     columns: Columns = {"missing": {}}
-    _when_and_where(columns, random, month, rows)
+    when_and_where(columns, random, month, rows)
     _who(columns, random, rows)
     _money(columns, random, month, rows)
     _refunds(columns, random, rows)
     _clocks(columns, random, rows)
-    _strays(columns, random, month, rows)
+    strays(columns, random, month, rows)
     _gaps(columns, random, month, rows)
     return columns
-
-
-def _when_and_where(columns: Columns, random: np.random.Generator, month: Month, rows: int) -> None:
-    weights = np.tile(HOURS, month.days()) * np.repeat(_days(month), 24)
-    hour = random.choice(weights.size, size=rows, p=weights / weights.sum())
-    second = np.sort(hour * 3600 + random.integers(0, 3600, rows))
-    zones, share = _zones()
-    start, end = random.choice(zones, rows, p=share), random.choice(zones, rows, p=share)
-    airport = np.isin(start, (EWR, JFK, LGA)) | np.isin(end, (EWR, JFK, LGA))
-    distance = random.lognormal(0.55, 0.7, rows) + airport * random.normal(9.5, 2.5, rows).clip(4)
-    distance[random.random(rows) < 0.008] = 0.0
-    columns["trip_distance"] = np.round(distance, 2)
-    speed = random.lognormal(2.35, 0.32, rows) * np.where(airport, 1.9, 1.0)  # miles an hour
-    seconds = (distance / speed * 3600 + random.integers(20, 240, rows)).astype(np.int64)
-    pickup = np.datetime64(month.first_moment().replace(tzinfo=None), "s") + second
-    columns["tpep_pickup_datetime"] = pickup.astype("datetime64[us]")
-    columns["tpep_dropoff_datetime"] = (pickup + seconds).astype("datetime64[us]")
-    columns["PULocationID"], columns["DOLocationID"] = start, end
-
-
-def _days(month: Month) -> Any:
-    """Return how busy each day of the month is; Thursday to Saturday most."""
-    week = np.array([0.92, 0.98, 1.02, 1.06, 1.08, 1.05, 0.89])
-    return week[(month.first_moment().weekday() + np.arange(month.days())) % 7]
-
-
-def _zones() -> tuple[Any, Any]:
-    """Return all zones and each one's share of the trips, the same for every month."""
-    random = np.random.default_rng(265)
-    with ZONES.open(newline="") as file:
-        zones = list(csv.DictReader(file))
-    weights = random.lognormal(0, 0.9, len(zones)) * [_weight(zone) for zone in zones]
-    numbers = np.array([int(zone["LocationID"]) for zone in zones])
-    weights[np.isin(numbers, (JFK, LGA))] = weights.sum() * 0.03
-    return numbers, weights / weights.sum()
-
-
-def _weight(zone: dict[str, str]) -> float:
-    if zone["Borough"] == "Manhattan" and zone["service_zone"] == "Boro Zone":
-        return 0.1
-    return BOROUGHS.get(zone["Borough"], 0.05)
 
 
 def _who(columns: Columns, random: np.random.Generator, rows: int) -> None:
@@ -177,21 +116,6 @@ def _clocks(columns: Columns, random: np.random.Generator, rows: int) -> None:
     wrong = random.random(rows) < 0.0002
     start, end = columns["tpep_pickup_datetime"], columns["tpep_dropoff_datetime"]
     columns["tpep_dropoff_datetime"] = np.where(wrong, start - (end - start), end)
-
-
-def _strays(columns: Columns, random: np.random.Generator, month: Month, rows: int) -> None:
-    """Move some rows out of their month, most by a day or two, one of them by years."""
-    count = max(2, round(rows * STRAYS_PER_ROW)) if rows >= 100 else 0
-    where = random.choice(rows, count, replace=False)
-    first = np.datetime64(month.first_moment().replace(tzinfo=None), "us")
-    last = np.datetime64(month.plus(1).first_moment().replace(tzinfo=None), "us")
-    for place, row in enumerate(where):
-        ride = columns["tpep_dropoff_datetime"][row] - columns["tpep_pickup_datetime"][row]
-        shift = np.timedelta64(int(random.integers(1, 2 * 86_400)), "s")
-        pickup = first - shift if place % 2 else last + shift
-        if place == 0:
-            pickup = np.datetime64("2008-12-31T23:00:00", "us") + shift
-        columns["tpep_pickup_datetime"][row], columns["tpep_dropoff_datetime"][row] = pickup, pickup + ride
 
 
 def _gaps(columns: Columns, random: np.random.Generator, month: Month, rows: int) -> None:

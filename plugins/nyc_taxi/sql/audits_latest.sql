@@ -1,0 +1,12 @@
+-- What the latest judgement of each month says.
+SELECT
+  dataset, month, COUNT(*) AS audits,
+  COUNTIF(NOT passed AND severity = 'warn') AS warnings,
+  COUNTIF(NOT passed AND severity = 'stop') AS failures
+FROM (
+  SELECT dataset, month, severity, passed
+  FROM ${audit_results}
+  WHERE TRUE
+  QUALIFY checked_at = MAX(checked_at) OVER (PARTITION BY dataset, month)
+)
+GROUP BY dataset, month

@@ -1,0 +1,20 @@
+"""What `pulumi` printed, in one or two sentences."""
+
+from __future__ import annotations
+
+import re
+
+_NO_KEYS = "iam.disableServiceAccountKeyCreation"
+# The automation interface puts its own words before the first line of each stream.
+_ERROR = re.compile(r"^\s*(?:stderr: )?error: (?!update failed)(.+?)\s*$", re.MULTILINE)
+
+
+def sentences(output: str) -> tuple[str, str]:
+    """Return the errors among Pulumi's output, each once, and a remedy where one is known."""
+    if _NO_KEYS in output:
+        return (
+            "The organization forbids service-account keys.",
+            "Work without one: pulumi config set taxiway:credentials impersonation",
+        )
+    errors = list(dict.fromkeys(_ERROR.findall(output)))
+    return "\n".join(errors[:5]) or output.strip()[-500:], ""

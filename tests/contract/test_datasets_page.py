@@ -1,0 +1,39 @@
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+
+from nyc_taxi.catalogue import DATASETS, MARTS
+from taxiway import dataset_page
+from taxiway.paths import REPOSITORY
+
+TEXT = dataset_page.PAGE.read_text()
+
+
+def test_the_page_is_current():
+    assert dataset_page.page() == TEXT, "docs/datasets.md is behind the catalogue: scripts/docs"
+
+
+@pytest.mark.parametrize("entry", [*DATASETS.values(), *MARTS.values()], ids=lambda entry: entry.name)
+def test_every_column_is_on_the_page_with_its_description_and_unit(entry):
+    for column in entry.columns:
+        lines = [line for line in TEXT.splitlines() if line.startswith(f"| `{column.name}` |")]
+        assert any(column.description in line and f"| {column.unit} |" in line for line in lines)
+
+
+def test_a_page_that_is_behind_the_catalogue_is_noticed(monkeypatch):
+    ds = DATASETS["zones"]
+    column = replace(ds.columns[0], description="Another number.")
+    changed = replace(ds, columns=(column, *ds.columns[1:]))
+    monkeypatch.setattr(dataset_page, "DATASETS", {**DATASETS, "zones": changed})
+    assert "Another number." in dataset_page.page() != TEXT
+
+
+def test_the_verb_says_so_and_writes_nothing():
+    before = dataset_page.PAGE.stat().st_mtime_ns
+    done = subprocess.run(
+        [sys.executable, REPOSITORY / "scripts/docs", "--check"], capture_output=True, text=True
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert dataset_page.PAGE.stat().st_mtime_ns == before

@@ -1,0 +1,156 @@
+"""scripts/env: private files that Compose reads, and nothing secret for people to see."""
+
+from __future__ import annotations
+
+import json
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from lakehouse.outputs import CREDENTIALS
+from taxiway.compose import choices, dotenv
+from taxiway.engines.inventory import STACK
+from taxiway.engines.plan import plan
+from taxiway.errors import TaxiwayError
+from taxiway.paths import REPOSITORY
+from taxiway.stack import StackSettings
+from taxiway.verbs import env
+
+INVENTORIES = REPOSITORY / "tests" / "infra" / "inventories"
+SECRET = "a-secret-of-the-test"
+OWN = {"type": "authorized_user", "client_id": "a", "client_secret": "b", "refresh_token": SECRET}
+
+
+def outputs(scenario: str) -> dict[str, Any]:
+    """What the program gives; a key is one that can be recognized."""
+    config = yaml.safe_load((INVENTORIES / f"{scenario}.yaml").read_text())["config"]
+    found = plan(STACK, config).outputs
+    if scenario == "key":
+        found[CREDENTIALS] = json.dumps({"type": "service_account", "private_key": SECRET})
+    return found
+
+
+@pytest.fixture
+def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty checkout of a developer who is signed in."""
+    own = tmp_path / "gcloud" / "application_default_credentials.json"
+    own.parent.mkdir()
+    own.write_text(json.dumps(OWN))
+    monkeypatch.setenv("CLOUDSDK_CONFIG", str(own.parent))
+    monkeypatch.delenv("GOOGLE_APPLICATION_CREDENTIALS", raising=False)
+    monkeypatch.setattr(env, "REPOSITORY", tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def run(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Call the verb for a stack that is up."""
+
+    def call(scenario: str, *arguments: str) -> None:
+        class Engine:
+            def outputs(self) -> dict[str, Any]:
+                return outputs(scenario)
+
+        @contextmanager
+        def open_stack(wanted: StackSettings) -> Iterator[Engine]:
+            assert wanted.name == STACK
+            yield Engine()
+
+        monkeypatch.setattr(env, "open_stack", open_stack)
+        assert env.main([STACK, *arguments]) == 0
+
+    return call
+
+
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+@pytest.mark.parametrize("scenario", ["ephemeral", "key", "workload-identity"])
+def test_the_credential_file_is_its_owners_alone_and_where_compose_is_told(
+    run: Any, checkout: Path, scenario: str
+) -> None:
+    run(scenario)
+    file = checkout / "google_credentials"
+    assert mode(file) == mode(checkout / ".env") == 0o600
+    assert file.stat().st_uid == choices.uid(), "whom the containers run as"
+    assert dotenv.read(checkout / ".env")["GOOGLE_CREDENTIALS_FILE"] == str(file)
+
+
+@pytest.mark.parametrize(
+    ("scenario", "kind"),
+    [
+        ("ephemeral", "impersonated_service_account"),
+        ("key", "service_account"),
+        ("workload-identity", "external_account"),
+    ],
+)
+def test_each_credential_mode_has_its_kind_of_file(
+    run: Any, checkout: Path, scenario: str, kind: str
+) -> None:
+    run(scenario)
+    content = json.loads((checkout / "google_credentials").read_text())
+    assert content["type"] == kind
+    if scenario == "ephemeral":
+        assert content["source_credentials"] == OWN
+        assert content["service_account_impersonation_url"].endswith(
+            "/taxiway-alice@acme-data.iam.gserviceaccount.com:generateAccessToken"
+        )
+
+
+def test_googles_own_library_takes_each_credential_file(run: Any, checkout: Path) -> None:
+    from google.auth.identity_pool import Credentials as Federated
+    from google.auth.impersonated_credentials import Credentials as Impersonated
+
+    takes = {
+        "ephemeral": Impersonated.from_impersonated_service_account_info,
+        "workload-identity": Federated.from_info,
+    }
+    for scenario, take in takes.items():
+        run(scenario)
+        made = take(json.loads((checkout / "google_credentials").read_text()), scopes=["x"])
+        assert made.service_account_email == "taxiway-alice@acme-data.iam.gserviceaccount.com"
+
+
+@pytest.mark.parametrize("scenario", ["ephemeral", "key"])
+def test_the_environment_holds_no_secret_and_none_is_shown(
+    run: Any, checkout: Path, capfd: Any, scenario: str
+) -> None:
+    run(scenario)
+    run(scenario, "--print")
+    shown = capfd.readouterr()
+    assert SECRET in (checkout / "google_credentials").read_text()
+    assert SECRET not in (checkout / ".env").read_text() + shown.out + shown.err
+    assert "google_credentials='********'" in shown.out
+
+
+def test_print_writes_nothing(run: Any, checkout: Path) -> None:
+    run("key", "--print")
+    assert not (checkout / ".env").exists()
+    assert not (checkout / "google_credentials").exists()
+
+
+def test_a_stack_without_a_credential_file_leaves_none_of_another(run: Any, checkout: Path) -> None:
+    run("key")
+    run("anonymous")
+    assert not (checkout / "google_credentials").exists()
+    assert dotenv.read(checkout / ".env")["GOOGLE_CREDENTIALS_FILE"] == ""
+
+
+def test_both_files_are_ignored_by_git() -> None:
+    ignored = (REPOSITORY / ".gitignore").read_text().split()
+    assert {"/.env", "/google_credentials"} <= set(ignored)
+
+
+def test_a_stack_without_outputs_is_said_with_what_makes_it(
+    run: Any, checkout: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(globals(), "outputs", lambda _scenario: {})
+    with pytest.raises(TaxiwayError, match="the stack alice has no outputs yet") as refused:
+        run("anonymous")
+    assert "scripts/up --stack alice" in refused.value.remedy

@@ -1,0 +1,47 @@
+import re
+
+import pytest
+
+from nyc_taxi.catalogue import DATASETS, MARTS
+from nyc_taxi.tables import all_tables
+from taxiway.pages import current, named
+from taxiway.pages.pipelines import PAGE, PARTS
+from taxiway.paths import REPOSITORY
+
+TEXT = PAGE.read_text()
+NAMED = set(re.findall(r"`((?:infra|scripts|tests|docs|dags|plugins)/[\w./-]*)[`\s]", TEXT))
+COMMAND = "PYTHONPATH=scripts:plugins .venv/bin/python -m taxiway.pages.pipelines"
+
+
+def test_what_is_made_of_the_page_is_current():
+    assert current(TEXT, PARTS) == TEXT, f"docs/pipelines.md is behind the code: {COMMAND}"
+
+
+def test_every_part_is_on_the_page_once():
+    assert sorted(named(TEXT)) == sorted(PARTS)
+
+
+@pytest.mark.parametrize("was", ["yellow_typed -- publish --> yellow_table", "| stop |", "No row lacks"])
+def test_a_part_that_is_behind_the_code_is_noticed(was):
+    behind = TEXT.replace(was, "something else", 1)
+    assert current(behind, PARTS) == TEXT != behind
+
+
+def test_every_dataset_is_in_the_graph_from_its_source_to_where_it_ends():
+    graph = PARTS["assets"]()
+    for ds in DATASETS.values():
+        ends = [f"{ds.name}_table", *(feed.mart for feed in ds.feeds)]
+        ends += [f"{ds.name}_postgres"] if ds.postgres else []
+        for end in (f"{ds.name}_raw", f"{ds.name}_typed", *ends):
+            assert f"--> {end}\n" in graph
+    assert graph.count("-- mart -->") == sum(len(ds.feeds) for ds in DATASETS.values())
+
+
+def test_every_table_is_on_the_page():
+    tables = set(all_tables(str)) - {f"mart_{mart}" for mart in MARTS}
+    assert {name for name in tables if f"`{name}`" not in TEXT} == set()
+
+
+@pytest.mark.parametrize("path", sorted(NAMED))
+def test_what_the_page_names_exists(path):
+    assert (REPOSITORY / path).exists()

@@ -1,0 +1,193 @@
+"""Every dataset of the catalogue, month by month, through the scheduler, into every store.
+
+Two months by default. Twenty-four, as a load test (figures go to all-datasets.json below pytest's folder):
+
+    TAXIWAY_MONTHS=24 scripts/test tests/e2e/test_all_datasets.py
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import io
+import json
+import os
+import subprocess
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import pytest
+
+from nyc_taxi.bigquery import BigQuery
+from nyc_taxi.catalogue import DATASETS, Dataset
+from nyc_taxi.lake import Lake
+from nyc_taxi.layout import typed_object
+from nyc_taxi.months import Month
+from taxiway.airflow_api import AirflowApi
+
+COUNT = int(os.environ.get("TAXIWAY_MONTHS", "2"))
+ROWS = int(os.environ.get("TAXIWAY_ROWS", "300"))
+LAST = Month(2024, 12)
+MONTHS = [LAST.shift(n - COUNT + 1) for n in range(COUNT)]
+MONTHLY = [entry for entry in DATASETS.values() if entry.monthly]
+EXPECTED = {(entry.name, str(month)) for entry in MONTHLY for month in MONTHS} | {
+    (entry.name, None) for entry in DATASETS.values() if not entry.monthly
+}
+PATIENCE = 300 + 120 * COUNT * len(MONTHLY)
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(2 * PATIENCE)]
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The sample source with so few rows that what is measured is the platform."""
+    from taxiway.local.sample_source.months import Month as Published
+    from taxiway.local.sample_source.server import create_server
+    from taxiway.local.sample_source.store import Store
+
+    first, last = (Published.parse(str(month)) for month in (MONTHS[0], MONTHS[-1]))
+    store = Store(tmp_path_factory.mktemp("source"), ROWS, first, last)
+    with create_server("127.0.0.1", 0, store) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+
+
+@pytest.fixture(scope="module")
+def loaded(checkout: Any, source: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What `run all` said and took."""
+    checkout.verb("up", "--source", source, "--months", str(MONTHS[0]))
+    started = time.monotonic()
+    shown = run_all(checkout)
+    figures = {**overhead(api_of(checkout)), "seconds": round(time.monotonic() - started, 1)}
+    folder = tmp_path_factory.mktemp("figures")
+    (folder / "all-datasets.json").write_text(json.dumps(figures, indent=2))
+    return {"shown": shown, **figures}
+
+
+def run_all(checkout: Any, *options: str) -> str:
+    words = ["all", f"{MONTHS[0]}..{MONTHS[-1]}", *options]
+    command = [checkout.folder / "scripts" / "run", *words]
+    done = subprocess.run(command, capture_output=True, text=True, cwd="/", timeout=PATIENCE)
+    assert done.returncode == 0, done.stderr[-5000:]
+    return done.stderr
+
+
+def api_of(checkout: Any) -> AirflowApi:
+    url = next(part["url"] for part in checkout.status()["components"] if part["name"] == "api-server")
+    return AirflowApi(url, (checkout.home / "secrets" / "admin_password").read_text())
+
+
+def overhead(api: AirflowApi) -> dict[str, Any]:
+    """How long tasks ran, and how long they waited from being scheduled to running."""
+    kinds = [f"{name}_to_{place}" for name in DATASETS for place in ("lake", "warehouse", "postgres")]
+    known = [dag_id for dag_id in kinds if dag_id in api.dags()]
+    runs = api.runs(known)
+    tasks = [
+        task
+        for start in range(0, len(runs), 100)
+        for task in api.task_instances(known, [run["dag_run_id"] for run in runs[start : start + 100]])
+        if task["state"] == "success"
+    ]
+    waited = [seconds(task["start_date"]) - seconds(task["scheduled_when"]) for task in tasks]
+    return {
+        "months": COUNT,
+        "datasets": len(MONTHLY),
+        "rows_a_month": ROWS,
+        "runs": len(runs),
+        "tasks": len(tasks),
+        "task_seconds": round(sum(task["duration"] or 0 for task in tasks), 1),
+        "median_task_seconds": round(sorted(task["duration"] or 0 for task in tasks)[len(tasks) // 2], 2),
+        "median_wait_seconds": round(sorted(waited)[len(waited) // 2], 2),
+        "tries": max(task["try_number"] for task in tasks),
+    }
+
+
+def seconds(text: str) -> float:
+    return dt.datetime.fromisoformat(text).timestamp()
+
+
+def test_every_month_of_every_dataset_is_in_every_store(loaded: dict[str, Any], checkout: Any) -> None:
+    rows = checkout.datasets()
+    assert len(MONTHLY) >= 4
+    assert set(rows) == EXPECTED
+    assert {row["state"] for row in rows.values()} == {"loaded"}
+    for (name, month), row in rows.items():
+        if month:
+            assert row["typed_rows"] + row["quarantined_rows"] == ROWS, (name, month)
+
+
+def test_lake_warehouse_and_postgres_hold_the_same_rows(loaded: dict[str, Any], checkout: Any) -> None:
+    from taxiway.load_months import settings_of
+
+    settings, compared = settings_of(checkout.home), 0
+    with BigQuery(settings) as bq:
+        for name, text in sorted(EXPECTED, key=str):
+            entry, month = DATASETS[name], Month.parse(text) if text else None
+            lake = digest(in_lake(Lake(settings), entry, month))
+            assert lake == digest(in_warehouse(bq, entry, month)), (name, text)
+            if entry.postgres:
+                assert lake == digest(in_postgres(settings.require_postgres(), entry, month)), (name, text)
+            compared += 1
+    assert compared == len(EXPECTED)
+
+
+def test_a_second_pass_changes_nothing(loaded: dict[str, Any], checkout: Any) -> None:
+    before = checkout.datasets()
+    assert "nothing to do" in run_all(checkout)
+    assert "0 changed" in run_all(checkout, "--changed")
+    assert checkout.datasets() == before
+
+
+def test_a_second_pass_of_airflow_itself_changes_nothing(loaded: dict[str, Any], checkout: Any) -> None:
+    """One month of each dataset is done again, all the way."""
+    before, api = checkout.datasets(), api_of(checkout)
+    followers = [f"{e.name}_to_{p}" for e in MONTHLY for p in ("warehouse", "postgres")]
+    known = [dag_id for dag_id in followers if dag_id in api.dags()]
+    already = len(api.runs(known))
+    for entry in MONTHLY:
+        api.trigger(f"{entry.name}_to_lake", str(MONTHS[-1]), {})
+    deadline = time.monotonic() + PATIENCE
+    while len(runs := api.runs(known)) < already + len(known) or {r["state"] for r in runs} != {"success"}:
+        assert time.monotonic() < deadline, [run for run in runs if run["state"] != "success"]
+        time.sleep(1)
+    assert checkout.datasets() == before
+
+
+def digest(rows: Iterable[dict[str, Any]]) -> str:
+    """SHA-256 of rows, whatever their order and that of their columns."""
+    texts = sorted(repr(sorted((name, plain(value)) for name, value in row.items())) for row in rows)
+    assert texts
+    return hashlib.sha256("\n".join(texts).encode()).hexdigest()
+
+
+def plain(value: Any) -> Any:
+    return value.isoformat() if isinstance(value, dt.date) else value
+
+
+def in_lake(lake: Lake, entry: Dataset, month: Month | None) -> list[dict[str, Any]]:
+    import pyarrow.parquet as pq
+
+    stored = lake.find(typed_object(entry, month))
+    assert stored
+    with lake.fetch(stored) as file:
+        rows: list[dict[str, Any]] = pq.read_table(io.BytesIO(file.read())).to_pylist()
+    return rows
+
+
+def in_warehouse(bq: BigQuery, entry: Dataset, month: Month | None) -> list[dict[str, Any]]:
+    names = ", ".join(column.name for column in entry.columns)
+    where = f"WHERE source_month = '{month.first_day()}'" if month else ""
+    return bq.rows(f"SELECT {names} FROM {bq.name(entry.table)} {where}", {}, {"app": "test"})
+
+
+def in_postgres(dsn: str, entry: Dataset, month: Month | None) -> list[dict[str, Any]]:
+    import psycopg
+    from psycopg.rows import dict_row
+
+    names = ", ".join(column.name for column in entry.columns)
+    where = f"WHERE source_month = '{month.first_day()}'" if month else ""
+    with psycopg.connect(dsn, row_factory=dict_row) as connection:
+        return connection.execute(f"SELECT {names} FROM {entry.table} {where}").fetchall()

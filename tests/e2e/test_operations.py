@@ -1,0 +1,339 @@
+"""What happens in the months after the first: backfills, republished and late months, failures and alerts.
+
+All on a real Airflow, with a source that answers as the test says.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import faulty_source
+import psutil
+import pytest
+import receiver as webhook
+from faulty_source import FaultySource
+from receiver import SECRET, Receiver
+from taxi import YELLOW, ZONES, ZONES_CSV, parquet, trips
+
+from taxiway.airflow_api import AirflowApi
+
+pytestmark = pytest.mark.e2e
+ROWS = 500
+MONTHS = ("2024-01", "2024-02")
+FINAL = ("success", "failed")
+# A DAG of a user: a task that is killed, one whose worker is killed as well, and one with a defect.
+OF_A_USER = '''
+"""Tasks that end badly."""
+import time
+
+from airflow.sdk import DAG, task
+
+from nyc_taxi.wiring import TASKS
+
+with DAG("badly", schedule=None, default_args=TASKS, doc_md=__doc__):
+
+    @task(retries=0)
+    def is_killed():
+        time.sleep(300)
+
+    @task(retries=0)
+    def loses_its_worker():
+        time.sleep(300)
+
+    @task
+    def has_a_defect():
+        return {}["no such key"]
+
+    is_killed()
+    loses_its_worker()
+    has_a_defect()
+'''
+
+
+@pytest.fixture(scope="module")
+def source() -> Iterator[FaultySource]:
+    with faulty_source.running() as source:
+        source.serve(ZONES, ZONES_CSV)
+        for month in MONTHS:
+            publish(source, month)
+        yield source
+
+
+def publish(source: FaultySource, month: str, seed: int = 0, rows: int = ROWS) -> None:
+    source.serve(YELLOW.format(month), parquet(trips(month, rows, strays=3, seed=seed)))
+
+
+@pytest.fixture(scope="module")
+def up(checkout: Any, source: FaultySource) -> None:
+    (checkout.folder / "dags" / "badly.py").write_text(OF_A_USER)
+    checkout.verb("up", "--source", source.url, "--months", f"{MONTHS[0]}..{MONTHS[-1]}")
+
+
+@pytest.fixture(scope="module")
+def api(up: None, checkout: Any) -> AirflowApi:
+    url = next(part["url"] for part in checkout.status()["components"] if part["name"] == "api-server")
+    return AirflowApi(url, (checkout.home / "secrets" / "admin_password").read_text())
+
+
+@pytest.fixture(scope="module")
+def alerts(up: None, checkout: Any) -> Iterator[Receiver]:
+    with webhook.running() as receiver:
+        set_webhook(checkout, receiver.url)
+        yield receiver
+
+
+def set_webhook(checkout: Any, url: str, code: int = 0) -> str:
+    command = [checkout.folder / "scripts" / "alerts", "--set"]
+    done = subprocess.run(command, input=url, capture_output=True, text=True, timeout=120, cwd="/")
+    assert done.returncode == code, done.stderr
+    return done.stdout + done.stderr
+
+
+class Run:
+    """A run of a DAG, watched: every state that each of its tasks was seen in."""
+
+    def __init__(self, api: AirflowApi, dag_id: str, month: str | None, conf: Mapping[str, Any] = {}) -> None:
+        self.api, self.dag_id = api, dag_id
+        self.id = api.trigger(dag_id, month, conf)
+        self.states: dict[str, list[str | None]] = {}
+        self.tries: dict[str, int] = {}
+
+    def look(self) -> str:
+        for task in self.api.task_instances([self.dag_id], [self.id]):
+            seen = self.states.setdefault(task["task_id"], [])
+            self.tries[task["task_id"]] = task["try_number"]
+            if seen[-1:] != [task["state"]]:
+                seen.append(task["state"])
+        runs = self.api.runs([self.dag_id])
+        return next(run["state"] for run in runs if run["dag_run_id"] == self.id)
+
+    def end(self, seconds: float = 240) -> str:
+        deadline = time.monotonic() + seconds
+        while (state := self.look()) not in FINAL:
+            assert time.monotonic() < deadline, f"{self.dag_id} is still {state}: {self.states}"
+            time.sleep(0.2)
+        return state
+
+
+def until(condition: Any, seconds: float = 120) -> Any:
+    deadline = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < deadline, "it did not happen"
+        time.sleep(0.3)
+    return found
+
+
+def checksums(checkout: Any, month: str) -> set[str]:
+    """Of each stage, as the load log has them; also: every store has the same rows."""
+    from nyc_taxi import load_log
+    from taxiway.load_months import settings_of
+
+    row = checkout.datasets()["yellow", month]
+    assert row["typed_rows"] == row["warehouse_rows"] == row["postgres_rows"] > 0
+    log = load_log.latest(settings_of(checkout.home))
+    return {
+        log["yellow", month, stage].checksum for stage in ("raw", "typed", "warehouse", "mart", "postgres")
+    }
+
+
+# States
+
+
+def test_a_task_goes_from_scheduled_to_success(api: AirflowApi) -> None:
+    run = Run(api, "yellow_to_lake", MONTHS[0])
+    assert run.end() == "success"
+    order = [None, "scheduled", "queued", "running", "success"]
+    for states in run.states.values():
+        assert states == [state for state in order if state in states]
+
+
+def test_trouble_is_retried_and_passes(api: AirflowApi, source: FaultySource) -> None:
+    content = parquet(trips("2024-03", ROWS))
+    # The library itself asks four times before it calls it trouble.
+    source.serve_after_failures(YELLOW.format("2024-03"), content, failures=5, status=503)
+    run = Run(api, "yellow_to_lake", "2024-03", {"publication_timeout": 60})
+    assert run.end() == "success"
+    assert "up_for_retry" in run.states["wait_until_published"]
+    assert run.tries["wait_until_published"] == 2
+
+
+def test_a_month_that_is_late_is_rescheduled_then_skipped_and_somebody_hears_of_it(
+    api: AirflowApi, alerts: Receiver
+) -> None:
+    run = Run(api, "yellow_to_lake", "2025-01", {"publication_timeout": 4})
+    assert run.end() == "success"
+    states = run.states["wait_until_published"]
+    assert "up_for_reschedule" in states
+    assert states[-1] == "skipped"
+    assert run.states["conform"][-1] == "skipped"
+    assert [text for text in alerts.texts() if "2025-01" in text and "not published" in text]
+    log = task_log(api, run, "wait_until_published")
+    assert "yellow 2025-01 is not published yet" in log
+
+
+def task_log(api: AirflowApi, run: Run, task_id: str) -> str:
+    path = f"/dags/{run.dag_id}/dagRuns/{run.id}/taskInstances/{task_id}/logs/{run.tries[task_id]}"
+    return str(api._call("GET", path, params={"full_content": True})["content"])
+
+
+# Failures and alerts
+
+
+def test_a_refused_file_fails_at_once_and_somebody_hears_why(
+    api: AirflowApi, alerts: Receiver, source: FaultySource
+) -> None:
+    source.serve_html(YELLOW.format("2025-02"))
+    run = Run(api, "yellow_to_lake", "2025-02")
+    assert run.end() == "failed"
+    assert run.tries["wait_until_published"] == 1
+    told = [text for text in alerts.texts() if "2025-02" in text]
+    assert len(told) == 1
+    assert "yellow_tripdata_2025-02.parquet: an HTML page instead of the file" in told[0]
+    assert "wait_until_published" in told[0]
+    assert api.url in told[0]
+
+
+def test_killed_tasks_and_a_defect_are_told_of_and_the_defect_is_tried_once_more(
+    api: AirflowApi, alerts: Receiver, checkout: Any
+) -> None:
+    until(lambda: "badly" in api.dags())
+    api.unpause("badly")
+    run, killed = Run(api, "badly", None), ("is_killed", "loses_its_worker")
+    until(lambda: run.look() and all(run.states[task][-1] == "running" for task in killed))
+    for process in processes_of(run, "is_killed")[-1:] + processes_of(run, "loses_its_worker"):
+        process.send_signal(signal.SIGKILL)
+    assert run.end() == "failed"
+    assert run.tries == {"is_killed": 1, "loses_its_worker": 1, "has_a_defect": 2}
+    until(lambda: len([text for text in alerts.texts() if "badly" in text]) == 3)
+    told = {task: next(text for text in alerts.texts() if f"`{task}`" in text) for task in run.tries}
+    assert all("killed" in told[task] for task in killed)
+    assert "no such key" in told["has_a_defect"]
+    assert "try 2" in told["has_a_defect"]
+
+
+def processes_of(run: Run, task_id: str) -> list[psutil.Process]:
+    """The worker and, below it, the task: Airflow writes the task instance's id into their titles."""
+    tasks = run.api.task_instances([run.dag_id], [run.id])
+    wanted = next(task["id"] for task in tasks if task["task_id"] == task_id)
+    found = [p for p in psutil.process_iter(["cmdline"]) if wanted in " ".join(p.info["cmdline"] or ())]
+    assert len(found) == 2
+    return sorted(found, key=lambda process: "LocalExecutor" not in process.cmdline()[0])
+
+
+def test_a_webhook_that_fails_fails_nothing_and_its_address_is_nowhere(
+    api: AirflowApi, alerts: Receiver, checkout: Any, source: FaultySource
+) -> None:
+    alerts.status = 500
+    source.serve_html(YELLOW.format("2025-03"))
+    run = Run(api, "yellow_to_lake", "2025-03")
+    assert run.end() == "failed"
+    alerts.status = 200
+    assert "no alert was sent: the webhook answers 500" in task_log(api, run, "wait_until_published")
+    logs = [
+        file.read_text(errors="replace") for file in (checkout.home / "logs").rglob("*") if file.is_file()
+    ]
+    assert logs
+    assert not [log for log in logs if SECRET in log]
+    processes = subprocess.run(["ps", "auxwwe"], capture_output=True, text=True, check=True).stdout
+    assert SECRET not in processes.replace(str(os.getpid()), "")
+
+
+def test_an_address_that_does_not_answer_is_not_kept(checkout: Any, alerts: Receiver) -> None:
+    assert "nothing was changed" in set_webhook(checkout, "http://127.0.0.1:1/services/x", code=1)
+    assert "alerts are on" in checkout.verb("alerts").stdout
+
+
+# Source changes
+
+
+def test_unchanged_months_cost_one_head_request_each(
+    api: AirflowApi, checkout: Any, source: FaultySource
+) -> None:
+    source.requests.clear()
+    run = Run(api, "yellow_source_check", None)
+    assert run.end() == "success"
+    in_the_lake = [
+        month for (name, month), row in checkout.datasets().items() if name == "yellow" and row["raw_bytes"]
+    ]
+    assert sorted(source.requests) == sorted(("HEAD", YELLOW.format(month)) for month in in_the_lake)
+    assert set(run.states["reload.download"]) <= {None, "skipped"}
+
+
+def test_a_republished_month_is_reloaded_with_all_that_follows_from_it(
+    api: AirflowApi, checkout: Any, source: FaultySource
+) -> None:
+    before = {month: checksums(checkout, month) for month in MONTHS}
+    publish(source, MONTHS[1], seed=7, rows=ROWS + 11)
+    assert Run(api, "yellow_source_check", None).end() == "success"
+    until(lambda: len(found := checksums(checkout, MONTHS[1])) == 1 and found != before[MONTHS[1]])
+    assert checkout.datasets()["yellow", MONTHS[1]]["typed_rows"] == ROWS + 11 - 3
+    assert checksums(checkout, MONTHS[0]) == before[MONTHS[0]]
+
+
+def test_the_verb_reloads_what_has_changed_and_nothing_else(checkout: Any, source: FaultySource) -> None:
+    before = {month: checksums(checkout, month) for month in MONTHS}
+    publish(source, MONTHS[0], seed=9)
+    done = checkout.verb("run", "yellow", "--changed")
+    assert "1 changed" in done.stderr
+    assert len(checksums(checkout, MONTHS[0])) == 1
+    assert checksums(checkout, MONTHS[0]) != before[MONTHS[0]]
+    assert checksums(checkout, MONTHS[1]) == before[MONTHS[1]]
+    assert "0 changed" in checkout.verb("run", "yellow", "--changed").stderr
+
+
+def test_force_loads_what_is_loaded(checkout: Any) -> None:
+    before = checkout.datasets()["yellow", MONTHS[0]]
+    checkout.verb("run", "yellow", MONTHS[0], "--force")
+    after = checkout.datasets()["yellow", MONTHS[0]]
+    assert after["loaded_at"] > before["loaded_at"]
+    assert {**after, "loaded_at": "", "run_id": ""} == {**before, "loaded_at": "", "run_id": ""}
+
+
+# Backfill
+
+
+def test_a_killed_run_is_continued_and_nothing_is_doubled(
+    api: AirflowApi, checkout: Any, source: FaultySource
+) -> None:
+    months = [f"2023-{number:02}" for number in range(1, 5)]
+    for month in months:
+        publish(source, month)
+    command = [checkout.folder / "scripts" / "run", "yellow", "2023-01..2023-04"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd="/") as first:
+        assert first.stderr
+        next(line for line in first.stderr if "running" in line)
+        first.kill()
+    checkout.verb("run", "yellow", "2023-01..2023-04")
+    assert all(len(checksums(checkout, month)) == 1 for month in months)
+    runs = [run["partition_key"] for run in api.runs(["yellow_to_lake"])]
+    assert [runs.count(month) for month in months] == [1] * 4
+
+
+def test_airflows_own_backfill_loads_months_newest_first(
+    api: AirflowApi, checkout: Any, source: FaultySource
+) -> None:
+    months = ["2022-01", "2022-02", "2022-03"]
+    for month in months:
+        publish(source, month)
+    asked = {
+        "dag_id": "yellow_to_lake",
+        "from_date": "2022-01-01T00:00:00Z",
+        "to_date": "2022-03-31T00:00:00Z",
+        "run_backwards": True,
+        "max_active_runs": 1,
+        "dag_run_conf": {},
+    }
+    api._call("POST", "/backfills", json=asked)
+    until(lambda: all(("yellow", month) in loaded(checkout) for month in months), 240)
+    started = {run["partition_key"]: run["start_date"] for run in api.runs(["yellow_to_lake"])}
+    assert sorted(months, key=started.__getitem__) == months[::-1]
+    assert "nothing to do" in checkout.verb("run", "yellow", "2022-01..2022-03").stderr
+
+
+def loaded(checkout: Any) -> set[tuple[str, str | None]]:
+    return {key for key, row in checkout.datasets().items() if row["state"] == "loaded"}

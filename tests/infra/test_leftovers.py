@@ -1,0 +1,132 @@
+"""Proof of teardown: what is left is found by name and by label, whatever is left."""
+
+from dataclasses import dataclass, field
+
+import pytest
+
+from lakehouse.names import Names
+from taxiway.engines import open_engine, stackfile
+from taxiway.engines.api import Api
+from taxiway.engines.leftovers import leftovers
+
+PROJECT = "acme-data"
+ALICE = Names.of(PROJECT, "alice")
+OF_ALICE = {"labels": {"taxiway-stack": "alice"}}
+OF_BOB = {"labels": {"taxiway-stack": "bob"}}
+EMAIL = f"{ALICE.account}@{PROJECT}.iam.gserviceaccount.com"
+
+
+@dataclass(frozen=True)
+class Cloud(Api):
+    """A cloud that holds what a test puts into it."""
+
+    buckets: list = field(default_factory=list)
+    soft_deleted: list = field(default_factory=list)
+    datasets: list = field(default_factory=list)
+    account: dict | None = None
+    bindings: list = field(default_factory=list)
+    environments: list = field(default_factory=list)
+
+    def pages(self, url, items, **query):
+        assert query.get("project", PROJECT) == PROJECT
+        if items == "environments":
+            assert url.endswith(f"/projects/{PROJECT}/locations/us-central1/environments")
+            yield from self.environments
+            return
+        if items == "datasets":
+            yield from self.datasets
+        else:
+            yield from self.soft_deleted if query.get("softDeleted") == "true" else self.buckets
+
+    def get(self, url, **query):
+        assert url.endswith(f"/projects/{PROJECT}/serviceAccounts/{EMAIL}")
+        return self.account
+
+    def send(self, method, url, body=None, **query):
+        assert url.endswith(f"/projects/{PROJECT}:getIamPolicy")
+        return {"bindings": self.bindings}
+
+
+def soft_deleted(name, **more):
+    return {"name": name, "softDeleteTime": "2026-11-01", "hardDeleteTime": "2026-11-08", **more}
+
+
+def granted(member):
+    return [{"role": "roles/bigquery.jobUser", "members": ["user:bob@example.com", member]}]
+
+
+LEFT = [
+    ({"buckets": [{"name": ALICE.bucket}]}, f"bucket {ALICE.bucket}"),
+    ({"buckets": [{"name": ALICE.dags_bucket}]}, f"bucket {ALICE.dags_bucket}"),
+    ({"buckets": [{"name": "renamed", **OF_ALICE}]}, "bucket renamed"),
+    (
+        {"soft_deleted": [soft_deleted(ALICE.bucket)]},
+        f"soft-deleted bucket {ALICE.bucket} with its objects, kept until 2026-11-08",
+    ),
+    (
+        {"soft_deleted": [soft_deleted("renamed", **OF_ALICE)]},
+        "soft-deleted bucket renamed with its objects, kept until 2026-11-08",
+    ),
+    ({"datasets": [{"datasetReference": {"datasetId": ALICE.dataset}}]}, f"dataset {ALICE.dataset}"),
+    ({"datasets": [{"datasetReference": {"datasetId": "renamed"}, **OF_ALICE}]}, "dataset renamed"),
+    ({"account": {"email": EMAIL}}, f"service account {EMAIL}"),
+    (
+        {"bindings": granted(f"serviceAccount:{EMAIL}")},
+        f"roles/bigquery.jobUser on {PROJECT} for {EMAIL}",
+    ),
+    (
+        {"bindings": granted(f"deleted:serviceAccount:{EMAIL}?uid=1")},
+        f"roles/bigquery.jobUser on {PROJECT} for {EMAIL}",
+    ),
+]
+OTHERS = {
+    "buckets": [{"name": Names.of(PROJECT, "alice-2").bucket}, {"name": "renamed", **OF_BOB}],
+    "soft_deleted": [soft_deleted(Names.of(PROJECT, "bob").bucket, **OF_BOB)],
+    "datasets": [{"datasetReference": {"datasetId": "taxiway_bob"}, **OF_BOB}],
+    "bindings": granted(f"serviceAccount:taxiway-bob@{PROJECT}.iam.gserviceaccount.com"),
+}
+
+
+ENVIRONMENTS = f"projects/{PROJECT}/locations/us-central1/environments"
+
+
+@pytest.mark.parametrize(
+    ("there", "left"),
+    [
+        ([], []),
+        ([{"name": f"{ENVIRONMENTS}/{ALICE.account}"}], [f"Composer environment {ALICE.account}"]),
+        ([{"name": f"{ENVIRONMENTS}/renamed", **OF_ALICE}], ["Composer environment renamed"]),
+        ([{"name": f"{ENVIRONMENTS}/taxiway-bob", **OF_BOB}], []),
+    ],
+)
+def test_composer_is_asked_where_the_stack_had_one(there, left):
+    cloud = Cloud(environments=there)
+    assert leftovers(cloud, PROJECT, "alice", composer="us-central1") == left
+    assert leftovers(cloud, PROJECT, "alice") == []
+
+
+@pytest.mark.parametrize(("there", "said"), LEFT)
+def test_what_is_left_is_said(there, said):
+    assert leftovers(Cloud(**there), PROJECT, "alice") == [said]
+
+
+def test_what_belongs_to_others_is_not_ours():
+    assert leftovers(Cloud(**OTHERS), PROJECT, "alice") == []
+
+
+def test_an_api_that_does_not_know_soft_delete_and_lists_live_buckets_again_names_them_once():
+    there = [{"name": ALICE.bucket}]
+    assert leftovers(Cloud(buckets=there, soft_deleted=there), PROJECT, "alice") == [f"bucket {ALICE.bucket}"]
+
+
+@pytest.mark.parametrize(
+    ("location", "near"), [("US", "us-central1"), ("eu", "europe-west1"), ("Europe-West4", "europe-west4")]
+)
+def test_composer_is_looked_for_where_it_would_run(location, near, tmp_path, monkeypatch):
+    monkeypatch.setattr(stackfile, "FOLDER", tmp_path)
+    asked = []
+    monkeypatch.setattr("taxiway.engines.cli.leftovers", lambda *about: asked.append(about[1:]))
+    monkeypatch.setattr("taxiway.engines.cli.google", Cloud)
+    settings = {"gcp:project": PROJECT, "taxiway:location": location, "taxiway:composer": "true"}
+    open_engine("cli", "alice", None, tmp_path, settings).leftovers()
+    assert asked == [(PROJECT, "alice", near)]
