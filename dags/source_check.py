@@ -5,7 +5,7 @@ from airflow.sdk import DAG, CronTriggerTimetable, task_group
 from nyc_taxi.catalogue import DATASETS, Dataset
 from nyc_taxi.operators import MonthOperator, SourceCheckOperator
 from nyc_taxi.pools import CONFORM, DOWNLOAD, SOURCE
-from nyc_taxi.wiring import TASKS, raw_asset, schedule_start, source_asset, typed_asset
+from nyc_taxi.wiring import common, raw_asset, source_asset, typed_asset
 
 DOC = """
 ### {title}: has the source changed?
@@ -27,13 +27,11 @@ def build(dataset: Dataset) -> DAG:
     with DAG(
         f"{dataset.name}_source_check",
         schedule=CronTriggerTimetable("0 5 * * *", timezone="UTC"),
-        # Not on the first day: what was loaded a moment ago need not be asked for.
-        start_date=schedule_start(days_later=1),
-        catchup=False,
         max_active_runs=1,
-        default_args=TASKS,
         doc_md=DOC.format(name=dataset.name, title=dataset.title),
         tags=["lake", "source", dataset.name],
+        # Not on the first day: what was loaded a moment ago need not be asked for.
+        **common(days_later=1),
     ) as dag:
         raw = raw_asset(dataset)
         check = SourceCheckOperator(dataset=dataset.name, pool=SOURCE, inlets=[source_asset(dataset), raw])

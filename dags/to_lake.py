@@ -6,7 +6,7 @@ from nyc_taxi.catalogue import DATASETS, Dataset
 from nyc_taxi.operators import MonthOperator
 from nyc_taxi.pools import CONFORM, DOWNLOAD
 from nyc_taxi.sensors import PublishedSensor
-from nyc_taxi.wiring import TASKS, lake_schedule, raw_asset, schedule_start, source_asset, typed_asset
+from nyc_taxi.wiring import common, lake_schedule, raw_asset, source_asset, typed_asset
 
 DOC = """
 ### {title}: source → lake
@@ -31,13 +31,11 @@ def build(dataset: Dataset) -> DAG:
     with DAG(
         f"{dataset.name}_to_lake",
         schedule=lake_schedule(dataset),
-        start_date=schedule_start(),
-        catchup=False,
-        default_args=TASKS,
         doc_md=DOC.format(
             name=dataset.name, title=dataset.title, trigger=MONTHLY if dataset.monthly else ONCE
         ),
         tags=["lake", dataset.name],
+        **common(),
     ) as dag:
         source, raw, typed = source_asset(dataset), raw_asset(dataset), typed_asset(dataset)
         published = PublishedSensor(task_id="wait_until_published", dataset=dataset.name)

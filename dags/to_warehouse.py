@@ -5,7 +5,7 @@ from airflow.sdk import DAG
 from nyc_taxi.catalogue import DATASETS, Dataset
 from nyc_taxi.operators import MonthOperator
 from nyc_taxi.pools import MART, publish_pool
-from nyc_taxi.wiring import TASKS, follows, mart_asset, schedule_start, table_asset, typed_asset
+from nyc_taxi.wiring import common, follows, mart_asset, table_asset, typed_asset
 
 DOC = """
 ### {title}: lake → warehouse
@@ -28,9 +28,6 @@ def build(dataset: Dataset) -> DAG:
     with DAG(
         f"{dataset.name}_to_warehouse",
         schedule=follows(dataset, typed_asset(dataset)),
-        start_date=schedule_start(),
-        catchup=False,
-        default_args=TASKS,
         doc_md=DOC.format(
             name=dataset.name,
             title=dataset.title,
@@ -38,6 +35,7 @@ def build(dataset: Dataset) -> DAG:
             marts=MARTS.format(names=marts) if marts else "",
         ),
         tags=["warehouse", dataset.name],
+        **common(),
     ) as dag:
         typed, table = typed_asset(dataset), table_asset(dataset)
         stage = MonthOperator(dataset=dataset.name, verb="stage", inlets=[typed])

@@ -5,7 +5,7 @@ from airflow.sdk import DAG
 from nyc_taxi.catalogue import DATASETS, Dataset
 from nyc_taxi.operators import MonthOperator
 from nyc_taxi.pools import DOWNLOAD, POSTGRES
-from nyc_taxi.wiring import TASKS, follows, postgres_asset, raw_asset, schedule_start
+from nyc_taxi.wiring import common, follows, postgres_asset, raw_asset
 
 DOC = """
 ### {title}: lake → Postgres
@@ -24,11 +24,9 @@ def build(dataset: Dataset) -> DAG:
     with DAG(
         f"{dataset.name}_to_postgres",
         schedule=follows(dataset, raw_asset(dataset)),
-        start_date=schedule_start(),
-        catchup=False,
-        default_args=TASKS,
         doc_md=DOC.format(name=dataset.name, title=dataset.title, table=dataset.table),
         tags=["postgres", dataset.name],
+        **common(),
     ) as dag:
         download = MonthOperator(dataset=dataset.name, verb="download", pool=DOWNLOAD)
         ingest = MonthOperator(

@@ -1,17 +1,22 @@
 """Messages to a webhook (Slack's incoming-webhook format), where one is set.
 
 Its address is a secret: it is the password of the Airflow connection `taxi_alerts`, which Airflow keeps
-encrypted, masks in logs, and gives to whoever runs a task or, for a task that was killed, its callback.
+encrypted and masks in logs.
+
+A task that fails tells so itself, where it runs, with the exception. One that is killed cannot: Airflow
+calls its callback on its behalf, twice, once or (where only its process died) not at all. So the run's
+callback, which the DAG processor calls once, tells of whatever has failed without a word.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 CONNECTION = "taxi_alerts"
-KILLED = "Its process ended without a word: killed, or its worker is gone."
+# Key of the XCom by which a task says that it has told of its failure.
+TOLD = "told_of_failure"
 # Seconds to connect within, and to be answered in.
 TIMEOUT = (3, 10)
 LONGEST = 600
@@ -19,9 +24,15 @@ LONGEST = 600
 log = logging.getLogger(__name__)
 
 
-def failed(context: Mapping[str, Any]) -> None:
-    """Tell that a task has failed for good; Airflow calls it where the task ran, or in the DAG processor."""
-    _notify(lambda: failure_text(context))
+def task_failed(context: Mapping[str, Any]) -> None:
+    """Tell that a task has failed for good, and with what."""
+    if context.get("exception") is not None:
+        _notify(lambda: failure_text(context), before=lambda: context["ti"].xcom_push(TOLD, True))
+
+
+def run_failed(context: Mapping[str, Any]) -> None:
+    """Tell of the tasks of a failed run that could not do so themselves."""
+    _notify(lambda: silence_text(context, _silent(context)))
 
 
 def late(context: Mapping[str, Any]) -> None:
@@ -32,12 +43,23 @@ def late(context: Mapping[str, Any]) -> None:
 
 def failure_text(context: Mapping[str, Any]) -> str:
     """Which task, which month, the sentence it ended with, and where its log is."""
-    ti, exception = context["ti"], context.get("exception")
-    words = escape(str(exception or "").strip() or (type(exception).__name__ if exception else KILLED))
+    ti, exception = context["ti"], context["exception"]
+    words = escape(str(exception).strip() or type(exception).__name__)
     quoted = "\n".join(f"> {line}" for line in words[:LONGEST].splitlines())
     return (
         f":red_circle: *{_run(context)}*: `{ti.task_id}` failed (try {ti.try_number})\n"
         f"{quoted}\n<{ti.log_url}|log>"
+    )
+
+
+def silence_text(context: Mapping[str, Any], tasks: Sequence[str]) -> str:
+    """Which tasks ended without a word; nothing where there are none."""
+    if not tasks:
+        return ""
+    named = ", ".join(f"`{task}`" for task in tasks)
+    return (
+        f":red_circle: *{_run(context)}*: {named} failed without a word\n"
+        f"> Killed, out of memory, or its worker is gone.\n<{context['ti'].log_url}|log>"
     )
 
 
@@ -71,11 +93,32 @@ def _run(context: Mapping[str, Any]) -> str:
     return " ".join(filter(None, [run.dag_id, month]))
 
 
-def _notify(text: Any) -> None:
+def _silent(context: Mapping[str, Any]) -> list[str]:
+    """Failed tasks of the run that have not told of it; the instances of a mapped one as `task_3`."""
+    ti, dag, run_id = context["ti"], context["dag"], context["dag_run"].run_id
+    states = ti.get_task_states(dag_id=dag.dag_id, run_ids=[run_id]).get(run_id, {})
+    return [
+        name
+        for name, state in sorted(states.items())
+        if state == "failed" and not ti.xcom_pull(key=TOLD, **_instance(name, dag.task_ids))
+    ]
+
+
+def _instance(name: str, task_ids: Collection[str]) -> dict[str, Any]:
+    if name in task_ids:
+        return {"task_ids": name, "map_indexes": -1}
+    task_id, _, index = name.rpartition("_")
+    return {"task_ids": task_id, "map_indexes": int(index)}
+
+
+def _notify(text: Callable[[], str], before: Callable[[], object] = lambda: None) -> None:
     """Send where there is a webhook; whatever goes wrong is a line in the log, never the task's failure."""
     try:
-        url = _webhook()
-        complaint = send(url, text()) if url else ""
+        if not (url := _webhook()):
+            return
+        before()
+        message = text()
+        complaint = send(url, message) if message else ""
     except Exception as error:
         complaint = type(error).__name__
     if complaint:

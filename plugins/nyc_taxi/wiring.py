@@ -14,7 +14,7 @@ from nyc_taxi.catalogue import Dataset
 from nyc_taxi.errors import BadMonth
 from nyc_taxi.retries import RETRIES
 
-TASKS: dict[str, Any] = {**RETRIES, "on_failure_callback": alerts.failed}
+TASKS: dict[str, Any] = {**RETRIES, "on_failure_callback": alerts.task_failed}
 """What every task has: `default_args` of every DAG."""
 
 
@@ -22,6 +22,16 @@ def schedule_start(days_later: int = 0) -> datetime:
     """When the schedule of this environment begins: it follows new months, older ones are asked for."""
     start = datetime.fromisoformat(os.environ.get("TAXI_SCHEDULE_START", "2024-01-01"))
     return start.replace(tzinfo=UTC) + timedelta(days=days_later)
+
+
+def common(days_later: int = 0) -> dict[str, Any]:
+    """What every DAG has; its schedule begins so many days after the environment."""
+    return {
+        "start_date": schedule_start(days_later),
+        "catchup": False,
+        "default_args": TASKS,
+        "on_failure_callback": alerts.run_failed,
+    }
 
 
 def lake_schedule(dataset: Dataset) -> CronPartitionTimetable | None:

@@ -93,10 +93,12 @@ class Snapshot:
 
     @classmethod
     def take(cls, api: AirflowApi, watches: Sequence[Watch]) -> Self:
-        """Two requests, however many units are watched."""
+        """Three requests, however many units are watched."""
         dag_ids = sorted({dag_id for watch in watches for dag_id in watch.waiting})
         since = min(watch.since for watch in watches)
-        found = api.runs(dag_ids, start_date_gte=since)
+        # One that is queued has not started yet, however long ago it was made.
+        queued = api.runs(dag_ids, states=["queued"])
+        found = [*api.runs(dag_ids, start_date_gte=since), *queued]
         newest = {(run["dag_id"], run["partition_key"] or ""): run for run in found}
         watched = {(dag_id, watch.unit.month) for watch in watches for dag_id in watch.waiting}
         runs = {key: run for key, run in newest.items() if key in watched}
@@ -179,7 +181,7 @@ class Loader:
         changed = False
         for dag_id in list(watch.waiting):
             run = snapshot.runs.get((dag_id, watch.unit.month))
-            if run is None or run["start_date"] < watch.since:
+            if run is None or (run["start_date"] or watch.since) < watch.since:
                 self._start_what_was_lost(watch, dag_id)
                 continue
             tasks = snapshot.tasks_of(dag_id, watch.unit.month)

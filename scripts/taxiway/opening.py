@@ -12,12 +12,13 @@ from taxiway.errors import TaxiwayError
 
 HEALTHY = frozenset({"metadatabase", "scheduler", "dag_processor", "triggerer"})
 POLL_SECONDS = 0.2
+# Ends of DAG ids, consumers before what feeds them.
+FAMILIES = ("_to_postgres", "_to_warehouse", "_to_lake", "_source_check")
 
 
 def expected_dags() -> set[str]:
     """The DAG ids that the catalogue asks for."""
-    kinds = ("to_lake", "to_warehouse", "source_check")
-    everywhere = {f"{name}_{kind}" for name in DATASETS for kind in kinds}
+    everywhere = {f"{name}{kind}" for name in DATASETS for kind in FAMILIES if kind != "_to_postgres"}
     return everywhere | {f"{name}_to_postgres" for name, entry in DATASETS.items() if entry.postgres}
 
 
@@ -45,9 +46,9 @@ def open_dags(api: AirflowApi, seconds: float, watch: Callable[[], None] = lambd
         return f"DAGs are missing: {sorted(wanted - set(parsed))} {api.import_errors()}"
 
     _until(all_parsed, seconds, watch, missing)
-    for dag_id in sorted(wanted, key=lambda name: name.endswith(("_to_lake", "_source_check"))):
-        if parsed[dag_id]:
-            api.unpause(dag_id)
+    for family in FAMILIES:
+        if any(parsed[dag_id] for dag_id in wanted if dag_id.endswith(family)):
+            api.unpause_all(family)
 
 
 def _until(

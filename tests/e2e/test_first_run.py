@@ -18,7 +18,7 @@ pytestmark = pytest.mark.e2e
 ROWS = 20_000
 KEYS = {
     "dataset", "month", "raw_bytes", "typed_rows", "warehouse_rows", "postgres_rows", "quarantined_rows",
-    "state", "run_id", "loaded_at", "checksum", "audit_warnings", "audit_failures",
+    "drift", "state", "run_id", "loaded_at", "checksum", "audit_warnings", "audit_failures",
 }  # fmt: skip
 
 

@@ -21,11 +21,13 @@ from receiver import SECRET, Receiver
 from taxi import YELLOW, ZONES, ZONES_CSV, parquet, trips
 
 from taxiway.airflow_api import AirflowApi
+from taxiway.paths import Home
 
 pytestmark = pytest.mark.e2e
 ROWS = 500
 MONTHS = ("2024-01", "2024-02")
 FINAL = ("success", "failed")
+STAGES = ("raw", "typed", "warehouse", "mart", "postgres")
 # A DAG of a user: a task that is killed, one whose worker is killed as well, and one with a defect.
 OF_A_USER = '''
 """Tasks that end badly."""
@@ -33,9 +35,9 @@ import time
 
 from airflow.sdk import DAG, task
 
-from nyc_taxi.wiring import TASKS
+from nyc_taxi.wiring import common
 
-with DAG("badly", schedule=None, default_args=TASKS, doc_md=__doc__):
+with DAG("badly", schedule=None, doc_md=__doc__, **common()):
 
     @task(retries=0)
     def is_killed():
@@ -69,9 +71,17 @@ def publish(source: FaultySource, month: str, seed: int = 0, rows: int = ROWS) -
 
 
 @pytest.fixture(scope="module")
-def up(checkout: Any, source: FaultySource) -> None:
+def lineage() -> Iterator[Receiver]:
+    with webhook.running("/api/v1/lineage") as receiver:
+        yield receiver
+
+
+@pytest.fixture(scope="module")
+def up(checkout: Any, source: FaultySource, lineage: Receiver) -> None:
     (checkout.folder / "dags" / "badly.py").write_text(OF_A_USER)
-    checkout.verb("up", "--source", source.url, "--months", f"{MONTHS[0]}..{MONTHS[-1]}")
+    with pytest.MonkeyPatch.context() as shell:
+        shell.setenv("OPENLINEAGE_URL", lineage.address)
+        checkout.verb("up", "--source", source.url, "--months", f"{MONTHS[0]}..{MONTHS[-1]}")
 
 
 @pytest.fixture(scope="module")
@@ -129,16 +139,17 @@ def until(condition: Any, seconds: float = 120) -> Any:
 
 
 def checksums(checkout: Any, month: str) -> set[str]:
-    """Of each stage, as the load log has them; also: every store has the same rows."""
+    """Of what each stage was made of, as the load log has them."""
     from nyc_taxi import load_log
     from taxiway.load_months import settings_of
 
-    row = checkout.datasets()["yellow", month]
-    assert row["typed_rows"] == row["warehouse_rows"] == row["postgres_rows"] > 0
-    log = load_log.latest(settings_of(checkout.home))
-    return {
-        log["yellow", month, stage].checksum for stage in ("raw", "typed", "warehouse", "mart", "postgres")
-    }
+    log = load_log.latest(settings_of(Home(checkout.home)))
+    return {log["yellow", month, stage].checksum for stage in STAGES}
+
+
+def loaded(checkout: Any) -> dict[tuple[str, str | None], dict[str, Any]]:
+    """The months of which all stores have the same rows of the same file."""
+    return {key: row for key, row in checkout.datasets().items() if row["state"] == "loaded"}
 
 
 # States
@@ -171,7 +182,7 @@ def test_a_month_that_is_late_is_rescheduled_then_skipped_and_somebody_hears_of_
     assert "up_for_reschedule" in states
     assert states[-1] == "skipped"
     assert run.states["conform"][-1] == "skipped"
-    assert [text for text in alerts.texts() if "2025-01" in text and "not published" in text]
+    assert [text for text in about(alerts, "2025-01") if "not published" in text]
     log = task_log(api, run, "wait_until_published")
     assert "yellow 2025-01 is not published yet" in log
 
@@ -191,7 +202,7 @@ def test_a_refused_file_fails_at_once_and_somebody_hears_why(
     run = Run(api, "yellow_to_lake", "2025-02")
     assert run.end() == "failed"
     assert run.tries["wait_until_published"] == 1
-    told = [text for text in alerts.texts() if "2025-02" in text]
+    told = about(alerts, "2025-02")
     assert len(told) == 1
     assert "yellow_tripdata_2025-02.parquet: an HTML page instead of the file" in told[0]
     assert "wait_until_published" in told[0]
@@ -209,11 +220,17 @@ def test_killed_tasks_and_a_defect_are_told_of_and_the_defect_is_tried_once_more
         process.send_signal(signal.SIGKILL)
     assert run.end() == "failed"
     assert run.tries == {"is_killed": 1, "loses_its_worker": 1, "has_a_defect": 2}
-    until(lambda: len([text for text in alerts.texts() if "badly" in text]) == 3)
-    told = {task: next(text for text in alerts.texts() if f"`{task}`" in text) for task in run.tries}
-    assert all("killed" in told[task] for task in killed)
-    assert "no such key" in told["has_a_defect"]
-    assert "try 2" in told["has_a_defect"]
+    told = until(lambda: texts if len(texts := about(alerts, "badly")) == 2 else None)
+    defect, silent = sorted(told, key=lambda text: "is_killed" in text)
+    assert "no such key" in defect
+    assert "`has_a_defect` failed (try 2)" in defect
+    assert "`is_killed`, `loses_its_worker` failed without a word" in silent
+    time.sleep(5)
+    assert about(alerts, "badly") == told
+
+
+def about(alerts: Receiver, words: str) -> list[str]:
+    return [text for text in alerts.texts() if words in text]
 
 
 def processes_of(run: Run, task_id: str) -> list[psutil.Process]:
@@ -271,7 +288,7 @@ def test_a_republished_month_is_reloaded_with_all_that_follows_from_it(
     publish(source, MONTHS[1], seed=7, rows=ROWS + 11)
     assert Run(api, "yellow_source_check", None).end() == "success"
     until(lambda: len(found := checksums(checkout, MONTHS[1])) == 1 and found != before[MONTHS[1]])
-    assert checkout.datasets()["yellow", MONTHS[1]]["typed_rows"] == ROWS + 11 - 3
+    assert loaded(checkout)["yellow", MONTHS[1]]["warehouse_rows"] == ROWS + 11 - 3
     assert checksums(checkout, MONTHS[0]) == before[MONTHS[0]]
 
 
@@ -309,7 +326,7 @@ def test_a_killed_run_is_continued_and_nothing_is_doubled(
         next(line for line in first.stderr if "running" in line)
         first.kill()
     checkout.verb("run", "yellow", "2023-01..2023-04")
-    assert all(len(checksums(checkout, month)) == 1 for month in months)
+    assert {("yellow", month) for month in months} <= set(loaded(checkout))
     runs = [run["partition_key"] for run in api.runs(["yellow_to_lake"])]
     assert [runs.count(month) for month in months] == [1] * 4
 
@@ -335,5 +352,18 @@ def test_airflows_own_backfill_loads_months_newest_first(
     assert "nothing to do" in checkout.verb("run", "yellow", "2022-01..2022-03").stderr
 
 
-def loaded(checkout: Any) -> set[tuple[str, str | None]]:
-    return {key for key, row in checkout.datasets().items() if row["state"] == "loaded"}
+# Lineage
+
+
+def test_openlineage_hears_what_a_task_reads_and_makes(api: AirflowApi, lineage: Receiver) -> None:
+    assert Run(api, "yellow_to_lake", MONTHS[0]).end() == "success"
+    event = until(lambda: next(filter(is_complete_conform, lineage.messages), None))
+    (read,), (made,) = event["inputs"], event["outputs"]
+    assert read["namespace"] == made["namespace"]
+    assert read["namespace"].startswith("gs://")
+    assert (read["name"], made["name"]) == ("raw/yellow", "typed/yellow")
+    assert made["outputFacets"]["outputStatistics"]["rowCount"] > 0
+
+
+def is_complete_conform(event: Mapping[str, Any]) -> bool:
+    return event["eventType"] == "COMPLETE" and event["job"]["name"] == "yellow_to_lake.conform"

@@ -291,7 +291,7 @@ def test_a_teardown_interrupted_at_any_change_is_continued(engine, emulators, mo
             call(api, method, *rest, **options)
         raise KeyboardInterrupt
 
-    for number in range(100):
+    for number in range(100):  # noqa: B007 - read by the one that interrupts
         load(emulators, engine().up())
         changes.clear()
         monkeypatch.setattr(Api, "_call", interrupted)

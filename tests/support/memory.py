@@ -5,6 +5,7 @@
 A month of real size takes minutes to generate: `--cache` keeps it.
 """
 
+# ruff: noqa: T201 - a command line
 import argparse
 import os
 import subprocess
@@ -27,7 +28,9 @@ started, used = time.perf_counter(), time.process_time()
 done = getattr(pipeline, sys.argv[1])(sys.argv[2], sys.argv[3], "measured", Settings.from_environment())
 seconds, used = time.perf_counter() - started, time.process_time() - used
 peak = int(open("/proc/self/status").read().split("VmHWM:")[1].split()[0]) / 1024
-print(f"| {sys.argv[1]} | {done.get('rows', '')} | {done.get('bytes', '')} | {peak:.0f} | {seconds:.0f} | {used:.0f} |")
+times = (f"{number:.0f}" for number in (peak, seconds, used))
+facts = (sys.argv[1], done.get("rows", ""), done.get("bytes", ""), *times)
+print("|", *(f"{fact} |" for fact in facts))
 """
 
 

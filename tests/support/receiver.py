@@ -1,4 +1,4 @@
-"""A webhook of one's own: takes what is posted, as Slack would."""
+"""A webhook of one's own: takes the JSON that is posted, as Slack would, or a catalogue of lineage."""
 
 import json
 import threading
@@ -11,17 +11,22 @@ SECRET = "/services/T000/B000/of-nobody-else"
 
 
 class Receiver(ThreadingHTTPServer):
-    """Keeps the messages; answers `status`."""
+    """Keeps what is posted to `path`; answers `status`."""
 
     status = 200
 
-    def __init__(self) -> None:
+    def __init__(self, path: str) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
+        self.path = path
         self.messages: list[dict[str, Any]] = []
 
     @property
+    def address(self) -> str:
+        return f"http://127.0.0.1:{self.server_address[1]}"
+
+    @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_address[1]}{SECRET}"
+        return self.address + self.path
 
     def texts(self) -> list[str]:
         return [message["text"] for message in self.messages]
@@ -31,7 +36,7 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         assert isinstance(self.server, Receiver)
         body = self.rfile.read(int(self.headers["Content-Length"]))
-        known = self.path == SECRET and self.headers["Content-Type"] == "application/json"
+        known = self.path == self.server.path and self.headers["Content-Type"] == "application/json"
         if known:
             self.server.messages.append(json.loads(body))
         self.send_response(self.server.status if known else 404)
@@ -43,9 +48,9 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def running() -> Iterator[Receiver]:
+def running(path: str = SECRET) -> Iterator[Receiver]:
     """Run one on a free port."""
-    with Receiver() as server:
+    with Receiver(path) as server:
         threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
         yield server
         server.shutdown()

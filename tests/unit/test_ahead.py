@@ -45,7 +45,7 @@ def test_an_error_comes_where_its_item_would_have():
 
     pieces = ahead(items())
     assert next(pieces) == "good"
-    with pytest.raises(ValueError, match="^bad$"):
+    with pytest.raises(ValueError, match=r"^bad$"):
         next(pieces)
     assert threads() == []
 

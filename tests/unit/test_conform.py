@@ -180,8 +180,11 @@ def test_a_flag_may_have_been_a_number(given, flags):
 
 
 OWN = Dataset(
-    name="own", title="Own", path="/{year}-{month}.parquet", table="own", key="at", first_month=Month(2024, 1),
-    columns=(Column("at", "timestamp", "Key."), Column("open", "bool", "Whether."), Column("on", "date", "Day.")),
+    name="own", title="Own", path="/{year}-{month}.parquet", table="own", key="at",
+    first_month=Month(2024, 1),
+    columns=(
+        Column("at", "timestamp", "Key."), Column("open", "bool", "Whether."), Column("on", "date", "Day."),
+    ),
 )  # fmt: skip
 
 
