@@ -1,0 +1,1 @@
+"""Measurements of the platform against its limits and its peers, on this machine."""
