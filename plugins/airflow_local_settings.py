@@ -17,7 +17,7 @@ PRELOADED = (
     "airflow.sdk.execution_time.schema.migrator",
     "airflow.sdk.execution_time.supervisor",
     "airflow.sdk.execution_time.task_runner",
-    "google.cloud.bigquery",
+    "google.auth.transport.requests",
     "google.cloud.storage",
     "pyarrow.csv",
     "pyarrow.parquet",

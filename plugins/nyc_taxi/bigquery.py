@@ -1,10 +1,9 @@
 """The warehouse's tables and jobs. A job has an id of ours: it is done once, however often asked for."""
 
-import datetime as dt
 import itertools
 import random
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Self
@@ -17,28 +16,19 @@ from google.api_core.retry import Retry, if_exception_type
 from google.auth.credentials import AnonymousCredentials
 from google.auth.exceptions import DefaultCredentialsError, GoogleAuthError, RefreshError
 from google.auth.transport.requests import AuthorizedSession
-from google.cloud.bigquery import (
-    DEFAULT_RETRY,
-    Client,
-    DatasetReference,
-    LoadJobConfig,
-    QueryJobConfig,
-    ScalarQueryParameter,
-    Table,
-)
 
+from nyc_taxi import bigquery_api as api
+from nyc_taxi.bigquery_api import Json, Parameter
 from nyc_taxi.errors import Missing, Refused, TaxiError, Trouble
 from nyc_taxi.settings import Settings
 
-Json = dict[str, Any]
-Value = str | int | float | dt.date | dt.datetime | None
-Job = Any  # the client has a class for each kind, and none in public for all of them
+__all__ = ["BigQuery", "Json", "Parameter", "Work"]
 
 GOOGLE = "https://bigquery.googleapis.com"
 # Seconds to connect within, and to wait for an answer: the emulator gives it when the job is done.
 TIMEOUT = (5, 300)
 # Seconds to try again within; longer outages are for whoever calls again.
-RETRY = DEFAULT_RETRY.with_timeout(15)
+RETRY = Retry(predicate=api.worth_repeating, timeout=15)
 # A job that was just started may not be found yet.
 SOON = Retry(predicate=if_exception_type(exceptions.NotFound), timeout=15)
 # Permanent by their status, but not for ever.
@@ -46,16 +36,10 @@ _PASSING = ("quotaExceeded", "resourcesExceeded", "tableUnavailable")
 # One transaction at a time may change a table; the later one is aborted, or its statement refused.
 _CONTENDED = ("aborted due to concurrent update", "could not serialize access", "transaction conflict")
 TRIES = 8
-# Rows that come with the answer that a query is done; without a limit none do.
+# Rows of one answer.
 PAGE = 10_000
-
-
-@dataclass(frozen=True)
-class Parameter:
-    """A value for `@name` in a statement; `type` as BigQuery names it."""
-
-    type: str
-    value: Value
+# Seconds between two looks at a job: at first, and at most.
+_LOOKS = (0.1, 2.0)
 
 
 @dataclass(frozen=True)
@@ -72,72 +56,67 @@ class BigQuery:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._endpoint = settings.bigquery_endpoint or GOOGLE
-        self._dataset = DatasetReference(settings.project, settings.dataset)
-        self._client = Client(
-            settings.project,
-            location=settings.location,
-            # Said here, or the client looks for it in the environment.
-            client_options={"api_endpoint": self._endpoint},
-            _http=_session(settings),
-        )
+        self._url = f"{self._endpoint}/bigquery/v2/projects/{settings.project}"
+        self._tables = f"/datasets/{settings.dataset}/tables"
+        self._http = _session(settings)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._client.close()  # type: ignore[no-untyped-call]
+        self._http.close()
 
     def name(self, table: str) -> str:
         """Full name of a table, ready for SQL."""
-        return f"`{self._dataset.table(table)}`"
+        return f"`{self._settings.project}.{self._settings.dataset}.{table}`"
 
     def tables(self) -> set[str]:
         """Names of all tables and views."""
-        with self._errors("dataset", self._dataset.dataset_id):
-            return {table.table_id for table in self._client.list_tables(self._dataset, retry=RETRY)}
+        with self._errors("dataset", self._settings.dataset):
+            pages = self._pages(self._tables, {"maxResults": "1000"})
+            return {table["tableReference"]["tableId"] for page in pages for table in page.get("tables", [])}
 
     def table(self, name: str) -> Json | None:
         """Describe a table as the API does; None if it is not there."""
         try:
             with self._errors("table", name):
-                return self._client.get_table(self._dataset.table(name), retry=RETRY).to_api_repr()
+                return self._call("GET", f"{self._tables}/{name}")
         except Missing:
             return None
 
     def create(self, name: str, table: Json) -> None:
         """Create a table or view; one that is there already stays as it is."""
-        described = {**table, "tableReference": self._dataset.table(name).to_api_repr()}
         with self._errors("table", name):
-            self._client.create_table(Table.from_api_repr(described), exists_ok=True, retry=RETRY)
+            try:
+                self._call("POST", self._tables, {**table, "tableReference": self._reference(name)})
+            except exceptions.Conflict:
+                return
 
     def drop(self, name: str) -> None:
         """Delete a table that may be gone already."""
         with self._errors("table", name):
-            self._client.delete_table(self._dataset.table(name), not_found_ok=True, retry=RETRY)
+            try:
+                self._call("DELETE", f"{self._tables}/{name}")
+            except exceptions.NotFound:
+                return
 
     def load(self, table: str, uri: str, fields: Sequence[Json], work: Work) -> None:
         """Load one Parquet object into an empty table."""
-        config = LoadJobConfig(
-            source_format="PARQUET",
-            schema=fields,
-            create_disposition="CREATE_NEVER",
-            write_disposition="WRITE_EMPTY",
-            labels=dict(work.labels),
-        )
-        target = self._dataset.table(table)
-
-        def start(job_id: str) -> Job:
-            return self._client.load_table_from_uri(
-                uri, target, job_id=job_id, job_config=config, retry=RETRY
-            )
-
+        load = {
+            "sourceUris": [uri],
+            "sourceFormat": "PARQUET",
+            "destinationTable": self._reference(table),
+            "schema": {"fields": list(fields)},
+            "createDisposition": "CREATE_NEVER",
+            "writeDisposition": "WRITE_EMPTY",
+        }
         with self._errors("job", work.id):
-            self._run(start, work)
+            self._run({"load": load}, work)
 
     def execute(self, statement: str, parameters: Mapping[str, Parameter], work: Work) -> None:
         """Run a statement or script."""
         with self._errors("job", work.id):
-            self._query(statement, parameters, work)
+            self._run(self._query(statement, parameters), work)
 
     def rows(
         self, statement: str, parameters: Mapping[str, Parameter], labels: Mapping[str, str]
@@ -145,35 +124,37 @@ class BigQuery:
         """Run a SELECT; return its rows by column name."""
         work = Work(f"taxiway-{uuid4().hex}", labels)
         with self._errors("job", work.id):
-            job = self._query(statement, parameters, work)
-            return [dict(row) for row in job.result(PAGE, retry=RETRY)]
+            job_id = self._run(self._query(statement, parameters), work)
+            asked = {
+                "location": self._settings.location,
+                "maxResults": str(PAGE),
+                "formatOptions.useInt64Timestamp": "true",
+            }
+            pages = self._pages(f"/queries/{job_id}", asked)
+            return [row for page in pages for row in api.rows(page)]
 
-    def _query(self, statement: str, parameters: Mapping[str, Parameter], work: Work) -> Job:
-        config = QueryJobConfig(
-            query_parameters=[ScalarQueryParameter(n, p.type, p.value) for n, p in parameters.items()],
-            maximum_bytes_billed=self._settings.max_bytes_billed,
-            labels=dict(work.labels),
-        )
+    def _query(self, statement: str, parameters: Mapping[str, Parameter]) -> Json:
+        query = {
+            "query": statement,
+            "useLegacySql": False,
+            "queryParameters": api.parameters(parameters),
+            "maximumBytesBilled": str(self._settings.max_bytes_billed),
+        }
+        return {"query": query}
 
-        def start(job_id: str) -> Job:
-            # Its own way of doing a failed job again needs other ids than ours.
-            return self._client.query(
-                statement, job_id=job_id, job_config=config, retry=RETRY, job_retry=None
-            )
-
-        return self._run(start, work)
-
-    def _run(self, start: Callable[[str], Job], work: Work) -> Job:
+    def _run(self, configuration: Json, work: Work) -> str:
         """Finish this work: its job that is there already, or a new one where those there have failed.
 
-        BigQuery never forgets an id, so after a failed job comes the next number of the same id.
+        BigQuery never forgets an id, so after a failed job comes the next number of the same id; returns
+        that of the job which has done it.
         """
         contentions = 0
         for number in itertools.count():
-            job, found = self._submit(start, f"{work.id}-{number}")
-            error = _finish(job)
+            job_id = f"{work.id}-{number}"
+            job, found = self._submit({**configuration, "labels": dict(work.labels)}, job_id)
+            error = api.failure_of(self._finished(job, job_id))
             if error is None:
-                return job
+                return job_id
             if found:
                 continue
             contentions += 1
@@ -183,16 +164,54 @@ class BigQuery:
             time.sleep(random.uniform(0.1, 0.3) * 2**contentions)  # noqa: S311
         raise AssertionError("unreachable")
 
-    def _submit(self, start: Callable[[str], Job], job_id: str) -> tuple[Job, bool]:
+    def _submit(self, configuration: Json, job_id: str) -> tuple[Json, bool]:
         """Start a job, or find it where it was started before."""
+        reference = {
+            "projectId": self._settings.project,
+            "jobId": job_id,
+            "location": self._settings.location,
+        }
         try:
-            return start(job_id), False
+            job = self._call("POST", "/jobs", {"jobReference": reference, "configuration": configuration})
         except exceptions.Conflict:
-            return SOON(self._client.get_job)(job_id, retry=RETRY), True
+            return SOON(self._job)(job_id), True
+        return job, False
+
+    def _job(self, job_id: str) -> Json:
+        return self._call("GET", f"/jobs/{job_id}", location=self._settings.location)
+
+    def _finished(self, job: Json, job_id: str) -> Json:
+        """Wait for a job's end."""
+        pause, longest = _LOOKS
+        while job["status"]["state"] != "DONE":
+            time.sleep(pause)
+            pause = min(pause * 1.5, longest)
+            job = self._job(job_id)
+        return job
+
+    def _pages(self, path: str, query: Mapping[str, str]) -> Iterator[Json]:
+        more: dict[str, str] = {}
+        while True:
+            page = self._call("GET", path, **query, **more)
+            yield page
+            token = page.get("pageToken") or page.get("nextPageToken")
+            if not token:
+                return
+            more = {"pageToken": token}
+
+    def _call(self, method: str, path: str, body: Json | None = None, **query: str) -> Json:
+        return RETRY(api.call)(self._http, method, self._url + path, body, query)
+
+    def _reference(self, table: str) -> Json:
+        return {
+            "projectId": self._settings.project,
+            "datasetId": self._settings.dataset,
+            "tableId": table,
+        }
 
     @contextmanager
     def _errors(self, kind: str, name: str) -> Iterator[None]:
-        """Turn the client's errors into ours."""
+        """Turn the API's errors into ours."""
         try:
             yield
         except exceptions.RetryError as error:
@@ -211,7 +230,7 @@ class BigQuery:
 
 
 class _Session(AuthorizedSession):
-    """Requests with an end: the client itself waits for ever to be connected, and for an answer."""
+    """Requests with an end: without it one waits for ever to be connected, and for an answer."""
 
     def request(self, *what: Any, **how: Any) -> Any:
         return super().request(*what, **{**how, "timeout": TIMEOUT})  # type: ignore[no-untyped-call]
@@ -221,22 +240,9 @@ def _session(settings: Settings) -> _Session:
     if settings.bigquery_endpoint:
         return _Session(AnonymousCredentials())  # type: ignore[no-untyped-call]
     try:
-        return _Session(google.auth.default(scopes=Client.SCOPE)[0])  # type: ignore[no-untyped-call]
+        return _Session(google.auth.default(scopes=api.SCOPES)[0])  # type: ignore[no-untyped-call]
     except DefaultCredentialsError as error:
         raise Refused(f"BigQuery: no credentials ({error}).") from None
-
-
-def _finish(job: Job) -> exceptions.GoogleAPICallError | None:
-    """Wait for a job's end; return the error that it failed with."""
-    try:
-        if not job.done(reload=False):
-            job.result(retry=RETRY)
-    except exceptions.GoogleAPICallError:
-        # Either the job has failed, or only asking for it.
-        if not job.done(retry=RETRY) or job.error_result is None:
-            raise
-    error: exceptions.GoogleAPICallError | None = job.exception()
-    return error
 
 
 def _contended(error: exceptions.GoogleAPICallError) -> bool:
@@ -247,7 +253,7 @@ def _kind_of(error: exceptions.GoogleAPICallError) -> type[TaxiError]:
     if isinstance(error, exceptions.NotFound):
         return Missing
     passing = isinstance(error, (exceptions.ServerError, exceptions.TooManyRequests)) or _contended(error)
-    return Trouble if passing or _detail(error).get("reason") in _PASSING else Refused
+    return Trouble if passing or api.reason_of(error) in _PASSING else Refused
 
 
 def _text(kind: str, name: str, error: exceptions.GoogleAPICallError) -> str:
@@ -256,5 +262,5 @@ def _text(kind: str, name: str, error: exceptions.GoogleAPICallError) -> str:
 
 
 def _detail(error: exceptions.GoogleAPICallError) -> Json:
-    """What BigQuery itself says: the client's message has the request and all details in it."""
+    """What BigQuery itself says: the error's own message has the request and all details in it."""
     return next(iter(error.errors), {})

@@ -4,6 +4,7 @@ from dataclasses import asdict
 from typing import Any
 
 from nyc_taxi import postgres
+from nyc_taxi.frugal import be_frugal
 from nyc_taxi.lake import Lake
 from nyc_taxi.load_log import record
 from nyc_taxi.origin import Loaded, Origin
@@ -15,6 +16,7 @@ from nyc_taxi.typed import split
 
 def ingest(request: Request) -> dict[str, Any]:
     """Conform a raw file straight into Postgres, unless its rows are there."""
+    be_frugal()
     dsn = request.settings.require_postgres()
     lake = Lake(request.settings)
     raw, origin = complete_raw(request, lake)

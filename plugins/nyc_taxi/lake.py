@@ -18,7 +18,7 @@ from nyc_taxi.errors import Refused, Trouble
 from nyc_taxi.settings import Settings
 
 # Every byte in memory is in one of these: an upload's size does not matter.
-CHUNK = 8 * 2**20
+CHUNK = 3 * 2**20
 # Seconds to try again within; longer outages are for whoever calls again.
 RETRY = DEFAULT_RETRY.with_timeout(15)
 

@@ -31,6 +31,8 @@ TYPES: Mapping[Type, str] = {
 MONTH_COLUMN = Column("source_month", "date", "First day of the month whose file the row came in.")
 # A swap waits for the readers of the table; how long it may keep others waiting behind it.
 _PATIENCE = "30s"
+# The encoder needs several times the memory of what it is given.
+_PIECE_ROWS = 4_096
 
 
 @contextmanager
@@ -164,7 +166,7 @@ def _copy(connection: psycopg.Connection, incoming: str, parts: Split, ds: Datas
         sql.Identifier(incoming), names
     )
     # The next batch is encoded while the server takes this one in.
-    with connection.cursor().copy(statement) as copy, closing(ahead(_encoded(parts, ds))) as pieces:
+    with connection.cursor().copy(statement) as copy, closing(ahead(_encoded(parts, ds), 1)) as pieces:
         for piece in pieces:
             copy.write(piece)
 
@@ -173,7 +175,8 @@ def _encoded(parts: Split, ds: Dataset) -> Iterator[bytes]:
     encoder = pgpq.ArrowToPostgresBinaryEncoder(typed_schema(ds))
     yield encoder.write_header()
     for part in parts:
-        yield encoder.write_batch(part.typed)
+        for start in range(0, part.typed.num_rows, _PIECE_ROWS):
+            yield encoder.write_batch(part.typed.slice(start, _PIECE_ROWS))
     yield encoder.finish()
 
 

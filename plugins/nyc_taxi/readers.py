@@ -17,7 +17,8 @@ from nyc_taxi.json_lines import JsonLines
 from nyc_taxi.lines import gunzip
 
 BATCH_ROWS = 16_384
-_BLOCK = 1 << 20
+# Bytes read at once, of each column.
+_BUFFER = 1 << 18
 _UNREADABLE = (pa.ArrowException, csv.Error, OSError, EOFError, ValueError)
 _KINDS: Mapping[Format, str] = {
     "parquet": "Parquet",
@@ -59,7 +60,7 @@ def open_raw(file: BinaryIO, name: str, ds: Dataset) -> Raw:
 
 def _open_parquet(file: BinaryIO, _: Dataset) -> Raw:
     # pyarrow's defaults read whole column chunks ahead: memory would follow the file's size.
-    parquet = pa.parquet.ParquetFile(file, buffer_size=_BLOCK, pre_buffer=False)
+    parquet = pa.parquet.ParquetFile(file, buffer_size=_BUFFER, pre_buffer=False)
     batches = parquet.iter_batches(BATCH_ROWS, use_threads=False)
     return Raw(parquet.schema_arrow, batches, parquet.metadata.num_rows)
 

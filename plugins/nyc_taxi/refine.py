@@ -4,6 +4,7 @@ import logging
 from typing import Any, BinaryIO
 
 from nyc_taxi import typed
+from nyc_taxi.frugal import be_frugal
 from nyc_taxi.lake import Content, Lake, Stored
 from nyc_taxi.layout import quarantine_object, typed_object
 from nyc_taxi.load_log import record
@@ -17,6 +18,7 @@ _SHOWN = 20
 
 def refine(request: Request) -> dict[str, Any]:
     """Conform a raw file, unless its typed rows are there."""
+    be_frugal()
     lake = Lake(request.settings)
     raw, origin = complete_raw(request, lake)
     present = lake.find(typed_object(request.ds, request.month))

@@ -11,11 +11,13 @@ from pathlib import Path
 
 from nyc_taxi import typed
 from nyc_taxi.catalogue import dataset
+from nyc_taxi.frugal import be_frugal
 from taxiway.bench.data import MONTH
 
 
 def main() -> None:
     """Conform January 2024; the last line of the output says how long it took."""
+    be_frugal()
     raw, out = (Path(name) for name in sys.argv[1:])
     entry = dataset("yellow")
     if raw.name.endswith(".csv.gz"):

@@ -20,8 +20,9 @@ import pyarrow.csv
 import pyarrow.parquet
 
 from nyc_taxi.months import Month
+from taxiway.bench import MONTH as TEXT
 
-MONTH = Month(2024, 1)
+MONTH = Month.parse(TEXT)
 BLOCK = 1 << 17
 GROUP = 1 << 20
 # How far each block is turned against the one before: prime to the block's length.

@@ -30,13 +30,13 @@ def main() -> None:
     _preload(verbs)
     from nyc_taxi import pipeline
     from nyc_taxi.settings import Settings
-    from taxiway.bench.data import MONTH
+    from taxiway.bench import MONTH
 
     settings, run_id = Settings.from_environment(), uuid4().hex
     told: dict[str, Any] = {"seconds": 0.0, "verbs": {}}
     for verb in verbs:
         started, cpu = time.monotonic(), time.process_time()
-        done = getattr(pipeline, verb)("yellow", str(MONTH), run_id, settings, force=True)
+        done = getattr(pipeline, verb)("yellow", MONTH, run_id, settings, force=True)
         seconds = time.monotonic() - started
         told["seconds"] += seconds
         told["verbs"][verb] = {"seconds": seconds, "cpu_s": time.process_time() - cpu, "returned": done}

@@ -6,6 +6,7 @@ import json
 import socket
 import threading
 from collections.abc import Iterator
+from decimal import Decimal
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qsl, urlsplit
 
@@ -26,9 +27,13 @@ ABORTED = {
     "message": "Transaction is aborted due to concurrent update against t",
 }
 BROKEN = {"reason": "invalidQuery", "message": "Syntax error\nat line 1"}
-COLUMNS = {"n": "INTEGER", "x": "FLOAT", "b": "BOOLEAN", "d": "DATE", "t": "TIMESTAMP", "s": "STRING"}
+COLUMNS = {
+    "n": "INTEGER", "x": "FLOAT", "b": "BOOLEAN", "d": "DATE", "t": "TIMESTAMP", "l": "DATETIME",
+    "m": "NUMERIC", "s": "STRING",
+}  # fmt: skip
+VALUES = ("1", "0.5", "true", "2024-01-31", "1000001", "2024-01-31T23:59:59.5", "0.10", "a")
 ROWS = [
-    {"f": [{"v": "1"}, {"v": "0.5"}, {"v": "true"}, {"v": "2024-01-31"}, {"v": "1000001"}, {"v": "a"}]},
+    {"f": [{"v": value} for value in VALUES]},
     {"f": [{"v": None}] * len(COLUMNS)},
 ]
 REASONS = {
@@ -171,6 +176,19 @@ def test_a_load_says_what_into_what(api):
     assert (load["createDisposition"], load["writeDisposition"]) == ("CREATE_NEVER", "WRITE_EMPTY")
 
 
+@pytest.mark.parametrize(
+    ("value", "sent"),
+    [
+        (dt.date(2024, 1, 31), "2024-01-31"),
+        (dt.datetime(2024, 1, 31, 1, 2, 3), "2024-01-31T01:02:03"),
+        (dt.datetime(2024, 1, 31, 1, tzinfo=dt.timezone(dt.timedelta(hours=1))), "2024-01-31 00:00:00.000000+00:00"),
+        (True, "true"), (0.5, "0.5"), (7, "7"), ("a", "a"), (None, None),
+    ],
+)  # fmt: skip
+def test_a_parameter_is_written_as_bigquery_reads_it(value, sent):
+    assert Parameter("T", value).as_json("p")["parameterValue"] == {"value": sent}
+
+
 def test_a_parameter_may_be_null(api):
     with connect(api) as bq:
         bq.execute("SELECT @s", {"s": Parameter("STRING", None)}, WORK)
@@ -185,8 +203,10 @@ def test_rows_are_read_to_the_last_page_with_their_types(api, monkeypatch, page)
         first, second = bq.rows("SELECT", {}, {"app": "taxiway"})
     assert first == {
         "n": 1, "x": 0.5, "b": True, "d": dt.date(2024, 1, 31),
-        "t": dt.datetime(1970, 1, 1, 0, 0, 1, 1, tzinfo=dt.UTC), "s": "a",
+        "t": dt.datetime(1970, 1, 1, 0, 0, 1, 1, tzinfo=dt.UTC),
+        "l": dt.datetime(2024, 1, 31, 23, 59, 59, 500_000), "m": Decimal("0.10"), "s": "a",
     }  # fmt: skip
+    assert str(first["m"]) == "0.10"
     assert second == dict.fromkeys(COLUMNS)
     (job,) = api.jobs.values()
     assert job["configuration"]["labels"] == {"app": "taxiway"}
@@ -328,8 +348,7 @@ def test_a_table_that_cannot_be_made_is_named(api, monkeypatch, status, kind):
 
 
 def test_what_is_there_is_not_made_and_what_is_gone_not_dropped(api):
-    table = {"tableReference": {"projectId": "p", "datasetId": "d", "tableId": "t"}, "description": "old"}
-    answers = [(409, error(409, "duplicate", "there")), (200, table), (404, error(404, "notFound", "gone"))]
+    answers = [(409, error(409, "duplicate", "there")), (404, error(404, "notFound", "gone"))]
     api.answer = lambda *_: answers.pop(0)
     with connect(api) as bq:
         bq.create("t", {"description": "new"})
