@@ -54,11 +54,23 @@ class StackSettings:
 
 
 def made_by_hand(name: str) -> bool:
-    """Whether `pulumi` on PATH has a stack of this name, which no verb of this checkout made."""
-    from taxiway.engines import stackfile
+    """Whether `pulumi` on PATH has a stack of this name, which no verb of this checkout made.
 
-    home = Home.of(name)
-    if State.load(home) or not stackfile.path_of(name).exists() or not shutil.which("pulumi"):
+    TaxiwayError where its settings say that there may be one, and no `pulumi` can be asked.
+    """
+    from taxiway.engines import backend, stackfile
+
+    home, settings = Home.of(name), stackfile.read(name)
+    # A stack of the user's backend may have its settings in another checkout.
+    may_be = stackfile.path_of(name).exists() or (name != DEFAULT_STACK and backend.own())
+    if State.load(home) or not may_be:
+        return False
+    if not shutil.which("pulumi"):
+        if stackfile.is_on_google_cloud(settings):
+            raise TaxiwayError(
+                f"{stackfile.path_of(name)} is a stack of Pulumi's, and there is no pulumi on PATH",
+                "Install it, then call again.",
+            )
         return False
     from taxiway.engines.cli import CliEngine
 

@@ -168,6 +168,7 @@ def test_a_rule_changes_nothing_and_cannot_be_turned_off():
 def test_the_pack_runs_in_the_projects_own_environment():
     pack = yaml.safe_load((REPOSITORY / "infra" / "policy" / "PulumiPolicy.yaml").read_text())
     options = pack["runtime"]["options"]
-    assert (REPOSITORY / "infra" / "policy" / options["virtualenv"]).resolve() == REPOSITORY / ".venv"
+    virtualenv = REPOSITORY / "infra" / "policy" / options["virtualenv"]
+    assert virtualenv.resolve() == (REPOSITORY / ".venv").resolve()
     assert options["toolchain"] == "pip"
     assert Path(sys.prefix).exists()

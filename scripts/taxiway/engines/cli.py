@@ -15,7 +15,7 @@ from taxiway.engines import backend, developer, pending, stackfile
 from taxiway.engines.api import Api, google
 from taxiway.engines.contract import Action, Change, Drift
 from taxiway.engines.endpoints import Endpoints
-from taxiway.engines.errors import EngineError
+from taxiway.engines.errors import EngineError, StandsError
 from taxiway.engines.kinds import KINDS
 from taxiway.engines.leftovers import leftovers
 from taxiway.engines.plan import plan
@@ -91,17 +91,22 @@ class CliEngine:
         return [Drift(_title(step), _details(step) or ("it is gone",)) for step in changed]
 
     def destroy(self) -> list[str]:
-        """Destroy the stack and remove it with its settings; a second call finds nothing to do."""
+        """Destroy what the stack holds; the stack itself stays until it is forgotten."""
         with self._in_words():
             stack = self._existing()
             if stack is None:
-                self._remove_file()
                 return []
             self._refuse_protected()
             self._configure()
-            titles = self._unlocked(lambda: self._tear_down(stack))
+            return self._unlocked(lambda: self._tear_down(stack))
+
+    def forget(self) -> None:
+        """Remove the stack with its settings; a second call finds nothing to do."""
+        with self._in_words():
+            if self._existing() is not None:
+                self._refuse_protected()
+                self._workspace.remove_stack(self._name, force=True)
         self._remove_file()
-        return titles
 
     def leftovers(self) -> list[str]:
         """Ask the emulators, or Google Cloud."""
@@ -144,11 +149,6 @@ class CliEngine:
     def _configure(self) -> None:
         """Write the settings that were given; refuse wrong ones, and broken rules, before Pulumi starts."""
         known = stackfile.read(self._name)
-        if self._endpoints and known and not known.get("gcp:storageCustomEndpoint", "").startswith("http://"):
-            raise EngineError(
-                f"{stackfile.path_of(self._name)} is a stack on Google Cloud, not on emulators.",
-                "Give the one on emulators another name.",
-            )
         given = {**self._owner(known), **self._config}
         try:
             plan(self._name.rsplit("/", 1)[-1], {**known, **given})
@@ -177,7 +177,7 @@ class CliEngine:
         if _is_guarded(stack):
             stack.up(color="never", show_secrets=False, suppress_progress=True)
         titles = _titles(stack)
-        stack.destroy(color="never", show_secrets=False, suppress_progress=True, remove=True)
+        stack.destroy(color="never", show_secrets=False, suppress_progress=True)
         return titles
 
     def _unlocked(self, operation: Callable[[], _T]) -> _T:
@@ -192,7 +192,7 @@ class CliEngine:
 
     def _refuse_protected(self) -> None:
         if self._settings.get("taxiway:ephemeral", "true").lower() == "false":
-            raise EngineError(
+            raise StandsError(
                 f"Stack {self._name} is protected, so nothing of it is removed.",
                 f"To remove it: pulumi config set --stack {self._name} taxiway:ephemeral true",
             )
@@ -220,7 +220,7 @@ class CliEngine:
         except automation.ConcurrentUpdateError:
             url = self._workspace.env_vars.get("PULUMI_BACKEND_URL")
             command = f"pulumi cancel --yes --stack {self._name}"
-            raise EngineError(
+            raise StandsError(
                 f"Stack {self._name} is locked by another update.",
                 f"If none is running: {f'PULUMI_BACKEND_URL={url} ' if url else ''}{command}",
             ) from None

@@ -26,6 +26,12 @@ def read(stack: str) -> dict[str, str]:
     return {key: _text(value) for key, value in config.items() if not _is_secret(value)}
 
 
+def is_on_google_cloud(settings: Mapping[str, str]) -> bool:
+    """Tell whether settings are a stack's on Google Cloud: they name a project and no emulator."""
+    named = settings.get("taxiway:project") or settings.get("gcp:project")
+    return bool(named) and not settings.get("gcp:storageCustomEndpoint", "").startswith("http://")
+
+
 def has_secrets_provider(stack: str) -> bool:
     """Tell whether the stack's secrets are encrypted by a key service instead of a passphrase."""
     return bool(_content(stack).get("secretsprovider"))
