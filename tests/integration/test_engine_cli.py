@@ -75,6 +75,8 @@ def load(outputs):
 
 def test_a_life_from_up_to_proven_teardown(engine, folder):
     assert {change.action for change in engine().preview()} == {"create"}
+    assert not engine().exists()
+    assert not stackfile.path_of(NAME).exists()
     outputs = engine().up()
     assert engine().preview() == []
     assert engine().drift() == []
@@ -189,14 +191,23 @@ def test_the_settings_of_a_stack_on_google_cloud_are_not_overwritten_by_one_on_e
 
 
 def test_without_a_wrapper_pulumi_up_and_the_policy_pack_suffice(engine, endpoints, folder):
-    engine().preview()
     environment = {
         **os.environ,
         "PULUMI_BACKEND_URL": f"file://{folder / 'pulumi'}?metadata=skip",
         "PULUMI_CONFIG_PASSPHRASE_FILE": str(folder / "passphrase"),
     }
-    command = ["pulumi", "preview", "--stack", NAME, "--non-interactive", "--policy-pack", "infra/policy"]
-    done = subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, text=True)
+    (folder / "pulumi").mkdir()
+    (folder / "passphrase").write_text("correct horse")
+    stackfile.write(
+        NAME, {**endpoints.config(), "taxiway:project": "acme-data", "taxiway:credentials": "anonymous"}
+    )
+
+    def pulumi(*words):
+        command = ["pulumi", *words, "--stack", NAME, "--non-interactive"]
+        return subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, text=True)
+
+    assert pulumi("stack", "init").returncode == 0
+    done = pulumi("preview", "--policy-pack", "infra/policy")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "taxiway@v1.0.0" in done.stdout
 

@@ -67,11 +67,12 @@ class CliEngine:
             return self._outputs(stack) if stack else {}
 
     def preview(self) -> list[Change]:
-        """Return what Pulumi plans."""
-        self._configure()
+        """Return what Pulumi plans; backend and settings stay as they are, even where there is no stack."""
         steps: list[automation.StepEventMetadata] = []
-        with self._in_words():
-            self._stack.preview(color="never", on_event=_collect(steps))
+        with stackfile.untouched(self._name):
+            self._configure()
+            with self._in_words(), self._borrowed() as stack:
+                stack.preview(color="never", on_event=_collect(steps))
         return [
             Change(_ACTIONS[step.op.value], _title(step), _details(step))
             for step in steps
@@ -133,6 +134,17 @@ class CliEngine:
             stackfile.remove(self._name)
             stackfile.write(self._name, self._config)
         return automation.Stack.create(self._name, self._workspace)
+
+    @contextmanager
+    def _borrowed(self) -> Iterator[automation.Stack]:
+        """Yield the stack; one that is not there is made for as long as it takes, for Pulumi asks for one."""
+        existed = self._existing() is not None
+        try:
+            yield self._stack
+        finally:
+            if not existed:
+                self.__dict__.pop("_stack", None)
+                self._workspace.remove_stack(self._name, force=True)
 
     @cached_property
     def _api(self) -> Api:
