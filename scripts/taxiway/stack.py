@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from taxiway.embedded import Embedded
 from taxiway.engines import LOCAL_CONFIG, Endpoints, Engine, open_engine
-from taxiway.errors import TaxiwayError
+from taxiway.errors import PreflightError, TaxiwayError
 from taxiway.paths import DEFAULT_STACK, Home
 from taxiway.progress import Progress
 from taxiway.state import State
@@ -51,6 +51,20 @@ class StackSettings:
         if self.project:
             return {**written, "taxiway:project": self.project}
         return {**NOWHERE.config(), **LOCAL_CONFIG, **written}
+
+    def check(self) -> None:
+        """Refuse a wrong setting, or a missing `pulumi`, before anything is started."""
+        from lakehouse.settings import Settings, SettingsError
+        from taxiway.engines import developer, stackfile
+
+        if self.engine == "cli" and not shutil.which("pulumi"):
+            raise PreflightError("there is no pulumi on PATH", "Install it; on emulators leave --engine out.")
+        try:
+            Settings.from_config({"taxiway:owner": developer.address(), **self.configuration()})
+        except SettingsError as error:
+            raise TaxiwayError(
+                str(error), f"The stack's settings are in {stackfile.path_of(self.name)}."
+            ) from None
 
 
 def made_by_hand(name: str) -> bool:

@@ -138,9 +138,9 @@ class CliEngine:
     @contextmanager
     def _borrowed(self) -> Iterator[automation.Stack]:
         """Yield the stack; one that is not there is made for as long as it takes, for Pulumi asks for one."""
-        existed = self._existing() is not None
+        existed, stack = self._existing() is not None, self._stack
         try:
-            yield self._stack
+            yield stack
         finally:
             if not existed:
                 self.__dict__.pop("_stack", None)
