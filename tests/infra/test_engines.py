@@ -264,3 +264,11 @@ def test_a_file_that_was_borrowed_is_as_it_was(tmp_path, monkeypatch, before):
         stackfile.write("alice", {"taxiway:project": "acme-data"})
         raise EngineError("interrupted")
     assert (path.read_text() if path.exists() else None) == before
+
+
+def test_a_wrong_passphrase_is_said_with_where_the_right_one_belongs():
+    sentence, remedy = sentences(
+        " code: 255\n stderr: error: getting secrets manager: passphrase: incorrect passphrase\n"
+    )
+    assert sentence == "The passphrase is not the one that the stack was made with."
+    assert "PULUMI_CONFIG_PASSPHRASE_FILE" in remedy
