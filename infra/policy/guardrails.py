@@ -4,6 +4,7 @@ They run inside `pulumi up --policy-pack infra/policy`, and over the in-process 
 resource is asked before that resource is made; a rule about the stack sees all of them, in the preview.
 """
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -15,6 +16,7 @@ BUCKET: Final = "gcp:storage/bucket:Bucket"
 DATASET: Final = "gcp:bigquery/dataset:Dataset"
 ENVIRONMENT: Final = "gcp:composer/environment:Environment"
 KEY: Final = "gcp:serviceaccount/key:Key"
+HMAC_KEY: Final = "gcp:storage/hmacKey:HmacKey"
 LABELS: Final = ("managed-by", "taxiway-owner", "taxiway-stack")
 EVERYONE: Final = frozenset({"allUsers", "allAuthenticatedUsers"})
 
@@ -27,7 +29,15 @@ _ACCESS_LISTS = (
     "ObjectAccessControl",
 )
 _BASIC_ROLES = frozenset({"roles/owner", "roles/editor", "roles/viewer"})
-_DATA_ROLES = ("roles/storage.", "roles/bigquery.data", "roles/bigquery.admin", "roles/bigquery.user")
+_WIDE_MODULES = ("gcp:projects", "gcp:folder", "gcp:organizations")
+# Who may become any account of a project has what each of them has.
+_DATA_ROLES = (
+    "roles/storage.",
+    "roles/bigquery.",
+    "roles/iam.serviceAccount",
+    "roles/iam.workloadIdentityUser",
+)
+_ROLES_WITHOUT_DATA = frozenset({"roles/bigquery.jobUser", "roles/bigquery.resourceViewer"})
 
 
 @dataclass(frozen=True)
@@ -106,12 +116,13 @@ def _members(properties: Properties) -> Iterator[str]:
     """Yield whom the properties grant something: IAM members, bindings and a dataset's access list."""
     yield from [properties[name] for name in ("member", "specialGroup", "iamMember") if name in properties]
     yield from properties.get("members") or ()
+    yield from re.findall(r'"(\w+)"', str(properties.get("policyData", "")))
     for entry in properties.get("accesses") or ():
         yield from [entry[name] for name in ("specialGroup", "iamMember") if name in entry]
 
 
 def _keyless(resource: Resource, config: Config) -> Iterator[str]:
-    if resource.type == KEY and config.get("taxiway:credentials") != "key":
+    if resource.type in (KEY, HMAC_KEY) and config.get("taxiway:credentials") != "key":
         yield "A service-account key, though taxiway:credentials does not ask for one."
 
 
@@ -125,10 +136,10 @@ def _labelled(resource: Resource, _config: Config) -> Iterator[str]:
 def _no_project_data_roles(resource: Resource, _config: Config) -> Iterator[str]:
     module, _, kind = resource.type.partition("/")
     role = str(resource.properties.get("role", ""))
-    if module != "gcp:projects":
+    if module not in _WIDE_MODULES:
         return
-    if role in _BASIC_ROLES or role.startswith(_DATA_ROLES):
-        yield f"{role} on the whole project: grant it on the bucket or the dataset."
+    if role in _BASIC_ROLES or (role.startswith(_DATA_ROLES) and role not in _ROLES_WITHOUT_DATA):
+        yield f"{role} on the whole project: grant it on the bucket, the dataset or the account."
     if kind.startswith(("iAMBinding", "iAMPolicy")):
         yield "It replaces what others granted on the project: use an additive IAMMember."
 

@@ -17,7 +17,7 @@ from taxiway import components, credentials, opening, ports
 from taxiway.airflow_api import AirflowApi
 from taxiway.airflow_environment import airflow_environment, clean_environment
 from taxiway.components import Component
-from taxiway.engines import Endpoints, Engine, EngineError, open_engine
+from taxiway.engines import Endpoints, Engine, EngineError, StandsError, open_engine
 from taxiway.errors import TaxiwayError, UsageError
 from taxiway.files import read_json, write_atomically, write_json
 from taxiway.local.postgres import PostgresServer
@@ -220,6 +220,8 @@ class Embedded:
         Returns what is gone. A stack on Google Cloud is its engine's to destroy.
         """
         removed = []
+        if not self.running() and not keep and not self.state.project:
+            self._forget()
         if self.running():
             names = [name for name, state in self.states().items() if state == "RUNNING"]
             if not keep and not self.state.project:
@@ -246,10 +248,22 @@ class Embedded:
         try:
             with self.progress.phase("infrastructure is destroyed"):
                 return destroy(self.engine)
+        except StandsError:
+            raise
         except EngineError as error:
             # They keep everything below the folder that is removed next.
             self.progress.say(f"the emulators could not be asked ({error}); their data goes anyway")
+            self._forget()
             return []
+
+    def _forget(self) -> None:
+        """Have the engine forget what goes with the emulators' data: the next `up` must not count on it."""
+        try:
+            self.engine.forget()
+        except StandsError:
+            raise
+        except EngineError as error:  # its `pulumi` may be gone by now
+            self.progress.say(f"the stack is not forgotten ({error})")
 
     # Waiting
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from taxiway.embedded import Embedded
 from taxiway.engines import LOCAL_CONFIG, Endpoints, Engine, open_engine
-from taxiway.errors import TaxiwayError
+from taxiway.errors import PreflightError, TaxiwayError
 from taxiway.paths import DEFAULT_STACK, Home
 from taxiway.progress import Progress
 from taxiway.state import State
@@ -52,13 +52,39 @@ class StackSettings:
             return {**written, "taxiway:project": self.project}
         return {**NOWHERE.config(), **LOCAL_CONFIG, **written}
 
+    def check(self) -> None:
+        """Refuse a wrong setting, or a missing `pulumi`, before anything is started."""
+        from lakehouse.settings import Settings, SettingsError
+        from taxiway.engines import developer, stackfile
+
+        if self.engine == "cli" and not shutil.which("pulumi"):
+            raise PreflightError("there is no pulumi on PATH", "Install it; on emulators leave --engine out.")
+        try:
+            Settings.from_config({"taxiway:owner": developer.address(), **self.configuration()})
+        except SettingsError as error:
+            raise TaxiwayError(
+                str(error), f"The stack's settings are in {stackfile.path_of(self.name)}."
+            ) from None
+
 
 def made_by_hand(name: str) -> bool:
-    """Whether `pulumi` on PATH has a stack of this name, which no verb of this checkout made."""
-    from taxiway.engines import stackfile
+    """Whether `pulumi` on PATH has a stack of this name, which no verb of this checkout made.
 
-    home = Home.of(name)
-    if State.load(home) or not stackfile.path_of(name).exists() or not shutil.which("pulumi"):
+    TaxiwayError where its settings say that there may be one, and no `pulumi` can be asked.
+    """
+    from taxiway.engines import backend, stackfile
+
+    home, settings = Home.of(name), stackfile.read(name)
+    # A stack of the user's backend may have its settings in another checkout.
+    may_be = stackfile.path_of(name).exists() or (name != DEFAULT_STACK and backend.own())
+    if State.load(home) or not may_be:
+        return False
+    if not shutil.which("pulumi"):
+        if stackfile.is_on_google_cloud(settings):
+            raise TaxiwayError(
+                f"{stackfile.path_of(name)} is a stack of Pulumi's, and there is no pulumi on PATH",
+                "Install it, then call again.",
+            )
         return False
     from taxiway.engines.cli import CliEngine
 

@@ -9,7 +9,7 @@ from taxiway.paths import REPOSITORY
 
 TEXT = PAGE.read_text()
 NAMED = set(re.findall(r"`((?:infra|scripts|tests|docs|dags|plugins)/[\w./-]*)[`\s]", TEXT))
-MADE_BY_ITS_OWNER = {"infra/stacks/Pulumi.alice.yaml"}
+MADE_BY_ITS_OWNER = {"infra/stacks/Pulumi.alice.yaml", "infra/stacks/Pulumi.local.yaml"}
 COMMAND = "PYTHONPATH=scripts .venv/bin/python -m taxiway.engines.page"
 
 

@@ -252,3 +252,23 @@ def test_an_organization_that_forbids_keys_is_said_with_what_to_do():
     )
     assert sentence == "The organization forbids service-account keys."
     assert "pulumi config set taxiway:credentials impersonation" in remedy
+
+
+@pytest.mark.parametrize("before", [None, "config:\n  taxiway:owner: a@example.com # mine\n"])
+def test_a_file_that_was_borrowed_is_as_it_was(tmp_path, monkeypatch, before):
+    monkeypatch.setattr(stackfile, "FOLDER", tmp_path)
+    path = stackfile.path_of("alice")
+    if before:
+        path.write_text(before)
+    with pytest.raises(EngineError), stackfile.untouched("alice"):
+        stackfile.write("alice", {"taxiway:project": "acme-data"})
+        raise EngineError("interrupted")
+    assert (path.read_text() if path.exists() else None) == before
+
+
+def test_a_wrong_passphrase_is_said_with_where_the_right_one_belongs():
+    sentence, remedy = sentences(
+        " code: 255\n stderr: error: getting secrets manager: passphrase: incorrect passphrase\n"
+    )
+    assert sentence == "The passphrase is not the one that the stack was made with."
+    assert "PULUMI_CONFIG_PASSPHRASE_FILE" in remedy

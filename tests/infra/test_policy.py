@@ -9,7 +9,7 @@ from google.protobuf import empty_pb2, struct_pb2
 from pulumi.runtime.proto import analyzer_pb2, analyzer_pb2_grpc
 
 from policy.analyzer import Analyzer, serve
-from policy.guardrails import BUCKET, DATASET, ENVIRONMENT, KEY, RULES, Resource, check
+from policy.guardrails import BUCKET, DATASET, ENVIRONMENT, HMAC_KEY, KEY, RULES, Resource, check
 from taxiway.engines.errors import EngineError
 from taxiway.engines.plan import plan
 from taxiway.paths import REPOSITORY
@@ -55,16 +55,24 @@ VIOLATIONS = [
     ),
     (
         "nobody-is-everybody",
-        [
-            Resource(
-                "gcp:storage/bucketIAMBinding:BucketIAMBinding", "b", {"members": ["allAuthenticatedUsers"]}
-            )
-        ],
+        [Resource(ON_BUCKET_ALONE, "b", {"members": ["allAuthenticatedUsers"]})],
         {},
     ),
     ("nobody-is-everybody", [dataset(accesses=[{"specialGroup": "allAuthenticatedUsers"}])], {}),
     ("nobody-is-everybody", [dataset(accesses=[{"iamMember": "allUsers"}])], {}),
+    (
+        "nobody-is-everybody",
+        [
+            Resource(
+                "gcp:storage/bucketIAMPolicy:BucketIAMPolicy",
+                "p",
+                {"policyData": '{"bindings": [{"role": "roles/viewer", "members": ["allUsers"]}]}'},
+            )
+        ],
+        {},
+    ),
     ("keyless", [Resource(KEY, "key")], {}),
+    ("keyless", [Resource(HMAC_KEY, "key")], {}),
     ("keyless", [Resource(KEY, "key")], {"taxiway:credentials": "impersonation"}),
     ("labelled", [bucket(labels={})], {}),
     ("labelled", [dataset(labels={**LABELS, "taxiway-owner": ""})], {}),
@@ -72,6 +80,14 @@ VIOLATIONS = [
     ("no-project-data-roles", [Resource(IAM, "m", {"role": "roles/bigquery.dataViewer"})], {}),
     ("no-project-data-roles", [Resource(IAM, "m", {"role": "roles/storage.objectViewer"})], {}),
     ("no-project-data-roles", [Resource(IAM, "m", {"role": "roles/editor"})], {}),
+    ("no-project-data-roles", [Resource(IAM, "m", {"role": "roles/bigquery.filteredDataViewer"})], {}),
+    ("no-project-data-roles", [Resource(IAM, "m", {"role": "roles/iam.serviceAccountTokenCreator"})], {}),
+    (
+        "no-project-data-roles",
+        [Resource("gcp:organizations/iAMMember:IAMMember", "m", {"role": "roles/bigquery.dataViewer"})],
+        {},
+    ),
+    ("no-project-data-roles", [Resource("gcp:folder/iAMPolicy:IAMPolicy", "all")], {}),
     ("no-project-data-roles", [Resource("gcp:projects/iAMPolicy:IAMPolicy", "all")], {}),
     ("protected-unless-ephemeral", [bucket(deletionPolicy="DELETE")], PROTECTED),
     ("protected-unless-ephemeral", [bucket(forceDestroy=True)], PROTECTED),
@@ -168,6 +184,7 @@ def test_a_rule_changes_nothing_and_cannot_be_turned_off():
 def test_the_pack_runs_in_the_projects_own_environment():
     pack = yaml.safe_load((REPOSITORY / "infra" / "policy" / "PulumiPolicy.yaml").read_text())
     options = pack["runtime"]["options"]
-    assert (REPOSITORY / "infra" / "policy" / options["virtualenv"]).resolve() == REPOSITORY / ".venv"
+    virtualenv = REPOSITORY / "infra" / "policy" / options["virtualenv"]
+    assert virtualenv.resolve() == (REPOSITORY / ".venv").resolve()
     assert options["toolchain"] == "pip"
     assert Path(sys.prefix).exists()

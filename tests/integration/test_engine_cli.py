@@ -12,6 +12,7 @@ import pytest
 import requests
 import yaml
 
+from taxiway import teardown
 from taxiway.engines import Endpoints, EngineError, open_engine, stackfile
 from taxiway.engines.stacks import stacks
 from taxiway.paths import REPOSITORY
@@ -54,7 +55,9 @@ def engine(endpoints, folder):
 
     yield open_with
     for info in stacks(folder).stacks:
-        open_with({"taxiway:ephemeral": "true"}, info.name).destroy()
+        left = open_with({"taxiway:ephemeral": "true"}, info.name)
+        left.destroy()
+        left.forget()
 
 
 def bucket_url(outputs):
@@ -72,6 +75,8 @@ def load(outputs):
 
 def test_a_life_from_up_to_proven_teardown(engine, folder):
     assert {change.action for change in engine().preview()} == {"create"}
+    assert not engine().exists()
+    assert not stackfile.path_of(NAME).exists()
     outputs = engine().up()
     assert engine().preview() == []
     assert engine().drift() == []
@@ -84,18 +89,17 @@ def test_a_life_from_up_to_proven_teardown(engine, folder):
     assert [(info.name, info.owner, info.target) for info in stacks(folder).stacks] == [
         (NAME, "alice@example.com", "emulators")
     ]
-    assert f"bucket {outputs['GCP_GCS_BUCKET']}" in engine().destroy()
-    assert engine().leftovers() == []
-    assert engine().destroy() == []
+    assert f"bucket {outputs['GCP_GCS_BUCKET']}" in teardown.destroy(engine())
+    assert teardown.destroy(engine()) == []
     assert not stackfile.path_of(NAME).exists()
 
 
 def test_both_engines_give_the_same_outputs(engine, endpoints, tmp_path):
     real = engine().up()
-    engine().destroy()
+    teardown.destroy(engine())
     other = open_engine("in-process", NAME, endpoints, tmp_path / "other")
     assert other.up() == real
-    other.destroy()
+    teardown.destroy(other)
 
 
 def test_every_credential_mode_comes_up_and_changes_into_the_next(engine):
@@ -108,8 +112,7 @@ def test_every_credential_mode_comes_up_and_changes_into_the_next(engine):
         assert json.loads(outputs["google_credentials"])["type"]
         assert engine(config).preview() == []
         assert engine(config).drift() == []
-    engine().destroy()
-    assert engine().leftovers() == []
+    teardown.destroy(engine())
 
 
 def test_a_protected_stack_goes_once_it_is_made_ephemeral(engine):
@@ -118,8 +121,7 @@ def test_a_protected_stack_goes_once_it_is_made_ephemeral(engine):
     assert engine(protected).preview() == engine(protected).drift() == []
     with pytest.raises(EngineError, match="is protected, so nothing of it is removed"):
         engine(protected).destroy()
-    engine({"taxiway:ephemeral": "true"}).destroy()
-    assert engine().leftovers() == []
+    teardown.destroy(engine({"taxiway:ephemeral": "true"}))
 
 
 def test_neither_state_nor_settings_hold_the_key_in_plain_text(engine, folder, capfd):
@@ -144,8 +146,7 @@ def test_what_was_killed_is_continued_however_often(engine, endpoints, folder):
     load(outputs)
     for gone in ("roles/", "dataset", "bucket", "service account"):
         kill("destroy", endpoints, folder, lambda gone=gone: not left(gone))
-    engine().destroy()
-    assert engine().leftovers() == []
+    teardown.destroy(engine())
 
 
 def test_two_stacks_side_by_side_do_not_touch_each_other(engine):
@@ -153,8 +154,7 @@ def test_two_stacks_side_by_side_do_not_touch_each_other(engine):
     load(mine)
     load(theirs)
     assert not {mine["GCP_GCS_BUCKET"], mine["BIGQUERY_DATASET"]} & set(theirs.values())
-    engine().destroy()
-    assert engine().leftovers() == []
+    teardown.destroy(engine())
     assert engine(name=f"{NAME}-other").drift() == engine(name=f"{NAME}-other").preview() == []
     assert engine(name=f"{NAME}-other").outputs() == theirs
 
@@ -191,14 +191,23 @@ def test_the_settings_of_a_stack_on_google_cloud_are_not_overwritten_by_one_on_e
 
 
 def test_without_a_wrapper_pulumi_up_and_the_policy_pack_suffice(engine, endpoints, folder):
-    engine().preview()
     environment = {
         **os.environ,
         "PULUMI_BACKEND_URL": f"file://{folder / 'pulumi'}?metadata=skip",
         "PULUMI_CONFIG_PASSPHRASE_FILE": str(folder / "passphrase"),
     }
-    command = ["pulumi", "preview", "--stack", NAME, "--non-interactive", "--policy-pack", "infra/policy"]
-    done = subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, text=True)
+    (folder / "pulumi").mkdir()
+    (folder / "passphrase").write_text("correct horse")
+    stackfile.write(
+        NAME, {**endpoints.config(), "taxiway:project": "acme-data", "taxiway:credentials": "anonymous"}
+    )
+
+    def pulumi(*words):
+        command = ["pulumi", *words, "--stack", NAME, "--non-interactive"]
+        return subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, text=True)
+
+    assert pulumi("stack", "init").returncode == 0
+    done = pulumi("preview", "--policy-pack", "infra/policy")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "taxiway@v1.0.0" in done.stdout
 

@@ -7,7 +7,8 @@ import time
 import pytest
 import requests
 
-from taxiway.engines import Endpoints, EngineError, open_engine
+from taxiway import teardown
+from taxiway.engines import Endpoints, EngineError, StandsError, open_engine, stackfile
 from taxiway.engines.api import Api
 from taxiway.engines.in_process import InProcessEngine
 from taxiway.engines.stacks import stacks
@@ -40,7 +41,7 @@ def engine(stack, endpoints, tmp_path):
     yield open_with
     for state in tmp_path.glob("*.json"):
         open_with(name=state.stem).up()
-        open_with(name=state.stem).destroy()
+        teardown.destroy(open_with(name=state.stem))
 
 
 @pytest.fixture
@@ -137,7 +138,21 @@ def test_a_stack_is_there_once_anything_of_it_is(engine):
     assert not engine().exists()
     engine().up()
     assert engine().exists()
-    engine().destroy()
+    teardown.destroy(engine())
+    assert not engine().exists()
+
+
+def test_a_stack_is_not_forgotten_before_nothing_is_left_of_it(engine, endpoints, stack):
+    engine().up()
+    api = Api.of(endpoints)
+    stray = {"name": f"stray-{stack}", "labels": {"taxiway-stack": stack}}
+    api.send("POST", f"{api.storage}/b", stray, project="taxiway-local")
+    for _ in range(2):
+        with pytest.raises(StandsError, match=f"left something behind: bucket stray-{stack}"):
+            teardown.destroy(engine())
+        assert engine().exists()
+    api.delete(f"{api.storage}/b/stray-{stack}")
+    teardown.destroy(engine())
     assert not engine().exists()
 
 
@@ -164,12 +179,12 @@ def test_a_right_taken_away_behind_its_back_is_drift(engine, bucket_url):
 def test_destroy_removes_everything_with_its_data_and_says_what(engine, emulators, tmp_path):
     outputs = engine().up()
     load(emulators, outputs)
-    removed = engine().destroy()
+    removed = teardown.destroy(engine())
     assert f"bucket {outputs['GCP_GCS_BUCKET']}" in removed
     assert f"dataset {outputs['BIGQUERY_DATASET']}" in removed
     assert engine().leftovers() == []
     assert list(tmp_path.glob("*.json")) == []
-    assert engine().destroy() == []
+    assert teardown.destroy(engine()) == []
 
 
 def test_what_is_left_is_found_by_name_and_by_label(engine, endpoints, stack):
@@ -191,6 +206,32 @@ def test_a_protected_stack_is_not_destroyed(engine):
         engine(PROTECTED).destroy()
     assert "taxiway:ephemeral" in refused.value.remedy
     assert engine(PROTECTED).drift() == []
+
+
+def test_a_protected_stack_goes_once_it_is_made_ephemeral(engine, emulators):
+    load(emulators, engine(PROTECTED).up())
+    teardown.destroy(engine())
+    assert engine().leftovers() == []
+
+
+def test_a_stack_is_what_its_settings_say(engine, stack, bucket_url, tmp_path, monkeypatch):
+    monkeypatch.setattr(stackfile, "FOLDER", tmp_path / "stacks")
+    stackfile.write(stack, {"taxiway:location": "EU", "taxiway:credentials": "key"})
+    outputs = engine().up()
+    assert requests.get(bucket_url(outputs)).json()["location"] == "EU"
+    assert json.loads(outputs["google_credentials"])["type"] == "service_account"
+    stackfile.write(stack, {"taxiway:project": "acme-data"})
+    with pytest.raises(EngineError, match="is a stack on Google Cloud"):
+        engine()
+
+
+def test_a_passphrase_that_was_replaced_is_said(engine, tmp_path):
+    engine(KEY).up()
+    kept = (tmp_path / "passphrase").read_text()
+    (tmp_path / "passphrase").write_text("another")
+    with pytest.raises(EngineError, match="is not what the state beside it is encrypted with"):
+        engine(KEY).outputs()
+    (tmp_path / "passphrase").write_text(kept)
 
 
 def test_a_protected_bucket_is_not_replaced(engine):
@@ -222,8 +263,7 @@ def test_two_stacks_side_by_side_do_not_touch_each_other(engine, emulators, stac
     load(emulators, outputs)
     load(emulators, others)
     assert not set(outputs.values()) & {others["GCP_GCS_BUCKET"], others["BIGQUERY_DATASET"]}
-    mine.destroy()
-    assert mine.leftovers() == []
+    teardown.destroy(mine)
     assert theirs.drift() == []
     assert theirs.up() == others
 
@@ -273,7 +313,7 @@ def test_what_was_killed_is_continued(engine, emulators, endpoints, stack, tmp_p
         time.sleep(tenths / 10)
         process.kill()
         process.communicate()
-    getattr(engine(), operation)()
+    engine().up() if operation == "up" else teardown.destroy(engine())
     assert bool(engine().leftovers()) == (operation == "up")
     assert engine().drift() == []
 
@@ -296,15 +336,17 @@ def test_a_teardown_interrupted_at_any_change_is_continued(engine, emulators, mo
         changes.clear()
         monkeypatch.setattr(Api, "_call", interrupted)
         try:
-            engine().destroy()
+            teardown.destroy(engine())
         except KeyboardInterrupt:
             monkeypatch.undo()
-            engine().destroy()
+            assert engine().exists()
+            teardown.destroy(engine())
             assert engine().leftovers() == []
         else:
             break
     monkeypatch.undo()
     assert engine().leftovers() == []
+    assert not engine().exists()
     assert len(changes) >= 7
 
 
@@ -329,7 +371,7 @@ def test_an_emulator_that_is_gone_is_said_in_a_sentence(tmp_path):
 
 def test_up_takes_less_than_two_seconds_with_its_imports(endpoints, stack, tmp_path):
     """Counted in processor time: the machine may be busy with others."""
-    work = "engine.up(); print(time.process_time()); engine.destroy()"
+    work = "engine.up(); print(time.process_time()); engine.destroy(); engine.forget()"
     output, errors = spawn(work, stack, endpoints, tmp_path).communicate()
     assert float(output) < 2
     assert errors == ""

@@ -11,10 +11,20 @@ from pathlib import Path
 
 from taxiway.engines.contract import Change, Drift, Engine, StackInfo
 from taxiway.engines.endpoints import Endpoints
-from taxiway.engines.errors import EngineError
+from taxiway.engines.errors import EngineError, StandsError
 from taxiway.paths import REPOSITORY
 
-__all__ = ["REPOSITORY", "Change", "Drift", "Endpoints", "Engine", "EngineError", "StackInfo", "open_engine"]
+__all__ = [
+    "REPOSITORY",
+    "Change",
+    "Drift",
+    "Endpoints",
+    "Engine",
+    "EngineError",
+    "StackInfo",
+    "StandsError",
+    "open_engine",
+]
 
 # The program's import root: the engines run it, and ask it for names and rules.
 if str(REPOSITORY / "infra") not in sys.path:
@@ -30,13 +40,27 @@ def open_engine(
     """Return the engine `in-process` or `cli` for a stack; without endpoints the stack is on Google Cloud.
 
     `folder` keeps what the engine remembers; `config` adds to, or replaces, the stack's settings.
+    Raises EngineError where endpoints are given for a stack whose settings are for Google Cloud.
     """
-    settings = {**(LOCAL_CONFIG if endpoints else {}), **(config or {})}
+    settings = {**(_local_settings(stack) if endpoints else {}), **(config or {})}
     if name == "in-process":
         return _in_process(stack, endpoints, folder, settings)
     from taxiway.engines.cli import CliEngine
 
     return CliEngine(stack, settings, endpoints, folder)
+
+
+def _local_settings(stack: str) -> dict[str, str]:
+    """Return the settings of a stack on emulators: its owner's where there are any, else the usual ones."""
+    from taxiway.engines import stackfile
+
+    known = stackfile.read(stack)
+    if stackfile.is_on_google_cloud(known):
+        raise EngineError(
+            f"{stackfile.path_of(stack)} is a stack on Google Cloud, not on emulators.",
+            "Give the one on emulators another name.",
+        )
+    return {**LOCAL_CONFIG, **{key: text for key, text in known.items() if key.startswith("taxiway:")}}
 
 
 def _in_process(stack: str, endpoints: Endpoints | None, folder: Path, settings: Mapping[str, str]) -> Engine:

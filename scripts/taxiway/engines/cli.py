@@ -15,7 +15,7 @@ from taxiway.engines import backend, developer, pending, stackfile
 from taxiway.engines.api import Api, google
 from taxiway.engines.contract import Action, Change, Drift
 from taxiway.engines.endpoints import Endpoints
-from taxiway.engines.errors import EngineError
+from taxiway.engines.errors import EngineError, StandsError
 from taxiway.engines.kinds import KINDS
 from taxiway.engines.leftovers import leftovers
 from taxiway.engines.plan import plan
@@ -67,11 +67,12 @@ class CliEngine:
             return self._outputs(stack) if stack else {}
 
     def preview(self) -> list[Change]:
-        """Return what Pulumi plans."""
-        self._configure()
+        """Return what Pulumi plans; backend and settings stay as they are, even where there is no stack."""
         steps: list[automation.StepEventMetadata] = []
-        with self._in_words():
-            self._stack.preview(color="never", on_event=_collect(steps))
+        with stackfile.untouched(self._name):
+            self._configure()
+            with self._in_words(), self._borrowed() as stack:
+                stack.preview(color="never", on_event=_collect(steps))
         return [
             Change(_ACTIONS[step.op.value], _title(step), _details(step))
             for step in steps
@@ -91,17 +92,22 @@ class CliEngine:
         return [Drift(_title(step), _details(step) or ("it is gone",)) for step in changed]
 
     def destroy(self) -> list[str]:
-        """Destroy the stack and remove it with its settings; a second call finds nothing to do."""
+        """Destroy what the stack holds; the stack itself stays until it is forgotten."""
         with self._in_words():
             stack = self._existing()
             if stack is None:
-                self._remove_file()
                 return []
             self._refuse_protected()
             self._configure()
-            titles = self._unlocked(lambda: self._tear_down(stack))
+            return self._unlocked(lambda: self._tear_down(stack))
+
+    def forget(self) -> None:
+        """Remove the stack with its settings; a second call finds nothing to do."""
+        with self._in_words():
+            if self._existing() is not None:
+                self._refuse_protected()
+                self._workspace.remove_stack(self._name, force=True)
         self._remove_file()
-        return titles
 
     def leftovers(self) -> list[str]:
         """Ask the emulators, or Google Cloud."""
@@ -129,6 +135,17 @@ class CliEngine:
             stackfile.write(self._name, self._config)
         return automation.Stack.create(self._name, self._workspace)
 
+    @contextmanager
+    def _borrowed(self) -> Iterator[automation.Stack]:
+        """Yield the stack; one that is not there is made for as long as it takes, for Pulumi asks for one."""
+        existed, stack = self._existing() is not None, self._stack
+        try:
+            yield stack
+        finally:
+            if not existed:
+                self.__dict__.pop("_stack", None)
+                self._workspace.remove_stack(self._name, force=True)
+
     @cached_property
     def _api(self) -> Api:
         # A stack made by hand may be on emulators too: its settings say so.
@@ -144,11 +161,6 @@ class CliEngine:
     def _configure(self) -> None:
         """Write the settings that were given; refuse wrong ones, and broken rules, before Pulumi starts."""
         known = stackfile.read(self._name)
-        if self._endpoints and known and not known.get("gcp:storageCustomEndpoint", "").startswith("http://"):
-            raise EngineError(
-                f"{stackfile.path_of(self._name)} is a stack on Google Cloud, not on emulators.",
-                "Give the one on emulators another name.",
-            )
         given = {**self._owner(known), **self._config}
         try:
             plan(self._name.rsplit("/", 1)[-1], {**known, **given})
@@ -177,7 +189,7 @@ class CliEngine:
         if _is_guarded(stack):
             stack.up(color="never", show_secrets=False, suppress_progress=True)
         titles = _titles(stack)
-        stack.destroy(color="never", show_secrets=False, suppress_progress=True, remove=True)
+        stack.destroy(color="never", show_secrets=False, suppress_progress=True)
         return titles
 
     def _unlocked(self, operation: Callable[[], _T]) -> _T:
@@ -192,7 +204,7 @@ class CliEngine:
 
     def _refuse_protected(self) -> None:
         if self._settings.get("taxiway:ephemeral", "true").lower() == "false":
-            raise EngineError(
+            raise StandsError(
                 f"Stack {self._name} is protected, so nothing of it is removed.",
                 f"To remove it: pulumi config set --stack {self._name} taxiway:ephemeral true",
             )
@@ -220,7 +232,7 @@ class CliEngine:
         except automation.ConcurrentUpdateError:
             url = self._workspace.env_vars.get("PULUMI_BACKEND_URL")
             command = f"pulumi cancel --yes --stack {self._name}"
-            raise EngineError(
+            raise StandsError(
                 f"Stack {self._name} is locked by another update.",
                 f"If none is running: {f'PULUMI_BACKEND_URL={url} ' if url else ''}{command}",
             ) from None

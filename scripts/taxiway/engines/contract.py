@@ -62,7 +62,17 @@ class Engine(Protocol):
         ...
 
     def destroy(self) -> list[str]:
-        """Remove everything and forget the stack; return what was removed. Repeat it when interrupted."""
+        """Remove everything; return what was removed. Repeat it when interrupted.
+
+        Raises StandsError for a stack that is protected or locked.
+        """
+        ...
+
+    def forget(self) -> None:
+        """Forget the stack with its settings, whatever the engine believes to be left of it.
+
+        Raises StandsError for a stack that is protected.
+        """
         ...
 
     def leftovers(self) -> list[str]:

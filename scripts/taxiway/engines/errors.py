@@ -7,3 +7,7 @@ from taxiway.errors import TaxiwayError
 
 class EngineError(TaxiwayError):
     """Infrastructure could not be brought to what the program declares."""
+
+
+class StandsError(EngineError):
+    """The stack is not removed, or not wholly: it is protected, locked, or left something behind."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ from taxiway.engines.compare import differences
 from taxiway.engines.contract import Change, Drift
 from taxiway.engines.dry import Dry
 from taxiway.engines.endpoints import Endpoints
-from taxiway.engines.errors import EngineError
+from taxiway.engines.errors import StandsError
 from taxiway.engines.evaluate import Declared, Plan, evaluate
 from taxiway.engines.kinds import kind
 from taxiway.engines.leftovers import leftovers
@@ -63,11 +63,19 @@ class InProcessEngine:
     def destroy(self) -> list[str]:
         """Remove everything in reverse order of creation."""
         state = self._state()
-        records = list(state.records.values())
-        _refuse_protected(records)
-        removed = [self._remove(state, record) for record in reversed(records)]
-        state.remove()
+        if self._is_ephemeral() and _protected(state.records.values()):
+            self.up()  # the flags of a teardown are read from the state: they must be there first
+            state = self._state()
+        _refuse_protected(state.records.values())
+        removed = [self._remove(state, record) for record in reversed(list(state.records.values()))]
         return [title for title in removed if title]
+
+    def forget(self) -> None:
+        """Remove the state."""
+        state = self._state()
+        if not self._is_ephemeral():
+            _refuse_protected(state.records.values())
+        state.remove()
 
     def leftovers(self) -> list[str]:
         """Ask the emulators."""
@@ -82,6 +90,9 @@ class InProcessEngine:
 
     def _project(self) -> str:
         return self._config.get("taxiway:project") or self._config["gcp:project"]
+
+    def _is_ephemeral(self) -> bool:
+        return self._config.get("taxiway:ephemeral", "true").lower() == "true"
 
     def _observed(self, record: Record) -> Iterator[str]:
         """Yield how a resource differs from its record."""
@@ -146,10 +157,12 @@ def _doomed(state: State, wanted: Plan) -> list[Record]:
     return [*_undeclared(state, wanted), *(state.records[resource.key] for resource in replaced)]
 
 
-def _refuse_protected(records: list[Record]) -> None:
-    protected = [record.title for record in records if record.protect]
-    if protected:
-        raise EngineError(
-            f"Protected, so not removed: {', '.join(protected)}.",
-            "Set taxiway:ephemeral to true and update the stack first.",
+def _protected(records: Iterable[Record]) -> list[str]:
+    return [record.title for record in records if record.protect]
+
+
+def _refuse_protected(records: Iterable[Record]) -> None:
+    if protected := _protected(records):
+        raise StandsError(
+            f"Protected, so not removed: {', '.join(protected)}.", "First set taxiway:ephemeral to true."
         )

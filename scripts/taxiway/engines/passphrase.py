@@ -7,6 +7,7 @@ import hashlib
 import secrets
 from pathlib import Path
 
+from taxiway.engines.errors import EngineError
 from taxiway.files import write_atomically
 
 
@@ -24,8 +25,16 @@ def encrypt(folder: Path, text: str) -> str:
 
 
 def decrypt(folder: Path, text: str) -> str:
-    """Return what `encrypt` was given."""
-    return _cipher(folder).decrypt(text.encode()).decode()  # type: ignore[no-any-return, attr-defined]
+    """Return what `encrypt` was given; raises EngineError where that was with another passphrase."""
+    from cryptography.fernet import InvalidToken
+
+    try:
+        return _cipher(folder).decrypt(text.encode()).decode()  # type: ignore[no-any-return, attr-defined]
+    except InvalidToken:
+        raise EngineError(
+            f"{passphrase_file(folder)} is not what the state beside it is encrypted with.",
+            "Put the file back as it was.",
+        ) from None
 
 
 def _cipher(folder: Path) -> object:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,12 @@ def read(stack: str) -> dict[str, str]:
     return {key: _text(value) for key, value in config.items() if not _is_secret(value)}
 
 
+def is_on_google_cloud(settings: Mapping[str, str]) -> bool:
+    """Tell whether settings are a stack's on Google Cloud: they name a project and no emulator."""
+    named = settings.get("taxiway:project") or settings.get("gcp:project")
+    return bool(named) and not settings.get("gcp:storageCustomEndpoint", "").startswith("http://")
+
+
 def has_secrets_provider(stack: str) -> bool:
     """Tell whether the stack's secrets are encrypted by a key service instead of a passphrase."""
     return bool(_content(stack).get("secretsprovider"))
@@ -38,6 +45,20 @@ def write(stack: str, settings: Mapping[str, str]) -> None:
     if config != content.get("config"):
         text = yaml.safe_dump({**content, "config": config}, sort_keys=True)
         write_atomically(path_of(stack), text, mode=0o644)
+
+
+@contextmanager
+def untouched(stack: str) -> Iterator[None]:
+    """Put a stack's file back as it was, whatever is done to it meanwhile."""
+    path = path_of(stack)
+    before = path.read_text() if path.exists() else None
+    try:
+        yield
+    finally:
+        if before is None:
+            path.unlink(missing_ok=True)
+        elif not path.exists() or path.read_text() != before:
+            write_atomically(path, before, mode=0o644)
 
 
 def remove(stack: str) -> None:

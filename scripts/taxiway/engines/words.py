@@ -16,5 +16,10 @@ def sentences(output: str) -> tuple[str, str]:
             "The organization forbids service-account keys.",
             "Work without one: pulumi config set taxiway:credentials impersonation",
         )
+    if "incorrect passphrase" in output:
+        return (
+            "The passphrase is not the one that the stack was made with.",
+            "Put it into PULUMI_CONFIG_PASSPHRASE_FILE; that of a checkout is .taxiway/_engine/passphrase.",
+        )
     errors = list(dict.fromkeys(_ERROR.findall(output)))
     return "\n".join(errors[:5]) or output.strip()[-500:], ""

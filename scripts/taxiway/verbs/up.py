@@ -15,6 +15,7 @@ from taxiway.paths import Home
 from taxiway.preflight import check_machine
 from taxiway.progress import Progress
 from taxiway.show import show_datasets, show_rows
+from taxiway.stack import StackSettings
 from taxiway.state import exclusive
 from taxiway.targets import TARGETS, Target
 from taxiway.verbs import _arguments, preview
@@ -41,6 +42,7 @@ def main(arguments: list[str]) -> int:
     for month in months:
         yellow.check_month(month)
     wanted = [Unit("zones"), *units(yellow, months)]
+    StackSettings(chosen.stack, chosen.project, engine).check()
     home, progress = Home.of(chosen.stack), Progress()
     with exclusive(home, "up"):
         check_machine(home.root)

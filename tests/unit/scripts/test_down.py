@@ -38,6 +38,7 @@ class Cloud:
     def __init__(self) -> None:
         self.there = ["bucket lake", "service account pipelines"]
         self.stays: list[str] = []
+        self.known = True
 
     def destroy(self) -> list[str]:
         gone = []
@@ -46,6 +47,10 @@ class Cloud:
             gone.append(self.there.pop())
         interruption.step()
         return gone
+
+    def forget(self) -> None:
+        interruption.step()
+        self.known = False
 
     def leftovers(self) -> list[str]:
         interruption.step()
@@ -91,6 +96,7 @@ def test_down_removes_the_stack_and_its_files(checkout: Path, alice: Any, capsys
     cloud = alice()
     assert down.main(["--stack", "alice"]) == 0
     assert cloud.there == files(checkout) == []
+    assert not cloud.known
     shown = capsys.readouterr().out
     assert all(thing in shown for thing in ("bucket lake", ".env", "google_credentials", "Nothing is left."))
 
@@ -125,6 +131,7 @@ def test_down_fails_with_the_list_of_what_the_cloud_still_has(checkout: Path, al
     with pytest.raises(TaxiwayError, match="left something behind: soft-deleted bucket lake"):
         down.main(["--stack", "alice"])
     assert State.load(Home.of("alice"))
+    assert cloud.known
     cloud.stays = []
     assert down.main(["--stack", "alice"]) == 0
     assert files(checkout) == []
@@ -135,3 +142,16 @@ def test_down_leaves_what_env_wrote_for_another_stack(checkout: Path, alice: Any
     write_atomically(checkout / ".env", "TAXIWAY_STACK=bob\n")
     assert down.main(["--stack", "alice"]) == 0
     assert files(checkout) == [".env", "google_credentials"]
+
+
+def test_a_stack_of_pulumis_is_not_said_to_be_nothing_where_no_pulumi_can_be_asked(
+    checkout: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    stackfile.write("alice", {"taxiway:project": "acme-data"})
+    with pytest.raises(
+        TaxiwayError, match=r"Pulumi\.alice\.yaml is a stack of Pulumi's, and there is no pulumi"
+    ):
+        down.main(["--stack", "alice"])
+    stackfile.remove("alice")
+    assert down.main(["--stack", "alice"]) == 0
