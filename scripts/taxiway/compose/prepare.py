@@ -12,7 +12,8 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
-from taxiway.compose import secrets
+from taxiway.compose import preflight, secrets
+from taxiway.errors import PreflightError
 
 SECRETS = Path("/secrets")
 DATA = Path("/data")
@@ -24,7 +25,12 @@ PROBE = Path("/airflow/probe")
 
 
 def main() -> int:
-    """Do all of it."""
+    """Do all of it, unless this machine cannot bear the services."""
+    try:
+        preflight.check_engine({"MemTotal": memory()})
+    except PreflightError as error:
+        sys.stderr.write(f"prepare: {error}\nprepare: remedy: {error.remedy}\n")
+        return 1
     secrets.lay_out(SECRETS, secrets.forms(secrets.originals(SECRETS / secrets.VAULT)))
     remember_the_day(SETTINGS / "environment")
     offer(PROBE, SETTINGS / "probe")
@@ -33,6 +39,11 @@ def main() -> int:
         give(volume, uid)
     share_logs(LOGS, CHECKOUT.stat().st_uid)
     return 0
+
+
+def memory() -> int:
+    """Bytes of memory that the engine's machine has."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def remember_the_day(file: Path) -> None:

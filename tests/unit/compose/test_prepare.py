@@ -10,6 +10,16 @@ import pytest
 from taxiway.compose import prepare
 
 
+def test_a_machine_that_is_too_small_is_told_so_before_anything_starts(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(prepare, "memory", lambda: 2 * 2**30)
+    assert prepare.main() == 1
+    said = capsys.readouterr().err.splitlines()
+    assert said[0] == "prepare: Docker has 2.0 GiB of memory, the platform needs 3"
+    assert said[1].startswith("prepare: remedy: ")
+
+
 def test_the_day_is_remembered_once(tmp_path: Path) -> None:
     file = tmp_path / "environment"
     prepare.remember_the_day(file)
