@@ -5,14 +5,17 @@ It runs beside the platform of the other tests, on the same engine.
 
 from __future__ import annotations
 
+import atexit
+import json
 import os
 import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 import pytest
-from compose_stack import Stack, fresh_clone
+from compose_stack import Stack, fresh_clone, remove_images
 
 from taxiway.stack import StackSettings
 from taxiway.verbs import env
@@ -47,6 +50,7 @@ def on_google_cloud(wanted: StackSettings) -> Iterator[Engine]:
 def stack(platform: Stack) -> Iterator[Stack]:
     """Up with what scripts/env writes, in a checkout that is its owner's alone. Nothing calls Google."""
     made = Stack(fresh_clone("google-cloud"))
+    atexit.register(remove_images, "taxiway-carol")
     owner = made.folder.stat().st_uid
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(env, "REPOSITORY", made.folder)
@@ -100,10 +104,18 @@ def test_compose_with_a_stacks_env_tells_workers_the_stack_and_no_emulator(stack
     assert told == {name: value for name, value in OUTPUTS.items() if name != "google_credentials"}
     assert not {"STORAGE_EMULATOR_HOST", "BIGQUERY_EMULATOR_HOST", "TLC_BASE_URL"} & set(found)
     read = stack.read("airflow-worker", "/run/secrets/google_credentials")
-    assert read == OUTPUTS["google_credentials"]
+    assert json.loads(read) == json.loads(OUTPUTS["google_credentials"])
     assert "Read-only" in stack.compose(
         "exec", "-T", "airflow-worker", "bash", "-c", "echo x >/run/secrets/google_credentials", code=1
     )
+
+
+def test_compose_says_at_once_that_the_services_could_not_read_a_private_checkout(stack: Stack) -> None:
+    owner = stack.folder.stat().st_uid
+    another = replace(stack, variables={**stack.variables, "AIRFLOW_UID": str(owner + 1)})
+    said = another.compose("run", "--rm", "-T", "prepare", code=1)
+    assert f"cannot be read by uid {owner + 1}" in said
+    assert f"AIRFLOW_UID={owner}" in said
 
 
 def test_compose_with_a_stacks_env_opens_the_platform_and_loads_nothing_unasked(stack: Stack) -> None:

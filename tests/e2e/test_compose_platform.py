@@ -218,7 +218,7 @@ def test_compose_task_logs_are_read_through_the_api_and_on_the_host(stack: Stack
 def test_compose_loads_a_month_that_is_asked_for_through_the_api(stack: Stack) -> None:
     month = ("yellow", "2024-03")
     stack.api.trigger("yellow_to_lake", "2024-03", {"publication_timeout": 10})
-    eventually(lambda: rows(stack).get(month, {}).get("state") == "loaded", 120, "2024-03 is loaded")
+    eventually(lambda: rows(stack).get(month, {}).get("state") == "loaded", 300, "2024-03 is loaded")
     row = rows(stack)[month]
     assert row["typed_rows"] + row["quarantined_rows"] == ROWS
 
@@ -242,7 +242,7 @@ def test_compose_a_worker_may_serve_one_queue_alone(stack: Stack) -> None:
     downloads = replace(stack, variables={**stack.variables, "TAXIWAY_QUEUES": "download"})
     container = downloads.compose("run", "--detach", "airflow-worker").split()[-1]
     try:
-        eventually(lambda: len(_queues_served(stack)) == 2, 60, "Flower sees two workers")
+        eventually(lambda: len(_queues_served(stack)) == 2, 180, "Flower sees two workers")
         assert sorted(_queues_served(stack).values()) == [["default", "download", "load"], ["download"]]
     finally:
         docker("rm", "--force", container)
@@ -272,10 +272,10 @@ def test_compose_scales_to_two_workers_and_a_killed_ones_task_is_retried_on_the_
     two = ("--no-recreate", "--scale", "airflow-worker=2")
     timed("scaled to two workers", lambda: stack.compose("up", "--detach", "--wait", *two))
     assert len(stack.containers("airflow-worker")) == 2
-    eventually(lambda: "slow" in stack.api.dags(), 60, "the DAG slow is seen")
+    eventually(lambda: "slow" in stack.api.dags(), 180, "the DAG slow is seen")
     stack.api.unpause("slow")
     run = stack.api.trigger("slow", None, {})
-    eventually(lambda: _slow(stack, run)["state"] == "running", 60, "the task runs")
+    eventually(lambda: _slow(stack, run)["state"] == "running", 180, "the task runs")
     victim = _slow(stack, run)["hostname"]
     docker("kill", victim)
     took = eventually(lambda: _slow(stack, run)["state"] == "success", 90, "the task is retried")

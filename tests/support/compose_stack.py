@@ -82,6 +82,12 @@ class Stack:
         with subprocess.Popen(watch, stdout=subprocess.PIPE, text=True) as events:
             try:
                 self.compose("up", "--detach", "--wait", seconds=1500)
+            except AssertionError as error:
+                states, logs = (
+                    self.compose("ps", "--all", code=None),
+                    self.compose("logs", "--tail", "15", code=None),
+                )
+                pytest.fail(f"{error}\n{states}\n{logs}", pytrace=False)
             finally:
                 events.terminate()
             told = [line.split(maxsplit=1) for line in events.stdout or ()]

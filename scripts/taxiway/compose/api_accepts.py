@@ -26,7 +26,7 @@ REFUSED = (401, 403)
 def main(service: str) -> int:
     """Say what is wrong, if anything is."""
     url = os.environ[URL].rstrip("/")
-    patience = float(os.environ.get("TAXIWAY_API_SECONDS", "120"))
+    patience = float(os.environ.get("TAXIWAY_API_SECONDS", "240"))
     trouble = wait(url, patience, service) or refusal(url)
     if trouble:
         sys.stderr.write(f"{service}: {trouble}\n")

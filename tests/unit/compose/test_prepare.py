@@ -8,6 +8,37 @@ from pathlib import Path
 import pytest
 
 from taxiway.compose import prepare
+from taxiway.errors import PreflightError
+
+
+def test_a_machine_that_is_too_small_is_told_so_before_anything_starts(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(prepare, "memory", lambda: 2 * 2**30)
+    assert prepare.main() == 1
+    said = capsys.readouterr().err.splitlines()
+    assert said[0] == "prepare: Docker has 2.0 GiB of memory, the platform needs 3"
+    assert said[1].startswith("prepare: remedy: ")
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root may look as somebody else")
+def test_a_checkout_that_the_services_cannot_read_is_said_with_its_owner(tmp_path: Path) -> None:
+    for folder in tmp_path.parents:
+        folder.chmod(folder.stat().st_mode | 0o011)
+    file = tmp_path / "dags" / "to_lake.py"
+    file.parent.mkdir()
+    file.touch()
+    (file.parent / "__pycache__").mkdir(mode=0o700)
+    tmp_path.chmod(0o755)
+    prepare.check_readable([file.parent], 54321)
+    os.chown(file.parent, 1234, 1234)
+    for path, mode in ((file, 0o600), (file.parent, 0o700)):
+        path.chmod(mode)
+        with pytest.raises(
+            PreflightError, match=f"{path} of this checkout cannot be read by uid 54321"
+        ) as told:
+            prepare.check_readable([file.parent], 54321)
+        assert "AIRFLOW_UID=1234" in told.value.remedy
 
 
 def test_the_day_is_remembered_once(tmp_path: Path) -> None:
