@@ -140,6 +140,14 @@ def until(condition: Any, seconds: float = 120) -> Any:
     return found
 
 
+def settled(api: AirflowApi) -> bool:
+    """Whether all that follows from what arrived in the lake has come to its end."""
+    found = api._call("GET", "/assets/events", params={"limit": 100, "order_by": "-timestamp"})
+    arrived = [event for event in found["asset_events"] if event["group"] == "lake"]
+    followed = [{run["state"] for run in event["created_dagruns"]} for event in arrived]
+    return all(states and states <= set(FINAL) for states in followed)
+
+
 def checksums(checkout: Any, month: str) -> set[str]:
     """Of what each stage was made of, as the load log has them."""
     from nyc_taxi import load_log
@@ -284,6 +292,8 @@ def test_an_address_that_does_not_answer_is_not_kept(checkout: Any, alerts: Rece
 def test_unchanged_months_cost_one_head_request_each(
     api: AirflowApi, checkout: Any, source: FaultySource
 ) -> None:
+    # What follows asks the source as well.
+    until(lambda: settled(api))
     source.requests.clear()
     run = Run(api, "yellow_source_check", None)
     assert run.end() == "success"
