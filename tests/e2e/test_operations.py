@@ -60,6 +60,20 @@ with DAG("badly", schedule=None, doc_md=__doc__, **common()):
     has_a_defect()
 '''
 
+# Entries of a user: a table, and what is none.
+OWN = '''
+"""Stations, and a plan of them."""
+
+from nyc_taxi.catalogue.model import Audit, Column, Dataset
+
+STATIONS = Dataset(
+    name="stations", title="Stations", path="/stations.csv", table="stations", key="nr", monthly=False,
+    audits=(Audit("row_count"), Audit("key_unique")),
+    columns=(Column("nr", "int32", "Number of the station."), Column("name", "string", "Its name.")),
+)
+PLAN = Dataset(name="plan", title="Plan of the stations", path="/plan.svg", monthly=False)
+'''
+
 
 @pytest.fixture(scope="module")
 def source() -> Iterator[FaultySource]:
@@ -430,6 +444,27 @@ def test_airflows_own_backfill_loads_months_newest_first(
     started = {run["partition_key"]: run["start_date"] for run in api.runs(["yellow_to_lake"])}
     assert sorted(months, key=started.__getitem__) == months[::-1]
     assert "nothing to do" in checkout.verb("run", "yellow", "2022-01..2022-03").stderr
+
+
+# Datasets of one's own
+
+
+def test_datasets_that_are_added_while_the_platform_runs_are_loaded(
+    api: AirflowApi, checkout: Any, source: FaultySource
+) -> None:
+    source.serve("/stations.csv", b"nr,name\n1,W 21 St\n2,E 14 St\n")
+    source.serve("/plan.svg", b"<svg/>")
+    (checkout.folder / "plugins" / "nyc_taxi" / "catalogue" / "own.py").write_text(OWN)
+    checkout.verb("up", "--source", source.url, "--months", MONTHS[0])
+    checkout.verb("run", "stations", "plan")
+    rows = loaded(checkout)
+    stations = rows["stations", None]
+    assert (stations["warehouse_rows"], stations["postgres_rows"]) == (2, 2)
+    assert rows["plan", None]["raw_bytes"] == len(b"<svg/>")
+    assert {dag_id for dag_id in api.dags() if dag_id.startswith("plan")} == {
+        "plan_to_lake",
+        "plan_source_check",
+    }
 
 
 # Lineage
