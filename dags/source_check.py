@@ -15,8 +15,8 @@ Publishers replace files that they published before. Every day:
 1. **check** asks the source for each file in `raw/{name}/`, with one HEAD request, and compares what it
    says (ETag, else date and size) with what was loaded. It also looks for months that appeared after
    `{name}_to_lake` had stopped waiting for them.
-2. **reload**, once for each month that is new or has changed, downloads and conforms it. Warehouse, marts
-   and Postgres follow by themselves, as they do after `{name}_to_lake`.
+2. **reload**, once for each month that is new or has changed, does with it what `{name}_to_lake` does.
+   Whatever follows that follows by itself.
 
 A month that the publisher has withdrawn stays.
 """
@@ -40,8 +40,9 @@ def build(dataset: Dataset) -> DAG:
         def reload(month: str) -> None:
             common = {"dataset": dataset.name, "month": month, "map_index_template": "{{ task.month }}"}
             download = MonthOperator(verb="download", pool=DOWNLOAD, outlets=[raw], **common)
-            conform = MonthOperator(verb="conform", pool=CONFORM, outlets=[typed_asset(dataset)], **common)
-            download >> conform
+            if dataset.tabular:
+                typed = typed_asset(dataset)
+                download >> MonthOperator(verb="conform", pool=CONFORM, outlets=[typed], **common)
 
         reload.expand(month=check.output)
     return dag

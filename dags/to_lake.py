@@ -14,11 +14,13 @@ DOC = """
 1. **wait_until_published** looks whether the publisher has the file. A month that is not there yet is
    looked for again later (*up for reschedule*), and in the end *skipped*: late is not broken.
 2. **download** stores the file under `raw/{name}/`, byte for byte, with its checksum and where it came from.
-3. **conform** writes the rows under `typed/{name}/` as Parquet in one schema for all years. A row that does
-   not fit goes whole to `quarantine/{name}/` with the reason: typed + quarantined = published.
-
+{conform}
 {trigger}
 Running it again changes nothing unless the publisher changed the file.
+"""
+CONFORMS = """\
+3. **conform** writes the rows under `typed/{name}/` as Parquet in one schema for all years. A row that does
+   not fit goes whole to `quarantine/{name}/` with the reason: typed + quarantined = published.
 """
 MONTHLY = (
     "The month is the run's **partition key** (`2024-01`): trigger with one, or backfill by partition date."
@@ -32,7 +34,10 @@ def build(dataset: Dataset) -> DAG:
         f"{dataset.name}_to_lake",
         schedule=lake_schedule(dataset),
         doc_md=DOC.format(
-            name=dataset.name, title=dataset.title, trigger=MONTHLY if dataset.monthly else ONCE
+            name=dataset.name,
+            title=dataset.title,
+            conform=CONFORMS.format(name=dataset.name) if dataset.tabular else "",
+            trigger=MONTHLY if dataset.monthly else ONCE,
         ),
         tags=["lake", dataset.name],
         **common(),
@@ -42,10 +47,11 @@ def build(dataset: Dataset) -> DAG:
         download = MonthOperator(
             dataset=dataset.name, verb="download", pool=DOWNLOAD, inlets=[source], outlets=[raw]
         )
-        conform = MonthOperator(
-            dataset=dataset.name, verb="conform", pool=CONFORM, inlets=[raw], outlets=[typed]
-        )
-        published >> download >> conform
+        published >> download
+        if dataset.tabular:
+            download >> MonthOperator(
+                dataset=dataset.name, verb="conform", pool=CONFORM, inlets=[raw], outlets=[typed]
+            )
     return dag
 
 

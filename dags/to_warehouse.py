@@ -53,4 +53,5 @@ def build(dataset: Dataset) -> DAG:
 
 
 for entry in DATASETS.values():
-    globals()[f"{entry.name}_to_warehouse"] = build(entry)
+    if entry.tabular:
+        globals()[f"{entry.name}_to_warehouse"] = build(entry)

@@ -41,5 +41,5 @@ def build(dataset: Dataset) -> DAG:
 
 
 for entry in DATASETS.values():
-    if entry.postgres:
+    if entry.in_postgres:
         globals()[f"{entry.name}_to_postgres"] = build(entry)

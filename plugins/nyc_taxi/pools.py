@@ -28,6 +28,6 @@ POOLS: Mapping[str, int] = MappingProxyType(
         CONFORM: 2,
         POSTGRES: 2,
         MART: 1,
-        **{publish_pool(dataset): 1 for dataset in DATASETS.values()},
+        **{publish_pool(dataset): 1 for dataset in DATASETS.values() if dataset.tabular},
     }
 )

@@ -9,6 +9,8 @@ from nyc_taxi.request import Request
 
 def complete_raw(request: Request, lake: Lake) -> tuple[Stored, Origin]:
     """Find a month's raw object, and say what rows made from it now come from."""
+    if not request.ds.tabular:
+        raise Refused(f"{request.file}: kept as it is, since {request.ds.name} has no columns.")
     stored = lake.find(raw_object(request.ds, request.month))
     if stored is None:
         raise Refused(f"{request.file}: not in the lake. Download it first.")

@@ -13,9 +13,11 @@ MEDIA_TYPES: Mapping[Format, str] = {
     "csv.gz": "application/gzip",
     "jsonl": "application/x-ndjson",
     "jsonl.gz": "application/gzip",
+    "any": "application/octet-stream",
 }
 _MAGIC = b"PAR1"
 _GZIP = b"\x1f\x8b"
+_MARKUP = (b"<!doctype", b"<?xml")
 # Bytes that tell a web page from a file.
 _ENOUGH = 64
 
@@ -73,7 +75,8 @@ def check_beginning(name: str, form: Format, first: bytes) -> None:
     start = first.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     if not first:
         raise Refused(f"{name}: empty")
-    if start.startswith((b"<!doctype", b"<html", b"<?xml")):
+    # What is no table may well be XML.
+    if start.startswith((b"<!doctype html", b"<html")) or (form != "any" and start.startswith(_MARKUP)):
         raise Refused(f"{name}: an HTML or XML page instead of the file")
     if form == "parquet" and not first.startswith(_MAGIC):
         raise Refused(f"{name}: not Parquet (it begins with {first[:4]!r})")

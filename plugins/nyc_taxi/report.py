@@ -42,7 +42,8 @@ def status(settings: Settings) -> list[dict[str, Any]]:
     """Describe every month of every dataset that is anywhere.
 
     `state` is *loaded* where all stores have the same rows of the same file, *missing* where none
-    has any. `postgres_rows` is None where there is no Postgres or the dataset does not go there.
+    has any. `postgres_rows` is None where there is no Postgres or the dataset does not go there; a
+    dataset that is no table has no rows anywhere.
     `drift` are the columns of its file that the catalogue does not know.
     `audit_warnings` and `audit_failures` count the audits that its latest judgement did not pass.
     """
@@ -71,18 +72,16 @@ def mart_head(settings: Settings, n: int) -> list[dict[str, Any]]:
 def _entry(key: Month, stores: Stores) -> dict[str, Any]:
     raw, typed = stores.raw.get(key), stores.typed.get(key)
     facts: Mapping[str, str] = typed.metadata if typed else {}
-    rows = {"typed_rows": int(facts.get("rows", 0)), "warehouse_rows": stores.warehouse.get(key, 0)}
-    if stores.postgres is not None and DATASETS[key[0]].postgres:
-        rows["postgres_rows"] = stores.postgres.get(key, 0)
+    rows = _rows(key, facts, stores)
     tally = stores.audits.get(key, Tally())
     logged = [row for stage in _STAGES if (row := stores.log.get((*key, stage)))]
     return {
         "dataset": key[0],
         "month": key[1],
         "raw_bytes": raw.size if raw else 0,
-        "postgres_rows": None,
+        **dict.fromkeys(("typed_rows", "warehouse_rows", "postgres_rows")),
         **rows,
-        "quarantined_rows": int(facts.get("quarantined", 0)),
+        "quarantined_rows": int(facts.get("quarantined", 0)) if rows else None,
         "drift": drift_in(facts),
         "audit_warnings": tally.warnings,
         "audit_failures": tally.failures,
@@ -93,14 +92,24 @@ def _entry(key: Month, stores: Stores) -> dict[str, Any]:
     }
 
 
+def _rows(key: Month, facts: Mapping[str, str], stores: Stores) -> dict[str, int]:
+    """The rows in every store that the dataset goes to."""
+    ds = DATASETS[key[0]]
+    rows = {"typed_rows": int(facts.get("rows", 0)), "warehouse_rows": stores.warehouse.get(key, 0)}
+    if stores.postgres is not None and ds.in_postgres:
+        rows["postgres_rows"] = stores.postgres.get(key, 0)
+    return rows if ds.tabular else {}
+
+
 def _state(key: Month, rows: Mapping[str, int], stores: Stores) -> str:
     raw, typed = stores.raw.get(key), stores.typed.get(key)
     if raw is None and not any(rows.values()):
         return "missing"
-    stages = ["warehouse", *(["postgres"] if "postgres_rows" in rows else [])]
+    stages = [stage for stage in ("warehouse", "postgres") if f"{stage}_rows" in rows]
     sources = {row.checksum if (row := stores.log.get((*key, stage))) else None for stage in stages}
-    sources |= {stored.metadata.get("checksum") if stored else None for stored in (raw, typed)}
-    same = len(set(rows.values())) == len(sources) == 1
+    objects = (raw, typed) if rows else (raw,)
+    sources |= {stored.metadata.get("checksum") if stored else None for stored in objects}
+    same = len(set(rows.values())) <= 1 == len(sources)
     return "loaded" if same and None not in sources else "partial"
 
 
@@ -139,5 +148,6 @@ def _postgres_rows(settings: Settings) -> dict[Month, int] | None:
         return {
             (ds.name, month): rows
             for ds in DATASETS.values()
+            if ds.in_postgres
             for month, rows in postgres.count(connection, ds).items()
         }

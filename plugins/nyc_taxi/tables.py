@@ -110,7 +110,7 @@ def all_tables(name: Callable[[str], str]) -> dict[str, Json]:
         _AUDITS[-1],
     )
     tables = {LOAD_LOG: log, AUDIT_RESULTS: audits}
-    tables |= {ds.table: dataset_table(ds) for ds in DATASETS.values()}
+    tables |= {ds.table: dataset_table(ds) for ds in DATASETS.values() if ds.tabular}
     tables |= {mart_table(mart.name): _mart_table(mart) for mart in MARTS.values()}
     return tables | {mart.name: _view(mart, name) for mart in MARTS.values()}
 

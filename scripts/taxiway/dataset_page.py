@@ -36,7 +36,7 @@ def _overview() -> str:
             f"[{ds.name}](#{ds.name})",
             ds.title,
             str(ds.first_month or ""),
-            f"`{ds.table}`",
+            _names([ds.table]),
             str(len(ds.columns)),
         )
         for ds in DATASETS.values()
@@ -52,8 +52,8 @@ def _dataset(ds: Dataset) -> str:
             "months",
             f"from {ds.first_month}, published {ds.lag_months} months later" if ds.monthly else "none",
         ),
-        ("key", f"`{ds.key}`"),
-        ("table", f"`{ds.table}`" + (", a partition for each month" if ds.monthly else "")),
+        ("key", _names([ds.key])),
+        ("table", _names([ds.table]) + (", a partition for each month" if ds.table and ds.monthly else "")),
         ("clustered by", _names(ds.cluster)),
         ("audits", ", ".join(f"`{audit.name}` ({audit.severity})" for audit in ds.audits)),
         ("feeds", _names(feed.mart for feed in ds.feeds)),
@@ -64,7 +64,8 @@ def _dataset(ds: Dataset) -> str:
     ]
     head = ("column", "type", "BigQuery", "unit", "what it is", "also written", "in files")
     known = _table(("", ""), [fact for fact in facts if fact[1]])
-    return f"## {ds.name}\n\n{ds.title}.\n\n{known}\n{_table(head, columns)}"
+    described = _table(head, columns) if columns else "Files are kept in `raw/` as they are.\n"
+    return f"## {ds.name}\n\n{ds.title}.\n\n{known}\n{described}"
 
 
 def _mart(mart: Mart) -> str:
@@ -94,7 +95,7 @@ def _required(column: Column) -> str:
 
 
 def _names(names: Iterable[str]) -> str:
-    return ", ".join(f"`{name}`" for name in names)
+    return ", ".join(f"`{name}`" for name in names if name)
 
 
 def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:

@@ -55,11 +55,11 @@ def needed(unit: Unit, loaded: Loaded) -> list[str]:
     """DAG ids whose work is missing for `unit`, the lake's first."""
     entry, stages = dataset(unit.dataset), loaded.get(unit, ())
     dags = []
-    if "typed" not in stages:
+    if ("typed" if entry.tabular else "raw") not in stages:
         dags.append(f"{unit.dataset}_to_lake")
-    if "warehouse" not in stages or (entry.feeds and "mart" not in stages):
+    if (entry.tabular and "warehouse" not in stages) or (entry.feeds and "mart" not in stages):
         dags.append(f"{unit.dataset}_to_warehouse")
-    if entry.postgres and "postgres" not in stages:
+    if entry.in_postgres and "postgres" not in stages:
         dags.append(f"{unit.dataset}_to_postgres")
     return dags
 

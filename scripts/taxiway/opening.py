@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from nyc_taxi.catalogue import DATASETS
+from nyc_taxi.catalogue import DATASETS, Dataset
 from nyc_taxi.pools import POOLS
 from taxiway.airflow_api import AirflowApi
 from taxiway.errors import TaxiwayError
@@ -18,8 +18,13 @@ FAMILIES = ("_to_postgres", "_to_warehouse", "_to_lake", "_source_check")
 
 def expected_dags() -> set[str]:
     """The DAG ids that the catalogue asks for."""
-    everywhere = {f"{name}{kind}" for name in DATASETS for kind in FAMILIES if kind != "_to_postgres"}
-    return everywhere | {f"{name}_to_postgres" for name, entry in DATASETS.items() if entry.postgres}
+    return {f"{name}{kind}" for name, entry in DATASETS.items() for kind in FAMILIES if _belongs(kind, entry)}
+
+
+def _belongs(kind: str, entry: Dataset) -> bool:
+    if kind == "_to_warehouse":
+        return entry.tabular
+    return kind != "_to_postgres" or entry.in_postgres
 
 
 def wait_until_healthy(api: AirflowApi, seconds: float, watch: Callable[[], None] = lambda: None) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import io
+import itertools
 import json
 import os
 import subprocess
@@ -25,6 +26,7 @@ from nyc_taxi.catalogue import DATASETS, Dataset
 from nyc_taxi.lake import Lake
 from nyc_taxi.layout import typed_object
 from nyc_taxi.months import Month
+from nyc_taxi.pools import POOLS
 from taxiway.airflow_api import AirflowApi
 from taxiway.paths import Home
 
@@ -62,7 +64,9 @@ def loaded(checkout: Any, source: str, tmp_path_factory: pytest.TempPathFactory)
     checkout.verb("up", "--source", source, "--months", str(MONTHS[0]))
     started = time.monotonic()
     shown = run_all(checkout)
-    figures = {**overhead(api_of(checkout)), "seconds": round(time.monotonic() - started, 1)}
+    took = round(time.monotonic() - started, 1)
+    tasks = tasks_of(api_of(checkout))
+    figures = {**overhead(tasks), "seconds": took, "at_once": at_once(tasks)}
     folder = tmp_path_factory.mktemp("figures")
     (folder / "all-datasets.json").write_text(json.dumps(figures, indent=2))
     return {"shown": shown, **figures}
@@ -81,29 +85,46 @@ def api_of(checkout: Any) -> AirflowApi:
     return AirflowApi(url, (checkout.home / "secrets" / "admin_password").read_text())
 
 
-def overhead(api: AirflowApi) -> dict[str, Any]:
-    """How long tasks ran, and how long they waited from being scheduled to running."""
+def tasks_of(api: AirflowApi) -> list[dict[str, Any]]:
+    """Every task that has done its work, of every run."""
     kinds = [f"{name}_to_{place}" for name in DATASETS for place in ("lake", "warehouse", "postgres")]
     known = [dag_id for dag_id in kinds if dag_id in api.dags()]
-    runs = api.runs(known)
-    tasks = [
+    runs = [run["dag_run_id"] for run in api.runs(known)]
+    return [
         task
         for start in range(0, len(runs), 100)
-        for task in api.task_instances(known, [run["dag_run_id"] for run in runs[start : start + 100]])
+        for task in api.task_instances(known, runs[start : start + 100])
         if task["state"] == "success"
     ]
+
+
+def overhead(tasks: list[dict[str, Any]]) -> dict[str, Any]:
+    """How long tasks ran, and how long they waited from being scheduled to running."""
     waited = [seconds(task["start_date"]) - seconds(task["scheduled_when"]) for task in tasks]
     return {
         "months": COUNT,
         "datasets": len(MONTHLY),
         "rows_a_month": ROWS,
-        "runs": len(runs),
+        "runs": len({(task["dag_id"], task["dag_run_id"]) for task in tasks}),
         "tasks": len(tasks),
         "task_seconds": round(sum(task["duration"] or 0 for task in tasks), 1),
         "median_task_seconds": round(sorted(task["duration"] or 0 for task in tasks)[len(tasks) // 2], 2),
         "median_wait_seconds": round(sorted(waited)[len(waited) // 2], 2),
         "tries": max(task["try_number"] for task in tasks),
     }
+
+
+def at_once(tasks: list[dict[str, Any]]) -> dict[str, int]:
+    """How many tasks of each pool ran at the same time at most."""
+    most: dict[str, int] = {}
+    for pool in {task["pool"] for task in tasks}:
+        mine = [task for task in tasks if task["pool"] == pool]
+        begun = [(seconds(task["start_date"]), 1) for task in mine]
+        ended = [(seconds(task["end_date"]), -1) for task in mine]
+        # One that begins when another ends takes its slot.
+        steps = itertools.accumulate(step for _, step in sorted([*begun, *ended]))
+        most[pool] = max(steps)
+    return most
 
 
 def seconds(text: str) -> float:
@@ -118,6 +139,12 @@ def test_every_month_of_every_dataset_is_in_every_store(loaded: dict[str, Any], 
     for (name, month), row in rows.items():
         if month:
             assert row["typed_rows"] + row["quarantined_rows"] == ROWS, (name, month)
+
+
+def test_no_pool_lets_more_happen_at_once_than_it_has_slots(loaded: dict[str, Any]) -> None:
+    most = loaded["at_once"]
+    assert set(POOLS) - {"source"} <= set(most)
+    assert {pool: (n, POOLS[pool]) for pool, n in most.items() if n > POOLS.get(pool, n)} == {}
 
 
 def test_lake_warehouse_and_postgres_hold_the_same_rows(loaded: dict[str, Any], checkout: Any) -> None:

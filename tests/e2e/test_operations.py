@@ -10,6 +10,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from typing import Any
 
 import faulty_source
@@ -27,6 +28,9 @@ pytestmark = pytest.mark.e2e
 ROWS = 500
 MONTHS = ("2024-01", "2024-02")
 FINAL = ("success", "failed")
+# Seconds for what takes a few where nothing else runs.
+PATIENCE = 400.0
+PLACES = ("lake", "warehouse", "postgres")
 STAGES = ("raw", "typed", "warehouse", "mart", "postgres")
 # A DAG of a user: a task that is killed, one whose worker is killed as well, and one with a defect.
 OF_A_USER = '''
@@ -54,6 +58,20 @@ with DAG("badly", schedule=None, doc_md=__doc__, **common()):
     is_killed()
     loses_its_worker()
     has_a_defect()
+'''
+
+# Entries of a user: a table, and what is none.
+OWN = '''
+"""Stations, and a plan of them."""
+
+from nyc_taxi.catalogue.model import Audit, Column, Dataset
+
+STATIONS = Dataset(
+    name="stations", title="Stations", path="/stations.csv", table="stations", key="nr", monthly=False,
+    audits=(Audit("row_count"), Audit("key_unique")),
+    columns=(Column("nr", "int32", "Number of the station."), Column("name", "string", "Its name.")),
+)
+PLAN = Dataset(name="plan", title="Plan of the stations", path="/plan.svg", monthly=False)
 '''
 
 
@@ -114,15 +132,16 @@ class Run:
         self.tries: dict[str, int] = {}
 
     def look(self) -> str:
+        # The run first: tasks that are asked for after its end are at their ends, too.
+        found = next(run for run in self.api.runs([self.dag_id]) if run["dag_run_id"] == self.id)
         for task in self.api.task_instances([self.dag_id], [self.id]):
             seen = self.states.setdefault(task["task_id"], [])
             self.tries[task["task_id"]] = task["try_number"]
             if seen[-1:] != [task["state"]]:
                 seen.append(task["state"])
-        runs = self.api.runs([self.dag_id])
-        return next(run["state"] for run in runs if run["dag_run_id"] == self.id)
+        return str(found["state"])
 
-    def end(self, seconds: float = 240) -> str:
+    def end(self, seconds: float = PATIENCE) -> str:
         deadline = time.monotonic() + seconds
         while (state := self.look()) not in FINAL:
             assert time.monotonic() < deadline, f"{self.dag_id} is still {state}: {self.states}"
@@ -130,12 +149,20 @@ class Run:
         return state
 
 
-def until(condition: Any, seconds: float = 120) -> Any:
+def until(condition: Any, seconds: float = PATIENCE) -> Any:
     deadline = time.monotonic() + seconds
     while not (found := condition()):
         assert time.monotonic() < deadline, "it did not happen"
         time.sleep(0.3)
     return found
+
+
+def settled(api: AirflowApi) -> bool:
+    """Whether all that follows from what arrived in the lake has come to its end."""
+    found = api._call("GET", "/assets/events", params={"limit": 100, "order_by": "-timestamp"})
+    arrived = [event for event in found["asset_events"] if event["group"] == "lake"]
+    followed = [{run["state"] for run in event["created_dagruns"]} for event in arrived]
+    return all(states and states <= set(FINAL) for states in followed)
 
 
 def checksums(checkout: Any, month: str) -> set[str]:
@@ -216,7 +243,9 @@ def test_killed_tasks_and_a_defect_are_told_of_and_the_defect_is_tried_once_more
     api.unpause("badly")
     run, killed = Run(api, "badly", None), ("is_killed", "loses_its_worker")
     until(lambda: run.look() and all(run.states[task][-1] == "running" for task in killed))
-    for process in processes_of(run, "is_killed")[-1:] + processes_of(run, "loses_its_worker"):
+    tasks = {task["task_id"]: task["id"] for task in api.task_instances(["badly"], [run.id])}
+    first, second = (until(lambda task=task: process_of(tasks[task])) for task in killed)
+    for process in (first, second.parent(), second):
         process.send_signal(signal.SIGKILL)
     assert run.end() == "failed"
     assert run.tries == {"is_killed": 1, "loses_its_worker": 1, "has_a_defect": 2}
@@ -233,13 +262,66 @@ def about(alerts: Receiver, words: str) -> list[str]:
     return [text for text in alerts.texts() if words in text]
 
 
-def processes_of(run: Run, task_id: str) -> list[psutil.Process]:
-    """The worker and, below it, the task: Airflow writes the task instance's id into their titles."""
-    tasks = run.api.task_instances([run.dag_id], [run.id])
-    wanted = next(task["id"] for task in tasks if task["task_id"] == task_id)
-    found = [p for p in psutil.process_iter(["cmdline"]) if wanted in " ".join(p.info["cmdline"] or ())]
-    assert len(found) == 2
-    return sorted(found, key=lambda process: "LocalExecutor" not in process.cmdline()[0])
+def process_of(instance: str) -> psutil.Process | None:
+    """The task itself, below its worker, once it has the task instance's id as its title.
+
+    What it forks begins with the same title: for a moment there may be an OpenLineage event below it.
+    """
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            worker = process.parent()
+            if title(process) == f"airflow worker -- {instance}" and "LocalExecutor" in title(worker):
+                return process
+    return None
+
+
+def title(process: psutil.Process | None) -> str:
+    return " ".join(process.cmdline()).strip() if process else ""
+
+
+def test_every_task_may_be_killed_once_and_all_is_as_if_none_had_been(api: AirflowApi, checkout: Any) -> None:
+    until(lambda: settled(api))
+    before, killed = traces(checkout), set[tuple[str, str]]()
+    # Everything again, and so do those that follow.
+    run = Run(api, "yellow_to_lake", MONTHS[0], {"force": True})
+    started = next(found["run_after"] for found in api.runs([run.dag_id]) if found["dag_run_id"] == run.id)
+    dags = [f"yellow_to_{place}" for place in PLACES]
+    while run.look() not in FINAL or not settled(api):
+        mine = [found["dag_run_id"] for found in api.runs(dags, run_after_gte=started)]
+        for task in api.task_instances(dags, mine):
+            name = (task["dag_id"], task["task_id"])
+            if task["state"] == "running" and name not in killed and (process := process_of(task["id"])):
+                process.kill()
+                killed.add(name)
+        time.sleep(0.1)
+    ended = api.runs(dags, run_after_gte=started)
+    assert {found["state"] for found in ended} == {"success"}
+    tries = [
+        task["try_number"] for task in api.task_instances(dags, [found["dag_run_id"] for found in ended])
+    ]
+    assert len(killed) >= 6, "nine tasks, each of which takes a second at least"
+    assert 6 <= tries.count(2) <= len(killed)
+    assert traces(checkout) == before
+
+
+def traces(checkout: Any) -> dict[str, Any]:
+    """All there is anywhere: objects, tables, rows; without times."""
+    import psycopg
+
+    from nyc_taxi.bigquery import BigQuery
+    from nyc_taxi.lake import Lake
+    from taxiway.load_months import settings_of
+
+    settings = settings_of(Home(checkout.home))
+    with BigQuery(settings) as bq, psycopg.connect(settings.require_postgres()) as connection:
+        in_warehouse = bq.tables()
+        in_postgres = set(connection.execute("SELECT relname FROM pg_class WHERE relkind IN ('r', 'p', 'v')"))
+    return {
+        "objects": {(stored.name, stored.size) for stored in Lake(settings).list("")},
+        "warehouse": in_warehouse,
+        "postgres": in_postgres,
+        "months": {key: {**row, "loaded_at": "", "run_id": ""} for key, row in checkout.datasets().items()},
+    }
 
 
 def test_a_webhook_that_fails_fails_nothing_and_its_address_is_nowhere(
@@ -271,6 +353,8 @@ def test_an_address_that_does_not_answer_is_not_kept(checkout: Any, alerts: Rece
 def test_unchanged_months_cost_one_head_request_each(
     api: AirflowApi, checkout: Any, source: FaultySource
 ) -> None:
+    # What follows asks the source as well.
+    until(lambda: settled(api))
     source.requests.clear()
     run = Run(api, "yellow_source_check", None)
     assert run.end() == "success"
@@ -331,6 +415,16 @@ def test_a_killed_run_is_continued_and_nothing_is_doubled(
     assert [runs.count(month) for month in months] == [1] * 4
 
 
+def test_a_month_that_was_skipped_as_late_is_loaded_when_it_is_asked_for_again(
+    api: AirflowApi, checkout: Any, source: FaultySource
+) -> None:
+    skipped = [run["state"] for run in api.runs(["yellow_to_lake"]) if run["partition_key"] == "2025-01"]
+    assert skipped == ["success"], "of which Airflow thinks that all is done"
+    publish(source, "2025-01")
+    checkout.verb("run", "yellow", "2025-01")
+    assert ("yellow", "2025-01") in loaded(checkout)
+
+
 def test_airflows_own_backfill_loads_months_newest_first(
     api: AirflowApi, checkout: Any, source: FaultySource
 ) -> None:
@@ -346,10 +440,31 @@ def test_airflows_own_backfill_loads_months_newest_first(
         "dag_run_conf": {},
     }
     api._call("POST", "/backfills", json=asked)
-    until(lambda: all(("yellow", month) in loaded(checkout) for month in months), 240)
+    until(lambda: all(("yellow", month) in loaded(checkout) for month in months))
     started = {run["partition_key"]: run["start_date"] for run in api.runs(["yellow_to_lake"])}
     assert sorted(months, key=started.__getitem__) == months[::-1]
     assert "nothing to do" in checkout.verb("run", "yellow", "2022-01..2022-03").stderr
+
+
+# Datasets of one's own
+
+
+def test_datasets_that_are_added_while_the_platform_runs_are_loaded(
+    api: AirflowApi, checkout: Any, source: FaultySource
+) -> None:
+    source.serve("/stations.csv", b"nr,name\n1,W 21 St\n2,E 14 St\n")
+    source.serve("/plan.svg", b"<svg/>")
+    (checkout.folder / "plugins" / "nyc_taxi" / "catalogue" / "own.py").write_text(OWN)
+    checkout.verb("up", "--source", source.url, "--months", MONTHS[0])
+    checkout.verb("run", "stations", "plan")
+    rows = loaded(checkout)
+    stations = rows["stations", None]
+    assert (stations["warehouse_rows"], stations["postgres_rows"]) == (2, 2)
+    assert rows["plan", None]["raw_bytes"] == len(b"<svg/>")
+    assert {dag_id for dag_id in api.dags() if dag_id.startswith("plan")} == {
+        "plan_to_lake",
+        "plan_source_check",
+    }
 
 
 # Lineage

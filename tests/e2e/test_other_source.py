@@ -9,9 +9,7 @@ from __future__ import annotations
 import datetime
 import functools
 import http.server
-import os
 import shutil
-import signal
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -132,9 +130,9 @@ def test_a_month_that_the_publisher_has_repaired_is_loaded(checkout: Any, site: 
 
 
 def test_down_leaves_nothing_even_after_the_process_manager_was_killed(checkout: Any) -> None:
-    manager = int((checkout.home / "supervisord.pid").read_text())
-    os.kill(manager, signal.SIGKILL)
-    psutil.wait_procs([psutil.Process(manager)] if psutil.pid_exists(manager) else [], timeout=5)
+    manager = psutil.Process(int((checkout.home / "supervisord.pid").read_text()))
+    manager.kill()
+    psutil.wait_procs([manager], timeout=5)
     assert checkout.processes(), "its children should have outlived it"
     done = checkout.verb("down")
     assert "Nothing is left" in done.stdout

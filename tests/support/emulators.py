@@ -44,7 +44,7 @@ class Service:
             )
         return self
 
-    def wait_until_healthy(self, seconds: float = 30) -> Self:
+    def wait_until_healthy(self, seconds: float = 120) -> Self:
         """Return once /healthz answers. Raises TimeoutError with the end of the log."""
         deadline = time.monotonic() + seconds
         while self._process and self._process.poll() is None and time.monotonic() < deadline:

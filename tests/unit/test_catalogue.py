@@ -10,27 +10,29 @@ from nyc_taxi.months import Month
 from nyc_taxi.sql import statement
 
 every_dataset = pytest.mark.parametrize("ds", DATASETS.values(), ids=DATASETS)
+TABULAR = {name: ds for name, ds in DATASETS.items() if ds.tabular}
+every_table = pytest.mark.parametrize("ds", TABULAR.values(), ids=TABULAR)
 
 
 def test_the_datasets_are_these():
     assert list(DATASETS) == ["yellow", "green", "fhv", "fhvhv", "zones"]
 
 
-@every_dataset
+@every_table
 def test_names_are_safe_in_sql_and_match_their_entry(ds):
     assert DATASETS[ds.name] is ds
     for name in (ds.table, *(column.name for column in ds.columns)):
         assert layout.identifier(name) == name
 
 
-@every_dataset
+@every_table
 def test_key_and_cluster_columns_are_columns_and_the_key_is_required(ds):
     assert ds.column(ds.key).required
     assert all(ds.column(name) for name in ds.cluster)
     assert len(ds.cluster) <= 4, "BigQuery clusters by four columns at most"
 
 
-@every_dataset
+@every_table
 def test_a_monthly_datasets_key_says_the_month(ds):
     assert not ds.monthly or ds.column(ds.key).type == "datetime"
     assert ds.monthly == ("{month}" in ds.path)
@@ -50,7 +52,7 @@ def test_no_name_in_a_file_can_mean_two_columns(ds):
     assert len(names) == len(set(names))
 
 
-@every_dataset
+@every_table
 def test_audits_and_marts_have_their_sql(ds):
     assert ds.audits
     assert audits.rules(ds, "s", "t").count("AS passed") == len(ds.audits)
@@ -103,7 +105,7 @@ def test_what_stands_in_for_a_column_is_a_column_and_codes_are_of_its_type(ds):
 
 
 def test_no_two_datasets_share_a_table_with_each_other_or_with_a_mart_or_a_log():
-    owned = [ds.table for ds in DATASETS.values()]
+    owned = [ds.table for ds in TABULAR.values()]
     names = list(tables.all_tables(str))
     assert len(names) == len(set(names))
     assert len(owned) == len(set(owned))
@@ -124,6 +126,14 @@ def test_a_files_ending_says_its_format(path, form):
     assert own(path=path).file_format == form
 
 
+def test_what_has_no_columns_is_no_table_and_its_files_may_be_anything():
+    plan = Dataset(name="plan", title="Plan", path="/plans/{year}-{month}.pdf", first_month=Month(2020, 1))
+    assert not plan.tabular
+    assert not plan.in_postgres
+    assert plan.file_format == "any"
+    assert layout.raw_object(plan, Month(2024, 3)) == "raw/plan/2024-03.pdf"
+
+
 def test_a_url_of_its_own_may_have_anything_in_it():
     url = "https://example.com/export?from={year}-{month}-01&as=csv"
     ds = own(path=url, file="own_{year}-{month}.csv", monthly=True, first_month=Month(2020, 1), key="at",
@@ -137,6 +147,8 @@ def test_a_url_of_its_own_may_have_anything_in_it():
     ("how", "words"),
     [
         ({"path": "/own"}, "its format is not clear. Set format to one of parquet, csv, csv.gz"),
+        ({"columns": ()}, "it has no columns. Describe its columns, or leave table, key"),
+        ({"format": "any"}, "its format is not clear. Set format to one of parquet, csv, csv.gz"),
         ({"key": "nr"}, "its key nr is not a required column"),
         (
             {"columns": (Column("id", "int64", "Key.", required=False),)},

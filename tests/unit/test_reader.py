@@ -66,6 +66,14 @@ def test_a_csv_needs_no_footer_but_is_not_a_web_page():
         reader(b"<!doctype html>", form="csv").read(100)
 
 
+def test_what_is_no_table_may_be_anything_but_a_web_page():
+    for content in (b"%PDF-1.7", b"PK\x03\x04", b"<?xml version='1.0'?><svg/>", b"<!DOCTYPE svg><svg/>"):
+        assert reader(content, form="any").read(100) == content
+    for content in (b"", b"<!DOCTYPE html>", b"<html>"):
+        with pytest.raises(Refused):
+            reader(content, form="any").read(100)
+
+
 @pytest.mark.parametrize("form", ["csv.gz", "jsonl.gz"])
 def test_what_should_be_gzipped_is(form):
     content = gzip.compress(b"a,b\n1,2\n")

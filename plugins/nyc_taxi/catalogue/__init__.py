@@ -24,7 +24,7 @@ def _entries() -> dict[str, Dataset]:
             ("name", entry.name, [other.name for other in entries.values()]),
             ("table", entry.table, [other.table for other in entries.values()]),
         ):
-            if mine in others:
+            if mine and mine in others:
                 raise BadDataset(f"two datasets have the {kind} {mine}. Give one of them another.")
         entries[entry.name] = entry
     names = sorted(entries, key=lambda name: (_FIRST.index(name) if name in _FIRST else len(_FIRST), name))

@@ -1,16 +1,16 @@
 """What an entry of the catalogue is made of."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Literal, get_args
+from typing import Literal
 from urllib.parse import urlsplit
 
 from nyc_taxi.errors import BadDataset, BadMonth
 from nyc_taxi.months import Month
 
 Type = Literal["int16", "int32", "int64", "float64", "string", "date", "datetime", "timestamp", "bool"]
-Format = Literal["parquet", "csv", "csv.gz", "jsonl", "jsonl.gz"]
+Format = Literal["parquet", "csv", "csv.gz", "jsonl", "jsonl.gz", "any"]
 
 ENDINGS: Mapping[str, Format] = {
     "parquet": "parquet",
@@ -21,8 +21,10 @@ ENDINGS: Mapping[str, Format] = {
     "jsonl.gz": "jsonl.gz",
     "ndjson.gz": "jsonl.gz",
 }
-FORMATS = ", ".join(get_args(Format))
+TABLES = tuple(ENDINGS[ending] for ending in ("parquet", "csv", "csv.gz", "jsonl", "jsonl.gz"))
+FORMATS = ", ".join(TABLES)
 NAMES = "Put {year} and {month} into the path's last part or into file, and into neither if monthly is False."
+BARE = "Describe its columns, or leave table, key, format, cluster, audits and feeds out."
 FIRST = "Set first_month if it is monthly, and not if it is not."
 
 # Raise it when conform itself changes what becomes of a raw file: every month is then conformed again.
@@ -113,15 +115,18 @@ class Dataset:
     last part is not fit to be one. `key` is the column that no row may lack; in a monthly dataset it
     is the time that says which month a row is of.
 
+    Files that are no tables have neither columns nor what says something of columns: they are kept in
+    the lake as they are.
+
     BadDataset says what does not fit together.
     """
 
     name: str
     title: str
     path: str
-    table: str
-    key: str
-    columns: tuple[Column, ...]
+    table: str = ""
+    key: str = ""
+    columns: tuple[Column, ...] = ()
     format: Format | None = None
     file: str = ""
     delimiter: str = ","
@@ -139,30 +144,45 @@ class Dataset:
 
     def _mistakes(self) -> list[tuple[str, str]]:
         """Everything that a run would only find out later."""
-        keys = [column.type for column in self.columns if column.name == self.key and column.required]
         monthly = {"{year}", "{month}"} & {part for part in ("{year}", "{month}") if part in self._file}
         checks = (
-            (
-                self._format() in get_args(Format),
-                "its format is not clear",
-                f"Set format to one of {FORMATS}.",
-            ),
-            (len(keys) == 1, f"its key {self.key} is not a required column", "Name one that is."),
             (self.monthly == (len(monthly) == 2), "its file names do not tell months apart", NAMES),
             (self.monthly == (self.first_month is not None), "its first month is not clear", FIRST),
-            (
-                not self.monthly or not keys or keys[0] in ("datetime", "timestamp"),
-                f"its key {self.key} does not say which month a row is of",
-                "It has to be a datetime or timestamp.",
-            ),
+            *(self._of_a_table() if self.tabular else self._of_no_table()),
         )
         return [(wrong, remedy) for holds, wrong, remedy in checks if not holds]
+
+    def _of_a_table(self) -> Iterator[tuple[bool, str, str]]:
+        keys = [column.type for column in self.columns if column.name == self.key and column.required]
+        yield self._format() in TABLES, "its format is not clear", f"Set format to one of {FORMATS}."
+        yield len(keys) == 1, f"its key {self.key} is not a required column", "Name one that is."
+        yield (
+            not self.monthly or not keys or keys[0] in ("datetime", "timestamp"),
+            f"its key {self.key} does not say which month a row is of",
+            "It has to be a datetime or timestamp.",
+        )
+
+    def _of_no_table(self) -> Iterator[tuple[bool, str, str]]:
+        bare = not (self.table or self.key or self.format or self.cluster or self.audits or self.feeds)
+        yield bare, "it has no columns", BARE
+
+    @property
+    def tabular(self) -> bool:
+        """Whether its files are tables; others are kept in the lake as they are, and that is all."""
+        return bool(self.columns)
+
+    @property
+    def in_postgres(self) -> bool:
+        """Whether it goes to Postgres."""
+        return self.postgres and self.tabular
 
     @property
     def _file(self) -> str:
         return self.file or urlsplit(self.path).path.rsplit("/", 1)[-1]
 
     def _format(self) -> str:
+        if not self.tabular:
+            return self.format or "any"
         endings = {f".{ending}": form for ending, form in ENDINGS.items()}
         told = [form for ending, form in endings.items() if self._file.lower().endswith(ending)]
         return self.format or (told[0] if told else "")

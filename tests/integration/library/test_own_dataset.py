@@ -33,23 +33,26 @@ import json, sys
 from airflow.dag_processing.dagbag import DagBag
 from nyc_taxi import pipeline, report
 from nyc_taxi.catalogue import DATASETS
-from nyc_taxi.months import parse_range
 from nyc_taxi.settings import Settings
 from taxiway import dataset_page
+from taxiway.asked import read, units
+from taxiway.loading import needed
+from taxiway.opening import expected_dags
 
 settings = Settings.from_environment()
 bags = [DagBag(folder) for folder in ("dags", "dags_local")]
 for asked in json.loads(sys.argv[1]):
-    name, *months = asked
-    for month in parse_range(months[0]) if months else [None]:
-        for dag_id in (f"{name}_to_lake", f"{name}_to_warehouse", f"{name}_to_postgres"):
+    for unit in units(*read(asked)):
+        for dag_id in needed(unit, {}):
             dag = next(bag.dags[dag_id] for bag in bags if dag_id in bag.dags)
             for task in dag.topological_sort():
                 if hasattr(pipeline, task.task_id):
                     verb = getattr(pipeline, task.task_id)
-                    verb(name, str(month) if month else None, f"run of {month}", settings)
+                    verb(unit.dataset, unit.month or None, f"run of {unit.month}", settings)
+dags = {dag_id for bag in bags for dag_id in bag.dags}
 errors = [error for bag in bags for error in bag.import_errors.items()]
 found = {"status": report.status(settings), "errors": errors, "page": dataset_page.page()}
+found["differing"] = sorted(dags ^ expected_dags())
 json.dump(found, open("out", "w"))
 """
 
@@ -107,17 +110,21 @@ def test_the_walk_through_does_what_it_says(product, served, stack, dsn):
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-2000:]
     found = json.loads((product / "out").read_text())
-    assert found["errors"] == []
-    assert "## bikes" in found["page"]
-    assert "## stations" in found["page"]
+    assert found["errors"] == found["differing"] == []
+    assert all(f"## {name}\n" in found["page"] for name in ("bikes", "stations", "plan"))
 
     months = {(row["dataset"], row["month"]): row for row in found["status"]}
-    assert set(months) == {("bikes", "2024-01"), ("bikes", "2024-02"), ("stations", None)}
+    assert set(months) == {("bikes", "2024-01"), ("bikes", "2024-02"), ("stations", None), ("plan", None)}
     assert {row["state"] for row in months.values()} == {"loaded"}
     january = months["bikes", "2024-01"]
     assert (january["typed_rows"], january["quarantined_rows"], january["drift"]) == (3, 2, ["weather"])
     assert Lake(stack).find("quarantine/bikes/year=2024/month=01/bikes_2024-01.parquet")
     assert Lake(stack).find("raw/stations/stations.csv")
+    plan = months["plan", None]
+    assert (plan["typed_rows"], plan["warehouse_rows"], plan["postgres_rows"]) == (None, None, None)
+    lake = Lake(stack)
+    with lake.fetch(lake.find("raw/plan/plan.svg")) as kept:
+        assert kept.read() == (product.parent / "my-data/plan.svg").read_bytes()
 
     [query] = [text for kind, text in BLOCKS if kind == "sql"]
     [answer] = [text for kind, text in BLOCKS if not kind]

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from nyc_taxi.catalogue import DATASETS
+from nyc_taxi.catalogue import DATASETS, Dataset
 from nyc_taxi.load_log import Key, LogRow
 from nyc_taxi.months import parse_range
 from taxiway import loading
@@ -22,6 +22,13 @@ from taxiway.progress import Progress
 
 JANUARY = Unit("yellow", "2024-01")
 ALL = {"raw", "typed", "warehouse", "mart", "postgres"}
+
+
+def test_of_what_is_no_table_only_the_file_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = Dataset(name="plan", title="Plan", path="/plan.pdf", monthly=False)
+    monkeypatch.setattr(loading, "dataset", {"plan": plan}.__getitem__)
+    assert needed(Unit("plan"), {}) == ["plan_to_lake"]
+    assert needed(Unit("plan"), {Unit("plan"): {"raw"}}) == []
 
 
 class FakeAirflow:
