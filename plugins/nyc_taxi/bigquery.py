@@ -64,7 +64,7 @@ class BigQuery:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._http.close()
+        self._http.close()  # type: ignore[no-untyped-call]
 
     def name(self, table: str) -> str:
         """Full name of a table, ready for SQL."""
@@ -178,7 +178,7 @@ class BigQuery:
         return job, False
 
     def _job(self, job_id: str) -> Json:
-        return self._call("GET", f"/jobs/{job_id}", location=self._settings.location)
+        return self._call("GET", f"/jobs/{job_id}", query={"location": self._settings.location})
 
     def _finished(self, job: Json, job_id: str) -> Json:
         """Wait for a job's end."""
@@ -192,15 +192,17 @@ class BigQuery:
     def _pages(self, path: str, query: Mapping[str, str]) -> Iterator[Json]:
         more: dict[str, str] = {}
         while True:
-            page = self._call("GET", path, **query, **more)
+            page = self._call("GET", path, query={**query, **more})
             yield page
             token = page.get("pageToken") or page.get("nextPageToken")
             if not token:
                 return
             more = {"pageToken": token}
 
-    def _call(self, method: str, path: str, body: Json | None = None, **query: str) -> Json:
-        return RETRY(api.call)(self._http, method, self._url + path, body, query)
+    def _call(
+        self, method: str, path: str, body: Json | None = None, query: Mapping[str, str] | None = None
+    ) -> Json:
+        return RETRY(api.call)(self._http, method, self._url + path, body, query or {})
 
     def _reference(self, table: str) -> Json:
         return {

@@ -58,7 +58,7 @@ def call(http: requests.Session, method: str, url: str, body: Json | None, query
     """Send JSON, return the answer's; GoogleAPICallError where it is an error."""
     response = http.request(method, url, params=query, json=body)
     if not response.ok:
-        raise exceptions.from_http_response(response)
+        raise exceptions.from_http_response(response)  # type: ignore[no-untyped-call]
     answer: Json = response.json() if response.content else {}
     return answer
 
@@ -85,7 +85,10 @@ def failure_of(job: Json) -> exceptions.GoogleAPICallError | None:
         return None
     reason = failed.get("reason")
     status = 404 if reason == "notFound" else 400 if reason in _FINAL_REASONS else 500
-    return exceptions.from_http_status(status, failed.get("message", ""), errors=[failed])
+    error: exceptions.GoogleAPICallError = exceptions.from_http_status(  # type: ignore[no-untyped-call]
+        status, failed.get("message", ""), errors=[failed]
+    )
+    return error
 
 
 def rows(page: Json) -> Iterator[dict[str, Any]]:

@@ -31,7 +31,8 @@ def main() -> None:
         f"{settings.project}.{settings.dataset}.limit_{uuid4().hex}",
         job_config=LoadJobConfig(source_format="PARQUET", schema=staged_fields(entry)),
     )
-    rows = job.result().output_rows
+    job.result()
+    rows = job.output_rows
     sys.stdout.write("\n" + json.dumps({"seconds": time.monotonic() - started, "rows": rows}) + "\n")
 
 

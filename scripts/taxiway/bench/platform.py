@@ -8,6 +8,7 @@ import re
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from time import monotonic
 
 import psutil
@@ -43,7 +44,13 @@ def verb(name: str, *arguments: str) -> tuple[str, Run]:
     output = HOME.root.parent / "_bench" / f"{name}.log"
     output.parent.mkdir(parents=True, exist_ok=True)
     script = f'exec "$0" "$@" > "{output}" 2>&1 || {{ tail -n 2 "{output}"; exit 1; }}'
-    words = ["sh", "-c", script.replace("exec ", ""), sys.executable, REPOSITORY / "scripts" / name]
+    words: list[str | Path] = [
+        "sh",
+        "-c",
+        script.replace("exec ", ""),
+        sys.executable,
+        REPOSITORY / "scripts" / name,
+    ]
     done = run_once([*words, *arguments, "--stack", STACK], {"COLUMNS": "200", "PATH": os.environ["PATH"]})
     return output.read_text(), done
 

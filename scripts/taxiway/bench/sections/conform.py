@@ -44,10 +44,10 @@ class _Arena:
         """Ours, the libraries, and for Parquet what pyarrow needs for the copy alone."""
         out = self.bench.folder / "typed.parquet"
         file, facts = self.bench.file(self.form), data.facts(self.bench.file(".parquet"))
-        ours = [sys.executable, "-W", "ignore", "-m", "taxiway.bench.conforming", file, out]
+        ours: list[str | Path] = [sys.executable, "-W", "ignore", "-m", "taxiway.bench.conforming", file, out]
         found = [self._one("taxiway conform", "ours", ours, out, facts)]
         if self.form == ".parquet":
-            plain = [sys.executable, "-m", "taxiway.bench.plain_copy", file, out]
+            plain: list[str | Path] = [sys.executable, "-m", "taxiway.bench.plain_copy", file, out]
             found.append(self._one("pyarrow, read and written by row group", "limit", plain, out, facts))
         if self.bench.peers:
             found += [

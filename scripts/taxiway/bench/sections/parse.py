@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 import sys
 import tempfile
+from pathlib import Path
 
 from taxiway.bench.bench import Bench, worker_variables
 from taxiway.bench.processes import run as run_once
@@ -17,7 +18,7 @@ TITLE = "DAG parse"
 def run(bench: Bench) -> Section:
     """Parse them in a process of their own, several times."""
     folders = [REPOSITORY / "dags", REPOSITORY / "dags_local"]
-    command = [sys.executable, "-W", "ignore", "-m", "taxiway.bench.parsing", *folders]
+    command: list[str | Path] = [sys.executable, "-W", "ignore", "-m", "taxiway.bench.parsing", *folders]
     with tempfile.TemporaryDirectory() as home:
         variables = {
             "AIRFLOW_HOME": home,
