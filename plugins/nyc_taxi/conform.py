@@ -281,16 +281,22 @@ def _split(batch: pa.RecordBatch, typed: pa.RecordBatch, misfits: list[Misfit]) 
         return Conformed(typed, None)
     texts = [as_text(column) for column in rejected.columns]
     reasons = [_reason(batch.schema, texts, misfit, bad) for misfit in misfits]
-    texts.append(pc.binary_join_element_wise(*reasons, "; ", null_handling="skip"))
+    texts.append(pc.binary_join_element_wise(*reasons, _text("; "), null_handling="skip"))
     schema = quarantine_schema(batch.schema)
     return Conformed(typed.filter(pc.invert(bad)), pa.RecordBatch.from_arrays(texts, schema=schema))
 
 
 def _reason(schema: pa.Schema, texts: list[pa.Array], misfit: Misfit, bad: pa.BooleanArray) -> pa.Array:
     """`passenger_count 1.5 is not int16` for the rows it concerns, else null."""
-    value = pc.fill_null(pc.utf8_slice_codeunits(texts[misfit.column], 0, 100), "(null)")
-    sentence = pc.binary_join_element_wise(schema.names[misfit.column], value, misfit.verdict, " ")
+    value = pc.fill_null(pc.utf8_slice_codeunits(texts[misfit.column], 0, 100), _text("(null)"))
+    name, verdict = _text(schema.names[misfit.column]), _text(misfit.verdict)
+    sentence = pc.binary_join_element_wise(name, value, verdict, _text(" "))
     return pc.if_else(misfit.mask.filter(bad), sentence, pa.scalar(None, pa.string()))
+
+
+def _text(value: str) -> pa.Scalar:
+    """One text. Of a type that is named: Arrow imports pandas to find out the type of a value."""
+    return pa.scalar(value, pa.string())
 
 
 def as_text(array: pa.Array) -> pa.Array:
