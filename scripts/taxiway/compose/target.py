@@ -230,10 +230,19 @@ class Compose:
         self.project.run("rm", "--force")
 
     def _raise_if_gone(self) -> None:
-        """Say which service gave up, and its last words."""
-        for container in self.project.containers():
-            if containers.state(container) == "FATAL":
-                raise self._fallen(container["Service"])
+        """Say which service gave up, and its last words. It looks twice: what is replaced ends, too."""
+        before = self._gone()
+        if not before:
+            return
+        time.sleep(POLL_SECONDS)
+        for container, service in self._gone().items():
+            if container in before:
+                raise self._fallen(service)
+
+    def _gone(self) -> dict[str, str]:
+        """Service by id of each container that will not get well by itself."""
+        listed = self.project.containers()
+        return {c["ID"]: c["Service"] for c in listed if containers.state(c) == "FATAL"}
 
     def _fallen(self, service: str) -> TaxiwayError:
         return TaxiwayError(

@@ -164,5 +164,6 @@ def _protected(records: Iterable[Record]) -> list[str]:
 def _refuse_protected(records: Iterable[Record]) -> None:
     if protected := _protected(records):
         raise StandsError(
-            f"Protected, so not removed: {', '.join(protected)}.", "First set taxiway:ephemeral to true."
+            f"Protected, so not removed: {', '.join(protected)}.",
+            "First set taxiway:ephemeral to true (infra/stacks).",
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
+from rich.console import Console, JustifyMethod
 from rich.table import Table
 
 from taxiway.paths import DEFAULT_STACK, Home
@@ -23,7 +23,9 @@ def main(arguments: list[str]) -> int:
 
     table = Table(box=SIMPLE_HEAD)
     for name in ("stack", "owner", "target", "age", "last update", "resources", "USD a month"):
-        table.add_column(name, justify="right" if name in ("resources", "USD a month") else "left")
+        justify: JustifyMethod = "right" if name in ("resources", "USD a month") else "left"
+        # Whose it is must be readable whole, however narrow the terminal.
+        table.add_column(name, justify=justify, overflow="fold")
     found, trouble = stacks(Home.of(DEFAULT_STACK).engine)
     for stack in found:
         cost = "?" if stack.dollars is None else f"{stack.dollars:,.2f}"
