@@ -50,7 +50,16 @@ class StackSettings:
         written = stackfile.read(self.name)
         if self.project:
             return {**written, "taxiway:project": self.project}
+        if stackfile.is_on_google_cloud(written):
+            return written
         return {**NOWHERE.config(), **LOCAL_CONFIG, **written}
+
+    def is_elsewhere(self) -> bool:
+        """Whether it is not on emulators of this checkout: command line, settings or Pulumi say so."""
+        from taxiway.engines import stackfile
+
+        named = self.project or stackfile.is_on_google_cloud(stackfile.read(self.name))
+        return bool(named) or made_by_hand(self.name)
 
     def check(self) -> None:
         """Refuse a wrong setting, or a missing `pulumi`, before anything is started."""
@@ -117,7 +126,7 @@ def open_stack(wanted: StackSettings) -> Iterator[Engine]:
                 f"the emulators of {wanted.name} do not run", f"Start them: scripts/up --stack {wanted.name}"
             )
         yield environment.engine
-    elif wanted.engine == "cli":
+    elif wanted.engine == "cli" and wanted.is_elsewhere():
         config = {"taxiway:project": wanted.project} if wanted.project else {}
         yield open_engine("cli", wanted.name, None, home.engine, config)
     else:

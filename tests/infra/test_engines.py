@@ -266,6 +266,12 @@ def test_a_file_that_was_borrowed_is_as_it_was(tmp_path, monkeypatch, before):
     assert (path.read_text() if path.exists() else None) == before
 
 
+def test_missing_credentials_are_said_with_what_brings_them():
+    sentence, remedy = sentences("error: rpc error: desc = failed to load application credentials.\n")
+    assert "no credentials of yours" in sentence
+    assert "gcloud auth application-default login" in remedy
+
+
 def test_a_wrong_passphrase_is_said_with_where_the_right_one_belongs():
     sentence, remedy = sentences(
         " code: 255\n stderr: error: getting secrets manager: passphrase: incorrect passphrase\n"

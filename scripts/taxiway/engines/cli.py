@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from pulumi import automation
+from pulumi.runtime.rpc import UNKNOWN
 
 from taxiway.engines import backend, developer, pending, stackfile
 from taxiway.engines.api import Api, google
@@ -260,7 +261,7 @@ def _title(step: automation.StepEventMetadata) -> str:
     """Return what people call the resource, its logical name where the inputs are not known yet."""
     state = step.new or step.old
     try:
-        return KINDS[step.type].title(dict((state.inputs if state else None) or {}))
+        return KINDS[step.type].title(dict((state.inputs if state else None) or {})).replace(UNKNOWN, "(new)")
     except KeyError:
         return f"{step.type.split(':')[-1]} {step.urn.rsplit('::', 1)[-1]}"
 

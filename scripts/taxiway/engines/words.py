@@ -21,5 +21,10 @@ def sentences(output: str) -> tuple[str, str]:
             "The passphrase is not the one that the stack was made with.",
             "Put it into PULUMI_CONFIG_PASSPHRASE_FILE; that of a checkout is .taxiway/_engine/passphrase.",
         )
+    if "failed to load application credentials" in output:
+        return (
+            "Google Cloud cannot be asked: there are no credentials of yours.",
+            "Sign in with: gcloud auth application-default login",
+        )
     errors = list(dict.fromkeys(_ERROR.findall(output)))
     return "\n".join(errors[:5]) or output.strip()[-500:], ""

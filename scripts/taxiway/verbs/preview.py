@@ -28,6 +28,7 @@ def main(arguments: list[str]) -> int:
 
 def show(chosen: argparse.Namespace) -> int:
     """Print the changes and the estimate."""
+    from taxiway.engines import Endpoints
     from taxiway.engines.cost import estimate, prices, total
     from taxiway.engines.plan import plan
 
@@ -40,7 +41,8 @@ def show(chosen: argparse.Namespace) -> int:
             console.print(f"      {detail}", style="dim", soft_wrap=True)
     console.print(f"{len(changes)} changes" if changes else "Nothing would change.")
     listed = prices()
-    lines = estimate(plan(wanted.name, wanted.configuration()).resources, listed)
+    config = wanted.configuration()
+    lines = estimate(plan(wanted.name, config).resources, listed)
     table = Table(
         title=f"Estimated month, list prices of {listed['as_of']}", title_justify="left", box=SIMPLE_HEAD
     )
@@ -49,7 +51,9 @@ def show(chosen: argparse.Namespace) -> int:
     for line in lines:
         table.add_row(line.title, f"{line.dollars:,.2f}", line.assumption)
     table.add_row(
-        "in all", f"{total(lines):,.2f}", "" if wanted.project else "nothing, as long as it is on emulators"
+        "in all",
+        f"{total(lines):,.2f}",
+        "nothing, as long as it is on emulators" if Endpoints.of_config(config) else "",
     )
     console.print(table)
     return 0
