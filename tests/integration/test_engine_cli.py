@@ -84,6 +84,9 @@ def test_a_life_from_up_to_proven_teardown(engine, folder):
     assert engine().drift() == []
     requests.patch(bucket_url(outputs), json={"labels": {"taxiway-owner": "mallory"}})
     assert [drift.title for drift in engine().drift()] == [f"bucket {outputs['GCP_GCS_BUCKET']}"]
+    requests.put(f"{bucket_url(outputs)}/iam", json={"bindings": []}).raise_for_status()
+    assert engine().up() == outputs
+    assert engine().drift() == []
     assert engine(OWNER).up() == outputs
     assert requests.get(bucket_url(outputs)).json()["labels"]["taxiway-owner"] == "alice"
     assert [(info.name, info.owner, info.target) for info in stacks(folder).stacks] == [

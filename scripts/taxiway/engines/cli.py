@@ -182,7 +182,8 @@ class CliEngine:
 
     def _update(self, stack: automation.Stack) -> None:
         pending.settle(stack, lambda: self._api)
-        stack.up(color="never", show_secrets=False, suppress_progress=True)
+        # Pulumi compares with its state alone: what was changed behind its back would stay changed.
+        stack.up(color="never", show_secrets=False, suppress_progress=True, refresh=True)
 
     def _tear_down(self, stack: automation.Stack) -> list[str]:
         pending.settle(stack, lambda: self._api)
@@ -207,7 +208,7 @@ class CliEngine:
         if self._settings.get("taxiway:ephemeral", "true").lower() == "false":
             raise StandsError(
                 f"Stack {self._name} is protected, so nothing of it is removed.",
-                f"To remove it: pulumi config set --stack {self._name} taxiway:ephemeral true",
+                f"To remove it, set taxiway:ephemeral to true in {stackfile.path_of(self._name)}.",
             )
 
     @cached_property
