@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[3]
-PARTS = ["check", "test"]
+PARTS = ["check", "test", "test --docker"]
 
 
 def ci(folder: Path, failing: str) -> subprocess.CompletedProcess[str]:
