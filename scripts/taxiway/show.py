@@ -7,8 +7,11 @@ from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
+from rich.filesize import decimal
 from rich.table import Table
 
+# Characters from which on a table need not be dense to be shown whole.
+_ROOMY = 100
 STATE_STYLES = {"loaded": "green", "partial": "yellow", "RUNNING": "green", "STOPPED": "dim"}
 
 
@@ -16,26 +19,30 @@ def show_datasets(console: Console, rows: Sequence[Mapping[str, Any]]) -> None:
     """Rows by dataset, month and store."""
     if not rows:
         return
-    table = Table(title="What is loaded (rows)", title_justify="left", header_style="bold", box=SIMPLE_HEAD)
+    table = Table(
+        title="What is loaded (rows)", title_justify="left", header_style="bold", box=SIMPLE_HEAD,
+        padding=(0, int(console.width >= _ROOMY)),
+    )  # fmt: skip
     for name in ("dataset", "month"):
-        table.add_column(name)
-    for name in ("lake", "quarantine", "warehouse", "Postgres", "raw bytes"):
-        table.add_column(name, justify="right")
-    for name in ("audits", "state"):
-        table.add_column(name)
+        table.add_column(name, no_wrap=True)
+    for name in ("lake", "quarantine", "warehouse", "Postgres", "raw file"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("state", no_wrap=True)
     for row in rows:
-        counts = ("typed_rows", "quarantined_rows", "warehouse_rows", "postgres_rows", "raw_bytes")
+        counts = ("typed_rows", "quarantined_rows", "warehouse_rows", "postgres_rows")
         table.add_row(
             row["dataset"],
             row["month"] or "",
             *(_number(row[c]) for c in counts),
-            _audited(row),
+            _size(row["raw_bytes"]),
             _styled(row["state"]),
         )
     console.print(table)
     for row in rows:
+        month = f"{row['dataset']} {row['month'] or ''}".strip()
+        if audited := _audited(row):
+            console.print(f"{month}: audits {audited}")
         if row.get("drift"):
-            month = f"{row['dataset']} {row['month'] or ''}".strip()
             names = ", ".join(row["drift"])
             console.print(f"[yellow]{month} has columns that the catalogue does not know: {names}[/]")
 
@@ -75,6 +82,10 @@ def _styled(state: str) -> str:
 
 def _number(value: int | None) -> str:
     return "-" if value is None else f"{value:,}"
+
+
+def _size(value: int | None) -> str:
+    return "-" if value is None else decimal(value)
 
 
 def _cell(value: Any) -> str:
