@@ -12,7 +12,7 @@ from bqemulator.scripting.interpreter import ScriptInterpreter
 from bqemulator.storage.engine import DuckDBEngine
 from bqemulator.versioning.snapshots import SnapshotManager
 
-from taxiway.local.bigquery import extensions, parameters
+from taxiway.local.bigquery import extensions, parameters, parsed_once
 
 Json = dict[str, Any]
 _load = executor.execute_load_job
@@ -44,6 +44,7 @@ def correct_library() -> None:
         setattr(owner, name, replacement)
     executor._LOAD_FORMAT_HANDLERS["PARQUET"] = _load_parquet
     parameters.correct_library()
+    parsed_once.correct_library()
 
 
 def _load_nothing(_engine: Any) -> None:
