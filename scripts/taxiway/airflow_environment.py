@@ -55,6 +55,7 @@ def airflow_environment(
         "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{api}/execution/",
         "AIRFLOW__LOGGING__WORKER_LOG_SERVER_PORT": str(ports["worker-logs"]),
         "AIRFLOW__LOGGING__TRIGGER_LOG_SERVER_PORT": str(ports["trigger-logs"]),
+        "TAXIWAY_SAME_RELEASE": "1",
         "TLC_BASE_URL": source_url,
         "TAXI_POSTGRES_DSN": dsn,
         "TAXI_SCHEDULE_START": schedule_start,

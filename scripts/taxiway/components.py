@@ -11,7 +11,9 @@ from taxiway.local.postgres import PostgresServer
 from taxiway.paths import Home
 
 EMULATORS = ("gcs", "bigquery", "control-plane")
-AIRFLOW = ("api-server", "scheduler", "dag-processor", "triggerer")
+API_SERVER = "api-server"
+WITH_DAGS = ("scheduler", "dag-processor", "triggerer")
+AIRFLOW = (API_SERVER, *WITH_DAGS)
 
 
 @dataclass(frozen=True)
@@ -66,11 +68,11 @@ def _lake_root(home: Home) -> Path:
 
 
 def airflow(home: Home, ports: Mapping[str, int]) -> list[Component]:
-    """Airflow's four processes, each started with the variables in `home.environment`."""
+    """Airflow's four processes, each started with the variables in a file of `home`."""
     url = f"http://127.0.0.1:{ports['api-server']}"
     return [
-        # The part that tasks talk to is built at its first request, in four seconds: asked before a task.
-        _airflow(home, "api-server", url=url, health=f"{url}/execution/health"),
+        # The part that tasks talk to is built at its first request, in seconds: asked before a task.
+        Component(API_SERVER, _launched(home.api_environment, API_SERVER), url, f"{url}/execution/health"),
         # Its executor's workers are forks: what it has imported, no task imports again.
         _airflow(home, "scheduler", "--skip-serve-logs", environment={"TAXIWAY_PRELOAD": "1"}),
         _airflow(home, "dag-processor"),
@@ -78,20 +80,16 @@ def airflow(home: Home, ports: Mapping[str, int]) -> list[Component]:
     ]
 
 
-def _airflow(
-    home: Home,
-    name: str,
-    *options: str,
-    url: str = "",
-    health: str = "",
-    environment: Mapping[str, str] | None = None,
-) -> Component:
-    command = airflow_command(home, name, *options)
-    return Component(name, command, url, health, environment=dict(environment or {}))
+def _airflow(home: Home, name: str, *options: str, environment: Mapping[str, str] | None = None) -> Component:
+    return Component(name, airflow_command(home, name, *options), environment=dict(environment or {}))
 
 
 def airflow_command(home: Home, *arguments: str) -> list[str]:
     """Airflow's command line with the variables in `home.environment`."""
+    return _launched(home.environment, *arguments)
+
+
+def _launched(variables: Path, *arguments: str) -> list[str]:
     launch = str(Path(__file__).parent / "local" / "launch.py")
     program = str(Path(sys.prefix) / "bin" / "airflow")
-    return [sys.executable, launch, str(home.environment), program, *arguments]
+    return [sys.executable, launch, str(variables), program, *arguments]

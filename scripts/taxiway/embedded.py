@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -149,6 +149,9 @@ class Embedded:
             server.wait_until_ready(password)
             secrets = [(n, credentials.read(self.home.secrets, f"{n}_database_password")) for n in DATABASES]
             server.create_databases(password, secrets)
+        # Its imports take as long as the tables, which it needs when it is asked, not sooner.
+        self._give_variables(self.home.api_environment, {}, [components.API_SERVER])
+        self.supervisor.start_component(components.API_SERVER)
         self._migrate()
 
     def _migrate(self) -> None:
@@ -199,13 +202,17 @@ class Embedded:
         state = self.state
         return airflow_environment(self.home, state.ports, outputs, state.source_url, state.schedule_start)
 
+    def _give_variables(self, file: Path, outputs: Mapping[str, str], names: Sequence[str]) -> None:
+        """Write the variables of some components; those that run with others are stopped."""
+        variables = self._environment(outputs)
+        if variables != read_json(file):
+            write_json(file, variables)
+            self.supervisor.stop_components(names)
+
     def _start_airflow(self) -> None:
-        environment = self._environment(self.state.outputs)
-        if environment != read_json(self.home.environment):
-            write_json(self.home.environment, environment)
-            self.supervisor.stop_components(components.AIRFLOW)
+        self._give_variables(self.home.environment, self.state.outputs, components.WITH_DAGS)
         with self.progress.phase("Airflow is healthy"):
-            for name in components.AIRFLOW:
+            for name in components.WITH_DAGS:
                 self.supervisor.start_component(name)
             self._wait_healthy(c for c in self.components() if c.name == "api-server")
             opening.wait_until_healthy(self.api, READY_SECONDS, self._raise_if_gone)

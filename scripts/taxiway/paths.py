@@ -29,8 +29,13 @@ class Home:
 
     @property
     def environment(self) -> Path:
-        """The variables of every Airflow process."""
+        """The variables of the Airflow processes that parse, schedule and run DAGs."""
         return self.root / "environment.json"
+
+    @property
+    def api_environment(self) -> Path:
+        """The variables of the API server: it runs no DAG, so it does not wait for the stack's outputs."""
+        return self.root / "api-environment.json"
 
     @property
     def secrets(self) -> Path:
