@@ -9,18 +9,19 @@ T = TypeVar("T")
 _END = object()
 
 
-def ahead(items: Iterable[T], count: int = 2) -> Generator[T, None, None]:
-    """Yield the items in order, with up to `count` of them ready in advance.
+def ahead(items: Iterable[T], count: int = 1) -> Generator[T, None, None]:
+    """Yield the items in order, with up to `count` of them in advance, the one in the making included.
 
     What goes wrong with one is raised in its place. Closing the generator stops the thread.
     """
-    ready: queue.Queue[tuple[object, BaseException | None]] = queue.Queue(count)
-    over = threading.Event()
-    worker = threading.Thread(target=_work, args=(items, ready, over), name="ahead", daemon=True)
+    ready: queue.SimpleQueue[tuple[object, BaseException | None]] = queue.SimpleQueue()
+    room, over = threading.Semaphore(count), threading.Event()
+    worker = threading.Thread(target=_work, args=(items, ready, room, over), name="ahead", daemon=True)
     worker.start()
     try:
         while True:
             item, error = ready.get()
+            room.release()
             if error is not None:
                 raise error
             if item is _END:
@@ -28,20 +29,23 @@ def ahead(items: Iterable[T], count: int = 2) -> Generator[T, None, None]:
             yield item  # type: ignore[misc]  # the queue holds items, errors and the end
     finally:
         over.set()
-        while not ready.empty():
-            ready.get_nowait()
+        room.release()
         worker.join()
 
 
 def _work(
-    items: Iterable[object], ready: "queue.Queue[tuple[object, BaseException | None]]", over: threading.Event
+    items: Iterable[object],
+    ready: "queue.SimpleQueue[tuple[object, BaseException | None]]",
+    room: threading.Semaphore,
+    over: threading.Event,
 ) -> None:
     try:
-        for item in items:
-            ready.put((item, None))
+        source, item = iter(items), object()
+        while item is not _END:
+            room.acquire()
             if over.is_set():
                 return
+            item = next(source, _END)
+            ready.put((item, None))
     except BaseException as error:
         ready.put((None, error))
-    else:
-        ready.put((_END, None))

@@ -3,7 +3,7 @@
 import datetime as dt
 from collections.abc import Callable, Iterable, Iterator, Set
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -33,6 +33,16 @@ class Malformed(NamedTuple):
 
     lines: pa.RecordBatch
     reasons: list[str]
+
+
+class Typed(NamedTuple):
+    """Rows that the reader has typed already, and how to have them as the texts that they are in the file."""
+
+    rows: pa.RecordBatch
+    texts: Callable[[], Iterable["Batch"]]
+
+
+Batch: TypeAlias = pa.RecordBatch | Malformed | Typed
 
 
 class Conformed(NamedTuple):
@@ -87,6 +97,17 @@ def bind(schema: pa.Schema, ds: Dataset, month: Month | None) -> Binding:
     return Binding(ds, month, sources, drift)
 
 
+def parseable(names: Iterable[str], ds: Dataset) -> dict[str, pa.DataType]:
+    """Types of the columns whose texts Arrow's CSV reader takes for the same values as a cast does."""
+    plain = [column for column in ds.columns if not column.codes and column.type not in ("bool", "string")]
+    return {
+        name: ARROW[column.type]
+        for name in names
+        for column in plain
+        if name.strip().lower() in column.known_names
+    }
+
+
 def check_complete(ds: Dataset, month: Month | None, found: Set[str], names: Iterable[str]) -> None:
     """Refuse a file that has lost a column: its typed columns are `found`, in the file they are `names`."""
     for column in ds.columns:
@@ -127,12 +148,17 @@ def _kin(source: pa.DataType, target: Type) -> bool:
     return any(is_kind(source) for is_kind in kinds.get(target, (*text, *number)))
 
 
-def conform(batches: Iterable[pa.RecordBatch | Malformed], binding: Binding) -> Iterator[Conformed]:
+def conform(batches: Iterable[Batch], binding: Binding) -> Iterator[Conformed]:
     """Split each batch into what fits and what does not; never loses or invents a row."""
     schema = typed_schema(binding.ds)
     for batch in batches:
         if isinstance(batch, Malformed):
             yield _reject(batch, schema)
+            continue
+        if isinstance(batch, Typed):
+            split = _conform_batch(batch.rows, binding, schema)
+            # What goes into quarantine goes as it was published.
+            yield from conform(batch.texts(), binding) if split.quarantined else [split]
             continue
         split = _conform_batch(batch, binding, schema)
         if split.typed.num_rows + split.rejected != batch.num_rows:

@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 from typing import BinaryIO
 
+from nyc_taxi.ahead import ahead
+
 BLOCK = 1 << 20
 # Nothing that people call a line is longer, and it has to fit into memory.
 LONGEST = 64 * BLOCK
@@ -35,7 +37,8 @@ def blocks(file: BinaryIO) -> Iterator[bytes]:
 
 def without_bom(file: BinaryIO) -> Iterator[bytes]:
     """The file's blocks, the first without a byte order mark and blank lines before its first line."""
-    pieces = blocks(file)
+    # Gunzipping does without Python's lock: the next blocks are made while this one is split.
+    pieces = ahead(blocks(file), 2)
     yield next(pieces, b"").removeprefix(_BOM).lstrip(b"\r\n")
     yield from pieces
 

@@ -166,7 +166,7 @@ def _copy(connection: psycopg.Connection, incoming: str, parts: Split, ds: Datas
         sql.Identifier(incoming), names
     )
     # The next batch is encoded while the server takes this one in.
-    with connection.cursor().copy(statement) as copy, closing(ahead(_encoded(parts, ds), 1)) as pieces:
+    with connection.cursor().copy(statement) as copy, closing(ahead(_encoded(parts, ds), 2)) as pieces:
         for piece in pieces:
             copy.write(piece)
 

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet
 
 from nyc_taxi.catalogue import Dataset, Format
-from nyc_taxi.conform import Malformed
+from nyc_taxi.conform import Batch
 from nyc_taxi.csv_lines import CsvLines
 from nyc_taxi.errors import Refused
 from nyc_taxi.json_lines import JsonLines
@@ -28,7 +28,7 @@ _KINDS: Mapping[Format, str] = {
     "jsonl.gz": "JSON lines",
 }
 
-Batches = Iterator[pa.RecordBatch | Malformed]
+Batches = Iterator[Batch]
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ def _open_parquet(file: BinaryIO, _: Dataset) -> Raw:
 
 
 def _open_csv(file: BinaryIO, ds: Dataset) -> Raw:
-    opened = CsvLines(file, ds.delimiter)
+    opened = CsvLines(file, ds)
     return Raw(opened.schema, iter(opened))
 
 
@@ -75,7 +75,7 @@ def _open_json(file: BinaryIO, ds: Dataset) -> Raw:
     return Raw(opened.schema, iter(opened), fields=opened)
 
 
-def _guarded(batches: Iterable[pa.RecordBatch | Malformed], name: str, form: Format) -> Batches:
+def _guarded(batches: Iterable[Batch], name: str, form: Format) -> Batches:
     with _refusing(name, form):
         yield from batches
 

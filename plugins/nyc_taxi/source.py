@@ -18,7 +18,7 @@ from nyc_taxi.settings import Settings
 _ABSENT = (403, 404, 410)
 _BUSY = (429, 500, 502, 503, 504)
 _TIMEOUT = (10, 60)
-_PIECE = 1 << 20
+_PIECE = 1 << 18
 # Seconds before each attempt to continue; longer outages are for whoever calls again.
 PAUSES = (0.2, 1.0, 3.0)
 # Seconds before a request is repeated, doubled each time.
@@ -106,7 +106,7 @@ def _unreachable(url: str, error: Exception) -> Trouble:
 
 
 class Transfer:
-    """One file on its way: an iterator of its pieces (at most a MiB), in order, each byte once.
+    """One file on its way: an iterator of its pieces (a quarter of a MiB at most), in order, each byte once.
 
     Raises NotPublished, Refused or Trouble like `probe`, and Trouble when it stays truncated.
     """

@@ -2,12 +2,15 @@
 
 import tempfile
 from collections.abc import Iterable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
+from itertools import chain
 from typing import BinaryIO
 
 import pyarrow as pa
 import pyarrow.parquet
 
+from nyc_taxi.ahead import ahead
 from nyc_taxi.catalogue import Dataset
 from nyc_taxi.conform import (
     Binding,
@@ -22,8 +25,8 @@ from nyc_taxi.errors import Refused
 from nyc_taxi.months import Month
 from nyc_taxi.readers import Raw, open_raw
 
-# A row group is held in memory until it is written: about 20 MB of trips.
-GROUP_ROWS = 131_072
+# A row group is held in memory until it is written, and the next one beside it: about 10 MB of trips each.
+GROUP_ROWS = 65_536
 
 
 @dataclass
@@ -73,11 +76,25 @@ def write(parts: Split, ds: Dataset) -> tuple[BinaryIO, BinaryIO | None]:
     """Write typed and quarantined rows into open files without a name; None for no quarantine."""
     typed = ParquetFile(typed_schema(ds))
     quarantine = ParquetFile(quarantine_schema(parts.raw.schema))
-    for part in parts:
-        typed.add(part.typed)
-        if part.quarantined is not None:
-            quarantine.add(part.quarantined)
+    # Arrow reads and writes without Python's lock: the next group is read while this one is written.
+    with closing(ahead(_groups(parts))) as groups:
+        for part in chain.from_iterable(groups):
+            typed.add(part.typed)
+            if part.quarantined is not None:
+                quarantine.add(part.quarantined)
     return typed.finish(), quarantine.finish() if parts.quarantined else None
+
+
+def _groups(parts: Iterable[Conformed]) -> Iterator[list[Conformed]]:
+    group: list[Conformed] = []
+    rows = 0
+    for part in parts:
+        group.append(part)
+        rows += part.typed.num_rows
+        if rows >= GROUP_ROWS:
+            yield group
+            group, rows = [], 0
+    yield group
 
 
 class ParquetFile:
@@ -85,7 +102,9 @@ class ParquetFile:
 
     def __init__(self, schema: pa.Schema) -> None:
         self._file: BinaryIO = tempfile.TemporaryFile()  # noqa: SIM115 - whoever finishes it closes it
-        self._writer = pa.parquet.ParquetWriter(self._file, schema)
+        # Hardly two moments are the same: a dictionary of them takes time, and more room than they do.
+        repeated = [field.name for field in schema if not pa.types.is_timestamp(field.type)]
+        self._writer = pa.parquet.ParquetWriter(self._file, schema, use_dictionary=repeated)
         self._waiting: list[pa.RecordBatch] = []
         self._rows = 0
 
