@@ -14,11 +14,13 @@ import psutil
 
 from taxiway.paths import REPOSITORY
 
+# Not the load of the last minute: then this environment may have been installed.
+_LOOK_SECONDS = 3.0
 _PACKAGES = ("apache-airflow", "pyarrow", "psycopg", "pgpq", "duckdb", "google-cloud-storage")
 
 
 def describe() -> dict[str, Any]:
-    """Processor, memory, system, versions, date; `load` is of the minute before the measurements."""
+    """Processor, memory, system, versions, date; `load` is how many cores others use, looked at for a while."""
     return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "cores": len(os.sched_getaffinity(0)),
@@ -27,14 +29,14 @@ def describe() -> dict[str, Any]:
         "system": f"{platform.system()} {platform.release()}",
         "python": platform.python_version(),
         "commit": _commit(),
-        "load": round(os.getloadavg()[0], 2),
+        "load": round(psutil.cpu_percent(_LOOK_SECONDS) / 100 * (psutil.cpu_count() or 1), 2),
         "versions": {name: version(name) for name in _PACKAGES},
     }
 
 
 def is_busy(machine: dict[str, Any]) -> bool:
     """Whether other programs took part of the machine: figures of such a run are not to be quoted."""
-    return bool(machine["load"] > 0.5 * machine["cores"])
+    return bool(machine["load"] > 0.1 * machine["cores"])
 
 
 def _processor() -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 from nyc_taxi.catalogue import dataset
@@ -122,7 +123,13 @@ class _Arena:
         self, name: str, command: list[str | Path], table: str, facts: Facts, environment: dict[str, str]
     ) -> Contestant:
         def prepare() -> None:
-            self._database.execute(f"DROP TABLE IF EXISTS {table}", "CHECKPOINT")
+            # dlt remembers what it has loaded, in a folder and in tables of its own: gone as well.
+            shutil.rmtree(self._bench.folder / "dlt", ignore_errors=True)
+            self._database.execute(
+                "DROP SCHEMA IF EXISTS dlt, dlt_staging CASCADE",
+                f"DROP TABLE IF EXISTS {table}",
+                "CHECKPOINT",
+            )
 
         def check(_: Run) -> None:
             self._check(table, facts)
