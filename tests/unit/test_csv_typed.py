@@ -1,4 +1,4 @@
-"""CSV that is typed as it is split: the same values as from its texts, and its texts where one does not fit."""
+"""CSV that is typed as it is split: the values that its texts have, and its texts where one does not fit."""
 
 import io
 from dataclasses import replace

@@ -20,7 +20,7 @@ _PACKAGES = ("apache-airflow", "pyarrow", "psycopg", "pgpq", "duckdb", "google-c
 
 
 def describe() -> dict[str, Any]:
-    """Processor, memory, system, versions, date; `load` is how many cores others use, looked at for a while."""
+    """Processor, memory, system, versions, date; `load` is how many cores others use at the moment."""
     return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "cores": len(os.sched_getaffinity(0)),

@@ -54,7 +54,8 @@ def _contestants(
         )
     ]  # fmt: skip
     if shutil.which("curl"):
-        send = f"curl -sf -o /dev/null -H Expect: -H 'Content-Length: {size}' -H 'Transfer-Encoding:' -T - {sink}/limit"
+        headers = f"-H Expect: -H Transfer-Encoding: -H 'Content-Length: {size}'"
+        send = f"curl -sf -o /dev/null {headers} -T - {sink}/limit"
         pipe = f"curl -sf {source}/file | {send}"
         found.append(Contestant("curl to curl", "limit", ["sh", "-c", pipe], size, check=arrived))
     if bench.peers:
