@@ -86,11 +86,12 @@ def write(parts: Split, ds: Dataset) -> tuple[BinaryIO, BinaryIO | None]:
 
 
 def _groups(parts: Iterable[Conformed]) -> Iterator[list[Conformed]]:
+    """About a row group each, rows for quarantine counted: a file may have no others."""
     group: list[Conformed] = []
     rows = 0
     for part in parts:
         group.append(part)
-        rows += part.typed.num_rows
+        rows += part.typed.num_rows + part.rejected
         if rows >= GROUP_ROWS:
             yield group
             group, rows = [], 0

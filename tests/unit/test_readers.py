@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nyc_taxi import lines
+from nyc_taxi import lines, typed
 from nyc_taxi.catalogue import DATASETS, Column, Dataset
 from nyc_taxi.conform import LINE
 from nyc_taxi.errors import Refused
@@ -296,3 +296,16 @@ def test_the_csv_of_before_parquet_conforms_to_the_same_schema(month):
     assert str(row["tpep_pickup_datetime"]) == f"{month}-04 02:52:00"
     assert (row["pickup_longitude"] is None) == (row["pu_location_id"] is not None) == (month > "2016-06")
     assert parts.drift == ()
+
+
+@pytest.mark.parametrize("value", [b"1", b"x"])
+def test_whatever_becomes_of_the_rows_a_few_are_in_memory_at_once(value, monkeypatch):
+    """Also where all of them go into quarantine."""
+    monkeypatch.setattr(lines, "BLOCK", 100)
+    monkeypatch.setattr(typed, "GROUP_ROWS", 50)
+    parts = split(io.BytesIO(b"id,amount\n" + (value + b",1\n") * 1000), dataset("csv"), None)
+    sizes = [
+        sum(part.typed.num_rows + part.rejected for part in group) for group in typed._groups(parts.parts)
+    ]
+    assert sum(sizes) == 1000
+    assert max(sizes) < 100
