@@ -100,12 +100,7 @@ def bind(schema: pa.Schema, ds: Dataset, month: Month | None) -> Binding:
 def parseable(names: Iterable[str], ds: Dataset) -> dict[str, pa.DataType]:
     """Types of the columns whose texts Arrow's CSV reader takes for the same values as a cast does."""
     plain = [column for column in ds.columns if not column.codes and column.type not in ("bool", "string")]
-    return {
-        name: ARROW[column.type]
-        for name in names
-        for column in plain
-        if name.strip().lower() in column.known_names
-    }
+    return {name: ARROW[column.type] for name in names for column in plain if _is_of(name, column)}
 
 
 def check_complete(ds: Dataset, month: Month | None, found: Set[str], names: Iterable[str]) -> None:
@@ -116,8 +111,13 @@ def check_complete(ds: Dataset, month: Month | None, found: Set[str], names: Ite
             raise Refused(f"{ds.file_name(month)}: column {column.name} is lost (the file has {has})")
 
 
+def _is_of(name: str, column: Column) -> bool:
+    """Whether a file's column is the catalogue's: by any of its names, whatever the case."""
+    return name.strip().lower() in column.known_names
+
+
 def _find(schema: pa.Schema, column: Column, file: str) -> int | None:
-    found = [i for i, name in enumerate(schema.names) if name.strip().lower() in column.known_names]
+    found = [i for i, name in enumerate(schema.names) if _is_of(name, column)]
     if len(found) > 1:
         names = " and ".join(schema.names[i] for i in found)
         raise Refused(f"{file}: {names} are both {column.name}")
@@ -155,15 +155,15 @@ def conform(batches: Iterable[Batch], binding: Binding) -> Iterator[Conformed]:
         if isinstance(batch, Malformed):
             yield _reject(batch, schema)
             continue
-        if isinstance(batch, Typed):
-            split = _conform_batch(batch.rows, binding, schema)
+        rows = batch.rows if isinstance(batch, Typed) else batch
+        split = _conform_batch(rows, binding, schema)
+        if split.typed.num_rows + split.rejected != rows.num_rows:
+            raise AssertionError(f"{rows.num_rows} rows became {split.typed.num_rows} + {split.rejected}")
+        if isinstance(batch, Typed) and split.quarantined:
             # What goes into quarantine goes as it was published.
-            yield from conform(batch.texts(), binding) if split.quarantined else [split]
-            continue
-        split = _conform_batch(batch, binding, schema)
-        if split.typed.num_rows + split.rejected != batch.num_rows:
-            raise AssertionError(f"{batch.num_rows} rows became {split.typed.num_rows} + {split.rejected}")
-        yield split
+            yield from conform(batch.texts(), binding)
+        else:
+            yield split
 
 
 def _reject(malformed: Malformed, schema: pa.Schema) -> Conformed:

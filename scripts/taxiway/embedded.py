@@ -214,7 +214,7 @@ class Embedded:
         with self.progress.phase("Airflow is healthy"):
             for name in components.WITH_DAGS:
                 self.supervisor.start_component(name)
-            self._wait_healthy(c for c in self.components() if c.name == "api-server")
+            self._wait_healthy(c for c in self.components() if c.name == components.API_SERVER)
             opening.wait_until_healthy(self.api, READY_SECONDS, self._raise_if_gone)
         with self.progress.phase("DAGs are parsed, pools made, DAGs unpaused"):
             opening.open_dags(self.api, READY_SECONDS, self._raise_if_gone)
