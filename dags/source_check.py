@@ -2,10 +2,11 @@
 
 from airflow.sdk import DAG, CronTriggerTimetable, task_group
 
-from nyc_taxi.catalogue import DATASETS, Dataset
-from nyc_taxi.operators import MonthOperator, SourceCheckOperator
-from nyc_taxi.pools import CONFORM, DOWNLOAD, SOURCE
-from nyc_taxi.wiring import common, raw_asset, source_asset, typed_asset
+from elt.catalogue import Dataset
+from elt.catalogue.registry import DATASETS
+from elt.orchestration.operators import MonthOperator, SourceCheckOperator
+from elt.orchestration.pools import CONFORM, DOWNLOAD, SOURCE
+from elt.orchestration.wiring import common, raw_asset, source_asset, typed_asset
 
 DOC = """
 ### {title}: has the source changed?

@@ -2,11 +2,12 @@
 
 from airflow.sdk import DAG
 
-from nyc_taxi.catalogue import DATASETS, Dataset
-from nyc_taxi.operators import MonthOperator
-from nyc_taxi.pools import CONFORM, DOWNLOAD
-from nyc_taxi.sensors import PublishedSensor
-from nyc_taxi.wiring import common, lake_schedule, raw_asset, source_asset, typed_asset
+from elt.catalogue import Dataset
+from elt.catalogue.registry import DATASETS
+from elt.orchestration.operators import MonthOperator
+from elt.orchestration.pools import CONFORM, DOWNLOAD
+from elt.orchestration.sensors import PublishedSensor
+from elt.orchestration.wiring import common, lake_schedule, raw_asset, source_asset, typed_asset
 
 DOC = """
 ### {title}: source → lake

@@ -2,10 +2,11 @@
 
 from airflow.sdk import DAG
 
-from nyc_taxi.catalogue import DATASETS, Dataset
-from nyc_taxi.operators import MonthOperator
-from nyc_taxi.pools import MART, publish_pool
-from nyc_taxi.wiring import common, follows, mart_asset, table_asset, typed_asset
+from elt.catalogue import Dataset
+from elt.catalogue.registry import DATASETS
+from elt.orchestration.operators import MonthOperator
+from elt.orchestration.pools import MART, publish_pool
+from elt.orchestration.wiring import common, follows, mart_asset, table_asset, typed_asset
 
 DOC = """
 ### {title}: lake → warehouse

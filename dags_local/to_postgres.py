@@ -2,10 +2,11 @@
 
 from airflow.sdk import DAG
 
-from nyc_taxi.catalogue import DATASETS, Dataset
-from nyc_taxi.operators import MonthOperator
-from nyc_taxi.pools import DOWNLOAD, POSTGRES
-from nyc_taxi.wiring import common, follows, postgres_asset, raw_asset
+from elt.catalogue import Dataset
+from elt.catalogue.registry import DATASETS
+from elt.orchestration.operators import MonthOperator
+from elt.orchestration.pools import DOWNLOAD, POSTGRES
+from elt.orchestration.wiring import common, follows, postgres_asset, raw_asset
 
 DOC = """
 ### {title}: lake → Postgres

@@ -34,7 +34,7 @@ def task_policy(task: Any) -> None:
     """Called by Airflow for each task that is parsed. A queue that a DAG names itself stays."""
     if not os.environ.get("TAXIWAY_QUEUES_BY_POOL"):
         return
-    from nyc_taxi.queues import DEFAULT, queue_of
+    from elt.orchestration.queues import DEFAULT, queue_of
 
     if task.queue == DEFAULT:
         task.queue = queue_of(task.pool)

@@ -23,7 +23,7 @@ OLDEST, NEWEST = (3, 11), (3, 13)
 def run(verb):
     """Run `verb` inside the locked environment, setting that up first where it is missing."""
     if os.path.realpath(sys.prefix) == os.path.realpath(os.path.join(ROOT, ".venv")):
-        from taxiway.cli import main
+        from taxiway.cli.main import main
 
         sys.exit(main(verb, sys.argv[1:]))
     ensure_environment()
@@ -140,6 +140,10 @@ def sync(uv, python):
     env = dict(os.environ, UV_PYTHON_DOWNLOADS="never", UV_PROJECT_ENVIRONMENT=os.path.join(ROOT, ".venv"))
     env.pop("VIRTUAL_ENV", None)
     env.pop("PYTHONDONTWRITEBYTECODE", None)
+    if not os.path.exists(VENV_PYTHON):
+        # Relocatable: its programs keep working when the checkout is moved or copied.
+        make = [uv, "venv", "--quiet", "--clear", "--relocatable", "--no-managed-python", "--python", python]
+        subprocess.run([*make, os.path.join(ROOT, ".venv")], cwd=ROOT, env=env, check=False)
     command = [uv, "sync", "--frozen", "--compile-bytecode", "--no-managed-python", "--python", python]
     with subprocess.Popen(command, cwd=ROOT, env=env, stderr=subprocess.PIPE, text=True) as process:
         heard = [line for line in map(str.rstrip, process.stderr) if not show_progress(line)]

@@ -1,99 +1,32 @@
-"""Judging a staged month by the dataset's audits, and keeping what they found."""
+"""The audits that datasets have in common."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Self
+from elt.catalogue.model import Audit
 
-from nyc_taxi import load_log
-from nyc_taxi.bigquery import BigQuery, Json, Parameter
-from nyc_taxi.catalogue import Dataset
-from nyc_taxi.errors import Missing
-from nyc_taxi.layout import AUDIT_RESULTS, digest
-from nyc_taxi.load_log import labels
-from nyc_taxi.origin import Loaded
-from nyc_taxi.provision import ensure
-from nyc_taxi.request import Request
-from nyc_taxi.sql import statement
-
-Month = tuple[str, str | None]
+MONTHLY = (
+    Audit("row_count"),
+    Audit("key_present"),
+    Audit("inside_month"),
+    Audit("quarantine_share", "warn"),
+    Audit("null_share", "warn"),
+)
 
 
-@dataclass(frozen=True)
-class Verdict:
-    """What one audit says of a month."""
-
-    audit: str
-    severity: str
-    passed: bool
-    found: str
+def total_of(*columns: str) -> str:
+    """SQL for the sum of columns that may be null."""
+    return "(" + " + ".join(f"COALESCE({column}, 0)" for column in columns) + ")"
 
 
-@dataclass(frozen=True)
-class Tally:
-    """How many audits of a month's latest judgement there were, and failed with either severity."""
-
-    audits: int = 0
-    warnings: int = 0
-    failures: int = 0
-
-    @classmethod
-    def all_in(cls, bq: BigQuery) -> dict[Month, Self]:
-        """Tally every month that was ever judged."""
-        query = statement("audits_latest", audit_results=bq.name(AUDIT_RESULTS))
-        try:
-            found = bq.rows(query, {}, labels("all", "report"))
-        except Missing:
-            return {}
-        return {
-            (row["dataset"], row["month"]): cls(row["audits"], row["warnings"], row["failures"])
-            for row in found
-        }
+def amounts_add_up(total: str, *parts: str, surcharge: str = "congestion_surcharge") -> Audit:
+    """That `total` is what its parts, among them the surcharge, come to."""
+    words = {"total": total, "parts": total_of(*parts, surcharge), "surcharge": surcharge}
+    return Audit("amounts_add_up", "warn", words)
 
 
-def judge(bq: BigQuery, request: Request, staging: Json, loaded: Loaded) -> list[Verdict]:
-    """Judge a staging table once, however often asked; the verdicts are kept whatever they are."""
-    name = str(staging["tableReference"]["tableId"])
-    text = statement(
-        "record_audits",
-        audit_results=bq.name(AUDIT_RESULTS),
-        audits=rules(request.ds, bq.name(name), bq.name(request.ds.table)),
-    )
-    # Other rules are another judgement: who corrected one clears the task.
-    since = f"{staging['creationTime']}-{digest(rules(request.ds, 'staging', 'published'))}"
-    work = load_log.work_of("audit", request, since)
-    try:
-        bq.execute(text, _values(request, loaded), work)
-    except Missing:
-        ensure(bq)
-        bq.execute(text, _values(request, loaded), work)
-    query = statement("audits_of_run", audit_results=bq.name(AUDIT_RESULTS))
-    found = bq.rows(query, _whose(request), labels(request.ds.name, "audit"))
-    return [Verdict(**row) for row in found]
+def amounts_plausible(total: str) -> Audit:
+    """That few trips cost less than nothing or a fortune."""
+    return Audit("amounts_plausible", "warn", {"total": total})
 
 
-def rules(ds: Dataset, staging: str, table: str) -> str:
-    """All audits of a dataset as one query: `audit`, `severity`, `passed`, `found`. One job, not ten."""
-    columns = [column.name for column in ds.columns]
-    words = {
-        "staging": staging,
-        "table": table,
-        "key": ds.key,
-        "columns": ", ".join(columns),
-        "null_shares": ", ".join(f"SAFE_DIVIDE(COUNTIF({c} IS NULL), COUNT(*)) AS {c}" for c in columns),
-    }
-    return "\nUNION ALL\n".join(
-        f"SELECT '{audit.name}' AS audit, '{audit.severity}' AS severity, passed, found\n"
-        f"FROM (\n{statement(f'audits/{audit.name}', **words, **audit.words)}\n)"
-        for audit in ds.audits
-    )
-
-
-def _values(request: Request, loaded: Loaded) -> Mapping[str, Parameter]:
-    counts = {"rows": loaded.rows, "quarantined": loaded.quarantined}
-    counted = {name: Parameter("INT64", value) for name, value in counts.items()}
-    return counted | _whose(request) | load_log.month_value(request)
-
-
-def _whose(request: Request) -> dict[str, Parameter]:
-    names = {"dataset": request.ds.name, "month": request.month_text, "run_id": request.run_id}
-    return {name: Parameter("STRING", value) for name, value in names.items()}
+def durations(pickup: str, dropoff: str) -> Audit:
+    """That trips end after they began, and soon."""
+    return Audit("durations", "warn", {"pickup": pickup, "dropoff": dropoff})

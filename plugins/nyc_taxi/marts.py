@@ -1,81 +1,57 @@
-"""Published months → marts, one month at a time."""
+"""The marts: tables built from published months, and how a dataset feeds them."""
 
-from dataclasses import replace
-from typing import Any
+from elt.catalogue.model import Column, Feed, Mart
 
-from nyc_taxi import load_log
-from nyc_taxi.bigquery import BigQuery
-from nyc_taxi.catalogue import Dataset
-from nyc_taxi.errors import Refused
-from nyc_taxi.layout import LOAD_LOG, digest, mart_table
-from nyc_taxi.load_log import LogRow
-from nyc_taxi.origin import Loaded, Origin
-from nyc_taxi.request import Request
-from nyc_taxi.sql import statement
+_ZONE = Column("pu_location_id", "int64", "Taxi zone of the pickup.")
+_DAY = Column("pickup_date", "date", "Day of the pickup.", "New York local time")
 
+DAILY_ZONE_REVENUE = Mart(
+    name="daily_zone_revenue",
+    title="Trips and revenue by day and pickup zone",
+    cluster=("pickup_date", "pu_location_id"),
+    columns=(
+        _DAY,
+        _ZONE,
+        Column("trips", "int64", "Trips that began there that day.", "trips"),
+        Column("revenue", "float64", "What these trips were charged in all.", "USD"),
+    ),
+)
 
-def mart(request: Request) -> dict[str, Any]:
-    """Rebuild this month of the marts that the dataset feeds, unless they are of the published rows."""
-    with BigQuery(request.settings) as bq:
-        log = load_log.latest_in(bq)
-        published = log.get((request.ds.name, request.month_text, "warehouse"))
-        if published is None:
-            raise Refused(f"{request}: not in the warehouse. Publish it first.")
-        built = log.get((request.ds.name, request.month_text, "mart"))
-        reused = not request.ds.feeds or (current(request.ds, built, published) and not request.force)
-        if not reused:
-            _rebuild(bq, request, published)
-            built = load_log.latest_in(bq).get((request.ds.name, request.month_text, "mart"))
-    marts = [feed.mart for feed in request.ds.feeds]
-    rows = built.rows if built else 0
-    return request.result(marts=marts, mart_rows=rows, reused=reused, checksum=published.checksum)
+HOURLY_DEMAND = Mart(
+    name="hourly_demand",
+    title="Trips by hour and pickup zone",
+    cluster=("pickup_hour", "pu_location_id"),
+    columns=(
+        Column("pickup_hour", "datetime", "Hour of the pickup, by its beginning.", "New York local time"),
+        _ZONE,
+        Column("trips", "int64", "Trips that began there in that hour.", "trips"),
+    ),
+)
 
-
-def current(ds: Dataset, built: LogRow | None, published: LogRow) -> bool:
-    """Whether a month's marts were built from the rows that are published, by the SQL of today."""
-    return built is not None and built.origin.same(_origin(ds, published))
-
-
-def _origin(ds: Dataset, published: LogRow) -> Origin:
-    """What rows of a mart come from: the same file, and rules that include the marts' own."""
-    rebuilds = ";".join(_rebuild_one(ds, feed.mart, "mart", "source") for feed in ds.feeds)
-    version = digest(f"{published.schema_version} {rebuilds}")
-    return replace(published.origin, schema_version=version)
-
-
-def _rebuild(bq: BigQuery, request: Request, published: LogRow) -> None:
-    source = bq.name(request.ds.table)
-    marts = {feed.mart: bq.name(mart_table(feed.mart)) for feed in request.ds.feeds}
-    rebuilds = [
-        text
-        for name, table in marts.items()
-        for text in (_clear(table), _rebuild_one(request.ds, name, table, source))
-    ]
-    rows = " + ".join(f"({_count(table)})" for table in marts.values())
-    text = statement(
-        "rebuild_marts",
-        rebuilds=";\n".join(rebuilds),
-        log=statement("log", load_log=bq.name(LOAD_LOG), rows=rows),
-    )
-    origin = _origin(request.ds, published)
-    parameters = load_log.values(request, "mart", Loaded(origin, 0, 0, 0)) | load_log.month_value(request)
-    since = f"{published.finished_at:%Y%m%dT%H%M%S%f}-{origin.schema_version}"
-    if request.force:
-        since += f"-{request.started_at:%Y%m%dT%H%M%S%f}"
-    bq.execute(text, parameters, load_log.work_of("mart", request, since))
+PAYMENT_MIX = Mart(
+    name="payment_mix",
+    title="Trips, revenue and tips by day and kind of payment",
+    cluster=("pickup_date", "payment_type"),
+    columns=(
+        _DAY,
+        Column("payment_type", "int64", "How the passengers paid, as in the trips."),
+        Column("trips", "int64", "Trips of that day paid so.", "trips"),
+        Column("revenue", "float64", "What these trips were charged in all.", "USD"),
+        Column("tips", "float64", "Tips among that; cash tips are not known.", "USD"),
+    ),
+)
 
 
-def _rebuild_one(ds: Dataset, name: str, mart: str, source: str) -> str:
-    words = next(feed.words for feed in ds.feeds if feed.mart == name)
-    return statement(f"marts/{name}", mart=mart, source=source, **words)
+def daily_zone_revenue(pickup: str, revenue: str, zone: str = "pu_location_id") -> Feed:
+    """Feed it by the pickup's time and zone, and by SQL for what a trip was charged."""
+    return Feed("daily_zone_revenue", {"pickup": pickup, "zone": zone, "revenue": revenue})
 
 
-_OURS = "dataset = @dataset AND source_month = @source_month"
+def hourly_demand(pickup: str, zone: str = "pu_location_id") -> Feed:
+    """Feed it by the pickup's time and zone."""
+    return Feed("hourly_demand", {"pickup": pickup, "zone": zone})
 
 
-def _clear(table: str) -> str:
-    return f"DELETE FROM {table} WHERE {_OURS}"  # noqa: S608
-
-
-def _count(table: str) -> str:
-    return f"SELECT COUNT(*) FROM {table} WHERE {_OURS}"  # noqa: S608
+def payment_mix(pickup: str, revenue: str, payment: str = "payment_type", tips: str = "tip_amount") -> Feed:
+    """Feed it by the pickup's time, the kind of payment, and SQL for the amounts."""
+    return Feed("payment_mix", {"pickup": pickup, "payment": payment, "revenue": revenue, "tips": tips})

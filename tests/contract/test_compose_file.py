@@ -16,15 +16,16 @@ import yaml
 from packaging.markers import Marker
 from packaging.tags import Tag, compatible_tags, cpython_tags
 from packaging.utils import parse_wheel_filename
+from repository import REPOSITORY
 
 from lakehouse.names import Names
 from lakehouse.outputs import CREDENTIALS_PATH, VARIABLES
-from taxiway.compose import choices, dotenv, requirements, secrets, target
+from taxiway.compose import dotenv, requirements, secrets, target
+from taxiway.compose import project_settings as choices
 from taxiway.compose.infrastructure import meaning
-from taxiway.engines import LOCAL_CONFIG, Endpoints
-from taxiway.engines.plan import plan
+from taxiway.infrastructure import LOCAL_CONFIG, Endpoints
+from taxiway.infrastructure.plan import plan
 
-REPOSITORY = Path(__file__).resolve().parents[2]
 TEXT = (REPOSITORY / "docker-compose.yaml").read_text()
 FILE: dict[str, Any] = yaml.safe_load(TEXT)
 SERVICES: dict[str, Any] = FILE["services"]
@@ -33,7 +34,7 @@ AIRFLOW = {
     "airflow-init", "airflow-api-server", "airflow-scheduler", "airflow-dag-processor", "airflow-triggerer",
     "airflow-worker", "flower", "loader", "janitor",
 }  # fmt: skip
-BUILDS = {"prepare": "airflow/Dockerfile", "infrastructure": "scripts/taxiway/local/Dockerfile"}
+BUILDS = {"prepare": "airflow/Dockerfile", "infrastructure": "scripts/taxiway/emulators/Dockerfile"}
 SERVE = {*SERVICES} - {*target.ONCE, "janitor"}
 
 

@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from nyc_taxi.catalogue import DATASETS, MARTS
-from taxiway import dataset_page
-from taxiway.paths import REPOSITORY
+from elt.catalogue.registry import DATASETS, MARTS
+from taxiway.docgen import datasets as dataset_page
+from taxiway.environment.paths import REPOSITORY
 
 TEXT = dataset_page.PAGE.read_text()
 

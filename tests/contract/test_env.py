@@ -13,13 +13,14 @@ import pytest
 import yaml
 
 from lakehouse.outputs import CREDENTIALS
-from taxiway.compose import choices, dotenv
-from taxiway.engines.inventory import STACK
-from taxiway.engines.plan import plan
+from taxiway.cli.commands import env
+from taxiway.compose import dotenv
+from taxiway.compose import project_settings as choices
+from taxiway.docgen.inventory import STACK
+from taxiway.environment.paths import REPOSITORY
 from taxiway.errors import TaxiwayError
-from taxiway.paths import REPOSITORY
-from taxiway.stack import StackSettings
-from taxiway.verbs import env
+from taxiway.infrastructure.plan import plan
+from taxiway.targets.stack import StackSettings
 
 INVENTORIES = REPOSITORY / "tests" / "infra" / "inventories"
 SECRET = "a-secret-of-the-test"

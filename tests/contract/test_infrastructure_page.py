@@ -3,14 +3,14 @@ import subprocess
 
 import pytest
 
-from nyc_taxi.pools import POOLS
-from taxiway.engines.page import PAGE, TABLES, current
-from taxiway.paths import REPOSITORY
+from elt.orchestration.pools import POOLS
+from taxiway.docgen.infrastructure import PAGE, TABLES, current
+from taxiway.environment.paths import REPOSITORY
 
 TEXT = PAGE.read_text()
 NAMED = set(re.findall(r"`((?:infra|scripts|tests|docs|dags|plugins)/[\w./-]*)[`\s]", TEXT))
 MADE_BY_ITS_OWNER = {"infra/stacks/Pulumi.alice.yaml", "infra/stacks/Pulumi.local.yaml"}
-COMMAND = "PYTHONPATH=scripts .venv/bin/python -m taxiway.engines.page"
+COMMAND = "PYTHONPATH=scripts .venv/bin/python -m taxiway.docgen.infrastructure"
 
 
 def test_the_tables_of_the_page_are_current():

@@ -7,12 +7,12 @@ import pytest
 import yaml
 
 from lakehouse.outputs import CREDENTIALS, CREDENTIALS_PATH, VARIABLES
-from taxiway.engines.plan import plan
-from taxiway.paths import REPOSITORY
+from taxiway.environment.paths import REPOSITORY
+from taxiway.infrastructure.plan import plan
 
 INVENTORIES = REPOSITORY / "tests" / "infra" / "inventories"
 COMPOSE = REPOSITORY / "docker-compose.yaml"
-LIBRARY = REPOSITORY / "plugins" / "nyc_taxi"
+LIBRARY = REPOSITORY / "plugins" / "elt"
 # What the verbs say, because it is no infrastructure.
 OF_THE_VERBS = {"TLC_BASE_URL", "TAXI_POSTGRES_DSN", "TAXI_SCHEDULE_START"}
 # Read by Airflow's and Google's own libraries, not by ours.

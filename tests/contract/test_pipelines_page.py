@@ -2,15 +2,15 @@ import re
 
 import pytest
 
-from nyc_taxi.catalogue import DATASETS, MARTS
-from nyc_taxi.tables import all_tables
-from taxiway.pages import current, named
-from taxiway.pages.pipelines import PAGE, PARTS
-from taxiway.paths import REPOSITORY
+from elt.catalogue.registry import DATASETS, MARTS
+from elt.warehouse.tables import all_tables
+from taxiway.docgen.markers import current, named
+from taxiway.docgen.pipelines import PAGE, PARTS
+from taxiway.environment.paths import REPOSITORY
 
 TEXT = PAGE.read_text()
 NAMED = set(re.findall(r"`((?:infra|scripts|tests|docs|dags|plugins)/[\w./-]*)[`\s]", TEXT))
-COMMAND = "PYTHONPATH=scripts:plugins .venv/bin/python -m taxiway.pages.pipelines"
+COMMAND = "PYTHONPATH=scripts:plugins .venv/bin/python -m taxiway.docgen.pipelines"
 
 
 def test_what_is_made_of_the_page_is_current():

@@ -6,11 +6,10 @@ import re
 import shlex
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
+from repository import REPOSITORY
 
-REPOSITORY = Path(__file__).resolve().parents[2]
 README = (REPOSITORY / "README.md").read_text()
 COMMANDS = sorted({line.split("#")[0].strip() for line in README.splitlines() if line.startswith("scripts/")})
 LINKS = re.findall(r"\]\(([^)#]+)\)", README)

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from airflow.dag_processing.dagbag import DagBag
 from airflow.sdk import DAG, Asset
+from repository import REPOSITORY
 
-from nyc_taxi import alerts
-from nyc_taxi.catalogue import DATASETS
-from nyc_taxi.errors import BadMonth
-from nyc_taxi.retries import Judgement
-from nyc_taxi.wiring import announce, follows_forced, forced, month_of, raw_asset
+from elt.catalogue.registry import DATASETS
+from elt.errors import InvalidMonthError
+from elt.orchestration import alerts
+from elt.orchestration.retries import Judgement
+from elt.orchestration.wiring import announce, follows_forced, forced, month_of, raw_asset
 
-REPOSITORY = Path(__file__).resolve().parents[2]
 YELLOW = DATASETS["yellow"]
 
 
@@ -113,7 +112,7 @@ def test_a_forced_run_hands_that_on_to_those_that_follow_it() -> None:
 
 
 def test_a_run_without_a_month_is_refused_with_a_sentence() -> None:
-    with pytest.raises(BadMonth, match="trigger yellow_to_lake with one"):
+    with pytest.raises(InvalidMonthError, match="trigger yellow_to_lake with one"):
         month_of(YELLOW, context())
     assert month_of(YELLOW, context(key="2024-01")) == "2024-01"
     assert month_of(DATASETS["zones"], context()) is None

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from airflow.dag_processing.dagbag import DagBag
 from airflow.sdk import DAG
+from repository import REPOSITORY
 
-from nyc_taxi.pools import POOLS
+from elt.orchestration.pools import POOLS
 
-REPOSITORY = Path(__file__).resolve().parents[2]
 DAG_FILES = sorted([*REPOSITORY.glob("dags/*.py"), *REPOSITORY.glob("dags_local/*.py")])
 FAMILIES = ("source_check", "to_lake", "to_warehouse", "to_postgres")
 EXPECTED = {
@@ -49,7 +49,7 @@ def test_every_pool_that_a_task_names_is_created_at_start(dags: dict[str, DAG]) 
     named = {task.pool for dag in dags.values() for task in dag.tasks}
     assert named - {"default_pool"} == set(POOLS) & named
     assert named <= {"default_pool", *POOLS}, (
-        "add the pool to nyc_taxi.pools.POOLS, or the task waits for ever"
+        "add the pool to elt.orchestration.pools.POOLS, or the task waits for ever"
     )
 
 
@@ -83,14 +83,14 @@ def test_consumers_run_on_the_assets_that_the_lake_announces(dags: dict[str, DAG
 @pytest.mark.parametrize("file", DAG_FILES, ids=lambda file: file.stem)
 def test_a_dag_file_only_wires(file: Path) -> None:
     lines = file.read_text().splitlines()
-    assert len(lines) <= 80, "move logic to plugins/nyc_taxi"
+    assert len(lines) <= 80, "move logic to plugins/elt"
     imported = {
         name
         for node in ast.walk(ast.parse(file.read_text()))
         if isinstance(node, ast.Import | ast.ImportFrom)
         for name in ([node.module] if isinstance(node, ast.ImportFrom) else [a.name for a in node.names])
     }
-    assert all(name.startswith(("airflow.sdk", "nyc_taxi")) for name in imported), imported
+    assert all(name.startswith(("airflow.sdk", "elt")) for name in imported), imported
 
 
 def test_parsing_all_dag_files_is_light() -> None:

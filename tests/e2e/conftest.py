@@ -14,8 +14,7 @@ from typing import Any
 import psutil
 import pytest
 from compose_stack import Stack, fresh_clone, require_docker
-
-REPOSITORY = Path(__file__).resolve().parents[2]
+from repository import REPOSITORY, share_environment
 
 
 @dataclass(frozen=True)
@@ -65,7 +64,7 @@ def make_checkout(folder: Path) -> Checkout:
         if (REPOSITORY / name).exists():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(REPOSITORY / name, folder / name)
-    (folder / ".venv").symlink_to(REPOSITORY / ".venv")
+    share_environment(folder)
     return Checkout(folder)
 
 

@@ -21,14 +21,15 @@ from typing import Any
 
 import pytest
 
-from nyc_taxi.bigquery import BigQuery
-from nyc_taxi.catalogue import DATASETS, Dataset
-from nyc_taxi.lake import Lake
-from nyc_taxi.layout import typed_object
-from nyc_taxi.months import Month
-from nyc_taxi.pools import POOLS
-from taxiway.airflow_api import AirflowApi
-from taxiway.paths import Home
+from elt.catalogue import Dataset
+from elt.catalogue.registry import DATASETS
+from elt.layout import typed_object
+from elt.months import Month
+from elt.orchestration.pools import POOLS
+from elt.stores.bigquery import BigQuery
+from elt.stores.gcs import Lake
+from taxiway.airflow.client import AirflowApi
+from taxiway.environment.paths import Home
 
 COUNT = int(os.environ.get("TAXIWAY_MONTHS", "2"))
 ROWS = int(os.environ.get("TAXIWAY_ROWS", "300"))
@@ -46,9 +47,9 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(2 * PATIENCE)]
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The sample source with so few rows that what is measured is the platform."""
-    from taxiway.local.sample_source.months import Month as Published
-    from taxiway.local.sample_source.server import create_server
-    from taxiway.local.sample_source.store import Store
+    from taxiway.emulators.tlc_sample.months import Month as Published
+    from taxiway.emulators.tlc_sample.server import create_server
+    from taxiway.emulators.tlc_sample.store import Store
 
     first, last = (Published.parse(str(month)) for month in (MONTHS[0], MONTHS[-1]))
     store = Store(tmp_path_factory.mktemp("source"), ROWS, first, last)
@@ -148,7 +149,7 @@ def test_no_pool_lets_more_happen_at_once_than_it_has_slots(loaded: dict[str, An
 
 
 def test_lake_warehouse_and_postgres_hold_the_same_rows(loaded: dict[str, Any], checkout: Any) -> None:
-    from taxiway.load_months import settings_of
+    from taxiway.loads.service import settings_of
 
     settings, compared = settings_of(Home(checkout.home)), 0
     with BigQuery(settings) as bq:

@@ -17,8 +17,8 @@ from dataclasses import replace
 import pytest
 from compose_stack import Stack, fresh_clone, remove_images
 
-from taxiway.stack import StackSettings
-from taxiway.verbs import env
+from taxiway.cli.commands import env
+from taxiway.targets.stack import StackSettings
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1500)]
 EMULATED = {"gcs", "bigquery", "control-plane", "sample-source", "infrastructure"}

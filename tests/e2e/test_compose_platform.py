@@ -14,8 +14,8 @@ import pytest
 import requests
 from compose_stack import Stack, as_its_owner, docker, eventually, note, timed
 
-from nyc_taxi import report
-from nyc_taxi.pools import POOLS
+from elt import status as report
+from elt.orchestration.pools import POOLS
 from taxiway.compose.preflight import MEMORY_BYTES
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1500)]

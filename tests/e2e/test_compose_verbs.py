@@ -17,9 +17,10 @@ from typing import Any
 import psycopg
 import pytest
 import requests
-from compose_stack import REPOSITORY, fresh_clone, require_docker, timed
+from compose_stack import fresh_clone, require_docker, timed
+from repository import REPOSITORY, share_environment
 
-from nyc_taxi.settings import Settings
+from elt.settings import Settings
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1500)]
 MONTH = "2024-01"
@@ -30,7 +31,7 @@ def first_up() -> Iterator[tuple[Path, str]]:
     """A checkout in which `scripts/up --target compose` found port 8080 taken, and what it said."""
     require_docker()
     folder = fresh_clone("verbs")
-    (folder / ".venv").symlink_to(REPOSITORY / ".venv")
+    share_environment(folder)
     said: list[str] = []
     try:
         with port_taken(8080):
@@ -112,7 +113,7 @@ def test_compose_logs_are_shown_by_the_embedded_targets_names_too(clone: Path) -
 
 def test_compose_and_embedded_hold_the_same_rows_of_the_same_month(clone: Path) -> None:
     embedded = fresh_clone("embedded")
-    (embedded / ".venv").symlink_to(REPOSITORY / ".venv")
+    share_environment(embedded)
     try:
         verb(embedded, "up", "--months", MONTH)
         assert fingerprints(settings_of(embedded)) == fingerprints(settings_of(clone))

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import requests
+from repository import REPOSITORY
 
 pytestmark = pytest.mark.e2e
 ROWS = 20_000
@@ -137,7 +138,7 @@ def test_no_secret_is_in_a_log_or_a_process_list(up: str, checkout: Any) -> None
 
 
 def test_nothing_of_ours_warns(up: str, checkout: Any) -> None:
-    ours = re.compile(r"nyc_taxi|scripts/taxiway/|dags/to_|dags_local/to_|airflow_local_settings")
+    ours = re.compile(r"elt|nyc_taxi|scripts/taxiway/|dags/to_|dags_local/to_|airflow_local_settings")
     lines = [
         line
         for file in (checkout.home / "logs").rglob("*.log")
@@ -200,7 +201,7 @@ def test_down_leaves_nothing(up: str, checkout: Any) -> None:
 
 def test_a_python_without_the_packages_is_enough_to_ask_for_help() -> None:
     """The shebang's python, whatever it is, reaches the locked environment."""
-    repository = Path(__file__).resolve().parents[2]
+    repository = REPOSITORY
     python = shutil.which("python3", path="/usr/bin:/bin") or sys.executable
     done = subprocess.run(
         [python, repository / "scripts" / "up", "--help"], capture_output=True, text=True, check=True

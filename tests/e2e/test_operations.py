@@ -21,8 +21,8 @@ from faulty_source import FaultySource
 from receiver import SECRET, Receiver
 from taxi import YELLOW, ZONES, ZONES_CSV, parquet, trips
 
-from taxiway.airflow_api import AirflowApi
-from taxiway.paths import Home
+from taxiway.airflow.client import AirflowApi
+from taxiway.environment.paths import Home
 
 pytestmark = pytest.mark.e2e
 ROWS = 500
@@ -39,7 +39,7 @@ import time
 
 from airflow.sdk import DAG, task
 
-from nyc_taxi.wiring import common
+from elt.orchestration.wiring import common
 
 with DAG("badly", schedule=None, doc_md=__doc__, **common()):
 
@@ -64,7 +64,7 @@ with DAG("badly", schedule=None, doc_md=__doc__, **common()):
 OWN = '''
 """Stations, and a plan of them."""
 
-from nyc_taxi.catalogue.model import Audit, Column, Dataset
+from elt.catalogue.model import Audit, Column, Dataset
 
 STATIONS = Dataset(
     name="stations", title="Stations", path="/stations.csv", table="stations", key="nr", monthly=False,
@@ -167,8 +167,8 @@ def settled(api: AirflowApi) -> bool:
 
 def checksums(checkout: Any, month: str) -> set[str]:
     """Of what each stage was made of, as the load log has them."""
-    from nyc_taxi import load_log
-    from taxiway.load_months import settings_of
+    from elt.warehouse import load_log
+    from taxiway.loads.service import settings_of
 
     log = load_log.latest(settings_of(Home(checkout.home)))
     return {log["yellow", month, stage].checksum for stage in STAGES}
@@ -308,9 +308,9 @@ def traces(checkout: Any) -> dict[str, Any]:
     """All there is anywhere: objects, tables, rows; without times."""
     import psycopg
 
-    from nyc_taxi.bigquery import BigQuery
-    from nyc_taxi.lake import Lake
-    from taxiway.load_months import settings_of
+    from elt.stores.bigquery import BigQuery
+    from elt.stores.gcs import Lake
+    from taxiway.loads.service import settings_of
 
     settings = settings_of(Home(checkout.home))
     with BigQuery(settings) as bq, psycopg.connect(settings.require_postgres()) as connection:
@@ -454,7 +454,7 @@ def test_datasets_that_are_added_while_the_platform_runs_are_loaded(
 ) -> None:
     source.serve("/stations.csv", b"nr,name\n1,W 21 St\n2,E 14 St\n")
     source.serve("/plan.svg", b"<svg/>")
-    (checkout.folder / "plugins" / "nyc_taxi" / "catalogue" / "own.py").write_text(OWN)
+    (checkout.folder / "plugins" / "nyc_taxi" / "datasets" / "own.py").write_text(OWN)
     checkout.verb("up", "--source", source.url, "--months", MONTHS[0])
     checkout.verb("run", "stations", "plan")
     rows = loaded(checkout)

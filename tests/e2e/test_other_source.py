@@ -20,9 +20,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
+from repository import REPOSITORY
 
 pytestmark = pytest.mark.e2e
-REPOSITORY = Path(__file__).resolve().parents[2]
 TLC = REPOSITORY.parent / "shared" / "data" / "tlc"
 MONTHS = ("2019-01", "2019-02", "2020-04", "2020-12")
 ROWS = 10_000
@@ -58,13 +58,13 @@ def site(folder: Path) -> Iterator[str]:
 
 
 class _Quiet(http.server.SimpleHTTPRequestHandler):
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class names it so
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
         pass
 
 
 def _generate(folder: Path) -> None:
-    from taxiway.local.sample_source.months import Month
-    from taxiway.local.sample_source.store import Store
+    from taxiway.emulators.tlc_sample.months import Month
+    from taxiway.emulators.tlc_sample.store import Store
 
     store = Store(folder / "cache", ROWS, Month(2019, 1), Month(2024, 12))
     for path in ["/misc/taxi_zone_lookup.csv", *(f"/trip-data/{file_of(folder, m).name}" for m in MONTHS)]:

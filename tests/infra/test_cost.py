@@ -2,8 +2,8 @@ import datetime
 
 import pytest
 
-from taxiway.engines.cost import estimate, prices, total
-from taxiway.engines.plan import plan
+from taxiway.infrastructure.cost import estimate, prices, total
+from taxiway.infrastructure.plan import plan
 
 GCP = {"taxiway:project": "acme-data", "taxiway:owner": "alice@example.com"}
 ROUND = {

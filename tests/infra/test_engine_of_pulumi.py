@@ -4,9 +4,16 @@ import pytest
 from pulumi import automation
 from pulumi.automation._cmd import CommandResult
 
-from taxiway import teardown
-from taxiway.engines import EngineError, StandsError, backend, cli, open_engine, stackfile
-from taxiway.engines.cli import CliEngine
+from taxiway.infrastructure import (
+    EngineError,
+    StackNotRemovedError,
+    backend,
+    cli,
+    open_engine,
+    stackfile,
+    teardown,
+)
+from taxiway.infrastructure.cli import CliEngine
 
 SETTINGS = "config:\n  taxiway:owner: a@example.com # mine\n  taxiway:project: acme-data\n"
 
@@ -102,7 +109,7 @@ def test_a_stack_and_its_settings_go_once_nothing_is_left(engine, pulumi):
     path = settings()
     pulumi.stacks["alice"], pulumi.left = ["bucket"], ["soft-deleted bucket"]
     for _ in range(2):
-        with pytest.raises(StandsError, match="left something behind: soft-deleted bucket"):
+        with pytest.raises(StackNotRemovedError, match="left something behind: soft-deleted bucket"):
             teardown.destroy(engine())
         assert pulumi.stacks == {"alice": []}
         assert path.exists()
@@ -117,7 +124,7 @@ def test_a_protected_stack_is_neither_destroyed_nor_forgotten(engine, pulumi):
     settings(f"{SETTINGS}  taxiway:ephemeral: false\n")
     pulumi.stacks["alice"] = ["bucket"]
     for end in (engine().destroy, engine().forget):
-        with pytest.raises(StandsError, match="is protected, so nothing of it is removed"):
+        with pytest.raises(StackNotRemovedError, match="is protected, so nothing of it is removed"):
             end()
     assert pulumi.stacks == {"alice": ["bucket"]}
 
@@ -125,7 +132,7 @@ def test_a_protected_stack_is_neither_destroyed_nor_forgotten(engine, pulumi):
 def test_a_locked_stack_stands_and_the_command_is_said(engine, pulumi):
     settings()
     pulumi.stacks["alice"], pulumi.locked = ["bucket"], True
-    with pytest.raises(StandsError, match="Stack alice is locked by another update") as refused:
+    with pytest.raises(StackNotRemovedError, match="Stack alice is locked by another update") as refused:
         teardown.destroy(engine())
     assert refused.value.remedy.endswith("pulumi cancel --yes --stack alice")
     assert pulumi.stacks == {"alice": ["bucket"]}

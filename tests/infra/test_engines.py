@@ -8,13 +8,21 @@ import sys
 
 import pytest
 
-from taxiway.engines import Endpoints, EngineError, backend, developer, environment, open_engine, stackfile
-from taxiway.engines.compare import differences
-from taxiway.engines.passphrase import decrypt, encrypt, passphrase_file
-from taxiway.engines.stacks import selected, stacks
-from taxiway.engines.words import sentences
-from taxiway.files import write_json
-from taxiway.paths import REPOSITORY
+from taxiway.environment.files import write_json
+from taxiway.environment.paths import REPOSITORY
+from taxiway.infrastructure import (
+    Endpoints,
+    EngineError,
+    backend,
+    developer,
+    environment,
+    open_engine,
+    stackfile,
+)
+from taxiway.infrastructure.compare import differences
+from taxiway.infrastructure.passphrase import decrypt, encrypt, passphrase_file
+from taxiway.infrastructure.pulumi_messages import sentences
+from taxiway.infrastructure.stacks import selected, stacks
 
 LOCAL = {"on_emulators": True, "key_service": False}
 CLOUD = {"on_emulators": False, "key_service": False}
@@ -231,7 +239,7 @@ def test_stack_files_of_emulators_stay_out_of_git():
 
 
 def test_asking_for_an_engine_does_not_import_pulumi():
-    program = "import sys, taxiway.engines; print('pulumi' in sys.modules, 'requests' in sys.modules)"
+    program = "import sys, taxiway.infrastructure; print('pulumi' in sys.modules, 'requests' in sys.modules)"
     environment_ = {**os.environ, "PYTHONPATH": str(REPOSITORY / "scripts")}
     done = subprocess.run([sys.executable, "-c", program], env=environment_, capture_output=True, text=True)
     assert done.stdout.split() == ["False", "False"]

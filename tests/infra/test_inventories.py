@@ -1,10 +1,10 @@
 import pytest
 import yaml
 
-from taxiway.engines.errors import EngineError
-from taxiway.engines.inventory import inventory
-from taxiway.engines.plan import plan
-from taxiway.paths import REPOSITORY
+from taxiway.docgen.inventory import inventory
+from taxiway.environment.paths import REPOSITORY
+from taxiway.infrastructure.errors import EngineError
+from taxiway.infrastructure.plan import plan
 
 FOLDER = REPOSITORY / "tests" / "infra" / "inventories"
 SCENARIOS = {"anonymous", "budget", "composer", "ephemeral", "key", "protected", "workload-identity"}
@@ -25,7 +25,7 @@ def test_the_program_declares_what_its_inventory_says(name, part):
     content = read(name)
     assert inventory(content["config"])[part] == content[part], (
         f"{name} is different now. If that is meant, review the difference after:\n"
-        "PYTHONPATH=scripts .venv/bin/python -m taxiway.engines.inventory "
+        "PYTHONPATH=scripts .venv/bin/python -m taxiway.docgen.inventory "
         f"tests/infra/inventories/{name}.yaml"
     )
 

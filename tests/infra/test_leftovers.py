@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 import pytest
 
 from lakehouse.names import Names
-from taxiway.engines import open_engine, stackfile
-from taxiway.engines.api import Api
-from taxiway.engines.leftovers import leftovers
+from taxiway.infrastructure import open_engine, stackfile
+from taxiway.infrastructure.api import Api
+from taxiway.infrastructure.leftovers import leftovers
 
 PROJECT = "acme-data"
 ALICE = Names.of(PROJECT, "alice")
@@ -125,8 +125,8 @@ def test_an_api_that_does_not_know_soft_delete_and_lists_live_buckets_again_name
 def test_composer_is_looked_for_where_it_would_run(location, near, tmp_path, monkeypatch):
     monkeypatch.setattr(stackfile, "FOLDER", tmp_path)
     asked = []
-    monkeypatch.setattr("taxiway.engines.cli.leftovers", lambda *about: asked.append(about[1:]))
-    monkeypatch.setattr("taxiway.engines.cli.google", Cloud)
+    monkeypatch.setattr("taxiway.infrastructure.cli.leftovers", lambda *about: asked.append(about[1:]))
+    monkeypatch.setattr("taxiway.infrastructure.cli.google", Cloud)
     settings = {"gcp:project": PROJECT, "taxiway:location": location, "taxiway:composer": "true"}
     open_engine("cli", "alice", None, tmp_path, settings).leftovers()
     assert asked == [(PROJECT, "alice", near)]

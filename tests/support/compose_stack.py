@@ -18,15 +18,15 @@ from typing import Any
 
 import docker_machine
 import pytest
+from repository import REPOSITORY
 
-from nyc_taxi.settings import Settings
-from taxiway.airflow_api import AirflowApi
+from elt.settings import Settings
+from taxiway.airflow.client import AirflowApi
 
 PORTS = (
     "AIRFLOW_PORT", "FLOWER_PORT", "TAXI_POSTGRES_PORT", "GCS_PORT", "BIGQUERY_PORT", "BIGQUERY_GRPC_PORT",
     "CONTROL_PLANE_PORT", "SAMPLE_SOURCE_PORT",
 )  # fmt: skip
-REPOSITORY = Path(__file__).resolve().parents[2]
 # Whoever cloned the repository, where the tests run as root.
 USER = 12345
 FOREIGN = ("AIRFLOW_", "COMPOSE_", "GCP_", "GOOGLE_", "TAXIWAY_", "BIGQUERY_", "STORAGE_")

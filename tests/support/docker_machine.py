@@ -14,7 +14,8 @@ import tempfile
 import time
 from pathlib import Path
 
-REPOSITORY = Path(__file__).resolve().parents[2]
+from repository import REPOSITORY
+
 STANDINS = Path(__file__).resolve().parent / "standins"
 # Where Compose is a static binary that runs anywhere, and from where base images are made.
 SUITE = "trixie"

@@ -1,6 +1,5 @@
 """The emulated cloud for tests: its services as processes, on free ports, with data of their own."""
 
-import os
 import socket
 import subprocess
 import sys
@@ -13,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-REPOSITORY = Path(__file__).resolve().parents[2]
 PROJECT = "taxiway-test"
 
 
@@ -36,12 +34,9 @@ class Service:
 
     def start(self) -> Self:
         """Start it; it is not healthy yet."""
-        command = [sys.executable, "-m", f"taxiway.local.{self._module}", "--port", str(self._port)]
-        environment = os.environ | {"PYTHONPATH": str(REPOSITORY / "scripts")}
+        command = [sys.executable, "-m", f"taxiway.emulators.{self._module}", "--port", str(self._port)]
         with self._log.open("ab") as stream:
-            self._process = subprocess.Popen(
-                [*command, *self._options], env=environment, stdout=stream, stderr=stream
-            )
+            self._process = subprocess.Popen([*command, *self._options], stdout=stream, stderr=stream)
         return self
 
     def wait_until_healthy(self, seconds: float = 120) -> Self:
@@ -119,8 +114,8 @@ def services(folder: Path, grpc_port: int = 0) -> list[Service]:
     return [
         Service("gcs", folder, ("--data", str(folder / "gcs"))),
         Service("bigquery", folder, warehouse),
-        Service("control_plane", folder, ("--data", str(folder / "control_plane"))),
-        Service("sample_source", folder, ("--cache", str(folder / "sample_source"), "--rows", "2000")),
+        Service("iam", folder, ("--data", str(folder / "control_plane"))),
+        Service("tlc_sample", folder, ("--cache", str(folder / "sample_source"), "--rows", "2000")),
     ]
 
 

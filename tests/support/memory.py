@@ -6,6 +6,7 @@ A month of real size takes minutes to generate: `--cache` keeps it.
 """
 
 # ruff: noqa: T201 - a command line
+
 import argparse
 import json
 import os
@@ -21,14 +22,14 @@ from typing import NamedTuple
 import emulators
 import taxi
 
-from nyc_taxi.settings import Settings
+from elt.settings import Settings
 
 VERBS = ("download", "conform", "stage", "audit", "publish", "mart", "ingest")
 # The process reports on itself: what the kernel counts for a child includes its parent before the exec.
 CALL = """
 import json, sys, time
 from nyc_taxi import pipeline
-from nyc_taxi.settings import Settings
+from elt.settings import Settings
 started, used = time.perf_counter(), time.process_time()
 done = getattr(pipeline, sys.argv[1])(sys.argv[2], sys.argv[3], "measured", Settings.from_environment())
 seconds, used = time.perf_counter() - started, time.process_time() - used

@@ -16,8 +16,8 @@ import pyarrow.parquet as pq
 import requests
 from emulators import Emulators, free_port
 
-from nyc_taxi.settings import Settings
-from taxiway.local.postgres import PostgresServer
+from elt.settings import Settings
+from taxiway.embedded.postgres import PostgresServer
 
 PASSWORD = "of-a-test"  # a throw-away server on loopback
 YELLOW = "/trip-data/yellow_tripdata_{}.parquet"

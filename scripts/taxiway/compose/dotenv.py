@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from taxiway.compose import choices
-from taxiway.files import write_atomically
+from taxiway.compose import project_settings as choices
+from taxiway.environment.files import write_atomically
 
 # docker-compose.yaml has defaults for the emulators; an empty variable takes them away.
 NO_EMULATORS: Mapping[str, str] = {
@@ -29,7 +29,7 @@ def of_stack(stack: str, outputs: Mapping[str, Any], credentials: Path | None) -
 
     A stack on emulators gets those that Compose starts: the outputs' own are on this machine's loopback.
     """
-    from taxiway.engines import environment  # imports Pulumi
+    from taxiway.infrastructure import environment  # imports Pulumi
 
     values = environment.variables(outputs)
     values.pop("GOOGLE_APPLICATION_CREDENTIALS", None)
@@ -62,7 +62,7 @@ def write_credentials(file: Path, content: str | None) -> Path | None:
 def emulated(stack: str) -> dict[str, str]:
     """The same for a stack that Compose itself will make, on its emulators: names are a pure function."""
     from lakehouse.names import Names
-    from taxiway.engines import LOCAL_CONFIG
+    from taxiway.infrastructure import LOCAL_CONFIG
 
     project = LOCAL_CONFIG["taxiway:project"]
     names = Names.of(project, stack)

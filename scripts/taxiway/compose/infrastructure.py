@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, urlsplit
 
-from taxiway import teardown
+from taxiway.infrastructure import teardown
 
 if TYPE_CHECKING:
-    from taxiway.engines import Engine
+    from taxiway.infrastructure import Engine
 
 STATE = Path("/data")
 TROUBLE = "trouble"
@@ -21,7 +21,7 @@ TROUBLE = "trouble"
 
 def main(arguments: list[str]) -> int:
     """`up`, which is the default, or `destroy`."""
-    from taxiway.engines import Endpoints, EngineError, open_engine
+    from taxiway.infrastructure import Endpoints, EngineError, open_engine
 
     endpoints = Endpoints("http://gcs:9023", "http://bigquery:9050", "http://control-plane:9070")
     engine = open_engine("in-process", os.environ["TAXIWAY_STACK"], endpoints, STATE)

@@ -9,21 +9,21 @@ from pathlib import Path
 
 from rich.console import Console
 
-from nyc_taxi import report
-from nyc_taxi.catalogue import dataset
-from nyc_taxi.errors import TaxiError
-from nyc_taxi.months import parse_range
-from nyc_taxi.settings import Settings
-from taxiway.airflow_api import AirflowApi
+from elt import status as report
+from elt.catalogue.registry import dataset
+from elt.errors import PipelineError
+from elt.months import parse_range
+from elt.settings import Settings
+from taxiway.airflow.bootstrap import open_dags, wait_until_healthy
+from taxiway.airflow.client import AirflowApi
 from taxiway.compose.infrastructure import TROUBLE
+from taxiway.console.progress import Progress
+from taxiway.console.tables import show_datasets
+from taxiway.environment.files import write_json
+from taxiway.environment.paths import Home
 from taxiway.errors import TaxiwayError
-from taxiway.files import write_json
-from taxiway.load_months import NOT_PUBLISHED_CODE, load_months
-from taxiway.loading import Unit, units
-from taxiway.opening import open_dags, wait_until_healthy
-from taxiway.paths import Home
-from taxiway.progress import Progress
-from taxiway.show import show_datasets
+from taxiway.loads.runner import Unit, units
+from taxiway.loads.service import NOT_PUBLISHED_CODE, load_months
 
 API = "http://airflow-api-server:8080"
 PASSWORD = Path("/run/taxiway/admin/admin_password")
@@ -47,7 +47,7 @@ def main(arguments: list[str]) -> int:
     console = Console(width=110, force_terminal=False, highlight=False)
     try:
         code = _open_and_load(chosen.months, Progress(console), console)
-    except (TaxiwayError, TaxiError) as error:
+    except (TaxiwayError, PipelineError) as error:
         console.print(f"loader: {error} {getattr(error, 'remedy', '')}")
         return 1
     _tell_how_to_sign_in(console)

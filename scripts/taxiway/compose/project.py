@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from taxiway.airflow_environment import clean_environment
+from taxiway.airflow.environment import clean_environment
 from taxiway.compose import dotenv
 from taxiway.compose.docker import last_line
 from taxiway.errors import TaxiwayError

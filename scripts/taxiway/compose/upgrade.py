@@ -12,9 +12,9 @@ from pathlib import Path
 
 from taxiway.compose import requirements
 from taxiway.compose.containers import complaint
+from taxiway.console.progress import Progress
+from taxiway.environment.paths import REPOSITORY
 from taxiway.errors import TaxiwayError
-from taxiway.paths import REPOSITORY
-from taxiway.progress import Progress
 
 DOCKERFILE = "airflow/Dockerfile"
 # The tests run in the image as well: what they need is installed with it.

@@ -1,0 +1,1 @@
+"""From a file's rows to the catalogue's one schema, or to quarantine."""

@@ -1,0 +1,1 @@
+"""All that Airflow sees. No other folder of the library imports Airflow."""

@@ -1,0 +1,221 @@
+"""Postgres: a month is a partition, filled beside the table and swapped in with one commit."""
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
+from typing import Any
+
+import pgpq
+import psycopg
+from psycopg import sql
+
+from elt.catalogue import Column, Dataset, Type
+from elt.conforming.rows import typed_schema
+from elt.conforming.stream import Split
+from elt.errors import PermanentError, TransientError
+from elt.formats.prefetch import ahead
+from elt.layout import digest, identifier, incoming_table, partition_table
+from elt.months import Month
+
+TYPES: Mapping[Type, str] = {
+    "int16": "smallint",
+    "int32": "integer",
+    "int64": "bigint",
+    "float64": "double precision",
+    "string": "text",
+    "date": "date",
+    "datetime": "timestamp",
+    "timestamp": "timestamptz",
+    "bool": "boolean",
+}
+MONTH_COLUMN = Column("source_month", "date", "First day of the month whose file the row came in.")
+# A swap waits for the readers of the table; how long it may keep others waiting behind it.
+_PATIENCE = "30s"
+# The encoder needs several times the memory of what it is given.
+_PIECE_ROWS = 4_096
+
+
+@contextmanager
+def connect(dsn: str) -> Iterator[psycopg.Connection]:
+    """Open a connection; its errors are TransientError (the service) or PermanentError (a statement)."""
+    try:
+        with psycopg.connect(dsn, autocommit=True, application_name="taxiway") as connection:
+            yield connection
+    except psycopg.OperationalError as error:
+        raise TransientError(f"Postgres: {_first_line(error)}") from None
+    except psycopg.Error as error:
+        raise PermanentError(f"Postgres: {_first_line(error)}") from None
+
+
+def load(
+    connection: psycopg.Connection, parts: Split, ds: Dataset, month: Month | None, about: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Replace a month (or all of a dataset without months) by `parts`, visible at once or not at all.
+
+    `about` describes the source; returned, and kept as the partition's comment, together with the counts.
+    """
+    ensure_table(connection, ds)
+    incoming = incoming_table(ds, month, str(about["run_id"]))
+    with connection.transaction():
+        connection.execute(sql.SQL("SET LOCAL lock_timeout = {}").format(_PATIENCE))
+        connection.execute(_create(incoming, ds, month))
+        _copy(connection, incoming, parts, ds)
+        about = {**about, "rows": parts.rows, "quarantined": parts.quarantined}
+        _lock(connection, ds.table)
+        if month is None:
+            _replace_rows(connection, incoming, ds)
+        else:
+            _swap(connection, incoming, ds, month)
+        _describe(connection, partition_table(ds, month), about)
+    return about
+
+
+def loaded(connection: psycopg.Connection, ds: Dataset, month: Month | None) -> dict[str, Any] | None:
+    """What `load` noted about a month that is there; None if it is not."""
+    query = "SELECT obj_description(to_regclass(%s), 'pg_class')"
+    found = connection.execute(query, [partition_table(ds, month)]).fetchone()
+    if found is None or found[0] is None or not found[0].startswith("{"):
+        return None
+    about: dict[str, Any] = json.loads(found[0])
+    return about
+
+
+def count(connection: psycopg.Connection, ds: Dataset) -> dict[str | None, int]:
+    """Rows by month (`2024-01`; None for a dataset without months), counted in the table itself."""
+    if connection.execute("SELECT to_regclass(%s)", [ds.table]).fetchone() == (None,):
+        return {}
+    month = "to_char(source_month, 'YYYY-MM')" if ds.monthly else "NULL"
+    query = sql.SQL("SELECT {}, count(*) FROM {} GROUP BY 1").format(sql.SQL(month), sql.Identifier(ds.table))
+    return dict(connection.execute(query).fetchall())
+
+
+def ensure_table(connection: psycopg.Connection, ds: Dataset) -> None:
+    """Create a dataset's table; PermanentError if there is one of another make."""
+    # CREATE TABLE IF NOT EXISTS fails when two do it at once.
+    with alone(connection, ds.table):
+        present, wanted = _present(connection, ds), _wanted(ds)
+        if not present:
+            _create_table(connection, ds, _columns(ds))
+        elif present != wanted:
+            differing = wanted.keys() ^ present.keys()
+            raise PermanentError(
+                f"Postgres: table {ds.table} is not as the catalogue says "
+                f"({', '.join(sorted(differing)) or 'types differ'}). Drop it or alter it, then load again."
+            )
+
+
+def is_as_described(connection: psycopg.Connection, ds: Dataset) -> bool:
+    """Whether a dataset's table is there, with the catalogue's columns."""
+    return _present(connection, ds) == _wanted(ds)
+
+
+def _present(connection: psycopg.Connection, ds: Dataset) -> dict[str, str]:
+    query = (
+        "SELECT attname::text, format_type(atttypid, NULL) FROM pg_attribute "
+        "WHERE attrelid = to_regclass(%s) AND attnum > 0 AND NOT attisdropped"
+    )
+    return dict(connection.execute(query, [ds.table]).fetchall())
+
+
+def _wanted(ds: Dataset) -> dict[str, str]:
+    return {column.name: _full(TYPES[column.type]) for column in _columns(ds)}
+
+
+def _full(type_name: str) -> str:
+    full = {"timestamp": "timestamp without time zone", "timestamptz": "timestamp with time zone"}
+    return full.get(type_name, type_name)
+
+
+def _columns(ds: Dataset) -> tuple[Column, ...]:
+    return (MONTH_COLUMN, *ds.columns) if ds.monthly else ds.columns
+
+
+def _create_table(connection: psycopg.Connection, ds: Dataset, columns: tuple[Column, ...]) -> None:
+    defined = sql.SQL(", ").join(_define(c) for c in columns)
+    by_month = sql.SQL("PARTITION BY LIST (source_month)" if ds.monthly else "")
+    table = sql.Identifier(identifier(ds.table))
+    connection.execute(sql.SQL("CREATE TABLE {} ({}) {}").format(table, defined, by_month))
+    connection.execute(sql.SQL("COMMENT ON TABLE {} IS {}").format(table, ds.title))
+    for column in columns:
+        name = sql.Identifier(ds.table, column.name)
+        connection.execute(sql.SQL("COMMENT ON COLUMN {} IS {}").format(name, column.described))
+
+
+def _define(column: Column) -> sql.Composable:
+    required = " NOT NULL" if column is MONTH_COLUMN else ""
+    return sql.SQL("{} {}").format(
+        sql.Identifier(identifier(column.name)),
+        sql.SQL(TYPES[column.type] + required),
+    )
+
+
+def _create(incoming: str, ds: Dataset, month: Month | None) -> sql.Composed:
+    """Say how to create a table like the dataset's, without touching (so locking) that one."""
+    defined: list[sql.Composable] = [_define(column) for column in ds.columns]
+    if month is not None:
+        # The default spares sending the month with each row, the check spares ATTACH a scan.
+        text = "source_month date NOT NULL DEFAULT {0} CHECK (source_month = {0}::date)"
+        defined.append(sql.SQL(text).format(str(month.first_day())))
+    return sql.SQL("CREATE TABLE {} ({})").format(sql.Identifier(incoming), sql.SQL(", ").join(defined))
+
+
+def _copy(connection: psycopg.Connection, incoming: str, parts: Split, ds: Dataset) -> None:
+    names = sql.SQL(", ").join(sql.Identifier(column.name) for column in ds.columns)
+    # The table is of this very transaction: its rows may be frozen, and need no WAL if wal_level is minimal.
+    statement = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT BINARY, FREEZE)").format(
+        sql.Identifier(incoming), names
+    )
+    # The next batch is encoded while the server takes this one in.
+    with connection.cursor().copy(statement) as copy, closing(ahead(_encoded(parts, ds), 2)) as pieces:
+        for piece in pieces:
+            copy.write(piece)
+
+
+def _encoded(parts: Split, ds: Dataset) -> Iterator[bytes]:
+    encoder = pgpq.ArrowToPostgresBinaryEncoder(typed_schema(ds))
+    yield encoder.write_header()
+    for part in parts:
+        for start in range(0, part.typed.num_rows, _PIECE_ROWS):
+            yield encoder.write_batch(part.typed.slice(start, _PIECE_ROWS))
+    yield encoder.finish()
+
+
+@contextmanager
+def alone(connection: psycopg.Connection, name: str) -> Iterator[None]:
+    """A transaction that no other of this name runs beside, and that does not wait for readers for ever."""
+    with connection.transaction():
+        connection.execute(sql.SQL("SET LOCAL lock_timeout = {}").format(_PATIENCE))
+        _lock(connection, name)
+        yield
+
+
+def _lock(connection: psycopg.Connection, name: str) -> None:
+    """Make this transaction the only one that changes what is called so."""
+    key = int(digest(f"taxiway/{name}"), 16)
+    connection.execute("SELECT pg_advisory_xact_lock(%s)", [key])
+
+
+def _swap(connection: psycopg.Connection, incoming: str, ds: Dataset, month: Month) -> None:
+    table, old, new = (sql.Identifier(name) for name in (ds.table, partition_table(ds, month), incoming))
+    connection.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(old))
+    connection.execute(sql.SQL("ALTER TABLE {} RENAME TO {}").format(new, old))
+    attach = sql.SQL("ALTER TABLE {} ATTACH PARTITION {} FOR VALUES IN ({})")
+    connection.execute(attach.format(table, old, str(month.first_day())))
+
+
+def _replace_rows(connection: psycopg.Connection, incoming: str, ds: Dataset) -> None:
+    """Replace a small table's rows, so that views upon it stay."""
+    names = sql.SQL(", ").join(sql.Identifier(column.name) for column in ds.columns)
+    table, new = sql.Identifier(ds.table), sql.Identifier(incoming)
+    connection.execute(sql.SQL("DELETE FROM {}").format(table))
+    connection.execute(sql.SQL("INSERT INTO {0} ({2}) SELECT {2} FROM {1}").format(table, new, names))
+    connection.execute(sql.SQL("DROP TABLE {}").format(new))
+
+
+def _describe(connection: psycopg.Connection, table: str, about: Mapping[str, Any]) -> None:
+    statement = sql.SQL("COMMENT ON TABLE {} IS {}")
+    connection.execute(statement.format(sql.Identifier(table), json.dumps(about)))
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).split("\n", 1)[0][:300]

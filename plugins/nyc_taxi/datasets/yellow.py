@@ -1,0 +1,142 @@
+"""Yellow taxi trips."""
+
+from elt.catalogue.model import Column, Dataset
+from elt.months import Month
+from nyc_taxi.audits import MONTHLY, amounts_add_up, amounts_plausible, durations
+from nyc_taxi.codes import FLAGS, PAYMENTS, VENDORS
+from nyc_taxi.marts import daily_zone_revenue, hourly_demand, payment_mix
+
+YELLOW = Dataset(
+    name="yellow",
+    title="Yellow taxi trips",
+    path="/trip-data/yellow_tripdata_{year}-{month}.parquet",
+    table="yellow_trips",
+    key="tpep_pickup_datetime",
+    # Files of 2009 and 2010 have coordinates instead of zones, and other names altogether.
+    first_month=Month(2009, 1),
+    lag_months=2,
+    cluster=("pu_location_id", "tpep_pickup_datetime"),
+    audits=(
+        *MONTHLY,
+        amounts_add_up(
+            "total_amount",
+            "fare_amount",
+            "extra",
+            "mta_tax",
+            "tip_amount",
+            "tolls_amount",
+            "improvement_surcharge",
+            "airport_fee",
+            "cbd_congestion_fee",
+        ),
+        amounts_plausible("total_amount"),
+        durations("tpep_pickup_datetime", "tpep_dropoff_datetime"),
+    ),
+    feeds=(
+        daily_zone_revenue("tpep_pickup_datetime", "total_amount"),
+        hourly_demand("tpep_pickup_datetime"),
+        payment_mix("tpep_pickup_datetime", "total_amount"),
+    ),
+    columns=(
+        Column(
+            "vendor_id",
+            "int16",
+            "Provider of the record (1 CMT, 2 VTS, later Curb, 3 DDS until 2010, 6 Myle, 7 Helix).",
+            aliases=("VendorID", "vendor_name"),
+            codes=VENDORS,
+        ),
+        Column(
+            "tpep_pickup_datetime",
+            "datetime",
+            "When the meter was engaged.",
+            "New York local time",
+            aliases=("Trip_Pickup_DateTime", "pickup_datetime"),
+        ),
+        Column(
+            "tpep_dropoff_datetime",
+            "datetime",
+            "When the meter was disengaged.",
+            "New York local time",
+            aliases=("Trip_Dropoff_DateTime", "dropoff_datetime"),
+        ),
+        Column("passenger_count", "int16", "Passengers in the vehicle, entered by the driver.", "persons"),
+        Column("trip_distance", "float64", "Distance by the taximeter.", "miles"),
+        Column(
+            "ratecode_id",
+            "int16",
+            "Final rate in effect (1 standard … 99 unknown).",
+            aliases=("RatecodeID", "rate_code"),
+        ),
+        Column(
+            "store_and_fwd_flag",
+            "string",
+            "Y: the record was held in the vehicle before sending.",
+            aliases=("store_and_forward",),
+            codes=FLAGS,
+        ),
+        Column(
+            "pu_location_id",
+            "int16",
+            "Taxi zone of the pickup, since 2011.",
+            aliases=("PULocationID",),
+            instead="pickup_longitude",
+        ),
+        Column(
+            "do_location_id",
+            "int16",
+            "Taxi zone of the drop-off, since 2011.",
+            aliases=("DOLocationID",),
+            instead="dropoff_longitude",
+        ),
+        Column(
+            "payment_type",
+            "int16",
+            "How the passenger paid (0 flex, 1 card, 2 cash, 3 no charge, 4 dispute, 5 unknown, 6 voided).",
+            codes=PAYMENTS,
+        ),
+        Column("fare_amount", "float64", "Time-and-distance fare.", "USD", aliases=("Fare_Amt",)),
+        Column("extra", "float64", "Miscellaneous extras and surcharges.", "USD", aliases=("surcharge",)),
+        Column("mta_tax", "float64", "Tax triggered by the metered rate.", "USD"),
+        Column("tip_amount", "float64", "Tip; cash tips are not included.", "USD", aliases=("Tip_Amt",)),
+        Column("tolls_amount", "float64", "All tolls paid in the trip.", "USD", aliases=("Tolls_Amt",)),
+        Column(
+            "improvement_surcharge",
+            "float64",
+            "Surcharge at flag drop, since 2015.",
+            "USD",
+            since=Month(2015, 1),
+        ),
+        Column("total_amount", "float64", "Total charged, without cash tips.", "USD", aliases=("Total_Amt",)),
+        Column(
+            "congestion_surcharge",
+            "float64",
+            "New York State's surcharge, since 2019.",
+            "USD",
+            since=Month(2019, 1),
+        ),
+        Column("airport_fee", "float64", "Pickups at LaGuardia and JFK.", "USD", since=Month(2022, 4)),
+        Column(
+            "cbd_congestion_fee",
+            "float64",
+            "Congestion relief zone charge, since 2025.",
+            "USD",
+            since=Month(2025, 1),
+        ),
+        *(
+            Column(
+                f"{end}_{axis}",
+                "float64",
+                f"{axis.capitalize()} of the {words}, as long as there were no zones.",
+                "degrees (WGS 84)",
+                aliases=(alias,),
+                until=Month(2010, 12),
+            )
+            for end, words, axis, alias in (
+                ("pickup", "pickup", "longitude", "Start_Lon"),
+                ("pickup", "pickup", "latitude", "Start_Lat"),
+                ("dropoff", "drop-off", "longitude", "End_Lon"),
+                ("dropoff", "drop-off", "latitude", "End_Lat"),
+            )
+        ),
+    ),
+)

@@ -1,0 +1,1 @@
+"""Airflow: its REST API, and how a platform is opened."""

@@ -1,0 +1,1 @@
+"""The embedded target: processes on this machine."""

@@ -1,0 +1,320 @@
+"""The embedded target: emulators, PostgreSQL and Airflow as processes of this machine."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import requests
+
+from taxiway.airflow import bootstrap as opening
+from taxiway.airflow.client import AirflowApi
+from taxiway.airflow.environment import airflow_environment, clean_environment
+from taxiway.console.progress import Progress
+from taxiway.embedded import components
+from taxiway.embedded.components import Component
+from taxiway.embedded.postgres import PostgresServer
+from taxiway.embedded.supervisor import Supervisor, end_strays, stray_processes
+from taxiway.environment import ports
+from taxiway.environment import secrets as credentials
+from taxiway.environment.files import read_json, write_atomically, write_json
+from taxiway.environment.paths import Home
+from taxiway.environment.preflight import moved_ports
+from taxiway.environment.state import SAMPLE, State
+from taxiway.errors import TaxiwayError, UsageError
+from taxiway.infrastructure import Endpoints, Engine, EngineError, StackNotRemovedError, open_engine
+from taxiway.infrastructure.teardown import destroy
+
+READY_SECONDS = 120
+DATABASES = ("airflow", "taxi")
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """One environment on this machine. A `start` that was killed is continued by the next one."""
+
+    home: Home
+    state: State
+    progress: Progress
+
+    @classmethod
+    def prepare(
+        cls, home: Home, progress: Progress, *, source: str, engine: str, project: str = ""
+    ) -> Embedded:
+        """Choose ports and make secrets, or take those of the environment that is here.
+
+        TaxiwayError where the environment's stack is somewhere else than in `project`.
+        """
+        known = State.load(home)
+        if known and known.project != project:
+            raise TaxiwayError(
+                f"the stack {known.stack} is on {known.project or 'emulators'}",
+                "Take it down before it moves: scripts/down --stack " + known.stack,
+            )
+        if known and Supervisor(home, known.ports["supervisor"]).pid():
+            return cls(home, replace(known, source=source, engine=engine), progress)
+        wanted = {**ports.USUAL, **(known.ports if known else {})}
+        chosen = ports.choose(wanted)
+        for sentence in moved_ports(wanted, chosen):
+            progress.say(sentence)
+        state = replace(known, ports=chosen) if known else State(chosen, stack=home.root.name)
+        state = replace(state, source=source, engine=engine, project=project)
+        credentials.generate(home.secrets)
+        credentials.derive(home.secrets, chosen["postgres"])
+        state.save(home)
+        return cls(home, state, progress)
+
+    # What there is
+
+    @property
+    def supervisor(self) -> Supervisor:
+        """The process manager."""
+        return Supervisor(self.home, self.state.ports["supervisor"])
+
+    @property
+    def api(self) -> AirflowApi:
+        """Airflow's API, signed in as its administrator."""
+        return AirflowApi(self.state.api_url, credentials.read(self.home.secrets, "admin_password"))
+
+    @property
+    def endpoints(self) -> Endpoints:
+        """Where the emulators answer."""
+        urls = {name: f"http://127.0.0.1:{port}" for name, port in self.state.ports.items()}
+        return Endpoints(urls["gcs"], urls["bigquery"], urls["control-plane"])
+
+    @property
+    def engine(self) -> Engine:
+        """What evaluates the Pulumi program."""
+        endpoints = None if self.state.project else self.endpoints
+        config = {"taxiway:project": self.state.project} if self.state.project else {}
+        return open_engine(self.state.engine, self.state.stack, endpoints, self.home.engine, config)
+
+    def components(self) -> list[Component]:
+        """The processes that this environment needs."""
+        unused = set(components.EMULATORS if self.state.project else ())
+        unused |= {"sample-source"} if self.state.source != SAMPLE else set()
+        return [component for component in self._declared() if component.name not in unused]
+
+    def states(self) -> dict[str, str]:
+        """State of each process; empty where the process manager does not run."""
+        return self.supervisor.states() if self.running() else {}
+
+    def running(self) -> bool:
+        """Whether the process manager runs."""
+        return self.supervisor.pid() is not None
+
+    def log_command(self, component: str, lines: int, *, follow: bool) -> list[str]:
+        """The command that shows a component's log; UsageError names those that have one."""
+        log = self.home.logs / f"{component}.log"
+        if not log.exists():
+            known = sorted(path.stem for path in self.home.logs.glob("*.log"))
+            raise UsageError(f"component {component!r} has no log", f"Choose one of: {', '.join(known)}")
+        return ["tail", "-n", str(lines), *(["-F"] if follow else []), str(log)]
+
+    def airflow_command(self, arguments: list[str]) -> list[str]:
+        """The command that runs Airflow's own command line."""
+        return components.airflow_command(self.home, *arguments)
+
+    def _declared(self) -> list[Component]:
+        """Every process that the process manager may be asked to start."""
+        return [
+            *components.services(self.home, self.state.ports),
+            *components.airflow(self.home, self.state.ports),
+        ]
+
+    # Up
+
+    def start(self) -> Embedded:
+        """Bring everything up; returns the environment with the stack's outputs."""
+        self.supervisor.start(self._declared())
+        with ThreadPoolExecutor() as pool:
+            metadata = pool.submit(self._start_postgres)
+            infrastructure = pool.submit(self._start_infrastructure)
+            outputs = infrastructure.result()
+            metadata.result()
+        started = replace(self, state=replace(self.state, outputs=outputs))
+        started.state.save(self.home)
+        started._start_airflow()
+        return started
+
+    def _start_postgres(self) -> None:
+        server = PostgresServer(self.home.data("postgres"), self.state.ports["postgres"])
+        password = credentials.read(self.home.secrets, "postgres_password")
+        with self.progress.phase("PostgreSQL answers"):
+            server.initialise(password)
+            self.supervisor.start_component("postgres")
+            server.wait_until_ready(password)
+            secrets = [(n, credentials.read(self.home.secrets, f"{n}_database_password")) for n in DATABASES]
+            server.create_databases(password, secrets)
+        # Its imports take as long as the tables, which it needs when it is asked, not sooner.
+        self._give_variables(self.home.api_environment, {}, [components.API_SERVER])
+        self.supervisor.start_component(components.API_SERVER)
+        self._migrate()
+
+    def _migrate(self) -> None:
+        """Bring Airflow's metadata database to the installed version; skipped where that was done."""
+        import importlib.metadata
+
+        version = importlib.metadata.version("apache-airflow-core")
+        done = self.home.data("postgres") / f"airflow-{version}"
+        if done.exists():
+            return
+        with self.progress.phase("Airflow's metadata database is migrated"):
+            self._airflow("db", "migrate")
+        done.touch()
+
+    def _airflow(self, *arguments: str) -> None:
+        environment = {**clean_environment(), **self._environment({})}
+        result = subprocess.run(
+            [str(Path(sys.prefix) / "bin" / "airflow"), *arguments],
+            env=environment, cwd=self.home.root, capture_output=True, text=True,
+        )  # fmt: skip
+        log = self.home.logs / f"airflow-{'-'.join(arguments)}.log"
+        log.write_text(result.stdout + result.stderr)
+        if result.returncode:
+            last = (result.stderr.strip() or result.stdout.strip()).splitlines()[-1:]
+            raise TaxiwayError(f"airflow {' '.join(arguments)} failed: {' '.join(last)}", f"See {log}")
+
+    def _start_infrastructure(self) -> Mapping[str, str]:
+        emulators = [c for c in self.components() if c.health and c.name not in components.AIRFLOW]
+        with self.progress.phase("emulators answer"):
+            for component in emulators:
+                self.supervisor.start_component(component.name)
+            self._wait_healthy(emulators)
+        with self.progress.phase(f"infrastructure is up (Pulumi program, {self.state.engine})"):
+            outputs = self.engine.up()
+        return self._variables(outputs)
+
+    def _variables(self, outputs: Mapping[str, Any]) -> dict[str, str]:
+        """The outputs as variables; the credential file, where the stack has one, is written."""
+        from taxiway.infrastructure import environment  # imports Pulumi, which no other verb needs
+
+        found, content = environment.variables(outputs), environment.credential_file(outputs)
+        if content is not None:
+            write_atomically(self.home.credentials, content)
+            found["GOOGLE_APPLICATION_CREDENTIALS"] = str(self.home.credentials)
+        return found
+
+    def _environment(self, outputs: Mapping[str, str]) -> dict[str, str]:
+        state = self.state
+        return airflow_environment(self.home, state.ports, outputs, state.source_url, state.schedule_start)
+
+    def _give_variables(self, file: Path, outputs: Mapping[str, str], names: Sequence[str]) -> None:
+        """Write the variables of some components; those that run with others are stopped."""
+        variables = self._environment(outputs)
+        if variables != read_json(file):
+            write_json(file, variables)
+            self.supervisor.stop_components(names)
+
+    def _start_airflow(self) -> None:
+        self._give_variables(self.home.environment, self.state.outputs, components.WITH_DAGS)
+        with self.progress.phase("Airflow is healthy"):
+            for name in components.WITH_DAGS:
+                self.supervisor.start_component(name)
+            self._wait_healthy(c for c in self.components() if c.name == components.API_SERVER)
+            opening.wait_until_healthy(self.api, READY_SECONDS, self._raise_if_gone)
+        with self.progress.phase("DAGs are parsed, pools made, DAGs unpaused"):
+            opening.open_dags(self.api, READY_SECONDS, self._raise_if_gone)
+
+    # Down
+
+    def stop(self, *, keep: bool) -> list[str]:
+        """Stop the processes; unless `keep`, remove what the stack holds on the emulators.
+
+        Returns what is gone. A stack on Google Cloud is its engine's to destroy.
+        """
+        removed = []
+        if not self.running() and not keep and not self.state.project:
+            self._forget()
+        if self.running():
+            names = [name for name, state in self.states().items() if state == "RUNNING"]
+            if not keep and not self.state.project:
+                removed += self._destroy()
+            with self.progress.phase("processes are stopped"):
+                self.supervisor.stop()
+            removed += [f"process  {name}" for name in names]
+        return removed + [f"process  {name}" for name in end_strays(self.home)]
+
+    def left(self, *, keep: bool) -> list[str]:  # noqa: ARG002 - other targets keep things elsewhere
+        """What still runs, seen from outside; nothing should."""
+        strays = stray_processes(self.home)
+        found = [f"process {process.pid} {process.name()}" for process in strays]
+        for name, port in self.state.ports.items():
+            if not ports.is_free(port) and strays:
+                found.append(f"port {port} ({name})")
+            elif not ports.is_free(port):
+                self.progress.say(f"port {port}, where {name} was, is another program's by now")
+        return found
+
+    def _destroy(self) -> list[str]:
+        """Remove what the stack created, then ask the emulators whether anything is left of it."""
+        self.supervisor.stop_components(components.AIRFLOW)
+        try:
+            with self.progress.phase("infrastructure is destroyed"):
+                return destroy(self.engine)
+        except StackNotRemovedError:
+            raise
+        except EngineError as error:
+            # They keep everything below the folder that is removed next.
+            self.progress.say(f"the emulators could not be asked ({error}); their data goes anyway")
+            self._forget()
+            return []
+
+    def _forget(self) -> None:
+        """Have the engine forget what goes with the emulators' data: the next `up` must not count on it."""
+        try:
+            self.engine.forget()
+        except StackNotRemovedError:
+            raise
+        except EngineError as error:  # its `pulumi` may be gone by now
+            self.progress.say(f"the stack is not forgotten ({error})")
+
+    # Waiting
+
+    def _wait_healthy(self, waiting: Iterable[Component]) -> None:
+        for component in waiting:
+            self._until(
+                lambda url=component.health: _answers(url),  # type: ignore[misc]
+                lambda name=component.name: f"{name} does not answer",  # type: ignore[misc]
+            )
+
+    def _until(self, condition: Callable[[], bool], complaint: Callable[[], str]) -> None:
+        """Return when `condition` holds; fail when a component has given up, or it takes too long."""
+        deadline = time.monotonic() + READY_SECONDS
+        while not condition():
+            self._raise_if_gone()
+            if time.monotonic() > deadline:
+                raise TaxiwayError(complaint(), "See scripts/status and scripts/logs COMPONENT.")
+            time.sleep(0.1)
+
+    def _raise_if_gone(self) -> None:
+        for name, state in self.supervisor.states().items():
+            if state in ("FATAL", "BACKOFF"):
+                raise TaxiwayError(
+                    f"{name} does not stay up. Its last lines:\n{last_lines(self.home, name, 8)}",
+                    f"See scripts/logs {name}; scripts/down removes the environment.",
+                )
+
+
+def last_lines(home: Home, component: str, count: int) -> str:
+    """The end of a component's log."""
+    try:
+        lines = (home.logs / f"{component}.log").read_text(errors="replace").splitlines()
+    except FileNotFoundError:
+        return "  (it has not logged anything)"
+    return "\n".join(f"  {line}" for line in lines[-count:])
+
+
+def _answers(url: str) -> bool:
+    try:
+        with requests.Session() as session:
+            session.trust_env = False  # a proxy of the user's must not come between us and the loopback
+            return session.get(url, timeout=15).ok
+    except requests.RequestException:
+        return False

@@ -1,0 +1,206 @@
+"""Supervisor (supervisord.org) keeps the processes; this module configures and asks it."""
+
+from __future__ import annotations
+
+import configparser
+import io
+import os
+import subprocess
+import sys
+import time
+import xmlrpc.client
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from taxiway.airflow.environment import clean_environment
+from taxiway.embedded.components import Component
+from taxiway.environment import secrets as credentials
+from taxiway.environment.files import write_atomically
+from taxiway.environment.paths import Home
+from taxiway.errors import TaxiwayError
+
+STOP_SECONDS = 15
+
+
+@dataclass(frozen=True)
+class Supervisor:
+    """The process manager of one environment, reached on a loopback port with a generated password."""
+
+    home: Home
+    port: int
+
+    @property
+    def pidfile(self) -> Path:
+        """Written by the manager itself."""
+        return self.home.root / "supervisord.pid"
+
+    def pid(self) -> int | None:
+        """Process id of the running manager; None where it does not run."""
+        try:
+            process = psutil.Process(int(self.pidfile.read_text()))
+            return process.pid if "supervisord" in " ".join(process.cmdline()) else None
+        except (FileNotFoundError, ValueError, psutil.Error):
+            return None
+
+    def start(self, components: Iterable[Component]) -> None:
+        """Start the manager (nothing else) with `components` declared."""
+        if self.pid():
+            return
+        self.home.logs.mkdir(parents=True, exist_ok=True)
+        configuration = self.home.root / "supervisord.conf"
+        write_atomically(configuration, self._configuration(components))
+        supervisord = Path(sys.prefix) / "bin" / "supervisord"
+        done = subprocess.run(
+            [sys.executable, "-W", "ignore", str(supervisord), "-c", str(configuration)],
+            cwd=self.home.root, env=clean_environment(), capture_output=True, text=True,
+        )  # fmt: skip
+        if done.returncode:
+            raise TaxiwayError(
+                f"the process manager did not start: {(done.stderr or done.stdout).strip()[-300:]}"
+            )
+        self._wait(lambda: self._answers(), 10, "the process manager does not answer")
+
+    def start_component(self, name: str) -> None:
+        """Start one component; no wait, no complaint where it already runs."""
+        try:
+            self._rpc.startProcess(name, False)
+        except xmlrpc.client.Fault as fault:
+            if "ALREADY_STARTED" not in fault.faultString:
+                raise TaxiwayError(
+                    f"{name} cannot be started: {fault.faultString}", f"See scripts/logs {name}"
+                ) from None
+
+    def stop_components(self, names: Iterable[str]) -> None:
+        """Stop some components at once and wait for them; those that do not run are left alone."""
+        states = self.states()
+        running = [name for name in names if states.get(name) in ("RUNNING", "STARTING", "BACKOFF")]
+        for name in running:
+            self._rpc.stopProcess(name, False)
+        self._wait(
+            lambda: not any(self.states()[name] in ("RUNNING", "STOPPING") for name in running),
+            2 * STOP_SECONDS,
+            f"some components do not stop: {', '.join(running)}",
+        )
+
+    def states(self) -> dict[str, str]:
+        """State of each declared component: RUNNING, STARTING, BACKOFF, FATAL, STOPPED, EXITED."""
+        infos: Any = self._rpc.getAllProcessInfo()
+        return {info["name"]: info["statename"] for info in infos}
+
+    def stop(self) -> None:
+        """Stop every component at once, PostgreSQL after what uses it, then the manager."""
+        pid = self.pid()
+        if pid is None:
+            return
+        manager = psutil.Process(pid)
+        try:
+            self.stop_components(name for name in self.states() if name != "postgres")
+            self._rpc.shutdown()
+        except (OSError, xmlrpc.client.Error):
+            manager.terminate()
+        try:
+            manager.wait(60)
+        except psutil.TimeoutExpired:
+            raise TaxiwayError(
+                f"the process manager (pid {pid}) does not stop", "See scripts/logs supervisord"
+            ) from None
+        self.pidfile.unlink(missing_ok=True)
+
+    @property
+    def _rpc(self) -> Any:
+        password = credentials.read(self.home.secrets, "supervisor_password")
+        return xmlrpc.client.ServerProxy(f"http://taxiway:{password}@127.0.0.1:{self.port}/RPC2").supervisor
+
+    def _answers(self) -> bool:
+        try:
+            return bool(self._rpc.getState())
+        except (OSError, xmlrpc.client.Error):
+            return False
+
+    @staticmethod
+    def _wait(condition: Any, seconds: float, complaint: str) -> None:
+        deadline = time.monotonic() + seconds
+        while not condition():
+            if time.monotonic() > deadline:
+                raise TaxiwayError(complaint, "See scripts/logs supervisord")
+            time.sleep(0.05)
+
+    def _configuration(self, components: Iterable[Component]) -> str:
+        parser = configparser.RawConfigParser()
+        parser["supervisord"] = {
+            "pidfile": str(self.pidfile),
+            "logfile": str(self.home.logs / "supervisord.log"),
+            "childlogdir": str(self.home.logs),
+            "directory": str(self.home.root),
+            "umask": "077",
+            **({"user": "root"} if os.geteuid() == 0 else {}),
+        }
+        parser["inet_http_server"] = {
+            "port": f"127.0.0.1:{self.port}",
+            "username": "taxiway",
+            "password": credentials.read(self.home.secrets, "supervisor_password"),
+        }
+        parser["rpcinterface:supervisor"] = {
+            "supervisor.rpcinterface_factory": "supervisor.rpcinterface:make_main_rpcinterface"
+        }
+        for component in components:
+            parser[f"program:{component.name}"] = self._program(component)
+        text = io.StringIO()
+        parser.write(text)
+        # Supervisor expands %(name)s everywhere.
+        return text.getvalue().replace("%", "%%")
+
+    def _program(self, component: Component) -> dict[str, str]:
+        quoted = " ".join("'" + word.replace("'", "'\\''") + "'" for word in component.command)
+        program = {
+            "command": quoted,
+            "directory": str(self.home.root),
+            "autostart": "false",
+            "startsecs": "1",
+            "stopsignal": component.stop_signal,
+            "stopwaitsecs": str(STOP_SECONDS),
+            # A component that is told to stop takes its own children along; what does not is killed.
+            "killasgroup": "true",
+            "redirect_stderr": "true",
+            "stdout_logfile": str(self.home.logs / f"{component.name}.log"),
+            "stdout_logfile_maxbytes": "10MB",
+            "stdout_logfile_backups": "2",
+        }
+        if component.environment:
+            program["environment"] = ",".join(f'{k}="{v}"' for k, v in component.environment.items())
+        return program
+
+
+def stray_processes(home: Home) -> list[psutil.Process]:
+    """Processes of this environment that outlived their manager (it was killed, say).
+
+    They are told by their working folder and program: Airflow and PostgreSQL rewrite the memory
+    that holds their command line and variables.
+    """
+    root, programs = home.root.resolve(), (Path(sys.executable).resolve(), Path(sys.prefix).resolve())
+    return [p for p in psutil.process_iter() if p.pid != os.getpid() and _belongs(p, root, programs)]
+
+
+def _belongs(process: psutil.Process, root: Path, programs: tuple[Path, Path]) -> bool:
+    try:
+        folder, program = Path(process.cwd()), Path(process.exe())
+    except (psutil.Error, OSError):
+        return False
+    return folder.is_relative_to(root) and any(program.is_relative_to(p) for p in programs)
+
+
+def end_strays(home: Home, seconds: float = 10.0) -> list[str]:
+    """Terminate, then kill, what `stray_processes` finds; returns their names."""
+    strays = stray_processes(home)
+    names = [f"{process.name()} ({process.pid})" for process in strays if process.is_running()]
+    for process in strays:
+        process.terminate()
+    _, stubborn = psutil.wait_procs(strays, timeout=seconds)
+    for process in stubborn:
+        process.kill()
+    psutil.wait_procs(stubborn, timeout=5)
+    return names

@@ -1,0 +1,1 @@
+"""One environment of this checkout: its folder, state, ports and secrets."""

@@ -1,0 +1,55 @@
+"""Secrets of a local environment: generated once, one file each, readable by their owner alone."""
+
+from __future__ import annotations
+
+import base64
+import json
+import secrets
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from taxiway.environment.files import write_atomically
+
+
+def _token() -> str:
+    return secrets.token_urlsafe(24)
+
+
+GENERATORS: Mapping[str, Callable[[], str]] = {
+    "admin_password": _token,
+    "airflow_database_password": _token,
+    "taxi_database_password": _token,
+    "postgres_password": _token,
+    "supervisor_password": _token,
+    # Airflow signs task tokens with HS512, which wants 64 bytes.
+    "jwt_secret": lambda: secrets.token_urlsafe(64),
+    "api_secret": lambda: secrets.token_urlsafe(32),
+    "fernet_key": lambda: base64.urlsafe_b64encode(secrets.token_bytes(32)).decode(),
+}
+
+
+def generate(folder: Path) -> None:
+    """Create what is missing below `folder`; what exists stays as it is."""
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    for name, generator in GENERATORS.items():
+        if not (folder / name).exists():
+            write_atomically(folder / name, generator())
+
+
+def read(folder: Path, name: str) -> str:
+    """The secret `name` of `folder`."""
+    return (folder / name).read_text()
+
+
+def derive(folder: Path, postgres_port: int) -> None:
+    """Write the forms in which Airflow and libpq want the passwords."""
+    airflow = read(folder, "airflow_database_password")
+    taxi = read(folder, "taxi_database_password")
+    address = f"127.0.0.1:{postgres_port}"
+    forms = {
+        "metadata_dsn": f"postgresql+psycopg2://airflow:{airflow}@{address}/airflow",
+        "pgpass": f"{address}:taxi:taxi:{taxi}\n{address}:airflow:airflow:{airflow}\n",
+        "simple_auth_passwords.json": json.dumps({"admin": read(folder, "admin_password")}) + "\n",
+    }
+    for name, text in forms.items():
+        write_atomically(folder / name, text)

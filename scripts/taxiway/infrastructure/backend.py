@@ -1,0 +1,96 @@
+"""Where the real engine keeps state, and how its secrets are encrypted."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import socket
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+from taxiway.infrastructure.errors import EngineError
+from taxiway.infrastructure.passphrase import passphrase_file
+
+QUIET: Final[Mapping[str, str]] = {"PULUMI_SKIP_UPDATE_CHECK": "true"}
+_LOCK = re.compile(r"created by \S+@(?P<host>\S+) \(pid (?P<pid>[0-9]+)\)")
+
+
+def own() -> str:
+    """Return the URL of the backend that the user chose, by variable or by `pulumi login`; empty: none."""
+    return _own_backend(os.environ)
+
+
+def environment(folder: Path, *, on_emulators: bool, key_service: bool) -> dict[str, str]:
+    """Return the variables for `pulumi`: the user's own backend for Google Cloud, else one in the folder.
+
+    Raises EngineError for a shared backend whose stacks need a passphrase that only its users can know.
+    """
+    if on_emulators or not own():
+        return {**QUIET, **_in_folder(folder), **({} if key_service else _passphrase_of(folder))}
+    if own().startswith("http") or key_service or _has_passphrase(os.environ):
+        return dict(QUIET)
+    raise EngineError(
+        f"Stacks in {own()} are encrypted with a passphrase, and none is set.",
+        "Set PULUMI_CONFIG_PASSPHRASE_FILE to the file that holds it.",
+    )
+
+
+def all_environments(folder: Path) -> list[dict[str, str]]:
+    """Return the variables for each backend there is: the one in the folder, and the user's own."""
+    found = []
+    if (folder / "pulumi").exists():
+        found.append(environment(folder, on_emulators=True, key_service=False))
+    # Listing asks for no secret.
+    return found + ([dict(QUIET)] if own() else [])
+
+
+def _in_folder(folder: Path) -> dict[str, str]:
+    state = folder / "pulumi"
+    state.mkdir(parents=True, exist_ok=True)
+    # Without side files: Pulumi does not replace them in one step, and a kill between leaves no stack.
+    return {"PULUMI_BACKEND_URL": f"file://{state}?metadata=skip"}
+
+
+def _passphrase_of(folder: Path) -> dict[str, str]:
+    """Return how `pulumi` learns the folder's passphrase, whatever the user's shell says of their own."""
+    file = passphrase_file(folder)
+    # Pulumi looks at this one first, and a variable can be replaced but not taken away.
+    first = "PULUMI_CONFIG_PASSPHRASE"
+    said = {first: file.read_text()} if first in os.environ else {}
+    return {"PULUMI_CONFIG_PASSPHRASE_FILE": str(file), **said}
+
+
+def is_stale(message: str) -> bool:
+    """Tell whether the lock in Pulumi's message belongs to a process of this machine that is gone."""
+    locks = list(_LOCK.finditer(message))
+    return bool(locks) and all(_is_gone(lock["host"], int(lock["pid"])) for lock in locks)
+
+
+def _own_backend(variables: Mapping[str, str]) -> str:
+    """Return the backend the user chose: by variable, or by `pulumi login`."""
+    if url := variables.get("PULUMI_BACKEND_URL"):
+        return url
+    home = Path(variables.get("PULUMI_HOME") or Path.home() / ".pulumi")
+    try:
+        return str(json.loads((home / "credentials.json").read_text()).get("current", ""))
+    except (FileNotFoundError, ValueError):
+        return ""
+
+
+def _has_passphrase(variables: Mapping[str, str]) -> bool:
+    names = ("PULUMI_CONFIG_PASSPHRASE", "PULUMI_CONFIG_PASSPHRASE_FILE")
+    return any(name in variables for name in names)
+
+
+def _is_gone(host: str, pid: int) -> bool:
+    if host != socket.gethostname():
+        return False
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        return False
+    return False

@@ -1,0 +1,63 @@
+"""From a stack's outputs to what processes get: variables, and the credential file."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from lakehouse.outputs import CREDENTIALS, VARIABLES
+from taxiway.infrastructure.errors import EngineError
+
+_MASK = "********"
+
+
+def variables(outputs: Mapping[str, Any]) -> dict[str, str]:
+    """Return the variables of the environment, in the order of their names; none of them is secret."""
+    return {name: str(outputs[name]) for name in VARIABLES if name in outputs}
+
+
+def masked(outputs: Mapping[str, Any]) -> dict[str, str]:
+    """Return all outputs for people to see: the credential file's content is hidden."""
+    hidden = {CREDENTIALS: _MASK} if CREDENTIALS in outputs else {}
+    return {**variables(outputs), **hidden}
+
+
+def credential_file(outputs: Mapping[str, Any]) -> str | None:
+    """Return the content of the credential file, None where the stack needs none.
+
+    With impersonation the developer's own credentials go into it; raises EngineError where there are none.
+    """
+    content = outputs.get(CREDENTIALS)
+    if content is None:
+        return None
+    parsed = json.loads(content)
+    if parsed.get("type") == "impersonated_service_account":
+        parsed["source_credentials"] = _own_credentials()
+    return json.dumps(parsed, indent=2) + "\n"
+
+
+def own_credentials_path() -> Path:
+    """Return where Google's tools keep the developer's application default credentials."""
+    if named := os.environ.get("GOOGLE_APPLICATION_CREDENTIALS"):
+        return Path(named)
+    folder = os.environ.get("CLOUDSDK_CONFIG")
+    return Path(folder or Path.home() / ".config" / "gcloud") / "application_default_credentials.json"
+
+
+def _own_credentials() -> dict[str, Any]:
+    path = own_credentials_path()
+    try:
+        own: dict[str, Any] = json.loads(path.read_text())
+    except FileNotFoundError:
+        raise EngineError(
+            f"There are no credentials of your own at {path}.",
+            "Sign in with: gcloud auth application-default login",
+        ) from None
+    except ValueError:
+        raise EngineError(f"{path} is not JSON.", "Sign in again.") from None
+    # Already impersonating somebody: what counts is who does.
+    nested: dict[str, Any] = own.get("source_credentials", own)
+    return nested

@@ -1,0 +1,1 @@
+"""Loading partitions through Airflow."""

@@ -1,0 +1,1 @@
+"""Where a platform runs, and which stack is meant."""

@@ -1,0 +1,127 @@
+"""The whole platform, started and taken down by its own verbs, in an environment of the benchmark's own."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from time import monotonic
+
+import psutil
+
+from bench.processes import MEGABYTE, Run, cpu_of_tree
+from bench.processes import run as run_once
+from taxiway.console.progress import Progress
+from taxiway.environment.files import read_json, write_json
+from taxiway.environment.paths import REPOSITORY, Home
+from taxiway.environment.state import State
+from taxiway.targets.target import Target, target_of
+
+STACK = "bench"
+HOME = Home.of(STACK)
+# The lines of `up` that say what it has done, and how long that took.
+_PHASE = re.compile(r"^\s*(?P<at>[\d.]+) s\s+✓ (?P<name>.+?) \((?P<seconds>[\d.]+) s\)$", re.MULTILINE)
+_TASK = re.compile(r"^\S+( \d{4}-\d\d)?\s+(lake|warehouse|postgres)\s")
+_DONE = re.compile(r"^\s*([\d.]+) s\s+✓ done in", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Started:
+    """One start: seconds in all, by phase, and until Airflow was ready for its first run."""
+
+    seconds: float
+    phases: Mapping[str, float]
+    cpu_s: float
+    memory_mb: float
+
+
+def verb(name: str, *arguments: str) -> tuple[str, Run]:
+    """Run a verb of the platform for this stack; returns what it printed."""
+    output = HOME.root.parent / "_bench" / f"{name}.log"
+    output.parent.mkdir(parents=True, exist_ok=True)
+    script = f'exec "$0" "$@" > "{output}" 2>&1 || {{ tail -n 2 "{output}"; exit 1; }}'
+    words: list[str | Path] = [
+        "sh",
+        "-c",
+        script.replace("exec ", ""),
+        sys.executable,
+        REPOSITORY / "scripts" / name,
+    ]
+    done = run_once([*words, *arguments, "--stack", STACK], {"COLUMNS": "200", "PATH": os.environ["PATH"]})
+    return output.read_text(), done
+
+
+def up(*arguments: str) -> Started:
+    """Start the platform and load the first months."""
+    text, done = verb("up", *arguments)
+    phases = {
+        found["name"]: float(found["seconds"])
+        for found in _PHASE.finditer(text)
+        if not _TASK.match(found["name"])
+    }
+    ready = max((float(f["at"]) for f in _PHASE.finditer(text) if not _TASK.match(f["name"])), default=0.0)
+    finished = float(found[1]) if (found := _DONE.search(text)) else done.whole_s
+    return Started(done.whole_s, {**phases, "first months": finished - ready}, *_use())
+
+
+def down(*arguments: str) -> float:
+    """Take it down; returns the seconds."""
+    return verb("down", *arguments)[1].whole_s
+
+
+@contextlib.contextmanager
+def running() -> Iterator[Target]:
+    """The platform, up, with the first months loaded; gone afterwards."""
+    up()
+    try:
+        yield environment()
+    finally:
+        down()
+
+
+def environment() -> Target:
+    """The environment that is up."""
+    state = State.load(HOME)
+    if state is None:
+        raise RuntimeError("the platform is not up")
+    return target_of(HOME, state, Progress())
+
+
+def wait(condition: object, seconds: float) -> bool:
+    """Whether a condition comes true in time."""
+    import time
+
+    deadline = monotonic() + seconds
+    while not condition():  # type: ignore[operator]
+        if monotonic() > deadline:
+            return False
+        time.sleep(0.1)
+    return True
+
+
+def _use() -> tuple[float, float]:
+    """CPU seconds so far, and memory now (shared pages counted once), of everything that was started."""
+    root = psutil.Process(int((HOME.root / "supervisord.pid").read_text()))
+    memory = 0
+    for process in [root, *root.children(recursive=True)]:
+        with contextlib.suppress(psutil.Error, AttributeError):
+            memory += process.memory_full_info().pss
+    return cpu_of_tree(root.pid), memory / MEGABYTE
+
+
+__all__ = [
+    "HOME",
+    "STACK",
+    "Started",
+    "down",
+    "environment",
+    "read_json",
+    "running",
+    "up",
+    "wait",
+    "write_json",
+]

@@ -1,0 +1,241 @@
+"""A task's process killed with SIGKILL at any of its steps: the next attempt ends as if nothing had been."""
+
+import itertools
+import os
+import random
+import signal
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import psycopg
+import pytest
+import taxi
+from requests.adapters import HTTPAdapter
+
+from elt.catalogue.registry import DATASETS, MARTS
+from elt.settings import Settings
+from elt.stages import registry as pipeline
+from elt.stores import postgres
+from elt.stores.bigquery import BigQuery
+from elt.stores.gcs import Lake
+from elt.warehouse.load_log import latest
+
+pytestmark = pytest.mark.emulators
+# What a verb finds done.
+NEEDS = {
+    "download": (),
+    "conform": ("download",),
+    "stage": ("download", "conform"),
+    "audit": ("download", "conform", "stage"),
+    "publish": ("download", "conform", "stage", "audit"),
+    "mart": ("download", "conform", "stage", "audit", "publish"),
+    "ingest": ("download",),
+}
+RANDOM_KILLS = 6
+SEED = 2024
+# Steps of a process that others can see the effects of.
+STEPS = ((HTTPAdapter, "send"), (psycopg.Connection, "execute"), (psycopg.Copy, "write"))
+
+
+@dataclass(frozen=True)
+class Case:
+    """One verb upon one dataset, whose published file can be exchanged for another."""
+
+    verb: str
+    dataset: str
+    month: str | None
+
+    def publish(self, source, edition: int) -> None:
+        if self.month:
+            trips = taxi.trips(self.month, 51 + edition, strays=1)
+            source.serve(taxi.YELLOW.format(self.month), taxi.parquet(trips))
+        else:
+            source.serve(taxi.ZONES, taxi.ZONES_CSV.replace(b"264", b"26%d" % (4 + edition)))
+
+    def run(self, stack: Settings, *verbs: str) -> None:
+        for verb in verbs or (self.verb,):
+            getattr(pipeline, verb)(self.dataset, self.month, "run", stack)
+
+
+CASES = [
+    *(Case(verb, "yellow", "2024-01") for verb in NEEDS),
+    *(Case(verb, "zones", None) for verb in ("publish", "ingest")),
+]
+
+
+@pytest.fixture
+def stack(stack, dsn) -> Settings:
+    return replace(stack, postgres_dsn=dsn)
+
+
+@pytest.fixture
+def scratch(tmp_path, monkeypatch) -> Path:
+    """Where temporary files would be."""
+    folder = tmp_path / "tmp"
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    return folder
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.dataset} {case.verb}")
+def test_a_task_killed_at_any_step_ends_the_same_when_it_is_tried_again(stack, faulty_source, scratch, case):
+    undisturbed, took = [], 0.0
+    for edition in (0, 1):
+        prepare(case, stack, faulty_source, edition)
+        started = time.monotonic()
+        case.run(stack)
+        took = time.monotonic() - started
+        undisturbed.append(everything(stack, scratch))
+    assert undisturbed[0] != undisturbed[1], "each edition leaves traces of its own"
+    done = number = 0
+    for number, kill in enumerate(kills(case, took), 2):
+        edition = number % 2  # so that there is always something to do
+        prepare(case, stack, faulty_source, edition)
+        kill(partial(case.run, stack))
+        assert whole(stack, case, undisturbed), f"{kill}: a reader sees part of a month"
+        case.run(stack)
+        assert everything(stack, scratch) == undisturbed[edition], kill
+        done += not kill.missed
+    assert done > 4, "it was killed at several steps"
+    if case.verb == "audit":
+        assert judgements(stack) == number + 1, "each month that was staged is judged once"
+
+
+def prepare(case: Case, stack: Settings, source, edition: int) -> None:
+    """Let everything before the verb be done with this edition of the file."""
+    case.publish(source, edition)
+    if NEEDS[case.verb]:
+        case.run(stack, *NEEDS[case.verb])
+
+
+def kills(case: Case, took: float) -> Iterator["AfterStep | AtTime"]:
+    """After each step until there are no more, and some times within a run that takes so many seconds."""
+    for steps in itertools.count(1):
+        kill = AfterStep(steps)
+        yield kill
+        if kill.missed:
+            break
+    drawn = random.Random(f"{SEED} {case}")
+    for _ in range(RANDOM_KILLS):
+        yield AtTime(drawn.uniform(0, took))
+
+
+class AfterStep:
+    """Kills a process when it has done so many steps."""
+
+    def __init__(self, steps: int) -> None:
+        self.steps, self.missed = steps, False
+
+    def __call__(self, act: Callable[[], object]) -> None:
+        def dying() -> None:
+            count = itertools.count(1)
+            for owner, name in STEPS:
+                setattr(owner, name, self._dying(getattr(owner, name), count))
+            act()
+
+        self.missed = not was_killed(fork(dying))
+
+    def _dying(self, real: Callable[..., object], count: Iterator[int]) -> Callable[..., object]:
+        def act(*args: object, **how: object) -> object:
+            result = real(*args, **how)
+            if next(count) == self.steps:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return result
+
+        return act
+
+    def __str__(self) -> str:
+        return f"killed after step {self.steps}"
+
+
+class AtTime:
+    """Kills a process so many seconds after its start."""
+
+    missed = False
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+
+    def __call__(self, act: Callable[[], object]) -> None:
+        child = fork(act)
+        time.sleep(self.seconds)
+        os.kill(child, signal.SIGKILL)
+        self.missed = not was_killed(child)
+
+    def __str__(self) -> str:
+        return f"killed after {self.seconds:.3f} s"
+
+
+def fork(act: Callable[[], object]) -> int:
+    child = os.fork()
+    if child == 0:
+        with suppress(BaseException):
+            act()
+            os._exit(0)
+        os._exit(1)
+    return child
+
+
+def was_killed(child: int) -> bool:
+    """Whether it was; otherwise it must have done its work."""
+    status = os.waitpid(child, 0)[1]
+    assert os.WIFSIGNALED(status) or status == 0, "it failed of itself"
+    return os.WIFSIGNALED(status)
+
+
+def whole(stack: Settings, case: Case, undisturbed: list[dict]) -> bool:
+    """Whether what a reader sees of a dataset is one edition of it, in each place."""
+    names = {"yellow": ("yellow_trips", "mart_daily_zone_revenue"), "zones": ("zones",)}[case.dataset]
+    now = {**tables(stack), **{f"postgres {k}": v for k, v in in_postgres(stack).items()}}
+    for name in (*names, f"postgres {names[0]}"):
+        editions = [
+            seen["tables"].get(name, seen["postgres"].get(name.removeprefix("postgres "), []))
+            for seen in undisturbed
+        ]
+        if now.get(name, []) not in editions:
+            return False
+    return True
+
+
+def everything(stack: Settings, scratch: Path) -> dict[str, object]:
+    """All there is anywhere, without times."""
+    return {
+        "objects": {s.name: (s.size, dict(s.metadata)) for s in Lake(stack).list("")},
+        "tables": tables(stack),
+        "log": {key: (row.rows, row.quarantined, row.checksum) for key, row in latest(stack).items()},
+        "postgres": in_postgres(stack),
+        "temporary files": sorted(path.name for path in scratch.iterdir()),
+    }
+
+
+def judgements(stack: Settings) -> float:
+    """How often all audits of the dataset were asked."""
+    with BigQuery(stack) as bq:
+        (found,) = bq.rows(f"SELECT COUNT(*) AS n FROM {bq.name('audit_results')}", {}, {})
+    return float(found["n"] / len(DATASETS["yellow"].audits))
+
+
+def tables(stack: Settings) -> dict[str, list[str]]:
+    """The rows of every table of the warehouse that has any; the names of all."""
+    with BigQuery(stack) as bq:
+        names = sorted(bq.tables() - {"load_log", "audit_results", *MARTS})
+        select = "SELECT '{0}' AS name, TO_JSON_STRING(t) AS row FROM {1} AS t"
+        query = "\nUNION ALL\n".join(select.format(name, bq.name(name)) for name in names)
+        found: dict[str, list[str]] = {name: [] for name in names}
+        for row in bq.rows(query, {}, {}) if names else []:
+            found[row["name"]].append(row["row"])
+    return {name: sorted(rows) for name, rows in found.items()}
+
+
+def in_postgres(stack: Settings) -> dict[str, list[str]]:
+    """The rows of every table and view of Postgres."""
+    with postgres.connect(stack.require_postgres()) as connection:
+        query = """SELECT relname FROM pg_class
+            WHERE relkind IN ('r', 'p', 'v') AND relnamespace = 'public'::regnamespace"""
+        names = [name for (name,) in connection.execute(query)]
+        return {name: sorted(map(str, connection.execute(f"SELECT * FROM {name}"))) for name in names}

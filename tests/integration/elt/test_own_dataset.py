@@ -1,0 +1,147 @@
+"""docs/your-own-dataset.md, done exactly as it says: on a copy of the product, the emulators and Postgres."""
+
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from typing import get_args
+
+import psycopg
+import pytest
+import requests
+import urllib3
+from emulators import free_port
+from repository import REPOSITORY
+
+from elt.catalogue import Type
+from elt.catalogue.model import ENDINGS
+from elt.stores.gcs import Lake
+
+pytestmark = pytest.mark.emulators
+PAGE = (REPOSITORY / "docs/your-own-dataset.md").read_text()
+BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE)
+ADDRESS = "127.0.0.1:8000"
+
+# What the scheduler does with an entry: its DAGs are there, and their tasks are called one after the other.
+RUN = """
+import json, sys
+from airflow.dag_processing.dagbag import DagBag
+from elt import status as report
+from elt.stages import registry as pipeline
+from elt.catalogue.registry import DATASETS
+from elt.settings import Settings
+from taxiway.docgen import datasets as dataset_page
+from taxiway.loads.arguments import read, units
+from taxiway.loads.runner import needed
+from taxiway.airflow.bootstrap import expected_dags
+
+settings = Settings.from_environment()
+bags = [DagBag(folder) for folder in ("dags", "dags_local")]
+for asked in json.loads(sys.argv[1]):
+    for unit in units(*read(asked)):
+        for dag_id in needed(unit, {}):
+            dag = next(bag.dags[dag_id] for bag in bags if dag_id in bag.dags)
+            for task in dag.topological_sort():
+                if hasattr(pipeline, task.task_id):
+                    verb = getattr(pipeline, task.task_id)
+                    verb(unit.dataset, unit.month or None, f"run of {unit.month}", settings)
+dags = {dag_id for bag in bags for dag_id in bag.dags}
+errors = [error for bag in bags for error in bag.import_errors.items()]
+found = {"status": report.status(settings), "errors": errors, "page": dataset_page.page()}
+found["differing"] = sorted(dags ^ expected_dags())
+json.dump(found, open("out", "w"))
+"""
+
+
+@pytest.fixture
+def product(tmp_path):
+    """A copy of what a user has checked out, in which he may write."""
+    for folder in ("plugins", "dags", "dags_local", "airflow", "scripts", "docs"):
+        ignored = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(REPOSITORY / folder, tmp_path / "product" / folder, ignore=ignored)
+    return tmp_path / "product"
+
+
+@pytest.fixture
+def served(tmp_path):
+    """The shell commands of the first section, on a port that is free; the address they serve at."""
+    address = f"127.0.0.1:{free_port()}"
+    commands = next(text for kind, text in BLOCKS if kind == "sh" and "http.server" in text)
+    commands = commands.replace("8000", address.rpartition(":")[2]).replace("\npython3 ", "\nexec python3 ")
+    process = subprocess.Popen(["bash", "-ec", commands], cwd=tmp_path, stderr=subprocess.DEVNULL)
+    with requests.Session() as http:
+        patient = requests.adapters.HTTPAdapter(max_retries=urllib3.Retry(8, backoff_factor=0.05))
+        http.mount("http://", patient)
+        http.head(f"http://{address}/")
+    yield address
+    process.terminate()
+    process.wait()
+
+
+def environment(product, stack):
+    """What scripts/up hands to every process."""
+    return {
+        **{name: value for name, value in os.environ.items() if name != "AIRFLOW__CORE__PLUGINS_FOLDER"},
+        "PYTHONPATH": f"{product}/plugins:{product}/scripts:{product}/infra",
+        "GCP_PROJECT_ID": stack.project, "GCP_GCS_BUCKET": stack.bucket, "BIGQUERY_DATASET": stack.dataset,
+        "GCP_LOCATION": stack.location, "STORAGE_EMULATOR_HOST": stack.storage_endpoint,
+        "BIGQUERY_EMULATOR_HOST": stack.bigquery_endpoint, "TAXI_POSTGRES_DSN": stack.postgres_dsn,
+    }  # fmt: skip
+
+
+def asked_for():
+    """What the page's `scripts/run` loads: a dataset, and months where it has some."""
+    lines = [line for kind, text in BLOCKS if kind == "sh" for line in text.splitlines()]
+    return [shlex.split(line)[1:] for line in lines if line.startswith("scripts/run")]
+
+
+def test_the_walk_through_does_what_it_says(product, served, stack, dsn):
+    stack = replace(stack, postgres_dsn=dsn)
+    [entry] = [text for kind, text in BLOCKS if kind == "python"]
+    [place] = re.findall(r"Save this as `([\w/.]+)`", PAGE)
+    (product / place).write_text(entry.replace(ADDRESS, served))
+    done = subprocess.run(
+        [sys.executable, "-c", RUN, json.dumps(asked_for())],
+        cwd=product, env=environment(product, stack), capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+    found = json.loads((product / "out").read_text())
+    assert found["errors"] == found["differing"] == []
+    assert all(f"## {name}\n" in found["page"] for name in ("bikes", "stations", "plan"))
+
+    months = {(row["dataset"], row["month"]): row for row in found["status"]}
+    assert set(months) == {("bikes", "2024-01"), ("bikes", "2024-02"), ("stations", None), ("plan", None)}
+    assert {row["state"] for row in months.values()} == {"loaded"}
+    january = months["bikes", "2024-01"]
+    assert (january["typed_rows"], january["quarantined_rows"], january["drift"]) == (3, 2, ["weather"])
+    assert Lake(stack).find("quarantine/bikes/year=2024/month=01/bikes_2024-01.parquet")
+    assert Lake(stack).find("raw/stations/stations.csv")
+    plan = months["plan", None]
+    assert (plan["typed_rows"], plan["warehouse_rows"], plan["postgres_rows"]) == (None, None, None)
+    lake = Lake(stack)
+    with lake.fetch(lake.find("raw/plan/plan.svg")) as kept:
+        assert kept.read() == (product.parent / "my-data/plan.svg").read_bytes()
+
+    [query] = [text for kind, text in BLOCKS if kind == "sql"]
+    [answer] = [text for kind, text in BLOCKS if not kind]
+    with psycopg.connect(dsn) as connection:
+        rows = connection.execute(query).fetchall()
+    assert [" | ".join(map(str, row)) for row in rows] == answer.splitlines()
+
+
+def test_every_command_and_path_of_the_page_exists():
+    for kind, text in BLOCKS:
+        for line in text.splitlines() if kind == "sh" else ():
+            if line.startswith("scripts/"):
+                assert os.access(REPOSITORY / shlex.split(line)[0], os.X_OK)
+    for path in re.findall(r"`((?:plugins|tests|scripts|docs)/[\w./]+)`", PAGE):
+        assert path.endswith("datasets/bikes.py") or (REPOSITORY / path.rstrip("/")).exists(), path
+
+
+def test_every_type_and_format_that_an_entry_may_have_is_on_the_page():
+    assert [word for word in get_args(Type) if f"`{word}`" not in PAGE] == []
+    assert {ending.removesuffix(".gz") for ending in ENDINGS} <= set(re.findall(r"`\.([\w.]+)`", PAGE))

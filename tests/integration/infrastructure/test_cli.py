@@ -1,0 +1,232 @@
+"""The real `pulumi` and GCP provider, where they are on PATH, against the emulators."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+
+import psutil
+import pytest
+import requests
+import yaml
+
+from taxiway.environment.paths import REPOSITORY
+from taxiway.infrastructure import Endpoints, EngineError, open_engine, stackfile, teardown
+from taxiway.infrastructure.stacks import stacks
+
+pytestmark = [
+    pytest.mark.pulumi,
+    pytest.mark.emulators,
+    pytest.mark.skipif(not shutil.which("pulumi"), reason="pulumi is not on PATH"),
+]
+FEDERATED = {
+    "taxiway:credentials": "workload-identity",
+    "taxiway:workloadIdentityProvider": (
+        "projects/123456789012/locations/global/workloadIdentityPools/ci/providers/github"
+    ),
+    "taxiway:workloadIdentityPrincipal": "attribute.repository/acme/taxiway",
+}
+OWNER = {"taxiway:owner": "alice@example.com"}
+NAME = "local-test-cli"
+
+
+@pytest.fixture
+def endpoints(emulators):
+    return Endpoints(emulators.storage_url, emulators.bigquery_url, emulators.control_plane_url)
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """State of the test's own, whatever backend and passphrase the developer has."""
+    for name in [
+        name for name in os.environ if name.startswith(("PULUMI_CONFIG_PASSPHRASE", "PULUMI_BACKEND"))
+    ]:
+        monkeypatch.delenv(name)
+    return tmp_path
+
+
+@pytest.fixture
+def engine(endpoints, folder):
+    def open_with(config=None, name=NAME):
+        return open_engine("cli", name, endpoints, folder, config)
+
+    yield open_with
+    for info in stacks(folder).stacks:
+        left = open_with({"taxiway:ephemeral": "true"}, info.name)
+        left.destroy()
+        left.forget()
+
+
+def bucket_url(outputs):
+    return f"{outputs['STORAGE_EMULATOR_HOST']}/storage/v1/b/{outputs['GCP_GCS_BUCKET']}"
+
+
+def load(outputs):
+    upload = f"{outputs['STORAGE_EMULATOR_HOST']}/upload/storage/v1/b/{outputs['GCP_GCS_BUCKET']}/o"
+    name = {"uploadType": "media", "name": "raw/yellow/a.parquet"}
+    requests.post(upload, params=name, data=b"x").raise_for_status()
+    query = {"query": f"CREATE TABLE {outputs['BIGQUERY_DATASET']}.t AS SELECT 1 AS n", "useLegacySql": False}
+    url = f"{outputs['BIGQUERY_EMULATOR_HOST']}/bigquery/v2/projects/{outputs['GCP_PROJECT_ID']}/queries"
+    requests.post(url, json=query).raise_for_status()
+
+
+def test_a_life_from_up_to_proven_teardown(engine, folder):
+    assert {change.action for change in engine().preview()} == {"create"}
+    assert not engine().exists()
+    assert not stackfile.path_of(NAME).exists()
+    outputs = engine().up()
+    assert engine().preview() == []
+    assert engine().drift() == []
+    load(outputs)
+    assert engine().drift() == []
+    requests.patch(bucket_url(outputs), json={"labels": {"taxiway-owner": "mallory"}})
+    assert [drift.title for drift in engine().drift()] == [f"bucket {outputs['GCP_GCS_BUCKET']}"]
+    requests.put(f"{bucket_url(outputs)}/iam", json={"bindings": []}).raise_for_status()
+    assert engine().up() == outputs
+    assert engine().drift() == []
+    assert engine(OWNER).up() == outputs
+    assert requests.get(bucket_url(outputs)).json()["labels"]["taxiway-owner"] == "alice"
+    assert [(info.name, info.owner, info.target) for info in stacks(folder).stacks] == [
+        (NAME, "alice@example.com", "emulators")
+    ]
+    assert f"bucket {outputs['GCP_GCS_BUCKET']}" in teardown.destroy(engine())
+    assert teardown.destroy(engine()) == []
+    assert not stackfile.path_of(NAME).exists()
+
+
+def test_both_engines_give_the_same_outputs(engine, endpoints, tmp_path):
+    real = engine().up()
+    teardown.destroy(engine())
+    other = open_engine("in-process", NAME, endpoints, tmp_path / "other")
+    assert other.up() == real
+    teardown.destroy(other)
+
+
+def test_every_credential_mode_comes_up_and_changes_into_the_next(engine):
+    for config in (
+        {**OWNER, "taxiway:credentials": "impersonation"},
+        {"taxiway:credentials": "key"},
+        FEDERATED,
+    ):
+        outputs = engine(config).up()
+        assert json.loads(outputs["google_credentials"])["type"]
+        assert engine(config).preview() == []
+        assert engine(config).drift() == []
+    teardown.destroy(engine())
+
+
+def test_a_protected_stack_goes_once_it_is_made_ephemeral(engine):
+    protected = {"taxiway:ephemeral": "false"}
+    load(engine(protected).up())
+    assert engine(protected).preview() == engine(protected).drift() == []
+    with pytest.raises(EngineError, match="is protected, so nothing of it is removed"):
+        engine(protected).destroy()
+    teardown.destroy(engine({"taxiway:ephemeral": "true"}))
+
+
+def test_neither_state_nor_settings_hold_the_key_in_plain_text(engine, folder, capfd):
+    key = json.loads(engine({"taxiway:credentials": "key"}).up()["google_credentials"])["private_key"]
+    body = key.splitlines()[1]
+    files = [path for path in folder.rglob("*") if path.is_file()] + [stackfile.path_of(NAME)]
+    assert len(files) > 3
+    assert all(body not in path.read_text(errors="replace") for path in files)
+    output = capfd.readouterr()
+    assert body not in output.out + output.err
+
+
+def test_what_was_killed_is_continued_however_often(engine, endpoints, folder):
+    def left(word):
+        return any(item.startswith(word) for item in engine().leftovers())
+
+    # The account takes eleven seconds, in which the provider waits for what is there already.
+    for made in ("service account", "bucket", "roles/"):
+        kill("up", endpoints, folder, lambda made=made: left(made))
+    outputs = engine().up()
+    assert engine().preview() == engine().drift() == []
+    load(outputs)
+    for gone in ("roles/", "dataset", "bucket", "service account"):
+        kill("destroy", endpoints, folder, lambda gone=gone: not left(gone))
+    teardown.destroy(engine())
+
+
+def test_two_stacks_side_by_side_do_not_touch_each_other(engine):
+    mine, theirs = engine().up(), engine(name=f"{NAME}-other").up()
+    load(mine)
+    load(theirs)
+    assert not {mine["GCP_GCS_BUCKET"], mine["BIGQUERY_DATASET"]} & set(theirs.values())
+    teardown.destroy(engine())
+    assert engine(name=f"{NAME}-other").drift() == engine(name=f"{NAME}-other").preview() == []
+    assert engine(name=f"{NAME}-other").outputs() == theirs
+
+
+def test_another_updates_lock_is_said_with_the_command_that_clears_it(engine, folder):
+    engine().up()
+    lock = next((folder / "pulumi" / ".pulumi").rglob(f"stacks/**/{NAME}.json"))
+    locks = folder / "pulumi" / ".pulumi" / "locks" / "organization" / lock.parent.name / NAME
+    locks.mkdir(parents=True, exist_ok=True)
+    held = {
+        "pid": os.getpid(),
+        "username": "bob",
+        "hostname": "elsewhere",
+        "timestamp": "2026-01-01T00:00:00Z",
+    }
+    (locks / "held.json").write_text(json.dumps(held))
+    with pytest.raises(EngineError, match="is locked by another update") as refused:
+        engine().up()
+    command = refused.value.remedy.split(": ", 1)[1]
+    passphrase = {"PULUMI_CONFIG_PASSPHRASE_FILE": str(folder / "passphrase")}
+    subprocess.run(command, shell=True, check=True, cwd=REPOSITORY, env={**os.environ, **passphrase})
+    assert engine().up()
+
+
+def test_the_settings_of_a_stack_on_google_cloud_are_not_overwritten_by_one_on_emulators(engine):
+    name = f"{NAME}-cloud"
+    stackfile.write(name, {"taxiway:project": "acme-data", **OWNER})
+    try:
+        with pytest.raises(EngineError, match="is a stack on Google Cloud"):
+            engine(name=name).up()
+        assert yaml.safe_load(stackfile.path_of(name).read_text())["config"]["taxiway:project"] == "acme-data"
+    finally:
+        stackfile.remove(name)
+
+
+def test_without_a_wrapper_pulumi_up_and_the_policy_pack_suffice(engine, endpoints, folder):
+    environment = {
+        **os.environ,
+        "PULUMI_BACKEND_URL": f"file://{folder / 'pulumi'}?metadata=skip",
+        "PULUMI_CONFIG_PASSPHRASE_FILE": str(folder / "passphrase"),
+    }
+    (folder / "pulumi").mkdir()
+    (folder / "passphrase").write_text("correct horse")
+    stackfile.write(
+        NAME, {**endpoints.config(), "taxiway:project": "acme-data", "taxiway:credentials": "anonymous"}
+    )
+
+    def pulumi(*words):
+        command = ["pulumi", *words, "--stack", NAME, "--non-interactive"]
+        return subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, text=True)
+
+    assert pulumi("stack", "init").returncode == 0
+    done = pulumi("preview", "--policy-pack", "infra/policy")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "taxiway@v1.0.0" in done.stdout
+
+
+def kill(operation, endpoints, folder, when):
+    """Start an operation and kill it, with all its children, once a condition holds."""
+    program = (
+        "from pathlib import Path; from taxiway.infrastructure import Endpoints, open_engine\n"
+        f"endpoints = Endpoints(*{list(vars(endpoints).values())!r})\n"
+        f"open_engine('cli', {NAME!r}, endpoints, Path({str(folder)!r})).{operation}()"
+    )
+    environment = {**os.environ, "PYTHONPATH": f"{REPOSITORY / 'scripts'}:{os.environ.get('PYTHONPATH', '')}"}
+    process = psutil.Popen([sys.executable, "-c", program], env=environment)
+    while process.poll() is None and not when():
+        time.sleep(0.05)
+    # Pulumi's plugins lead process groups of their own, and outlive it otherwise.
+    for member in [*process.children(recursive=True), process]:
+        member.kill()
+    process.wait()
+    time.sleep(1)

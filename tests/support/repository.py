@@ -1,0 +1,15 @@
+"""Where this checkout is, and how a copy of it gets an environment of its own in a second."""
+
+import subprocess
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+def share_environment(folder: Path) -> None:
+    """Give a copy of the checkout its own .venv: the same files, but the copy's own packages."""
+    subprocess.run(["cp", "-al", REPOSITORY / ".venv", folder / ".venv"], check=True)
+    for path in (folder / ".venv").glob("lib/python*/site-packages/taxiway*.pth"):
+        content = path.read_text().replace(str(REPOSITORY), str(folder))
+        path.unlink()  # a file of its own: the one that was linked is the original's
+        path.write_text(content)

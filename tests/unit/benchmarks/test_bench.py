@@ -1,0 +1,126 @@
+"""What the figures of scripts/bench rest on: the same files always, checked results, honest ratios."""
+
+import sys
+from pathlib import Path
+
+import pyarrow.csv
+import pyarrow.parquet as pq
+import pytest
+from bench import data, page, picture, report
+from bench import main as verb
+from bench.contest import Contestant, Wrong, race
+from bench.processes import CommandFailed, run
+from bench.section import Section, Target, ratios, told
+
+from elt.catalogue.registry import dataset
+from elt.conforming.stream import split
+from elt.months import Month
+from taxiway.console.progress import Progress
+from taxiway.errors import UsageError
+
+ROWS = 3_000
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory) -> Path:
+    return data.write(tmp_path_factory.mktemp("bench") / "trips.parquet", ROWS)
+
+
+def test_a_file_has_the_rows_asked_for_and_all_of_them_fit(file):
+    with file.open("rb") as source:
+        parts = split(source, dataset("yellow"), Month(2024, 1))
+        assert sum(part.typed.num_rows for part in parts) == ROWS
+    assert parts.quarantined == 0
+
+
+def test_a_file_is_the_same_every_time(file, tmp_path):
+    assert data.checksum(data.write(tmp_path / "trips.parquet", ROWS)) == data.checksum(file)
+
+
+def test_every_form_has_the_same_rows(file, tmp_path):
+    packed = data.write(tmp_path / "trips.csv.gz", ROWS)
+    pq.write_table(pyarrow.csv.read_csv(packed), tmp_path / "from-csv.parquet")
+    assert data.facts(tmp_path / "from-csv.parquet").agrees(data.facts(file))
+
+
+def test_a_row_that_is_lost_or_changed_is_noticed(file):
+    facts = data.facts(file)
+    assert facts.agrees(facts)
+    assert not facts.agrees(data.Facts(ROWS - 1, facts.total_amount, facts.trip_distance))
+    assert not facts.agrees(data.Facts(ROWS, facts.total_amount + 0.01, facts.trip_distance))
+
+
+def command(code: str) -> list[str]:
+    return [sys.executable, "-c", code]
+
+
+def test_time_cpu_and_memory_of_a_command_are_measured_from_outside():
+    done = run(command("x = bytearray(80_000_000); print('{\"seconds\": 0.5}')"))
+    assert done.seconds == 0.5
+    assert done.whole_s > 0
+    assert done.cpu_s > 0
+    assert 80 < done.peak_rss_mb < 200
+
+
+def test_a_command_that_fails_is_told_with_its_last_words():
+    with pytest.raises(CommandFailed, match="out of order"):
+        run(command("raise SystemExit('out of order')"))
+
+
+def test_who_fails_or_does_the_work_wrongly_is_left_out_and_said_so():
+    def wrong(_):
+        raise Wrong("2 rows; the file has 3")
+
+    everybody = [
+        Contestant("right", "ours", command("pass"), 3),
+        Contestant("wrong", "peer", command("pass"), 3, check=wrong),
+        Contestant("broken", "peer", command("raise SystemExit(1)"), 3),
+    ]
+    right, false, broken = told(race(everybody, 2, 1, Progress()))
+    assert right["runs"] == 2
+    assert "rate" not in false
+    assert false["failed"] == "2 rows; the file has 3"
+    assert "rate" not in broken
+
+
+def test_ratios_are_to_the_best_of_each_kind():
+    contestants = [
+        {"name": "taxiway", "role": "ours", "rate": 9.0, "peak_rss_mb": 1.0},
+        {"name": "limit", "role": "limit", "rate": 10.0, "peak_rss_mb": 1.0},
+        {"name": "slow", "role": "peer", "rate": 1.0, "peak_rss_mb": 1.0},
+        {"name": "fast", "role": "peer", "rate": 6.0, "peak_rss_mb": 1.0},
+    ]
+    assert ratios(contestants) == {"ratio_to_limit": 0.9, "ratio_to_best_peer": 1.5}
+    assert ratios(contestants[:1]) == {"ratio_to_limit": None, "ratio_to_best_peer": None}
+
+
+def test_a_target_that_was_not_measured_is_not_reached():
+    assert Target("t", 1.0, at_least=1.0).reached
+    assert not Target("t", 1.1, at_most=1.0).reached
+    assert not Target("t", None, at_most=1.0).reached
+
+
+def test_the_page_and_the_picture_show_what_was_measured():
+    contestants = [
+        {"name": "taxiway x", "role": "ours", "rate": 9.0, "cpu_s": 1.0, "peak_rss_mb": 1.0},
+        {"name": "limit <y>", "role": "limit", "rate": 10.0, "cpu_s": 1.0, "peak_rss_mb": 1.0},
+        {"name": "z", "role": "peer", "failed": "no such table"},
+    ]
+    section = Section("rows/s", contestants, [Target("of the limit", 0.9, at_least=0.95)]).as_json()
+    machine = {
+        "date": "2026-01-01T00:00:00", "commit": "c", "cores": 2, "processor": "p", "memory_gb": 1,
+        "system": "s", "python": "3", "load": 0.0, "versions": {"pyarrow": "1"},
+    }  # fmt: skip
+    written = page.write({"machine": machine, "sections": {"x": section}}, {"x": "Title"})
+    assert "**taxiway x**" in written
+    assert "failed: no such table" in written
+    assert "✗ 0.9 of the limit (at least 0.95)" in written
+    drawn = picture.draw({"x": section}, {"x": "Title"})
+    assert "limit &lt;y&gt;" in drawn
+    assert report.figure(1_234_567) == "1.2 M"
+
+
+def test_a_section_that_does_not_exist_is_refused_by_name():
+    with pytest.raises(UsageError, match="section 'postgre' does not exist"):
+        verb._sections(["postgre"])
+    assert verb._sections(["all"]) == list(verb.SECTIONS)

@@ -1,0 +1,113 @@
+"""CSV that is typed as it is split: the values that its texts have, and its texts where one does not fit."""
+
+import io
+from dataclasses import replace
+
+import pyarrow as pa
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from elt.catalogue import Column, Dataset
+from elt.conforming.rows import Typed, bind, conform
+from elt.formats import csv_reader as csv_lines
+from elt.formats.csv_reader import CsvLines
+from elt.months import Month
+
+TYPES = ("int16", "int32", "int64", "float64", "date", "datetime", "timestamp")
+# Letters of numbers, dates and of what looks like them.
+TEXTS = st.text("0123456789+-.,eExXnaifNAT:/ Z\t\"'_", max_size=24)
+MOMENTS = st.builds(
+    "{}{}{}{}".format,
+    st.dates().map(str),
+    st.sampled_from(["", " ", "T"]),
+    st.times().map(str),
+    st.sampled_from(["", "Z", "+01:00", "-0500", " UTC", ".5"]),
+)
+NUMBERS = st.one_of(
+    st.integers(-(2**65), 2**65).map(str), st.floats().map(str), st.floats().map("{:.3e}".format)
+)
+
+
+def entry(kind: str, key: str = "other") -> Dataset:
+    columns = (Column("value", kind, "Any."), Column("other", "string", "Any."))  # type: ignore[arg-type]
+    return Dataset("own", "Own", "/own.csv", "own", key, columns, monthly=False)
+
+
+def conformed(text: str, ds: Dataset) -> tuple[list[object], list[object], bool]:
+    """Typed values and quarantined rows of a file, and whether it was typed as it was split."""
+    lines = CsvLines(io.BytesIO(text.encode()), ds)
+    batches = list(lines)
+    typed, rejected = [], []
+    for part in conform(iter(batches), bind(lines.schema, ds, None)):
+        typed += part.typed.to_pylist()
+        rejected += part.quarantined.to_pylist() if part.quarantined else []
+    return typed, rejected, any(isinstance(batch, Typed) for batch in batches)
+
+
+@pytest.mark.parametrize("kind", TYPES)
+@settings(deadline=None, max_examples=300)
+@given(values=st.lists(st.one_of(TEXTS, MOMENTS, NUMBERS), min_size=1, max_size=3))
+@example(values=["0x10"])
+@example(values=[" 1", "1 "])
+@example(values=["1.0"])
+@example(values=["nan", "NaN", "inf", "-Infinity"])
+@example(values=["2024-01-01 00:00:00", "2024-01-01T00:00:00.123456"])
+@example(values=["2024-01-01", "2024-02-30"])
+@example(values=["", " "])
+def test_what_is_typed_at_once_is_what_the_texts_become(kind: str, values: list[str]) -> None:
+    quoted = [value.replace('"', '""') for value in values]
+    text = "value,other\n" + "".join(f'"{value}",x\n' for value in quoted)
+    at_once = conformed(text, entry(kind))
+    misses, csv_lines._MISSES = csv_lines._MISSES, 0
+    try:
+        by_texts = conformed(text, entry(kind))
+    finally:
+        csv_lines._MISSES = misses
+    assert not by_texts[2]
+    assert repr(at_once[:2]) == repr(by_texts[:2])
+
+
+def test_good_values_are_typed_at_once() -> None:
+    typed, rejected, at_once = conformed("value,other\n7,x\n,y\n", entry("int16"))
+    assert at_once
+    assert (typed, rejected) == ([{"value": 7, "other": "x"}, {"value": None, "other": "y"}], [])
+
+
+def test_a_row_for_quarantine_keeps_its_texts() -> None:
+    """The value of another column is as it was published, not as it would be written again."""
+    ds = entry("datetime", "value")
+    text = "value,other\n2024-01-01T00:00:00.50,x\n,y\n"
+    typed, rejected, at_once = conformed(text, ds)
+    assert at_once
+    assert [row["other"] for row in typed] == ["x"]  # type: ignore[index]
+    assert rejected[0]["reason"] == "value (null) is missing"  # type: ignore[index]
+
+
+def test_a_month_that_is_another_ones_keeps_its_texts() -> None:
+    ds = entry("datetime", "value")
+    lines = CsvLines(io.BytesIO(b"value,other\n2024-01-01T00:00:00.50,x\n2023-01-01T00:00:00.50,y\n"), ds)
+    batches = list(lines)
+    assert isinstance(batches[0], Typed)
+    month = Month(2024, 1)
+    (part,) = conform(iter(batches), replace(bind(lines.schema, ds, None), month=month))
+    assert part.quarantined is not None
+    assert part.quarantined.column("value").to_pylist() == ["2023-01-01T00:00:00.50"]
+    assert part.typed.num_rows == 1
+
+
+def test_a_file_that_does_not_fit_again_and_again_is_not_tried_for_ever(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    tried = []
+    really = CsvLines._parse
+
+    def parse(self: CsvLines, block: bytes, types: dict[str, pa.DataType]) -> pa.Table | None:
+        tried.append(bool(types))
+        return really(self, block, types)
+
+    monkeypatch.setattr(CsvLines, "_parse", parse)
+    monkeypatch.setattr("elt.formats.text_blocks.BLOCK", 16)
+    typed, rejected, at_once = conformed("value,other\n" + "1.5,x\n" * 50, entry("int16"))
+    assert (len(typed), len(rejected), at_once) == (0, 50, False)
+    assert tried.count(True) == csv_lines._MISSES < tried.count(False)

@@ -1,0 +1,313 @@
+"""Files of text lines: every line comes out, as a row or as it is with the reason."""
+
+import csv
+import gzip
+import io
+import json
+
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from elt.catalogue import Column, Dataset
+from elt.catalogue.registry import DATASETS
+from elt.conforming import stream as typed
+from elt.conforming.rows import LINE
+from elt.conforming.stream import Split, split
+from elt.errors import PermanentError
+from elt.formats import text_blocks as lines
+from elt.months import Month
+
+COLUMNS = (
+    Column("id", "int64", "Key.", aliases=("ID", "Nr")),
+    Column("amount", "float64", "Any."),
+    Column("note", "string", "Text.", required=False),
+)
+
+
+def dataset(ending: str, **how: object) -> Dataset:
+    return Dataset("own", "Own", f"/own.{ending}", "own", "id", COLUMNS, monthly=False, **how)
+
+
+def read(content: bytes, ending: str, **how: object) -> tuple[Split, list[dict], list[dict]]:
+    """The counts, the typed rows and the quarantined ones."""
+    parts = split(io.BytesIO(content), dataset(ending, **how), None)
+    found = list(parts)
+    typed = [row for part in found for row in part.typed.to_pylist()]
+    rejected = [row for part in found if part.quarantined for row in part.quarantined.to_pylist()]
+    assert (len(typed), len(rejected)) == (parts.rows, parts.quarantined)
+    return parts, typed, rejected
+
+
+def refusal(content: bytes, ending: str) -> str:
+    with pytest.raises(PermanentError) as refused:
+        read(content, ending)
+    assert "\n" not in str(refused.value)
+    return str(refused.value)
+
+
+CSV = b'id,amount,note\n1,2.5,"a, b"\n2,,\n'
+
+
+def test_csv_has_a_row_for_each_line():
+    parts, typed, _ = read(CSV, "csv")
+    assert typed == [{"id": 1, "amount": 2.5, "note": "a, b"}, {"id": 2, "amount": None, "note": None}]
+    assert parts.drift == ()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [CSV.replace(b"\n", b"\r\n"), b"\xef\xbb\xbf" + CSV, CSV[:-1], CSV.replace(b"\n", b"\n\n"), b"\n" + CSV,
+     CSV.replace(b"2,,", b"2,, ").replace(b", \n", b",\n"), CSV.replace(b"id,", b" ID ,"), CSV + b"  \n\n"],
+)  # fmt: skip
+def test_line_ends_blank_lines_and_marks_do_not_matter(content):
+    assert read(content, "csv")[1] == read(CSV, "csv")[1]
+
+
+def test_another_delimiter_is_said_in_the_entry():
+    assert read(b"id;amount\n1;2.5\n", "csv", delimiter=";")[1] == [{"id": 1, "amount": 2.5, "note": None}]
+
+
+BROKEN = {
+    b"3": "the line has 1 values for 3 columns",
+    b"3,4,5,6": "the line has 4 values for 3 columns",
+    b'3,4,"open': "the line is not CSV: unexpected end of data",
+}
+
+
+def test_what_becomes_of_a_line_does_not_depend_on_its_neighbours():
+    odd = [b'3,4,"a"b', b'4,5,c"d', b'5,6,"e""f"', b"6,7, g ", b'7,8, "h"', b"8,\x0b9,i"]
+    alone = [row for line in odd for row in read(b"id,amount,note\n" + line + b"\n", "csv")[1]]
+    beside = read(b"id,amount,note\n" + b"\n".join([*odd, b"broken", b""]), "csv")[1]
+    assert beside == alone
+    assert [row["note"] for row in alone][:4] == ["ab", 'c"d', 'e"f', " g "]
+
+
+@pytest.mark.parametrize("line", BROKEN)
+def test_a_malformed_csv_line_goes_to_quarantine_as_it_is(line):
+    content = CSV + line + b"\n" + b"".join(b"%d,1.5,x\n" % n for n in range(10, 20))
+    _, typed, rejected = read(content, "csv")
+    assert [row["id"] for row in typed] == [1, 2, *range(10, 20)]
+    nothing = dict.fromkeys(("id", "amount", "note"))
+    assert rejected == [{**nothing, LINE: line.decode(), "reason": BROKEN[line]}]
+
+
+def test_a_value_that_does_not_fit_is_quarantined_by_columns():
+    _, typed, rejected = read(CSV + b"x,1,y\n", "csv")
+    assert len(typed) == 2
+    assert rejected == [{"id": "x", "amount": "1", "note": "y", LINE: None, "reason": "id x is not int64"}]
+
+
+def test_a_bad_letter_is_the_matter_of_its_row():
+    for more in (b"", b"broken\n"):
+        _, typed, rejected = read(CSV + b"3,1,\xff\n" + more, "csv")
+        assert [row["id"] for row in typed] == [1, 2]
+        assert rejected[0]["note"] == "\\xff"
+
+
+@pytest.mark.parametrize(
+    ("text", "number"), [(b"1.0", 1), (b" 7 ", 7), (b"-3.00", -3), (b"9007199254740993.0", 9007199254740993)]
+)
+def test_a_whole_number_may_be_written_with_spaces_and_noughts(text, number):
+    assert read(b"id,amount\n%s,1\n" % text, "csv")[1][0]["id"] == number
+
+
+def test_a_column_nobody_knows_is_drift_and_a_lost_one_stops_the_load():
+    assert read(b"id,amount,extra\n1,2,3\n", "csv")[0].drift == ("extra",)
+    assert refusal(b"id,note\n1,2\n", "csv") == "own.csv: column amount is lost (the file has id, note)"
+    assert "column id is lost (the file has none)" in refusal(b"", "csv")
+
+
+def test_a_header_that_is_no_text_is_refused():
+    assert refusal(b"\xff\xfe,amount\n1,2\n", "csv").startswith("own.csv: corrupt CSV ('utf-8' codec")
+
+
+values = st.text(st.characters(codec="utf-8", exclude_characters="\r\n\0"), max_size=6)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(st.lists(values, min_size=1, max_size=4), max_size=20), st.integers(1, 64))
+def test_typed_and_quarantined_are_the_lines_whatever_they_are(rows, block):
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_ALL).writerows([["id", "amount", "note"], *rows])
+    content = text.getvalue().encode() + b'"1","1","end"\n'
+    before, lines.BLOCK = lines.BLOCK, block
+    try:
+        parts, _, rejected = read(content, "csv")
+    finally:
+        lines.BLOCK = before
+    assert parts.rows + parts.quarantined == len(rows) + 1
+    malformed = [row for row in rejected if row[LINE] is not None]
+    assert len(malformed) == sum(len(row) != 3 for row in rows)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(st.binary(max_size=12), max_size=20))
+def test_no_bytes_make_a_line_vanish(given_lines):
+    body = b"".join(line.replace(b"\n", b"") + b"\n" for line in given_lines)
+    for ending, content in (("csv", b"id,amount,note\n1,1,end\n"), ("jsonl", b'{"id": 1, "amount": 1}\n')):
+        parts, *_ = read(content + body, ending)
+        assert parts.rows + parts.quarantined == 1 + len(lines.lines(body))
+
+
+def jsonl(*rows: object) -> bytes:
+    return b"".join(json.dumps(row).encode() + b"\n" for row in rows)
+
+
+def test_json_lines_have_a_row_for_each_line_in_the_catalogues_columns():
+    content = jsonl(
+        {"id": 1, "amount": 2.5, "note": "a"}, {"amount": 3, "Nr": "2"}, {"id": 3.0, "amount": None}
+    )
+    _, typed, rejected = read(content, "jsonl")
+    assert typed == [
+        {"id": 1, "amount": 2.5, "note": "a"},
+        {"id": 2, "amount": 3.0, "note": None},
+        {"id": 3, "amount": None, "note": None},
+    ]
+    assert rejected == []
+
+
+def test_values_of_other_kinds_are_text_as_json_writes_it():
+    content = jsonl(
+        *({"id": 1, "amount": 1, "note": note} for note in (True, 1.5, [1, {"a": None}], {"b": "ü"}))
+    )
+    assert [row["note"] for row in read(content, "jsonl")[1]] == [
+        "true",
+        "1.5",
+        '[1,{"a":null}]',
+        '{"b":"ü"}',
+    ]
+
+
+BROKEN_JSON = {
+    b"{": "the line is not a JSON object: ",
+    b"[1, 2]": "the line is not a JSON object: it is none",
+    b"7": "the line is not a JSON object: it is none",
+    b'{"id": NaN, "amount": 1}': "the line is not a JSON object: ",
+    b'{"id": 5, "ID": 6, "amount": 1}': "the line is not a JSON object: it has id twice",
+    b'{"note": "\xff"}': "the line is not a JSON object: ",
+}
+
+
+@pytest.mark.parametrize("line", BROKEN_JSON)
+def test_a_malformed_json_line_goes_to_quarantine_as_it_is(line):
+    good = jsonl({"id": 1, "amount": 1})
+    _, typed, rejected = read(good + line + b"\n" + good, "jsonl")
+    assert len(typed) == 2
+    assert rejected[0][LINE] == line.decode(errors="backslashreplace")
+    assert rejected[0]["reason"].startswith(BROKEN_JSON[line])
+    assert rejected[0]["id"] is None
+
+
+def test_a_quarantined_row_of_json_keeps_its_whole_line():
+    _, _, rejected = read(jsonl({"id": 1, "amount": 1}, {"id": "x", "amount": 1, "unknown": [1]}), "jsonl")
+    assert rejected[0]["reason"] == "id x is not int64"
+    assert json.loads(rejected[0][LINE])["unknown"] == [1]
+
+
+def test_fields_nobody_knows_are_drift_wherever_they_appear():
+    content = jsonl({"id": 1, "amount": 1}, *({"id": 1, "amount": 1, name: 1} for name in "abab"))
+    assert read(content, "jsonl")[0].drift == ("a", "b")
+
+
+def test_names_that_are_data_do_not_fill_the_memory():
+    content = jsonl({"id": 1}, *({f"key {n}": 1, "id": n} for n in range(1000)), {"id": 2, "amount": 7})
+    parts, typed, _ = read(content, "jsonl")
+    assert len(parts.drift) == 100
+    assert typed[-1]["amount"] == 7.0, "a column that comes late is not taken for one of them"
+
+
+def test_a_required_field_that_no_line_has_is_a_lost_column():
+    assert refusal(jsonl({"id": 1, "other": 1}), "jsonl") == (
+        "own.jsonl: column amount is lost (the file has id, other)"
+    )
+
+
+@pytest.mark.parametrize("ending", ["csv", "jsonl", "ndjson"])
+def test_gzipped_lines_are_the_same_lines_in_one_member_or_several(ending):
+    content = CSV if ending == "csv" else jsonl({"id": 1, "amount": 1}, {"id": 2, "amount": 2})
+    plain = read(content, ending)[1:]
+    half = content.index(b"\n") + 3
+    assert read(gzip.compress(content), f"{ending}.gz")[1:] == plain
+    assert read(gzip.compress(content[:half]) + gzip.compress(content[half:]), f"{ending}.gz")[1:] == plain
+
+
+@pytest.mark.parametrize(
+    "spoil", [lambda c: c[:-9], lambda c: c[:-8] + bytes(8), lambda c: c[:20] + b"\xff" * 9 + c[29:]]
+)
+def test_a_damaged_gzip_is_corrupt(spoil):
+    content = b"id,amount\n" + b"".join(b"%d,%d\n" % (n, n * 7 % 1001) for n in range(5000))
+    assert refusal(spoil(gzip.compress(content)), "csv.gz").startswith("own.csv.gz: corrupt CSV (")
+
+
+def test_a_line_without_end_is_refused(monkeypatch):
+    monkeypatch.setattr(lines, "BLOCK", 64)
+    monkeypatch.setattr(lines, "LONGEST", 1000)
+    assert "a line of more than" in refusal(b"id,amount\n" + b"1" * 5000, "csv")
+
+
+YELLOW = DATASETS["yellow"]
+COMMON = "4.5,0.5,0.5,1.0,0.0,"
+# What TLC's CSV files had: the header of the years, and a row.
+TIMES = "{month}-04 02:52:00,{month}-04 03:02:00,1{nought},2.63,"
+PLACES = "-73.99,40.72,{code},-73.99,40.69,"
+METER = (
+    "passenger_count,trip_distance,pickup_longitude,pickup_latitude,{rate},store_and_fwd_flag,"
+    "dropoff_longitude,dropoff_latitude,payment_type,fare_amount,{extra},mta_tax,tip_amount,tolls_amount,"
+)
+ZONED = (
+    "VendorID,tpep_pickup_datetime,tpep_dropoff_datetime,passenger_count,trip_distance,RatecodeID,"
+    "store_and_fwd_flag,PULocationID,DOLocationID,payment_type,fare_amount,extra,mta_tax,tip_amount,"
+    "tolls_amount,improvement_surcharge,total_amount"
+)
+ERAS = {
+    "2009-01": (
+        "vendor_name,Trip_Pickup_DateTime,Trip_Dropoff_DateTime,Passenger_Count,Trip_Distance,Start_Lon,"
+        "Start_Lat,Rate_Code,store_and_forward,End_Lon,End_Lat,Payment_Type,Fare_Amt,surcharge,mta_tax,"
+        "Tip_Amt,Tolls_Amt,Total_Amt",
+        f"VTS,{TIMES}{PLACES}CASH,{COMMON}6.5".format(month="2009-01", nought="", code=","),
+    ),
+    "2012-05": (
+        "vendor_id, pickup_datetime, dropoff_datetime, "
+        + METER.format(rate="rate_code", extra="surcharge").replace(",", ", ")
+        + "total_amount",
+        f"VTS,{TIMES}{PLACES}CSH,{COMMON}6.5".format(month="2012-05", nought="", code="1,N"),
+    ),
+    "2016-01": (
+        "VendorID,tpep_pickup_datetime,tpep_dropoff_datetime,"
+        + METER.format(rate="RatecodeID", extra="extra")
+        + "improvement_surcharge,total_amount",
+        f"2,{TIMES}{PLACES}2,{COMMON}0.3,6.8".format(month="2016-01", nought="", code="1,N"),
+    ),
+    "2018-06": (ZONED, f"2,{TIMES}1,N,230,48,2,{COMMON}0.3,6.8".format(month="2018-06", nought="")),
+    "2021-01": (
+        f"{ZONED},congestion_surcharge",
+        f"2,{TIMES}1.0,N,230,48,2,{COMMON}0.3,6.8,2.5".format(month="2021-01", nought=".0"),
+    ),
+}
+
+
+@pytest.mark.parametrize("month", ERAS)
+def test_the_csv_of_before_parquet_conforms_to_the_same_schema(month):
+    content = "\n".join(ERAS[month]).encode()
+    ds = Dataset(**{**vars(YELLOW), "path": "/trip-data/yellow_tripdata_{year}-{month}.csv.gz"})
+    parts = split(io.BytesIO(gzip.compress(content)), ds, Month.parse(month))
+    [row] = pa.Table.from_batches([part.typed for part in parts]).to_pylist()
+    assert (row["vendor_id"], row["payment_type"], row["fare_amount"], row["extra"]) == (2, 2, 4.5, 0.5)
+    assert str(row["tpep_pickup_datetime"]) == f"{month}-04 02:52:00"
+    assert (row["pickup_longitude"] is None) == (row["pu_location_id"] is not None) == (month > "2016-06")
+    assert parts.drift == ()
+
+
+@pytest.mark.parametrize("value", [b"1", b"x"])
+def test_whatever_becomes_of_the_rows_a_few_are_in_memory_at_once(value, monkeypatch):
+    """Also where all of them go into quarantine."""
+    monkeypatch.setattr(lines, "BLOCK", 100)
+    monkeypatch.setattr(typed, "GROUP_ROWS", 50)
+    parts = split(io.BytesIO(b"id,amount\n" + (value + b",1\n") * 1000), dataset("csv"), None)
+    sizes = [
+        sum(part.typed.num_rows + part.rejected for part in group) for group in typed._groups(parts.parts)
+    ]
+    assert sum(sizes) == 1000
+    assert max(sizes) < 100

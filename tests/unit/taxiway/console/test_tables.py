@@ -1,0 +1,43 @@
+"""Tables fit a terminal of eighty characters, and a pipe: what a row is about is never cut off."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from taxiway.console.tables import show_datasets
+
+ROW: dict[str, Any] = {
+    "dataset": "fhvhv", "month": "2023-11", "typed_rows": 19_999_998, "quarantined_rows": 2,
+    "warehouse_rows": 19_999_998, "postgres_rows": 19_999_998, "raw_bytes": 560_123_456,
+    "state": "partial", "audit_failures": 0, "audit_warnings": 0,
+}  # fmt: skip
+
+
+def shown(width: int, **more: Any) -> str:
+    console = Console(file=io.StringIO(), width=width)
+    show_datasets(console, [{**ROW, **more}])
+    return str(console.file.getvalue())  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_a_row_is_shown_whole(width: int) -> None:
+    line = next(line for line in shown(width).splitlines() if "fhvhv" in line)
+    assert line.split() == [
+        "fhvhv", "2023-11", "19,999,998", "2", "19,999,998", "19,999,998", "560.1", "MB", "partial"
+    ]  # fmt: skip
+
+
+def test_what_audits_complain_about_is_said_below() -> None:
+    text = shown(80, audit_failures=1, audit_warnings=12)
+    assert text.splitlines()[-1] == "fhvhv 2023-11: audits 1 failed, 12 warned"
+    assert "audits" not in shown(80)
+
+
+def test_unknown_counts_are_told_apart_from_none() -> None:
+    text = shown(80, typed_rows=None, postgres_rows=0)
+    assert "-" in text.split()
+    assert "0" in text.split()
