@@ -7,6 +7,8 @@ template variable is not given. What an entry can know of itself it checks when 
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 from string import Template
 
 from elt.catalogue.model import GIVEN_TO_AUDITS, MONTH_COLUMN, Dataset, Mart
@@ -15,6 +17,12 @@ from elt.errors import InvalidDatasetError
 from elt.layout import lake_table, mart_table
 
 _NOTHING: Mapping[str, str] = {}
+
+
+@cache
+def _content(file: Path) -> str:
+    # Of a mart's file each dataset that feeds it asks.
+    return file.read_text(encoding="utf-8")
 
 
 def clash(one: Dataset | Mart, other: Dataset | Mart) -> str:
@@ -82,16 +90,21 @@ class Checks:
                 )
 
     def _file(self, name: str, package: str = "") -> Iterator[str]:
+        mistake = self._read(name, package)[2]
+        yield from [mistake] if mistake else []
+
+    def _read(self, name: str, package: str) -> tuple[str, str, str]:
+        """A statement's text and file; or, third, why there is none."""
         files = self.packages.sql(name, package)
         if not files:
-            yield f"there is no file sql/{name}.sql. Write it, or correct the name."
-        elif len(files) > 1:
-            yield f"there are {' and '.join(map(self.packages.shown, files))}. Rename one of them."
-        else:
-            try:
-                files[0].read_text(encoding="utf-8")
-            except (OSError, ValueError) as error:
-                yield f"{self.packages.shown(files[0])} cannot be read ({error}). Save it as UTF-8 text."
+            return "", "", f"there is no file sql/{name}.sql. Write it, or correct the name."
+        shown = " and ".join(map(self.packages.shown, files))
+        if len(files) > 1:
+            return "", shown, f"there are {shown}. Rename one of them."
+        try:
+            return _content(files[0]), shown, ""
+        except (OSError, ValueError) as error:
+            return "", shown, f"{shown} cannot be read ({error}). Save it as UTF-8 text."
 
     def _given(
         self,
@@ -101,11 +114,11 @@ class Checks:
         columns: Collection[str] = (),
         package: str = "",
     ) -> Iterator[str]:
-        """Check a statement's template variables: `given` by the library, `variables` by the entry."""
-        if list(self._file(name, package)):
-            return  # whoever the file belongs to is told
-        [file] = self.packages.sql(name, package)
-        text, shown = file.read_text(encoding="utf-8"), self.packages.shown(file)
+        """Check a statement's template variables: `given` by the library, `variables` by the entry.
+
+        A file that is not there has none; whoever it belongs to is told.
+        """
+        text, shown, _ = self._read(name, package)
         if not Template(text).is_valid():
             yield f"{shown} has a $ that begins no template variable. Write $$ for a dollar sign."
         for variable in Template(text).get_identifiers():

@@ -10,7 +10,9 @@ A package is a folder of `plugins/` with a folder `datasets` in it:
     <package>/sql/views/        what people read of a mart, in SQL that both understand
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from pkgutil import iter_modules
 
@@ -21,10 +23,11 @@ LIBRARY = Path(elt.__file__).parent
 
 @dataclass(frozen=True)
 class Packages:
-    """The packages of one folder, from which Python has to be able to import."""
+    """The packages of one folder, from which Python has to be able to import, as they are found first."""
 
     folder: Path = LIBRARY.parent
 
+    @cached_property
     def names(self) -> list[str]:
         """Their names, in the alphabet's order."""
         return sorted(path.parent.name for path in self.folder.glob("*/datasets") if path.is_dir())
@@ -44,12 +47,21 @@ class Packages:
         A package's own goes before the library's, so that its audits may have any names. Where no package
         asks, the library's goes before all others: nobody changes what the library itself runs.
         """
-        own = [self.folder / package] if package else []
-        others = [self.folder / other for other in self.names() if other != package]
-        for places in (own, [LIBRARY / "warehouse"], others):
-            if found := [file for place in places if (file := place / "sql" / f"{name}.sql").is_file()]:
+        others = [other for other in self.names if other != package]
+        for owners in ([package] if package else [], ["elt"], others):
+            if found := [files[name] for owner in owners if name in (files := self._statements[owner])]:
                 return found
         return []
+
+    @cached_property
+    def _statements(self) -> Mapping[str, Mapping[str, Path]]:
+        """Every package's SQL files, and the library's, by what they are asked for."""
+        folders = {name: self.folder / name / "sql" for name in self.names}
+        folders["elt"] = LIBRARY / "warehouse" / "sql"
+        return {
+            name: {str(file.relative_to(folder).with_suffix("")): file for file in folder.rglob("*.sql")}
+            for name, folder in folders.items()
+        }
 
     def shown(self, file: Path) -> str:
         """The file as somebody calls it who is in the checkout."""

@@ -60,7 +60,7 @@ class _Place:
     @property
     def line(self) -> int | None:
         """Where the variable is set; None if that is not at the beginning of a line."""
-        text = self.file.read_text(encoding="utf-8")
+        text = self.file.read_text(encoding="utf-8", errors="replace")
         found = re.search(rf"(?m)^{re.escape(self.variable)}\b", text)
         return text.count("\n", 0, found.start()) + 1 if found else None
 
@@ -102,13 +102,14 @@ class _Reader:
         }
         # A mart that is wrong takes nothing else away from the datasets that feed it.
         for name, ds in datasets.items():
-            datasets[name] = replace(ds, feeds=tuple(feed for feed in ds.feeds if feed.mart in fed))
+            if feeds := [feed for feed in ds.feeds if feed.mart not in fed]:
+                datasets[name] = replace(ds, feeds=tuple(feed for feed in ds.feeds if feed not in feeds))
         return Catalogue(datasets, fed, tuple(self.problems))
 
     def _entries(self) -> _Entries:
         """Everything that is an entry, once for each variable that has it."""
         found: _Entries = []
-        for package in self._packages.names():
+        for package in self._packages.names:
             modules = self._packages.modules(package)
             for module in self._in_order(package, modules):
                 variables = self._variables(module, modules[module]) or {}
@@ -144,7 +145,7 @@ class _Reader:
             text = error.msg
             at.append((Path(error.filename or ""), error.lineno or 0))
         lines = [line for path, line in at if path == file]
-        ours = [self._packages.folder / name for name in self._packages.names()]
+        ours = [self._packages.folder / name for name in self._packages.names]
         where = [
             f" (in {self._packages.shown(path)}, line {line})"
             for path, line in at
@@ -167,7 +168,10 @@ class _Reader:
         return kept
 
     def _passes(self, entry: Dataset | Mart, place: _Place, mistakes: Iterator[str]) -> bool:
-        mistake = next(mistakes, None)
+        try:
+            mistake = next(mistakes, None)
+        except Exception as error:  # a value of another type than is written beside the field
+            mistake = f"{type(error).__name__}: {error}"
         if mistake:
             reason = f"{type(entry).__name__.lower()} {entry.name}: {mistake}"
             self.problems.append(Problem(self._packages.shown(place.file), reason, place.line))

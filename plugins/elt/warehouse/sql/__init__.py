@@ -6,6 +6,8 @@ from string import Template
 from elt.catalogue import Audit
 from elt.catalogue.packages import Packages
 
+_PACKAGES = Packages()
+
 
 @cache
 def text(name: str, package: str = "") -> str:
@@ -13,7 +15,7 @@ def text(name: str, package: str = "") -> str:
 
     Of an audit, `package` is that of the entry which names it. FileNotFoundError if there is none.
     """
-    files = Packages().sql(name, package)
+    files = _PACKAGES.sql(name, package)
     if not files:
         raise FileNotFoundError(f"there is no file sql/{name}.sql in the library or in a package")
     return files[0].read_text(encoding="utf-8").strip().rstrip(";")

@@ -9,6 +9,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -98,7 +99,7 @@ def test_a_second_package_is_found_without_being_named_and_the_first_may_be_dele
     assert {"trams", "yellow"} <= set(datasets)
     assert {"trams", "yellow_trips", "mart_hourly_demand"} <= set(tables)
     assert [problem for problem in problems if "second" in problem] == []
-    for package in Packages(folder).names():
+    for package in Packages(folder).names:
         if package != "second":
             shutil.rmtree(folder / package)
     datasets, marts, problems, tables = json.loads(in_a_copy(folder, SHOW).stdout)
@@ -118,6 +119,8 @@ def test_no_package_is_named_by_the_library():
         if words.search(re.sub(r"#.*|`[^`]*`", "", line))
     }
     assert named == set(), "say it in the entry: plugins/nyc_taxi"
+    project = tomllib.loads((REPOSITORY / "plugins" / "pyproject.toml").read_text())
+    assert project["tool"]["uv"]["build-backend"]["module-name"] == ["elt"], "a build fails if one is deleted"
 
 
 WRONG_FILES = {
@@ -173,6 +176,14 @@ def test_a_file_that_others_import_takes_them_along_and_is_named_with_its_line(p
     text = str(problem)
     assert f"plugins/{wrong}/{file}, line 2" in text
     assert ("own" in found.datasets) == (file == "marts.py")
+
+
+def test_a_file_in_another_encoding_is_read_as_python_reads_it(plugins):
+    name = plugins({"datasets/own.py": ""})
+    text = "# coding: latin-1\n" + HEAD + entry("OWN", "own", title="'Fähren'", audits="(Audit('no'),)")
+    (plugins.folder / name / "datasets" / "own.py").write_bytes(text.encode("latin-1"))
+    [problem] = catalogue(plugins).problems
+    assert (problem.line, "no file sql/audits/no.sql" in problem.reason) == (4, True)
 
 
 def test_an_entry_made_of_another_that_is_imported_is_one_more_and_the_other_stays_where_it_is(plugins):
@@ -243,6 +254,7 @@ BROKEN = [
     ({}, {**FED, "feeds": "(Feed('summs', {}),)"}, "it feeds the mart 'summs', which is not there. Use "),
     ({}, {**FED, "feeds": "(Feed('sums', {}),)"}, "sql/marts/sums.sql has ${what}, which is not given."),
     ({}, {**FED, "feeds": "(Feed('sums', {'what': 'nr'}),)"}, "is given what='nr', which is no column."),
+    ({"sql/audits/a.sql": ""}, {"audits": "(Audit('a', variables={'n': 5}),)"}, "TypeError: "),
     ({}, {"path": "'/own.csv'"}, "its path '/own.csv' is no URL. Write the whole URL, or set source"),
 ]  # fmt: skip
 
