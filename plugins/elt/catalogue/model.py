@@ -19,8 +19,6 @@ from elt.months import Month
 Type = Literal["int16", "int32", "int64", "float64", "string", "date", "datetime", "timestamp", "bool"]
 Format = Literal["parquet", "csv", "csv.gz", "jsonl", "jsonl.gz", "any"]
 Severity = Literal["stop", "warn"]
-# What is wrong, and what to write instead.
-Mistakes = Iterator[tuple[str, str]]
 
 EXTENSIONS: Mapping[str, Format] = {
     "parquet": "parquet",
@@ -39,9 +37,6 @@ CONFORM_RULES = 2
 # The columns that the library puts in front: of a dataset by months, and of a mart.
 MONTH_COLUMN = "source_month"
 MART_COLUMNS = ("dataset", MONTH_COLUMN)
-# BigQuery's limit, and the types that it does not cluster by.
-_MAX_CLUSTER = 4
-_NOT_CLUSTERED = ("float64",)
 _URLS = ("http://", "https://")
 
 # BigQuery keeps these for its pseudo-columns.
@@ -52,6 +47,7 @@ _SYSTEM_COLUMNS = ("tableoid", "xmin", "cmin", "xmax", "cmax", "ctid")
 _AIRFLOW_NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,199}", re.ASCII)
 # What is left of Postgres' 63 bytes for the name and the table of a dataset by months.
 ROOM_FOR_NAME, ROOM_FOR_TABLE = 36, 35
+_USE = "Use up to {} of a-z, 0-9 and _, a letter first."
 _CONNECTION = re.compile(r"[a-z][a-z0-9_]*", re.ASCII)
 
 
@@ -67,15 +63,13 @@ class Publisher:
     base_url: str
 
     def __post_init__(self) -> None:
+        _raise_first(f"publisher {self.connection}", self._mistakes())
+
+    def _mistakes(self) -> Iterator[str]:
         if not _CONNECTION.fullmatch(self.connection):
-            raise InvalidDatasetError(
-                f"publisher {self.connection!r} cannot be a connection's id. Use a-z, 0-9 and _."
-            )
+            yield f"{self.connection!r} cannot be a connection's id. Use a-z, 0-9 and _."
         if not self.base_url.startswith(_URLS):
-            raise InvalidDatasetError(
-                f"publisher {self.connection}: {self.base_url!r} is not a URL. "
-                "Write it like https://example.com."
-            )
+            yield f"{self.base_url!r} is not a URL. Write it like https://example.com."
 
 
 @dataclass(frozen=True)
@@ -119,21 +113,22 @@ class Column:
         """Every name a file may use for this column, in lower case."""
         return frozenset(name.lower() for name in (self.name, *self.aliases))
 
-    def mistakes(self) -> Mistakes:
+    def mistakes(self) -> Iterator[str]:
         """What the stores would refuse of it, and what contradicts itself."""
         this = f"column {self.name!r}"
         if _refused(layout.identifier, self.name):
-            yield f"{this} is no name for a column", "Use up to 63 of a-z, 0-9 and _, no digit first."
+            yield f"{this} is no name for a column. Use up to 63 of a-z, 0-9 and _, no digit first."
         elif self.name in _SYSTEM_COLUMNS or self.name.startswith(_RESERVED):
-            remedy = f'Call it {self.name.strip("_")}_ and add aliases=("{self.name}",).'
-            yield f"{this} has a name that BigQuery or Postgres keeps for itself", remedy
+            other = f'Call it {self.name.strip("_")}_ and add aliases=("{self.name}",).'
+            yield f"{this} has a name that BigQuery or Postgres keeps for itself. {other}"
         if self.type not in get_args(Type):
-            yield f"{this} has the unknown type {self.type!r}", f"Use one of {', '.join(get_args(Type))}."
+            yield f"{this} has the unknown type {self.type!r}. Use one of {', '.join(get_args(Type))}."
         if self.since and self.until and self.until < self.since:
-            yield f"{this} ends in {self.until}, before {self.since}", "Correct since or until."
+            yield f"{this} ends in {self.until}, before {self.since}. Correct since or until."
         for text in self.codes:
+            # Files' texts are compared like this, so another would never be found.
             if text != text.strip().lower():
-                yield f"{this}: no file's text is ever {text!r}", "Write codes in lower case, without spaces."
+                yield f"{this}: no file's text is ever {text!r}. Write codes in lower case, without spaces."
 
 
 @dataclass(frozen=True)
@@ -190,13 +185,13 @@ class Mart:
     def __post_init__(self) -> None:
         _raise_first(f"mart {self.name}", self._mistakes())
 
-    def _mistakes(self) -> Mistakes:
+    def _mistakes(self) -> Iterator[str]:
         if _refused(layout.identifier, self.name) or _refused(layout.mart_table, self.name):
-            yield f"{self.name!r} is no name for a table", "Use up to 58 of a-z, 0-9 and _, no digit first."
+            yield f"{self.name!r} is no name for a table. Use up to 58 of a-z, 0-9 and _, no digit first."
         if self.name in layout.OWN_TABLES:
-            yield f"{self.name} is a table of the library's own", "Give it another name."
+            yield f"{self.name} is a table of the library's own. Give it another name."
         if "mart" in self.lookups:
-            yield "its lookup 'mart' would be ${mart}, which is the mart itself", "Rename that dataset."
+            yield "its lookup 'mart' would be ${mart}, which is the mart itself. Rename that dataset."
         yield from _in_columns(self.columns, self.cluster, MART_COLUMNS)
 
 
@@ -247,58 +242,59 @@ class Dataset:
     def __post_init__(self) -> None:
         _raise_first(f"dataset {self.name}", self._mistakes())
 
-    def _mistakes(self) -> Mistakes:
-        """Everything that a run would only find out later; names first, because the rest is about them."""
+    def _mistakes(self) -> Iterator[str]:
+        """Everything that a run would only find out later."""
         if not _AIRFLOW_NAME.fullmatch(self.name):
-            remedy = f"Use up to {ROOM_FOR_NAME} of a-z, 0-9 and _, a letter first."
-            yield f"its name {self.name!r} cannot be part of a DAG's", remedy
+            yield f"its name {self.name!r} cannot be part of a DAG's. {_USE.format(ROOM_FOR_NAME)}"
         if sum(part in self._file for part in ("{year}", "{month}")) != (2 if self.monthly else 0):
             yield (
-                "its file names do not tell months apart",
-                "Put {year} and {month} into the path's last part or into file, "
-                "and into neither if monthly is False.",
+                "its file names do not tell months apart. Put {year} and {month} into the path's last part "
+                "or into file, and into neither if monthly is False."
             )
         if self.monthly != (self.first_month is not None):
-            yield "its first month is not clear", "Set first_month if it is monthly, and not if it is not."
+            yield "its first month is not clear. Set first_month if it is monthly, and not if it is not."
         yield from self._of_a_table() if self.tabular else self._of_no_table()
 
-    def _of_a_table(self) -> Mistakes:
+    def _of_a_table(self) -> Iterator[str]:
         if self._format() not in TABULAR_FORMATS:
-            yield "its format is not clear", f"Set format to one of {', '.join(TABULAR_FORMATS)}."
+            yield f"its format is not clear. Set format to one of {', '.join(TABULAR_FORMATS)}."
         if len(self.delimiter) != 1:
-            yield f"its delimiter {self.delimiter!r} is not one character", 'Write it like delimiter=";".'
+            yield f"its delimiter {self.delimiter!r} is not one character. Write it like delimiter=';'."
         yield from self._in_names()
         yield from _in_columns(self.columns, self.cluster, (MONTH_COLUMN,) if self.monthly else ())
         keys = [column for column in self.columns if column.name == self.key and column.required]
         if len(keys) != 1:
-            yield f"its key {self.key} is not a required column", "Name one that is."
+            yield f"its key {self.key} is not a required column. Name one that is."
         elif self.monthly and keys[0].type not in ("datetime", "timestamp"):
-            remedy = "It has to be a datetime or timestamp."
-            yield f"its key {self.key} does not say which month a row is of", remedy
+            wanted = "It has to be a datetime or timestamp."
+            yield f"its key {self.key} does not say which month a row is of. {wanted}"
         marts = [feed.mart for feed in self.feeds]
         if marts and not self.monthly:
-            yield "it has no months, by which marts are kept", "Leave feeds out, or set monthly=True."
+            # Its rows would come once more with every run: a mart's are replaced by their month.
+            yield "it has no months, by which marts are kept. Leave feeds out, or set monthly=True."
         if len(marts) > len(set(marts)):
-            yield f"it feeds a mart twice ({', '.join(marts)})", "Leave one of the feeds out."
+            yield f"it feeds a mart twice ({', '.join(marts)}). Leave one of the feeds out."
         for audit in self.audits:
+            # Another word would be taken for one that stops nothing.
             if audit.severity not in get_args(Severity):
-                yield f"its audit {audit.name} has the severity {audit.severity!r}", 'Use "stop" or "warn".'
+                yield f"its audit {audit.name} has the severity {audit.severity!r}. Use 'stop' or 'warn'."
 
-    def _in_names(self) -> Mistakes:
+    def _in_names(self) -> Iterator[str]:
         """Names of tables, or a part of them. The layout adds to both, and Postgres cuts at 63 bytes."""
-        remedy = "Use up to {} of a-z, 0-9 and _, a letter first."
         month = self.first_month
         if _refused(layout.identifier, self.name) or _refused(layout.staging_table, self, month, ""):
-            yield f"its name {self.name!r} cannot be part of a table's", remedy.format(ROOM_FOR_NAME)
+            yield f"its name {self.name!r} cannot be part of a table's. {_USE.format(ROOM_FOR_NAME)}"
         if _refused(layout.identifier, self.table) or _refused(layout.incoming_table, self, month, ""):
-            yield f"its table {self.table!r} is no name for one", remedy.format(ROOM_FOR_TABLE)
+            yield f"its table {self.table!r} is no name for one. {_USE.format(ROOM_FOR_TABLE)}"
         if self.table in layout.OWN_TABLES:
-            yield f"its table {self.table} is one of the library's own", "Give it another name."
+            yield f"its table {self.table} is one of the library's own. Give it another name."
 
-    def _of_no_table(self) -> Mistakes:
+    def _of_no_table(self) -> Iterator[str]:
         if self.table or self.key or self.format or self.cluster or self.audits or self.feeds:
-            remedy = "Describe its columns, or leave table, key, format, cluster, audits and feeds out."
-            yield "it has no columns", remedy
+            yield (
+                "it has no columns. Describe its columns, "
+                "or leave table, key, format, cluster, audits and feeds out."
+            )
 
     @property
     def tabular(self) -> bool:
@@ -390,7 +386,9 @@ class Dataset:
             raise InvalidMonthError(f"{self.name} begins with {self.first_month}; {month} is before that.")
 
 
-def _in_columns(columns: tuple[Column, ...], cluster: tuple[str, ...], added: tuple[str, ...]) -> Mistakes:
+def _in_columns(
+    columns: tuple[Column, ...], cluster: tuple[str, ...], added: tuple[str, ...]
+) -> Iterator[str]:
     """What is wrong with a table's columns; `added` are those that the library puts in front."""
     types = {column.name: column.type for column in columns}
     # BigQuery's columns are the same whatever their case, and so are files' names for them.
@@ -398,20 +396,20 @@ def _in_columns(columns: tuple[Column, ...], cluster: tuple[str, ...], added: tu
     for column in columns:
         yield from column.mistakes()
         if column.name in added:
-            yield f"column {column.name!r} is one that the library adds", "Give it another name."
+            yield f"column {column.name!r} is one that the library adds. Give it another name."
         for name in sorted(column.known_names):
             other = means.setdefault(name, column)
             if other is not column:
-                yield f"{name!r} means two columns, {other.name} and {column.name}", "Leave one out."
+                yield f"{name!r} means two columns, {other.name} and {column.name}. Leave one out."
         if column.instead and column.instead not in types:
-            yield f"column {column.name} has {column.instead!r} instead, which is no column", "Name one."
-    if len(cluster) > _MAX_CLUSTER:
-        yield f"it is clustered by {len(cluster)} columns", f"BigQuery takes {_MAX_CLUSTER} at most."
+            yield f"column {column.name} has {column.instead!r} instead, which is no column. Name one."
+    if len(cluster) > 4:
+        yield f"it is clustered by {len(cluster)} columns. BigQuery takes 4 at most."
     for name in cluster:
         if name not in types:
-            yield f"it is clustered by {name!r}, which is no column", f"Use some of {', '.join(types)}."
-        elif types[name] in _NOT_CLUSTERED:
-            yield f"it is clustered by {name}, a {types[name]}", "BigQuery clusters by every other type."
+            yield f"it is clustered by {name!r}, which is no column. Use some of {', '.join(types)}."
+        elif types[name] == "float64":
+            yield f"it is clustered by {name}, a float64. BigQuery clusters by every other type."
 
 
 def _refused(make: Callable[..., object], *arguments: object) -> bool:
@@ -422,6 +420,6 @@ def _refused(make: Callable[..., object], *arguments: object) -> bool:
     return False
 
 
-def _raise_first(entry: str, mistakes: Mistakes) -> None:
-    for wrong, remedy in mistakes:
-        raise InvalidDatasetError(f"{entry}: {wrong}. {remedy}")
+def _raise_first(entry: str, mistakes: Iterator[str]) -> None:
+    for mistake in mistakes:
+        raise InvalidDatasetError(f"{entry}: {mistake}")

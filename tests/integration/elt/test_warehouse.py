@@ -236,7 +236,7 @@ def test_a_table_of_another_make_is_refused_and_left_alone(stack, typed, monkeyp
     typed(50)
     run(stack, *WAREHOUSE)
     ds = DATASETS["yellow"]
-    wider = replace(ds, columns=(*ds.columns, replace(ds.columns[-1], name="new_fee")))
+    wider = replace(ds, columns=(*ds.columns, replace(ds.columns[-1], name="new_fee", aliases=())))
     monkeypatch.setattr(catalogue, "DATASETS", {"yellow": wider})
     with pytest.raises(PermanentError, match=r"table yellow_trips is not as the catalogue says \(new_fee\)"):
         run(stack, "stage", run_id="another")
