@@ -1,7 +1,7 @@
-"""What is wrong with an entry beside the others and with its SQL: sentences, none where all is well.
+"""Checks of an entry against the other entries and its SQL files. Each yields a sentence per mistake.
 
-Otherwise a task would find out, after a gigabyte is downloaded, that a file is not there or that a
-template variable is not given. What an entry can know of itself it checks when it is made.
+Without them a task would fail after downloading a gigabyte, because of a missing file or template
+variable. What an entry knows by itself, it checks when it is created (`elt.catalogue.model`).
 """
 
 import re
@@ -21,17 +21,17 @@ _NOTHING: Mapping[str, str] = {}
 
 @cache
 def _content(file: Path) -> str:
-    # Of a mart's file each dataset that feeds it asks.
+    # Every dataset that feeds a mart reads the mart's file.
     return file.read_text(encoding="utf-8")
 
 
 def clash(one: Dataset | Mart, other: Dataset | Mart) -> str:
-    """A name that two entries cannot both have; empty if there is none."""
+    """The name that two entries cannot share; empty if they can coexist."""
     if isinstance(one, Dataset) and isinstance(other, Dataset) and one.name == other.name:
         return f"the name {one.name}"
     common = _tables(one) & _tables(other)
     for entry, beside in ((one, other), (other, one)):
-        # In Postgres a month's table is beside the others, under a name that another may have chosen.
+        # In Postgres each month is a table of its own, in the same namespace.
         if isinstance(entry, Dataset) and entry.tabular and entry.monthly:
             common |= {name for name in _tables(beside) if re.fullmatch(rf"{entry.table}_\d{{4}}_\d\d", name)}
     return f"the table {min(common)}" if common else ""
@@ -49,19 +49,19 @@ def _is_in_postgres(mart: Mart, datasets: Iterable[Dataset]) -> bool:
 
 @dataclass(frozen=True)
 class Checks:
-    """The checks of entries in the packages that they and their SQL are from."""
+    """The checks of entries from these packages."""
 
     packages: Packages
 
     def of_mart(self, mart: Mart, datasets: Collection[Dataset]) -> Iterator[str]:
-        """Check a mart's files, and its view; what else it is given is of the datasets that feed it."""
+        """Check that a mart's files exist, and the template variables of its view."""
         yield from self._file(f"marts/{mart.name}")
         yield from self._file(f"postgres/{mart.name}") if _is_in_postgres(mart, datasets) else ()
         yield from self._file(f"views/{mart.name}")
         yield from self._given(f"views/{mart.name}", ("mart", *mart.lookups))
 
     def of_lookups(self, mart: Mart, datasets: Mapping[str, Dataset]) -> Iterator[str]:
-        """Check that what a mart's view joins is a table wherever the view is."""
+        """Check that every lookup has a table in each store that has the mart's view."""
         for name in mart.lookups:
             ds = datasets.get(name)
             if ds is None or not ds.tabular:
@@ -70,7 +70,7 @@ class Checks:
                 yield f"its lookup {name} is not in Postgres, where the mart is. Set postgres=True there."
 
     def of_dataset(self, ds: Dataset, marts: Collection[str]) -> Iterator[str]:
-        """Check a dataset's source, and what it gives to its audits and to the marts that it feeds."""
+        """Check a dataset's source, and the template variables of its audits and marts."""
         columns = [column.name for column in ds.columns]
         try:
             ds.check_source()
@@ -94,7 +94,7 @@ class Checks:
         yield from [mistake] if mistake else []
 
     def _read(self, name: str, package: str) -> tuple[str, str, str]:
-        """A statement's text and file; or, third, why there is none."""
+        """A statement's text, its file, and the mistake if there is no text."""
         files = self.packages.sql(name, package)
         if not files:
             return "", "", f"there is no file sql/{name}.sql. Write it, or correct the name."
@@ -116,7 +116,7 @@ class Checks:
     ) -> Iterator[str]:
         """Check a statement's template variables: `given` by the library, `variables` by the entry.
 
-        A file that is not there has none; whoever it belongs to is told.
+        A missing file has none: it is reported where it belongs, with the mart.
         """
         text, shown, _ = self._read(name, package)
         if not Template(text).is_valid():
@@ -124,7 +124,7 @@ class Checks:
         for variable in Template(text).get_identifiers():
             if variable not in (*given, *variables):
                 yield f"{shown} has ${{{variable}}}, which is not given. Give it, or correct the file."
-        # In quotes a value is a text. Outside of them a bare word is a column; more cannot be seen from here.
+        # Inside quotes a value is text. Outside, a bare word must be a column; expressions are not parsed.
         code = re.sub(r"'[^']*'", "", text)
         for variable, value in variables.items():
             if variable in given:
