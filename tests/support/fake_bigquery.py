@@ -7,8 +7,8 @@ import datetime as dt
 import io
 import itertools
 import re
-from collections.abc import Iterator
 from decimal import Decimal
+from functools import cache
 from typing import Any
 
 import duckdb
@@ -91,7 +91,7 @@ class FakeBigQuery(Service):
         if name in self.tables:
             raise GoogleError(409, f"Already Exists: Table p:d.{name}")
         if "view" in table:
-            self._db.execute(f"CREATE VIEW d.{name} AS {self._translated(table['view']['query'])}")
+            self._db.execute(f"CREATE VIEW d.{name} AS {_statements(table['view']['query'], ())[0]}")
         elif "externalDataConfiguration" not in table:
             fields = [f'"{field["name"]}" {TYPES[field["type"]]}' for field in table["schema"]["fields"]]
             self._db.execute(f"CREATE TABLE d.{name} ({', '.join(fields)})")
@@ -181,7 +181,7 @@ class FakeBigQuery(Service):
         values = {p["name"]: p["parameterValue"].get("value") for p in parameters}
         types = {p["name"]: TYPES[p["parameterType"]["type"]] for p in parameters}
         try:
-            for statement in self._statements(script, types):
+            for statement in _statements(script, tuple(sorted(types.items()))):
                 used = {name: values[name] for name in re.findall(r"\$(\w+)", statement)}
                 cursor = self._db.execute(statement, used or None)
         except duckdb.CatalogException as error:
@@ -198,15 +198,14 @@ class FakeBigQuery(Service):
         except duckdb.Error:
             pass  # no transaction was open
 
-    def _statements(self, script: str, types: dict[str, str]) -> Iterator[str]:
-        # sqlglot has no OPTIONS of a column that is added.
-        script = re.sub(r"OPTIONS \(.*?\)", "", script)
-        for tree in sqlglot.parse(script, read="bigquery"):
-            if tree is not None:
-                yield _in_duckdb(tree, types)
 
-    def _translated(self, query: str) -> str:
-        return next(self._statements(query, {}))
+@cache
+def _statements(script: str, types: tuple[tuple[str, str], ...]) -> tuple[str, ...]:
+    """A script in DuckDB's SQL; translating takes longer than running it, so each text is read once."""
+    # sqlglot has no OPTIONS of a column that is added.
+    script = re.sub(r"OPTIONS \(.*?\)", "", script)
+    trees = sqlglot.parse(script, read="bigquery")
+    return tuple(_in_duckdb(tree, dict(types)) for tree in trees if tree is not None)
 
 
 def _in_duckdb(tree: exp.Expression, types: dict[str, str]) -> str:
