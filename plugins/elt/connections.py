@@ -258,9 +258,9 @@ class EnvironmentConnections:
         except (GoogleAuthError, OSError, ValueError) as error:
             raise PermanentError(f"Google Cloud: no credentials ({error}).") from None
         chain = google_.extra.get("impersonation_chain") or []
-        *delegates, target = chain.split(",") if isinstance(chain, str) else chain or [None]
-        if target is None:
+        if not chain:
             return found
+        *delegates, target = [n.strip() for n in (chain.split(",") if isinstance(chain, str) else chain)]
         return impersonated_credentials.Credentials(  # type: ignore[no-untyped-call]
             found, target_principal=target, delegates=delegates, target_scopes=list(_SCOPES)
         )
