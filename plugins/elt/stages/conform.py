@@ -3,7 +3,7 @@
 import logging
 from typing import Any, BinaryIO
 
-from elt.conforming import stream as typed
+from elt.conforming.stream import Split, write
 from elt.frugal import be_frugal
 from elt.layout import quarantine_object, typed_object
 from elt.provenance import Loaded, Origin, drift_in
@@ -41,9 +41,8 @@ def refine(request: Request) -> dict[str, Any]:
 
 def _replace(request: Request, lake: Lake, raw: Stored, origin: Origin, present: Stored | None) -> Stored:
     """Upload the quarantine, then the typed rows: who sees these finds that complete."""
-    with lake.fetch(raw) as source:
-        parts = typed.split(source, request.ds, request.month)
-        rows, rejected = typed.write(parts, request.ds)
+    with lake.fetch(raw) as source, Split(source, request.ds, request.month) as parts:
+        rows, rejected = write(parts)
     facts = _facts(request, parts, origin)
     with rows:
         if rejected is not None:
@@ -53,7 +52,7 @@ def _replace(request: Request, lake: Lake, raw: Stored, origin: Origin, present:
         return lake.write(typed_object(request.ds, request.month), _content(rows, facts), over=present)
 
 
-def _facts(request: Request, parts: typed.Split, origin: Origin) -> dict[str, str]:
+def _facts(request: Request, parts: Split, origin: Origin) -> dict[str, str]:
     return {
         **request.names,
         "checksum": origin.checksum,

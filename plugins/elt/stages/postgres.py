@@ -3,7 +3,7 @@
 from dataclasses import asdict
 from typing import Any
 
-from elt.conforming.stream import split
+from elt.conforming.stream import Split
 from elt.frugal import be_frugal
 from elt.provenance import Loaded, Origin
 from elt.stage_request import Request
@@ -24,8 +24,7 @@ def ingest(request: Request) -> dict[str, Any]:
         there = postgres.loaded(connection, request.ds, request.month) or {}
         reused = not request.force and origin.same(Origin.read(there))
         if not reused:
-            with lake.fetch(raw) as source:
-                parts = split(source, request.ds, request.month)
+            with lake.fetch(raw) as source, Split(source, request.ds, request.month) as parts:
                 about = {**asdict(origin), "bytes": raw.size, "run_id": request.run_id}
                 there = postgres.load(connection, parts, request.ds, request.month, about)
         ensure_views(connection)

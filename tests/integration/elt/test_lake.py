@@ -11,9 +11,9 @@ import taxi
 
 from elt.catalogue import Column, Dataset
 from elt.catalogue import registry as catalogue
-from elt.conforming import stream as typed
 from elt.errors import PermanentError, SourceNotPublishedError, TransientError
 from elt.months import Month
+from elt.stages import conform as conforming
 from elt.stages import registry as pipeline
 from elt.stores import gcs as lake
 from elt.stores.gcs import Content, Lake
@@ -278,16 +278,16 @@ def test_conforming_what_is_not_there_says_what_to_do_first(stack):
 def test_a_run_does_not_write_over_the_work_of_another(stack, faulty_source, monkeypatch):
     faulty_source.serve(PATH, taxi.parquet(taxi.trips(seed=1)))
     download(stack)
-    real = typed.write
+    real = conforming.write
 
-    def overtaken(parts, ds):
-        monkeypatch.setattr(typed, "write", real)
+    def overtaken(parts):
+        monkeypatch.setattr(conforming, "write", real)
         faulty_source.serve(PATH, taxi.parquet(taxi.trips(seed=2)))
         download(stack)
         conform(stack)
-        return real(parts, ds)
+        return real(parts)
 
-    monkeypatch.setattr(typed, "write", overtaken)
+    monkeypatch.setattr(conforming, "write", overtaken)
     with pytest.raises(TransientError, match="replaced by someone else meanwhile"):
         conform(stack)
     assert Lake(stack).find(TYPED).metadata["checksum"] == Lake(stack).find(RAW).metadata["checksum"]

@@ -10,7 +10,7 @@ import pytest
 import taxi
 
 from elt.catalogue.registry import DATASETS, MARTS
-from elt.conforming.stream import split
+from elt.conforming.stream import Split
 from elt.months import Month
 from elt.stages import registry as pipeline
 from elt.stores import postgres, postgres_views
@@ -28,7 +28,7 @@ def connection(dsn) -> Iterator[psycopg.Connection]:
 
 
 def load(connection, month=JANUARY, **how):
-    parts = split(io.BytesIO(taxi.parquet(taxi.trips(str(month), **how))), YELLOW, month)
+    parts = Split(io.BytesIO(taxi.parquet(taxi.trips(str(month), **how))), YELLOW, month)
     postgres.load(connection, parts, YELLOW, month, ABOUT)
 
 

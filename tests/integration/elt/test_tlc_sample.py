@@ -13,7 +13,7 @@ from repository import REPOSITORY
 
 from elt import status as report
 from elt.catalogue.registry import DATASETS
-from elt.conforming.stream import split
+from elt.conforming.stream import Split
 from elt.months import Month
 from elt.stages import registry as pipeline
 
@@ -105,7 +105,7 @@ def test_the_same_trips_as_csv_are_the_same_rows(month):
 
 
 def check(table: pa.Table, content: bytes, ds, month: str) -> None:
-    parts = split(io.BytesIO(content), ds, Month.parse(month))
+    parts = Split(io.BytesIO(content), ds, Month.parse(month))
     typed = pa.Table.from_batches([part.typed for part in parts])
     assert parts.rows + parts.quarantined == len(table)
     key, first = table["tpep_pickup_datetime"], Month.parse(month)

@@ -11,6 +11,7 @@ MISFITS = """
 import datetime as dt
 from elt.catalogue import registry as catalogue
 from elt.conforming import rows as conform
+from elt.conforming.schema import bind
 from elt.months import Month
 ds, moment = catalogue.dataset("yellow"), dt.datetime(2024, 1, 31)
 schema = pa.schema([(c.name, pa.string()) for c in ds.columns])
@@ -19,7 +20,7 @@ row |= {c.name: "2024-01-31 10:00:00" for c in ds.columns if c.type == "datetime
 rows = [row, {**row, ds.key: "2023-01-31 10:00:00"}, {**row, "trip_distance": "far"}]
 columns = [pa.array([r[n] for r in rows], pa.string()) for n in schema.names]
 batch = pa.RecordBatch.from_arrays(columns, schema=schema)
-(part,) = conform.conform([batch], conform.bind(schema, ds, Month(2024, 1)))
+(part,) = conform.conform([batch], bind(schema, ds, Month(2024, 1)))
 assert (part.typed.num_rows, part.rejected) == (1, 2), part
 """
 

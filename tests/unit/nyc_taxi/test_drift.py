@@ -10,7 +10,7 @@ import taxi
 from repository import REPOSITORY
 
 from elt.catalogue.registry import DATASETS
-from elt.conforming.stream import split
+from elt.conforming.stream import Split
 from elt.months import Month
 
 YELLOW = DATASETS["yellow"]
@@ -176,7 +176,7 @@ def written(name: str, month: str, kind: str) -> list[object]:
 
 @pytest.mark.parametrize("month", ["2009-01", "2009-12", *(made.month for made in CHANGES), "2024-12"])
 def test_a_file_of_every_recorded_shape_conforms_whole(month):
-    parts = split(io.BytesIO(file(month)), YELLOW, Month.parse(month))
+    parts = Split(io.BytesIO(file(month)), YELLOW, Month.parse(month))
     typed = pa.Table.from_batches([part.typed for part in parts])
     assert (parts.rows, parts.quarantined) == (3, 0)
     assert parts.drift == (("__index_level_0__",) if month == "2010-02" else ())

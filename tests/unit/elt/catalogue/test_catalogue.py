@@ -7,7 +7,7 @@ from elt import layout
 from elt.catalogue import Column, Dataset
 from elt.catalogue import registry as catalogue
 from elt.catalogue.registry import DATASETS, MARTS
-from elt.conforming import rows as conform
+from elt.conforming import schema as conform
 from elt.errors import InvalidDatasetError, InvalidMonthError, UnknownDatasetError
 from elt.months import Month
 from elt.stores import postgres

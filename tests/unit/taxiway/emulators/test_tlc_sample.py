@@ -11,7 +11,7 @@ import pytest
 from repository import REPOSITORY
 
 from elt.catalogue import registry as catalogue
-from elt.conforming.stream import split
+from elt.conforming.stream import Split
 from elt.months import Month as Wanted
 from taxiway.emulators.tlc_sample import fhvhv, layouts, rides, yellow
 from taxiway.emulators.tlc_sample.__main__ import main
@@ -192,7 +192,7 @@ def test_the_source_has_every_dataset_of_the_catalogue_from_its_first_month() ->
 def test_what_is_generated_conforms_but_for_the_strays(name: str, month: str, tmp_path: Path) -> None:
     DATASETS[name].write(tmp_path / "file", Month.parse(month), 2_000)
     with (tmp_path / "file").open("rb") as file:
-        parts = split(file, TRIPS[name], Wanted.parse(month))
+        parts = Split(file, TRIPS[name], Wanted.parse(month))
         reasons = [
             reason for part in parts if part.quarantined for reason in part.quarantined["reason"].to_pylist()
         ]
