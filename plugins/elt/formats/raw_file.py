@@ -81,7 +81,8 @@ def _corruption(form: Format) -> tuple[type[Exception], ...]:
     errors = (pa.ArrowException, OSError, EOFError, ValueError)
     if not form.endswith(".gz"):
         return errors
-    # Derived from Exception alone, unlike zlib's; imported by `gunzip` already.
+    # A child of Exception alone; its module is imported by `gunzip` already.
     from isal.igzip_lib import IsalError
 
-    return (*errors, IsalError)
+    corrupt_gzip: type[Exception] = IsalError  # type: ignore[assignment]  # isal's stub calls it an instance
+    return (*errors, corrupt_gzip)
