@@ -1,8 +1,15 @@
 """Where rows come from: the same few facts as object metadata, table comment and load-log entry."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
+from urllib.parse import urlsplit
+
+if TYPE_CHECKING:
+    from elt.sources.client import Published
+    from elt.stores.gcs import Stored
 
 
 @dataclass(frozen=True)
@@ -25,7 +32,7 @@ class Origin:
             str(facts["checksum"]), str(facts.get("schema_version", "")), facts.get("source_etag") or None
         )
 
-    def same(self, other: "Origin | None") -> bool:
+    def same(self, other: Origin | None) -> bool:
         """Whether rows from both are the same (a source may give the same bytes another ETag)."""
         return other is not None and (self.checksum, self.schema_version) == (
             other.checksum,
@@ -57,3 +64,22 @@ class Loaded:
 def drift_in(facts: Mapping[str, Any]) -> list[str]:
     """Columns of the published file that the catalogue does not know, as its typed object tells them."""
     return [name for name in facts.get("drift", "").split("\n") if name]
+
+
+def read_source(metadata: Mapping[str, str]) -> str | None:
+    """The base URL that a raw object came from; of an older version's object the host it came from."""
+    if metadata.get("source"):
+        return metadata["source"]
+    url = urlsplit(metadata.get("source_url", ""))
+    return f"{url.scheme}://{url.netloc.rpartition('@')[2]}" if url.netloc else None
+
+
+def is_unchanged(stored: Stored, published: Published, source: str) -> bool:
+    """Whether a raw object is complete and has what `source` publishes now."""
+    facts = stored.metadata
+    if not facts.get("checksum") or read_source(facts) != source:
+        return False
+    if published.etag:
+        return facts.get("source_etag") == published.etag
+    same_date = published.last_modified and facts.get("source_last_modified") == published.last_modified
+    return bool(same_date) and stored.size == published.size and facts.get("source_url") == published.url

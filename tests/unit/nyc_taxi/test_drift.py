@@ -7,14 +7,14 @@ from typing import NamedTuple
 import pyarrow as pa
 import pytest
 import taxi
-from repository import REPOSITORY
+from repository import TLC
 
 from elt.catalogue.registry import DATASETS
 from elt.conforming.stream import Split
 from elt.months import Month
 
 YELLOW = DATASETS["yellow"]
-RECORD = REPOSITORY.parent / "shared/data/tlc/tlc_yellow_drift_2009_2024.txt"
+RECORD = TLC / "yellow_drift_2009_2024.txt"
 
 
 class Change(NamedTuple):
@@ -198,7 +198,6 @@ def test_months_of_2009_and_2010_have_coordinates_and_later_ones_zones():
         assert bool({"start_lon", "pickup_longitude"} & names) == (month < "2011")
 
 
-@pytest.mark.skipif(not RECORD.exists(), reason=f"{RECORD} is not here")
 def test_the_changes_are_those_on_record():
     found = []
     for line in RECORD.read_text().splitlines()[1:]:

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
-from repository import REPOSITORY
+from repository import TLC
 
 from elt.catalogue import registry as catalogue
 from elt.conforming.stream import Split
@@ -18,7 +18,6 @@ from taxiway.emulators.tlc_sample.__main__ import main
 from taxiway.emulators.tlc_sample.datasets import DATASETS
 from taxiway.emulators.tlc_sample.months import Month
 
-REAL = REPOSITORY.parent / "shared/data/tlc"
 ROWS = 20_000
 
 
@@ -41,16 +40,14 @@ def outside(trips: pa.Table, year: int, month: int) -> list[Any]:
     return [pickup for pickup in pickups if (pickup.year, pickup.month) != (year, month)]
 
 
-@pytest.mark.skipif(not REAL.exists(), reason=f"{REAL} is not here")
 @pytest.mark.parametrize("month", ["2019-01", "2019-02", "2020-04", "2020-12"])
 def test_a_generated_month_has_the_layout_of_the_real_one(month: str) -> None:
-    real = pq.read_schema(REAL / f"trip-data/yellow_tripdata_{month}.parquet")
+    real = pq.read_schema(TLC / f"trip-data/yellow_tripdata_{month}.parquet")
     assert table(month, 10).schema.equals(real.remove_metadata())
 
 
-@pytest.mark.skipif(not REAL.exists(), reason=f"{REAL} is not here")
 def test_the_zones_are_the_real_ones() -> None:
-    assert rides.ZONES.read_bytes() == (REAL / "misc/taxi_zone_lookup.csv").read_bytes()
+    assert rides.ZONES.read_bytes() == (TLC / "misc/taxi_zone_lookup.csv").read_bytes()
 
 
 @pytest.mark.parametrize(
