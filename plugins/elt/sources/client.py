@@ -68,28 +68,26 @@ class Published:
         return strong or self.last_modified
 
 
-class HttpSource:
-    """Where the files of one dataset are published: below `base_url`, else below its entry's.
+class HttpClient:
+    """Requests to one source, over one session; leaving it as a context manager closes that.
 
     `auth` (user, password) and `headers` are the connection's secrets. They go to the host of `base_url`
-    only: not to one that it redirects to, nor to an entry's own URL elsewhere. No address, message or log
-    has them. All requests share one session, which leaving the source as a context manager closes.
+    only: not to one that it redirects to, nor to a file's own address elsewhere. No address, message or log
+    has them.
     """
 
     def __init__(
         self,
-        dataset: Dataset,
-        base_url: str = "",
+        base_url: str,
         *,
         auth: Login | None = None,
         headers: Mapping[str, Any] | None = None,
         patience: Patience | None = None,
     ) -> None:
-        self._dataset, self._patience = dataset, patience or PATIENCE
-        # It may hold a user and a password, as URLs may.
-        self._base = base_url or (dataset.source.base_url if dataset.source else "")
-        self._auth = auth
+        base, login = _without_user(base_url)
+        self.base_url, self._auth = base.rstrip("/"), auth or login
         self._headers = {name: str(value) for name, value in (headers or {}).items()}
+        self._patience = patience or PATIENCE
         self._http = _Session(self._patience.backoff, self._headers)
 
     def __enter__(self) -> Self:
@@ -98,50 +96,42 @@ class HttpSource:
     def __exit__(self, *_: object) -> None:
         self._http.close()
 
-    @property
-    def base_url(self) -> str:
-        """The address that the files are below, without user and password; of an entry's own URL its host."""
-        own = "://" in self._dataset.path
-        url, _ = _without_user(self._dataset.path if own else self._base)
-        return "://".join(_origin(url)) if own else url.rstrip("/")
-
-    def probe(self, month: Month | None) -> Published | None:
-        """Ask with one HEAD request for a month's file; None if it is not published.
+    def probe(self, url: str, name: str) -> Published | None:
+        """Ask with one HEAD request for a file, which messages call `name`; None if it is not published.
 
         Raises TransientError where the source does not answer properly, PermanentError for a web page
         in the file's place.
         """
+        url, login = _without_user(url)
         try:
-            response = self._request("HEAD", month, {})
+            return Published.of(url, self._request("HEAD", url, name, login, {}).headers)
         except SourceNotPublishedError:
             return None
-        return Published.of(self._address(month)[0], response.headers)
 
-    def open(self, month: Month | None) -> "Transfer":
-        """Begin to read a month's file with one GET request.
+    def open(self, url: str, name: str) -> "Transfer":
+        """Begin to read a file with one GET request.
 
         Raises what `probe` raises, and SourceNotPublishedError.
         """
+        url, login = _without_user(url)
 
         def get(headers: Mapping[str, str]) -> requests.Response:
-            return self._request("GET", month, headers)
+            return self._request("GET", url, name, login, headers)
 
-        address, name = self._address(month)[0], self._dataset.file_name(month)
-        return Transfer(address, name, get, self._patience.pauses)
+        return Transfer(url, name, get, self._patience.pauses)
 
-    def _address(self, month: Month | None) -> tuple[str, Login | None]:
-        return _without_user(self._dataset.url(month, self._base))
-
-    def _request(self, method: str, month: Month | None, headers: Mapping[str, str]) -> requests.Response:
-        url, login = self._address(month)
-        own_host = _origin(url) == _origin(_without_user(self._base)[0])
+    def _request(
+        self, method: str, url: str, name: str, login: Login | None, headers: Mapping[str, str]
+    ) -> requests.Response:
+        own_host = _origin(url) == _origin(self.base_url)
         try:
             response = self._http.request(
                 method,
                 url,
                 # Bytes are kept as published: no encoding in between, whatever the connection asks for.
                 headers={**(self._headers if own_host else {}), "Accept-Encoding": "identity", **headers},
-                auth=(own_host and self._auth) or login,
+                auth=(self._auth if own_host else None) or login,
+                # A HEAD's answer has to be read, empty as it is, to leave its connection to the next.
                 stream=method == "GET",
                 timeout=_TIMEOUT,
             )
@@ -154,32 +144,53 @@ class HttpSource:
                 f"{url} does not answer ({reason}). Is the source up and the address right?"
             ) from None
         try:
-            self._check(response, month, url, ranged="Range" in headers)
+            _check_answer(response, name, url, ranged="Range" in headers)
         except BaseException:
             response.close()
             raise
         return response
 
-    def _check(self, response: requests.Response, month: Month | None, url: str, *, ranged: bool) -> None:
-        status, name = response.status_code, self._dataset.file_name(month)
-        if status in _ABSENT:
-            raise SourceNotPublishedError(f"{name}: not published ({url} answers {status})")
-        if status in _BUSY or status >= 500 or status == _OUT_OF_RANGE:
-            raise TransientError(f"{name}: the source answers {status} ({url})")
-        if status == 401:
-            source = self._dataset.source
-            where = f"Airflow connection {source.connection}" if source else "a connection its entry names"
-            raise PermanentError(f"{name}: the source wants another login ({url}). Set it in {where}.")
-        if status != 200 and not (ranged and status == 206):
-            raise PermanentError(f"{name}: the source answers {status} ({url})")
-        if response.headers.get("Content-Type", "").lower().startswith("text/html"):
-            raise PermanentError(f"{name}: an HTML page instead of the file ({url})")
+
+class HttpSource:
+    """Where the files of one dataset are published: below `base_url`, else below its entry's.
+
+    The other arguments are those of `HttpClient`; leave it as a context manager, too.
+    """
+
+    def __init__(self, dataset: Dataset, base_url: str = "", **connection: Any) -> None:
+        self._dataset = dataset
+        default = dataset.source.base_url if dataset.source else ""
+        self._client = HttpClient(base_url or default, **connection)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._client.__exit__()
+
+    @property
+    def base_url(self) -> str:
+        """The address that the files are below, without user and password; of an entry's own URL its host."""
+        if "://" not in self._dataset.path:
+            return self._client.base_url
+        return "://".join(_origin(_without_user(self._dataset.path)[0]))
+
+    def probe(self, month: Month | None) -> Published | None:
+        """Ask for a month's file, as `HttpClient.probe` does."""
+        return self._client.probe(*self._file(month))
+
+    def open(self, month: Month | None) -> "Transfer":
+        """Begin to read a month's file, as `HttpClient.open` does."""
+        return self._client.open(*self._file(month))
+
+    def _file(self, month: Month | None) -> tuple[str, str]:
+        return self._dataset.url(month, self._client.base_url), self._dataset.file_name(month)
 
 
 class Transfer:
     """One file on its way: an iterator of its pieces (a quarter of a MiB at most), in order, each byte once.
 
-    Raises what `HttpSource.open` raises, and TransientError when the file stays truncated.
+    Raises what `HttpClient.open` raises, and TransientError when the file stays truncated.
     """
 
     def __init__(
@@ -280,6 +291,22 @@ class Transfer:
 
     def _changed(self) -> TransientError:
         return TransientError(f"{self._name}: changed at the source while it was read. Try again.")
+
+
+def _check_answer(response: requests.Response, name: str, url: str, *, ranged: bool) -> None:
+    status = response.status_code
+    if status in _ABSENT:
+        raise SourceNotPublishedError(f"{name}: not published ({url} answers {status})")
+    if status in _BUSY or status >= 500 or status == _OUT_OF_RANGE:
+        raise TransientError(f"{name}: the source answers {status} ({url})")
+    if status == 401:
+        raise PermanentError(
+            f"{name}: the source wants another login ({url}). Set it in the Airflow connection of the source."
+        )
+    if status != 200 and not (ranged and status == 206):
+        raise PermanentError(f"{name}: the source answers {status} ({url})")
+    if response.headers.get("Content-Type", "").lower().startswith("text/html"):
+        raise PermanentError(f"{name}: an HTML page instead of the file ({url})")
 
 
 class _Session(requests.Session):
