@@ -16,10 +16,6 @@ _MISSES = 4
 _LONE_CR = "a carriage return without a line feed; lines must end with LF or CRLF"
 
 
-class LineError(ValueError):
-    """A line that is not CSV; the message says why."""
-
-
 class CsvReader:
     """An open CSV file: `schema`, then its batches (once).
 
@@ -110,7 +106,7 @@ class CsvReader:
         for line in lines(block):
             try:
                 row = self._split(line.decode(errors="surrogateescape"))
-            except LineError as error:
+            except ValueError as error:
                 broken.append((line, f"the line is not CSV: {error}"))
                 continue
             if len(row) == len(self._names):
@@ -124,7 +120,10 @@ class CsvReader:
             yield malformed(broken, self.schema)
 
     def _split(self, line: str) -> list[str]:
-        """Split a line as Arrow does, which forgives text after a closing quote but no quote left open."""
+        """Split a line as Arrow does, which forgives text after a closing quote but no quote left open.
+
+        ValueError says why it cannot be split.
+        """
         line = line.rstrip("\r")
         quote_is_open = False
 
@@ -139,11 +138,11 @@ class CsvReader:
             return next(csv.reader(only_line(), delimiter=self._delimiter, strict=True))
         except csv.Error:
             if quote_is_open:
-                raise LineError("unexpected end of data") from None
+                raise ValueError("unexpected end of data") from None
         try:
             return next(csv.reader([line], delimiter=self._delimiter))
         except csv.Error as error:
-            raise LineError(self._why_not(line, error)) from None
+            raise ValueError(self._why_not(line, error)) from None
 
     def _why_not(self, line: str, error: csv.Error) -> str:
         """Explain the csv module's error; of a lone carriage return it speaks as if to its programmer."""

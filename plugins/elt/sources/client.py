@@ -18,8 +18,6 @@ from elt.months import Month
 # A bucket that does not list its objects to everybody answers 403 for one that is not there.
 _ABSENT = (403, 404, 410)
 _BUSY = (429, 500, 502, 503, 504)
-# The file has become shorter while it was read.
-_OUT_OF_RANGE = 416
 # Seconds to connect within, and between two pieces of an answer.
 _TIMEOUT = (10, 60)
 _PIECE = 1 << 18
@@ -217,7 +215,7 @@ class Transfer:
         pauses = iter(self._pauses)
         while (piece := self._read(_PIECE)) != b"":
             if piece is None:
-                self._resume(next(pauses, None))
+                self._continue(next(pauses, None))
                 continue
             self.received += len(piece)
             if len(piece) == _PIECE:
@@ -225,7 +223,8 @@ class Transfer:
                 pauses = iter(self._pauses)
             yield piece
 
-    def _resume(self, pause: float | None) -> None:
+    def _continue(self, pause: float | None) -> None:
+        """Ask for the rest, if it is still the same file; None ends the attempts."""
         if pause is None:
             of = f" of {self.published.size:,}" if self.published.size is not None else ""
             why = f"{len(self._pauses)} attempts to continue it failed"
@@ -234,7 +233,15 @@ class Transfer:
                 f"{why if self._pauses else 'the source gives neither an ETag nor a date to continue it by'}"
             )
         time.sleep(pause)
-        self._continue()
+        rest = {"Range": f"bytes={self.received}-", "If-Range": str(self.published.validator)}
+        try:
+            self._response = self._get(rest)
+        except TransientError:
+            return
+        if self._response.status_code == 200:
+            self._skip(self._response, self.received)
+        else:
+            self._check_rest(self._response)
 
     def _read(self, size: int) -> bytes | None:
         """Return up to `size` bytes, nothing at the file's end, None where the connection broke."""
@@ -254,18 +261,6 @@ class Transfer:
         if self._response is not None:
             self._response.close()
             self._response = None
-
-    def _continue(self) -> None:
-        """Ask for the rest, if it is still the same file."""
-        rest = {"Range": f"bytes={self.received}-", "If-Range": str(self.published.validator)}
-        try:
-            self._response = self._get(rest)
-        except TransientError:
-            return
-        if self._response.status_code == 200:
-            self._skip(self._response, self.received)
-        else:
-            self._check_rest(self._response)
 
     def _skip(self, response: requests.Response, size: int) -> None:
         """Pass over what is here already, where a source sends everything again."""
@@ -297,7 +292,8 @@ def _check_answer(response: requests.Response, name: str, url: str, *, ranged: b
     status = response.status_code
     if status in _ABSENT:
         raise SourceNotPublishedError(f"{name}: not published ({url} answers {status})")
-    if status in _BUSY or status >= 500 or status == _OUT_OF_RANGE:
+    # 416: the file has become shorter while it was read.
+    if status in _BUSY or status >= 500 or status == 416:
         raise TransientError(f"{name}: the source answers {status} ({url})")
     if status == 401:
         raise PermanentError(
