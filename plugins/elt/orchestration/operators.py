@@ -62,11 +62,15 @@ class SourceCheckOperator(BaseOperator):
     def execute(self, context: Any) -> list[str]:  # noqa: ARG002 - Airflow's signature
         """Ask the source."""
         from elt.settings import Settings
-        from elt.sources import changes
+        from elt.sources.changes import scan
+        from elt.sources.client import HttpSource
+        from elt.stores.gcs import Lake
 
         dataset, settings = catalogue.dataset(self.dataset), Settings.from_environment()
-        found = changes.look(dataset, settings, scheduled_since=schedule_start().date())
-        for month, why in found.refused.items():
-            self.log.warning("%s %s stays as it is: %s", self.dataset, month, why)
-        self.log.info("%s: %d looked at, to load: %s", self.dataset, found.looked_at, found.to_load or "none")
-        return list(found.to_load)
+        with HttpSource(dataset, settings.source_url or "") as source:
+            found = scan(dataset, source, Lake(settings), scheduled_since=schedule_start().date())
+        for name, why in found.refused.items():
+            self.log.warning("%s stays as it is: %s", name, why)
+        to_load = [str(month or "") for month in found.to_load]
+        self.log.info("%s: %d checked, to load: %s", self.dataset, found.checked, to_load or "none")
+        return to_load

@@ -54,11 +54,12 @@ class PublishedSensor(BaseSensorOperator):
         from airflow.sdk import PokeReturnValue
 
         from elt.settings import Settings
-        from elt.sources import client as source
+        from elt.sources.client import HttpSource
 
         entry = catalogue.dataset(self.dataset)
         key = month_of(entry, context)
-        found = source.probe(entry, Month.parse(key) if key else None, Settings.from_environment())
+        with HttpSource(entry, Settings.from_environment().source_url or "") as source:
+            found = source.probe(Month.parse(key) if key else None)
         if found is None:
             self.log.info("%s", self._missing(context))
             return False
