@@ -28,7 +28,7 @@ A month that the publisher has withdrawn stays.
 def build(dataset: Dataset) -> DAG:
     """The DAG of one dataset."""
     with DAG(
-        dag_id(dataset, "source_check"),
+        dag_id(dataset.name, "source_check"),
         schedule=CronTriggerTimetable("0 5 * * *", timezone="UTC"),
         max_active_runs=1,
         doc_md=DOC.format(name=dataset.name, title=dataset.title),
@@ -52,4 +52,4 @@ def build(dataset: Dataset) -> DAG:
 
 
 for entry in DATASETS.values():
-    globals()[dag_id(entry, "source_check")] = build(entry)
+    globals()[dag_id(entry.name, "source_check")] = build(entry)

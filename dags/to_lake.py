@@ -34,7 +34,7 @@ ONCE = "The file has no months: one run loads it."
 def build(dataset: Dataset) -> DAG:
     """The DAG of one dataset."""
     with DAG(
-        dag_id(dataset, "to_lake"),
+        dag_id(dataset.name, "to_lake"),
         schedule=lake_schedule(dataset),
         doc_md=DOC.format(
             name=dataset.name,
@@ -63,4 +63,4 @@ def build(dataset: Dataset) -> DAG:
 
 
 for entry in DATASETS.values():
-    globals()[dag_id(entry, "to_lake")] = build(entry)
+    globals()[dag_id(entry.name, "to_lake")] = build(entry)

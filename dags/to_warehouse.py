@@ -29,7 +29,7 @@ def build(dataset: Dataset) -> DAG:
     """The DAG of one dataset."""
     marts = ", ".join(f"`{feed.mart}`" for feed in dataset.feeds)
     with DAG(
-        dag_id(dataset, "to_warehouse"),
+        dag_id(dataset.name, "to_warehouse"),
         schedule=follows(dataset, typed_asset(dataset)),
         doc_md=DOC.format(
             name=dataset.name,
@@ -57,4 +57,4 @@ def build(dataset: Dataset) -> DAG:
 
 for entry in DATASETS.values():
     if entry.tabular:
-        globals()[dag_id(entry, "to_warehouse")] = build(entry)
+        globals()[dag_id(entry.name, "to_warehouse")] = build(entry)

@@ -25,7 +25,7 @@ partition key (`2024-01`), whether the month is in the lake or not.
 def build(dataset: Dataset) -> DAG:
     """The DAG of one dataset."""
     with DAG(
-        dag_id(dataset, "to_postgres"),
+        dag_id(dataset.name, "to_postgres"),
         schedule=follows(dataset, raw_asset(dataset)),
         doc_md=DOC.format(name=dataset.name, title=dataset.title, table=dataset.table),
         tags=["postgres", dataset.name],
@@ -46,4 +46,4 @@ def build(dataset: Dataset) -> DAG:
 
 for entry in DATASETS.values():
     if entry.in_postgres:
-        globals()[dag_id(entry, "to_postgres")] = build(entry)
+        globals()[dag_id(entry.name, "to_postgres")] = build(entry)

@@ -31,6 +31,7 @@ TASKS = (
     "airflow.providers.google.cloud.links.bigquery",
     "airflow.providers.google.cloud.triggers.bigquery",
     "airflow.providers.postgres.hooks.postgres",
+    "airflow.sdk.execution_time.cache",
     "airflow.sdk.execution_time.request_handlers",
     "airflow.sdk.execution_time.schema.migrator",
     "airflow.sdk.execution_time.supervisor",

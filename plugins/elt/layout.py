@@ -74,3 +74,7 @@ def identifier(name: str) -> str:
     if not _IDENTIFIER.fullmatch(name) or len(name) > 63:
         raise PermanentError(f"{name!r} cannot be a table or column name: use up to 63 of a-z, 0-9 and _.")
     return name
+
+
+def dag_id(dataset: str, family: str) -> str:
+    return f"{dataset}_{family}"

@@ -18,7 +18,7 @@ DAG_FILES = sorted([*REPOSITORY.glob("dags/*.py"), *REPOSITORY.glob("dags_local/
 FAMILIES = ("source_check", "to_lake", "to_warehouse", "to_postgres")
 # Of the five datasets of the product; a user's own follow the same rules, but are not counted here.
 PRODUCT = ("yellow", "green", "fhv", "fhvhv", "zones")
-HEAVY = {"google.cloud", "pandas", "pyarrow", "psycopg", "requests", "airflow.providers.google"}
+HEAVY = {"google.cloud", "pandas", "pyarrow", "psycopg", "requests", "airflow.providers.google.cloud"}
 
 
 def test_every_dataset_of_the_product_has_its_four_dags(dags: dict[str, DAG]) -> None:

@@ -58,6 +58,7 @@ def _marts() -> dict[str, Mart]:
     return {value.name: value for value in values if isinstance(value, Mart)}
 
 
+PROBLEMS=()
 DATASETS: Mapping[str, Dataset] = _entries()
 MARTS: Mapping[str, Mart] = _marts()
 

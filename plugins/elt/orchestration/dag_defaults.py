@@ -36,6 +36,9 @@ EXECUTION_TIMEOUTS: Mapping[str, timedelta] = MappingProxyType(
 )
 """How long a task may hold a worker, by its stage (or `wait` and `check`)."""
 
+TRIGGER_GRACE = timedelta(minutes=10)
+"""How long after what it waits for must be over a trigger is given up."""
+
 # Anything but a wait for a publication is over within a day, or somebody has to look.
 _DAY = timedelta(days=1)
 # Without a schedule's start only what has no part in it is scheduled; Airflow wants a day all the same.

@@ -6,12 +6,14 @@ import datetime as dt
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from airflow.sdk import BaseOperator, BaseOperatorLink, XCom
+from airflow.sdk import BaseOperator, BaseOperatorLink, BaseXCom
+from airflow.sdk.exceptions import TaskDeferralError, TaskDeferralTimeout
 
 from elt.catalogue import registry
-from elt.errors import JobRunningError
+from elt.connections import GOOGLE
+from elt.errors import JobRunningError, TransientError
 from elt.months import Month
-from elt.orchestration.dag_defaults import EXECUTION_TIMEOUTS
+from elt.orchestration.dag_defaults import EXECUTION_TIMEOUTS, TRIGGER_GRACE
 from elt.orchestration.run_context import announce, follows_forced, is_forced, month_of
 from elt.settings import Settings
 from elt.stage_request import StageRequest
@@ -19,8 +21,6 @@ from elt.stages import run
 
 # Stages that are BigQuery jobs, each with a link to it.
 JOB_STAGES = ("stage", "audit", "publish", "mart")
-# Airflow's `next_method` of a task whose trigger timed out or failed.
-_TRIGGER_FAILED = "__fail__"
 
 
 class JobLink(BaseOperatorLink):
@@ -34,7 +34,7 @@ class JobLink(BaseOperatorLink):
 
     def get_link(self, operator: Any, *, ti_key: Any) -> str:  # noqa: ARG002 - Airflow's signature
         """The address that the task has kept; empty before there is a job."""
-        return XCom.get_value(key=self.xcom_key, ti_key=ti_key) or ""
+        return BaseXCom.get_value(key=self.xcom_key, ti_key=ti_key) or ""
 
     @classmethod
     def keep(cls, context: Any, project: str, location: str, job_id: str) -> None:
@@ -95,11 +95,12 @@ class StageOperator(BaseOperator):
         return self._run(context, started_at=dt.datetime.fromisoformat(started_at), awaited=awaited)
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Any) -> Any:
-        """Airflow's entry after a deferral: a trigger that timed out or failed is no reason to give up."""
-        if next_method == _TRIGGER_FAILED:
-            self.log.warning("the trigger ended with %s: looking for the job here", next_kwargs)
-            return self.execute(context)
-        return super().resume_execution(next_method, next_kwargs, context)
+        """Airflow's entry after a deferral, also where the trigger has never fired."""
+        try:
+            return super().resume_execution(next_method, next_kwargs, context)
+        except (TaskDeferralError, TaskDeferralTimeout) as error:
+            # The next try finds the job and sees for itself.
+            raise TransientError(f"the triggerer has not reported the job's end ({error}).") from None
 
     def _run(self, context: Any, started_at: dt.datetime, awaited: str | None = None) -> dict[str, Any]:
         dataset, settings = registry.dataset(self.dataset), Settings.from_environment()
@@ -145,5 +146,21 @@ class StageOperator(BaseOperator):
             # The same instant again: what a forced run has made since then is its own work.
             kwargs={"awaited": running.job_id, "started_at": request.started_at.isoformat()},
             # BigQuery itself ends the job before that.
-            timeout=dt.timedelta(seconds=request.settings.job_seconds) + _GRACE,
+            timeout=dt.timedelta(seconds=request.settings.job_seconds) + TRIGGER_GRACE,
         )
+
+
+class SourceCheckOperator(BaseOperator):
+    """Returns the months of `dataset` (None: it has none) that the publisher has changed or published late."""
+
+    template_fields: Sequence[str] = ("dataset",)
+    ui_color = "#f7e8b0"
+
+    def __init__(self, *, dataset: str, **kwargs: Any) -> None:
+        defaults = {"task_id": "check", "execution_timeout": EXECUTION_TIMEOUTS["check"]}
+        super().__init__(**{**defaults, **kwargs})
+        self.dataset = dataset
+
+    def execute(self, context: Any) -> list[str | None]:  # noqa: ARG002 - Airflow's signature
+        """One HEAD request for each month."""
+        raise NotImplementedError
