@@ -160,6 +160,8 @@ class _Handler(BaseHTTPRequestHandler):
             case "POST", ["jobs", job_id, "cancel"]:
                 self.server.cancel(job_id)
                 return 200, {"job": self.server.jobs[job_id].resource()}
+            case "POST", ["queries"]:
+                return self._query(project, body)
             case "GET", ["queries", job_id]:
                 return self._results(job_id)
             case "POST", ["datasets", dataset, "tables"]:
@@ -200,12 +202,21 @@ class _Handler(BaseHTTPRequestHandler):
             return 200, {"jobReference": reference, "jobComplete": False}
         if job.error is not None:
             return _error(400, job.error["reason"], job.error["message"])
+        return 200, self._answer(job)
+
+    def _query(self, project: str, body: Json) -> tuple[int, Json]:
+        """A SELECT whose answer comes at once, without a job of its own to look for."""
+        job_id = f"query-{len(self.server.jobs)}"
+        job = Job(job_id, project, {"query": {"query": body["query"]}, "labels": body.get("labels", {})}, "US", 0.0)
+        return 200, self._answer(job)
+
+    def _answer(self, job: Job) -> Json:
         text = job.configuration.get("query", {}).get("query", "")
         answer = next((a for a in self.server.answers if re.search(a.pattern, text)), Answer("", [], []))
         fields = [{"name": name, "type": kind} for name, kind in answer.columns]
         rows = [{"f": [{"v": value} for value in row]} for row in answer.rows]
-        return 200, {
-            "jobReference": reference,
+        return {
+            "jobReference": job.resource()["jobReference"],
             "jobComplete": True,
             "schema": {"fields": fields},
             "totalRows": str(len(rows)),

@@ -67,8 +67,11 @@ def test_check_operators_ask_the_emulator_deferred_or_not(bigquery: SlowBigQuery
 
 def test_both_patches_are_still_needed(bigquery: SlowBigQuery) -> None:
     """Where this fails, a library follows BIGQUERY_EMULATOR_HOST by itself: its patch can go."""
-    # Airflow finds this one instead of ours.
-    without = "import sys, types; sys.modules['airflow_local_settings'] = types.ModuleType('settings')\n"
+    # Airflow is set up before the variable is there, so the patches are not made.
+    without = (
+        "import os\nhost = os.environ.pop('BIGQUERY_EMULATOR_HOST')\n"
+        "import airflow.settings\nos.environ['BIGQUERY_EMULATOR_HOST'] = host\n"
+    )
     (endpoints,) = run(bigquery, without + ENDPOINTS)
     assert "googleapis.com" in endpoints["api"]
     assert endpoints["aio"].startswith("http://http://")
