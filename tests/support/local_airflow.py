@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -97,15 +97,14 @@ class LocalAirflow:
         """All that a component has logged."""
         return (self.folder / f"{name}.log").read_text(errors="replace")
 
-    def workers(self) -> list[psutil.Process]:
-        """Processes of tasks that run now (forked by LocalExecutor's workers)."""
+    def task_processes(self) -> list[psutil.Process]:
+        """Processes in which tasks run now: forked by LocalExecutor's workers, named after the task instance."""
         found = []
         for process in psutil.Process(self._processes["scheduler"].pid).children(recursive=True):
-            try:
-                if process.cmdline()[:1] and process.cmdline()[0].startswith("airflow worker -- "):
+            with suppress(psutil.Error):
+                title = " ".join(process.cmdline())
+                if title.startswith("airflow worker -- ") and "LocalExecutor" not in title:
                     found.append(process)
-            except psutil.Error:
-                continue
         return found
 
     # API
@@ -123,6 +122,14 @@ class LocalAirflow:
         response = self._session.request(method, f"{self.url}{path}", timeout=60, **options)
         assert response.ok, f"{method} {path}: {response.status_code} {response.text[:500]}"
         return response.json() if response.content else None
+
+    def create_pools(self) -> None:
+        """Create the product's pools."""
+        from elt.orchestration.pools import POOLS
+
+        for name, pool in POOLS.items():
+            body = {"name": name, "slots": pool.slots, "include_deferred": pool.include_deferred}
+            self.call("POST", "/pools", json=body)
 
     def open_dags(self, *dag_ids: str) -> None:
         """Wait until the DAGs are parsed, then let them run."""
