@@ -72,7 +72,9 @@ def test_a_state_mismatch_is_retried_without_an_alert(database: None, receiver: 
         assert task.state == "up_for_retry"
         assert [request.task_callback_type for request in executor.callbacks] == ["up_for_retry"]
     for request in executor.callbacks:
-        _execute_task_callbacks(bag, request, SimpleNamespace(**dict.fromkeys(("info", "warning", "exception"), ignore)))
+        _execute_task_callbacks(
+            bag, request, SimpleNamespace(**dict.fromkeys(("info", "warning", "exception"), ignore))
+        )
     assert not receiver.messages
     # The same webhook hears of a failure: it was there to be told.
     alerts.send(receiver.url, "heard")
