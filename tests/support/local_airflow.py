@@ -1,4 +1,4 @@
-"""A real Airflow as processes of this machine: LocalExecutor, api-server, scheduler, triggerer, DAG processor.
+"""A real Airflow as processes, with LocalExecutor: api-server, scheduler, triggerer, DAG processor.
 
 On a PostgreSQL of its own, with one folder of DAGs. What is killed stays dead until it is started again.
 """
@@ -98,7 +98,7 @@ class LocalAirflow:
         return (self.folder / f"{name}.log").read_text(errors="replace")
 
     def task_processes(self) -> list[psutil.Process]:
-        """Processes in which tasks run now: forked by LocalExecutor's workers, named after the task instance."""
+        """Processes in which tasks run now: forks of LocalExecutor's workers, named after task instances."""
         found = []
         for process in psutil.Process(self._processes["scheduler"].pid).children(recursive=True):
             with suppress(psutil.Error):

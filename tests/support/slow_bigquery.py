@@ -1,7 +1,8 @@
 """BigQuery's REST API as far as tables and jobs go, with jobs that take as long as a test says.
 
 A type that Google's own client talks to over HTTP: nothing in the product is patched. Queries are not run: a
-test says what a SELECT answers (`answer`), how long a job takes (`seconds`, or until `finish`), and how it ends.
+test says what a SELECT answers (`answer`), how long a job takes (`seconds`, or until `finish`), and how it
+ends.
 """
 
 from __future__ import annotations

@@ -161,7 +161,10 @@ class StageOperator(BaseOperator):
 
 
 class SourceCheckOperator(BaseOperator):
-    """Returns the months of `dataset` (None: it has none) that the publisher has changed or published late."""
+    """Returns the months of `dataset` that its publisher has changed or published late, for what follows.
+
+    A dataset without months has one that is None.
+    """
 
     template_fields: Sequence[str] = ("dataset",)
     ui_color = "#f7e8b0"

@@ -65,7 +65,9 @@ def test_a_task_whose_process_alone_is_killed(platform: Platform) -> None:
     assert ends_well_with_one_job(platform, "patient", run) == 2
 
 
-def test_a_scheduler_and_all_its_workers_that_are_killed_after_the_task_has_deferred(platform: Platform) -> None:
+def test_a_scheduler_and_all_its_workers_that_are_killed_after_the_task_has_deferred(
+    platform: Platform,
+) -> None:
     run = submitted(platform, "publish", "2024-03")
     platform.airflow.until_state("publish", run, "publish", "deferred")
     platform.airflow.kill("scheduler")

@@ -16,7 +16,7 @@ DEFERRALS = 500
 def test_five_hundred_deferrals_under_load_lose_none(platform: Platform) -> None:
     airflow, bigquery = platform.airflow, platform.bigquery
     # From just longer than a worker waits to much longer: jobs end while triggers start, and later.
-    chosen = random.Random(13)  # noqa: S311 - the same in each run
+    chosen = random.Random(13)
     bigquery.seconds = lambda _: chosen.uniform(1.5, 40.0)
     run = airflow.trigger(f"publish_{DEFERRALS}")
     assert airflow.end_of(f"publish_{DEFERRALS}", run, 3000) == "success"

@@ -1,5 +1,6 @@
-"""Airflow 3.3's deferral race: a task is back from its trigger before the scheduler has read that its first worker
-left. The scheduler fails it ("state mismatch"), which has to cost a retry, and nobody an alert.
+"""Airflow 3.3's deferral race: a task is back from its trigger before the scheduler knows its worker left.
+
+The scheduler then fails it ("state mismatch"). That has to cost a retry, and nobody an alert.
 """
 
 from __future__ import annotations
@@ -87,8 +88,8 @@ def ignore(*_: object, **__: object) -> None:
 
 def deferred_and_resumed(session: Any, bag: DagBag, state: str) -> Any:
     """An instance of the task in its first try, queued or running again after its trigger has fired."""
-    from airflow.models.dagbundle import DagBundleModel
     from airflow.models.dagbag import DBDagBag
+    from airflow.models.dagbundle import DagBundleModel
     from airflow.utils.state import DagRunState
     from airflow.utils.types import DagRunTriggeredByType, DagRunType
 
