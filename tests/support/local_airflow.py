@@ -22,7 +22,7 @@ import psycopg
 import requests
 from emulators import free_port
 from repository import REPOSITORY
-from taxi import PASSWORD, postgres_running
+from stacks import PASSWORD, postgres_running
 
 COMPONENTS = ("api-server", "scheduler", "triggerer", "dag-processor")
 FINAL = ("success", "failed")
