@@ -218,7 +218,7 @@ def test_only_stages_with_a_job_have_the_link(stack: Stack) -> None:
 
 
 def test_a_missing_connection_is_a_sentence_with_its_remedy() -> None:
-    with pytest.raises(SettingError, match="no Airflow connection google_cloud_default. Set AIRFLOW_CONN_"):
+    with pytest.raises(SettingError, match=r"no Airflow connection google_cloud_default\. Set AIRFLOW_CONN_"):
         execute(StageOperator(dataset="yellow", stage="publish"), context())
 
 
