@@ -1,4 +1,4 @@
-"""The product's five datasets and three marts: what users' lakes and queries rely on, and how they are written."""
+"""The product's five datasets and three marts: what users' lakes and queries rely on."""
 
 from __future__ import annotations
 
