@@ -172,13 +172,19 @@ class SourceCheckOperator(BaseOperator):
         self.dataset = dataset
 
     def execute(self, context: Any) -> list[str | None]:  # noqa: ARG002 - Airflow's signature
-        """One HEAD request for each month."""
+        """Ask with one HEAD request for each month that is loaded, or that the schedule has given up.
+
+        A month whose answer makes no sense is a warning in the log, and the others are compared all the same.
+        """
         from elt.orchestration.connections import AirflowConnections
         from elt.sources import changes
 
         dataset, settings = registry.dataset(self.dataset), Settings.from_environment()
-        found = changes.look(dataset, AirflowConnections(settings), scheduled_since=settings.schedule_start)
-        for month, why in found.refused.items():
-            self.log.warning("%s %s stays as it is: %s", self.dataset, month, why)
-        self.log.info("%s: %d looked at, to load: %s", self.dataset, found.looked_at, found.to_load or "none")
-        return [month or None for month in found.to_load]
+        connections = AirflowConnections(settings)
+        with connections.source(dataset) as source, connections.lake() as lake:
+            found = changes.scan(dataset, source, lake, scheduled_since=settings.schedule_start)
+        for what, why in found.refused.items():
+            self.log.warning("%s stays as it is: %s", what, why)
+        to_load = [str(month) if month else None for month in found.to_load]
+        self.log.info("%s: %d months compared, to load: %s", self.dataset, found.checked, to_load)
+        return to_load

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from bench.data import MONTH
 from elt.catalogue.registry import dataset
-from elt.conforming import stream as typed
+from elt.conforming.stream import Split, write
 from elt.frugal import be_frugal
 
 
@@ -24,8 +24,8 @@ def main() -> None:
         # The same dataset, published as a user's own might be.
         entry = replace(entry, path="/trip-data/yellow_tripdata_{year}-{month}.csv.gz")
     started = time.monotonic()
-    with raw.open("rb") as source:
-        rows, quarantine = typed.write(typed.split(source, entry, MONTH), entry)
+    with raw.open("rb") as source, Split(source, entry, MONTH) as parts:
+        rows, quarantine = write(parts)
         if quarantine is not None:
             raise SystemExit("some rows do not fit")
         with rows, out.open("wb") as target:

@@ -81,13 +81,17 @@ def _changed(
     entries: Sequence[Dataset], months: Sequence[Month], settings: Settings, progress: Progress
 ) -> list[Unit]:
     """Ask the source, with one request a month, what has changed."""
-    from elt.sources import changes  # imports the storage client
+    # They import the clients of Google and of the source.
+    from elt.sources.changes import scan
+    from elt.sources.client import HttpSource
+    from elt.stores.gcs import Lake
 
     found = []
     for entry in entries:
-        look = changes.look(entry, settings, among=months)
-        for month, why in look.refused.items():
-            progress.say(f"[yellow]{entry.name} {month} stays as it is: {why}[/]")
-        progress.say(f"{entry.name}: {look.looked_at} looked at, {len(look.to_load)} changed", "done")
-        found += [Unit(entry.name, month) for month in look.to_load]
+        with HttpSource(entry, settings.source_url or "") as source:
+            changed = scan(entry, source, Lake(settings), among=months)
+        for name, why in changed.refused.items():
+            progress.say(f"[yellow]{name} stays as it is: {why}[/]")
+        progress.say(f"{entry.name}: {changed.checked} checked, {len(changed.to_load)} changed", "done")
+        found += [Unit(entry.name, str(month or "")) for month in changed.to_load]
     return found
