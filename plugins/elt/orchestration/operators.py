@@ -101,7 +101,7 @@ class StageOperator(BaseOperator):
             raise TransientError(f"the triggerer has not reported the job's end ({error}).") from None
 
     def connections(self, settings: Settings, context: Any) -> Connections:
-        """What the stage reaches the outside by: Airflow's connections."""
+        """How the stage reaches the outside: by Airflow's connections."""
         from elt.orchestration.connections import AirflowConnections
 
         def submitted(project: str, location: str, job_id: str) -> None:
@@ -176,11 +176,10 @@ class SourceCheckOperator(BaseOperator):
 
         A month whose answer makes no sense is a warning in the log, and the others are compared all the same.
         """
-        from elt.orchestration.connections import AirflowConnections
         from elt.sources import changes
 
         dataset, settings = registry.dataset(self.dataset), Settings.from_environment()
-        connections = AirflowConnections(settings)
+        connections = self.connections(settings)
         with connections.source(dataset) as source, connections.lake() as lake:
             found = changes.scan(dataset, source, lake, scheduled_since=settings.schedule_start)
         for what, why in found.refused.items():
@@ -188,3 +187,9 @@ class SourceCheckOperator(BaseOperator):
         to_load = [str(month) if month else None for month in found.to_load]
         self.log.info("%s: %d months compared, to load: %s", self.dataset, found.checked, to_load)
         return to_load
+
+    def connections(self, settings: Settings) -> Connections:
+        """How the check reaches source and lake: by Airflow's connections."""
+        from elt.orchestration.connections import AirflowConnections
+
+        return AirflowConnections(settings)
