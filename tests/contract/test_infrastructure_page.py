@@ -43,6 +43,11 @@ def test_the_way_by_hand_is_complete_from_the_stack_to_the_containers():
 
 
 def test_the_command_that_lists_the_pools_lists_them():
-    (command,) = re.findall(r"^(PYTHONPATH=plugins .*) \|$", TEXT, re.MULTILINE)
-    done = subprocess.run(command, shell=True, cwd=REPOSITORY, capture_output=True, text=True, check=True)
-    assert [line.split() for line in done.stdout.splitlines()] == [[n, str(s)] for n, s in POOLS.items()]
+    (command,) = re.findall(r"^(\.venv/bin/python .*) \|$", TEXT, re.MULTILINE)
+    done = subprocess.run(
+        command, shell=True, cwd=REPOSITORY, capture_output=True, text=True, check=True, timeout=120
+    )
+    options = {True: ["--include-deferred"], False: []}
+    assert [line.split() for line in done.stdout.splitlines()] == [
+        [name, str(pool.slots), *options[pool.include_deferred]] for name, pool in POOLS.items()
+    ]

@@ -135,7 +135,8 @@ class HttpClient:
             )
         except requests.RequestException as error:
             # The error is named by its class: its text may hold an address with a password.
-            if isinstance(error, ValueError):
+            # Redirects in a circle are the source's mistake, as an address that is none is ours.
+            if isinstance(error, ValueError | requests.TooManyRedirects):
                 raise PermanentError(f"{url} cannot be asked for ({type(error).__name__}).") from None
             reason = "timed out" if isinstance(error, requests.Timeout) else type(error).__name__
             raise TransientError(
