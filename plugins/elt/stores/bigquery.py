@@ -239,11 +239,13 @@ class Warehouse:
             if error := self._ended(job):
                 raise error
 
+        # By the work, not by the number of the job: the link to the job shows which one it was.
         with self._errors("job", work.id):
             self._uncontended(run)
 
     def _uncontended(self, run: Callable[[], T]) -> T:
         """Run something again as long as other transactions are in its way, with pauses that grow."""
+        # Not by Google's Retry: each run of a job needs an id of its own.
         for runs in range(1, CONTENDED_RUNS):
             try:
                 return run()
@@ -280,6 +282,7 @@ class Warehouse:
                 if job.state == "DONE" and job.error_result:
                     number += 1
                     continue
+            # Also for a job that was found: the task that has lost it wants its link again.
             if self._submitted:
                 self._submitted(self.project, self._settings.location, job.job_id)
             return job, number
@@ -295,6 +298,7 @@ class Warehouse:
         job = soon(self._job)(work_id, low)
         high, step = NUMBERS, 1
         while job.state == "DONE" and job.error_result and high - low > 1:
+            # Steps that grow, since most often few have failed; halves once the end is near.
             probe = min(low + step, (low + high) // 2)
             try:
                 job, low, step = self._job(work_id, probe), probe, 2 * step
