@@ -17,7 +17,7 @@ from taxiway.cli.commands import env
 from taxiway.compose import dotenv
 from taxiway.compose import project_settings as choices
 from taxiway.docgen.inventory import STACK
-from taxiway.environment.paths import REPOSITORY
+from taxiway.environment.home import REPOSITORY
 from taxiway.errors import TaxiwayError
 from taxiway.infrastructure.plan import plan
 from taxiway.targets.stack import StackSettings

@@ -29,7 +29,7 @@ from elt.orchestration.pools import POOLS
 from elt.stores.bigquery import BigQuery
 from elt.stores.gcs import Lake
 from taxiway.airflow.client import AirflowApi
-from taxiway.environment.paths import Home
+from taxiway.environment.home import Home
 
 COUNT = int(os.environ.get("TAXIWAY_MONTHS", "2"))
 ROWS = int(os.environ.get("TAXIWAY_ROWS", "300"))

@@ -22,7 +22,7 @@ from receiver import SECRET, Receiver
 from taxi import YELLOW, ZONES, ZONES_CSV, parquet, trips
 
 from taxiway.airflow.client import AirflowApi
-from taxiway.environment.paths import Home
+from taxiway.environment.home import Home
 
 pytestmark = pytest.mark.e2e
 ROWS = 500
@@ -127,7 +127,7 @@ class Run:
 
     def __init__(self, api: AirflowApi, dag_id: str, month: str | None, conf: Mapping[str, Any] = {}) -> None:
         self.api, self.dag_id = api, dag_id
-        self.id = api.trigger(dag_id, month, conf)
+        self.id = api.trigger(dag_id, month, conf)["dag_run_id"]
         self.states: dict[str, list[str | None]] = {}
         self.tries: dict[str, int] = {}
 

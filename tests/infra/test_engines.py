@@ -8,8 +8,7 @@ import sys
 
 import pytest
 
-from taxiway.environment.files import write_json
-from taxiway.environment.paths import REPOSITORY
+from taxiway.environment.home import REPOSITORY, write_json
 from taxiway.infrastructure import (
     Endpoints,
     EngineError,

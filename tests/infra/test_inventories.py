@@ -2,7 +2,7 @@ import pytest
 import yaml
 
 from taxiway.docgen.inventory import inventory
-from taxiway.environment.paths import REPOSITORY
+from taxiway.environment.home import REPOSITORY
 from taxiway.infrastructure.errors import EngineError
 from taxiway.infrastructure.plan import plan
 

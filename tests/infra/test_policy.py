@@ -10,7 +10,7 @@ from pulumi.runtime.proto import analyzer_pb2, analyzer_pb2_grpc
 
 from policy.analyzer import Analyzer, serve
 from policy.guardrails import BUCKET, DATASET, ENVIRONMENT, HMAC_KEY, KEY, RULES, Resource, check
-from taxiway.environment.paths import REPOSITORY
+from taxiway.environment.home import REPOSITORY
 from taxiway.infrastructure.errors import EngineError
 from taxiway.infrastructure.plan import plan
 

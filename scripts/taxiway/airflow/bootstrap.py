@@ -1,70 +1,77 @@
-"""Open a platform that has just started: pools, every DAG parsed, every DAG unpaused, consumers first."""
+"""Prepare an Airflow that has just started: pools, every DAG parsed, every DAG unpaused, consumers first."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 
-from elt.catalogue import Dataset
-from elt.catalogue.registry import DATASETS
-from elt.orchestration.pools import POOLS
 from taxiway.airflow.client import AirflowApi
-from taxiway.errors import TaxiwayError
+from taxiway.waiting import wait_until
 
 HEALTHY = frozenset({"metadatabase", "scheduler", "dag_processor", "triggerer"})
-POLL_SECONDS = 0.2
-# Ends of DAG ids, consumers before what feeds them.
-FAMILIES = ("_to_postgres", "_to_warehouse", "_to_lake", "_source_check")
+# Consumers before what feeds them: a paused DAG drops the asset events that arrive meanwhile.
+FAMILIES = ("to_postgres", "to_warehouse", "to_lake", "source_check")
 
 
-def expected_dags() -> set[str]:
-    """The DAG ids that the catalogue asks for."""
-    return {f"{name}{kind}" for name, entry in DATASETS.items() for kind in FAMILIES if _belongs(kind, entry)}
+def expected_dags() -> dict[str, list[str]]:
+    """The DAG ids that the catalogue asks for, by family, in the order in which they are unpaused."""
+    # Not above: `down` and `logs` import this module, and need no catalogue, be it in order or not.
+    from elt.catalogue.registry import DATASETS
+    from elt.layout import dag_id
+
+    wanted: dict[str, list[str]] = {family: [] for family in FAMILIES}
+    for entry in DATASETS.values():
+        for family, ids in wanted.items():
+            without = {"to_warehouse": not entry.tabular, "to_postgres": not entry.in_postgres}
+            if not without.get(family, False):
+                ids.append(dag_id(entry.name, family))
+    return wanted
 
 
-def _belongs(kind: str, entry: Dataset) -> bool:
-    if kind == "_to_warehouse":
-        return entry.tabular
-    return kind != "_to_postgres" or entry.in_postgres
-
-
-def wait_until_healthy(api: AirflowApi, seconds: float, watch: Callable[[], None] = lambda: None) -> None:
+def wait_until_healthy(
+    api: AirflowApi,
+    seconds: float,
+    watch: Callable[[], None] = lambda: None,
+    remind: Callable[[str], None] = lambda _: None,
+) -> None:
     """Return when Airflow says that all its parts are healthy. `watch` is called meanwhile; it may raise."""
-
-    def healthy() -> bool:
-        return {name for name, well in api.healthy().items() if well} >= HEALTHY
-
-    _until(
-        healthy, seconds, watch, lambda: f"Airflow is not healthy: {api.healthy() or 'it does not answer'}"
+    wait_until(
+        lambda: {name for name, well in api.healthy().items() if well} >= HEALTHY,
+        seconds,
+        lambda: f"Airflow is not healthy: {api.healthy() or 'it does not answer'}",
+        every=0.2,
+        watch=watch,
+        remind=remind,
     )
 
 
-def open_dags(api: AirflowApi, seconds: float, watch: Callable[[], None] = lambda: None) -> None:
-    """Pools first, or tasks wait for ever; consumers before what feeds them, or they miss its events."""
-    wanted, parsed = expected_dags(), dict[str, bool]()
-    api.create_pools(POOLS)
+def open_dags(
+    api: AirflowApi,
+    seconds: float,
+    watch: Callable[[], None] = lambda: None,
+    remind: Callable[[str], None] = lambda _: None,
+) -> None:
+    """Create the pools, wait until every DAG of the catalogue is parsed, then unpause them.
+
+    Pools come first: a task that names a pool which does not exist waits for ever.
+    """
+    from elt.orchestration.pools import POOLS
+
+    families, parsed = expected_dags(), dict[str, bool]()
+    wanted = {dag_id for ids in families.values() for dag_id in ids}
+    api.create_pools([{"name": name, "slots": slots} for name, slots in POOLS.items()])
 
     def all_parsed() -> bool:
         parsed.update(api.dags())
         return wanted <= set(parsed)
 
-    def missing() -> str:
-        return f"DAGs are missing: {sorted(wanted - set(parsed))} {api.import_errors()}"
-
-    _until(all_parsed, seconds, watch, missing)
-    for family in FAMILIES:
-        if any(parsed[dag_id] for dag_id in wanted if dag_id.endswith(family)):
-            api.unpause_all(family)
-
-
-def _until(
-    condition: Callable[[], bool], seconds: float, watch: Callable[[], None], complaint: Callable[[], str]
-) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        watch()
-        if time.monotonic() > deadline:
-            raise TaxiwayError(
-                f"{complaint()} (after {seconds:.0f} s)", "See scripts/status and scripts/logs."
-            )
-        time.sleep(POLL_SECONDS)
+    wait_until(
+        all_parsed,
+        seconds,
+        lambda: f"DAGs are missing: {sorted(wanted - set(parsed))} {api.import_errors()}",
+        every=0.2,
+        watch=watch,
+        remind=remind,
+    )
+    for family, ids in families.items():
+        if any(parsed[dag_id] for dag_id in ids):
+            api.unpause_family(f"_{family}")

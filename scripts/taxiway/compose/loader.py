@@ -19,8 +19,7 @@ from taxiway.airflow.client import AirflowApi
 from taxiway.compose.infrastructure import TROUBLE
 from taxiway.console.progress import Progress
 from taxiway.console.tables import show_datasets
-from taxiway.environment.files import write_json
-from taxiway.environment.paths import Home
+from taxiway.environment.home import Home, write_json
 from taxiway.errors import TaxiwayError
 from taxiway.loads.runner import Unit, units
 from taxiway.loads.service import NOT_PUBLISHED_CODE, load_months

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from taxiway.embedded.postgres import PostgresServer
-from taxiway.environment.paths import Home
+from taxiway.environment.home import Home
 
 EMULATORS = ("gcs", "bigquery", "control-plane")
 API_SERVER = "api-server"
@@ -16,6 +16,12 @@ API_SERVER = "api-server"
 _MODULES = {"control-plane": "iam", "sample-source": "tlc_sample"}
 WITH_DAGS = ("scheduler", "dag-processor", "triggerer")
 AIRFLOW = (API_SERVER, *WITH_DAGS)
+# Becomes a program with the variables of a JSON file: they stay in a private file instead of the process
+# manager's configuration, and are read when the program starts, not when the manager does.
+_LAUNCH = (
+    "import json, os, sys; program = sys.argv[2:]; "
+    "os.execve(program[0], program, os.environ | json.load(open(sys.argv[1])))"
+)
 
 
 @dataclass(frozen=True)
@@ -90,6 +96,5 @@ def airflow_command(home: Home, *arguments: str) -> list[str]:
 
 
 def _launched(variables: Path, *arguments: str) -> list[str]:
-    launch = str(Path(__file__).parent / "launch.py")
     program = str(Path(sys.prefix) / "bin" / "airflow")
-    return [sys.executable, launch, str(variables), program, *arguments]
+    return [sys.executable, "-c", _LAUNCH, str(variables), program, *arguments]

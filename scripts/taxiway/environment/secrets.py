@@ -8,7 +8,7 @@ import secrets
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from taxiway.environment.files import write_atomically
+from taxiway.environment.home import write_atomically
 
 
 def _token() -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from taxiway.environment.paths import REPOSITORY
+from taxiway.environment.home import REPOSITORY
 from taxiway.infrastructure.contract import Change, Drift, Engine, StackInfo
 from taxiway.infrastructure.endpoints import Endpoints
 from taxiway.infrastructure.errors import EngineError, StackNotRemovedError

@@ -12,7 +12,7 @@ from typing import Any, Final, TypeVar
 from pulumi import automation
 from pulumi.runtime.rpc import UNKNOWN
 
-from taxiway.environment.paths import REPOSITORY
+from taxiway.environment.home import REPOSITORY
 from taxiway.infrastructure import backend, developer, stackfile
 from taxiway.infrastructure import pending_operations as pending
 from taxiway.infrastructure.api import Api, google

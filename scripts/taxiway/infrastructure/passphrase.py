@@ -7,7 +7,7 @@ import hashlib
 import secrets
 from pathlib import Path
 
-from taxiway.environment.files import write_atomically
+from taxiway.environment.home import write_atomically
 from taxiway.infrastructure.errors import EngineError
 
 

@@ -10,8 +10,7 @@ from typing import Any
 
 import yaml
 
-from taxiway.environment.files import write_atomically
-from taxiway.environment.paths import REPOSITORY
+from taxiway.environment.home import REPOSITORY, write_atomically
 
 FOLDER = REPOSITORY / "infra" / "stacks"
 
@@ -25,6 +24,12 @@ def read(stack: str) -> dict[str, str]:
     """Return a stack's settings, keys with their namespaces; secret ones are left out."""
     config = _content(stack).get("config", {})
     return {key: _text(value) for key, value in config.items() if not _is_secret(value)}
+
+
+def project(stack: str) -> str:
+    """Return the Google Cloud project of a stack; empty if its settings name none."""
+    settings = read(stack)
+    return settings.get("taxiway:project") or settings.get("gcp:project", "")
 
 
 def is_on_google_cloud(settings: Mapping[str, str]) -> bool:

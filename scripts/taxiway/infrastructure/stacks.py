@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from taxiway.environment.paths import REPOSITORY
+from taxiway.environment.home import REPOSITORY
 from taxiway.infrastructure import backend, stackfile
 from taxiway.infrastructure.contract import StackInfo
 from taxiway.infrastructure.cost import estimate, prices, total

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
 
-from taxiway.environment.files import read_json, write_json
+from taxiway.environment.home import read_json, write_json
 from taxiway.infrastructure.evaluate import Declared
 from taxiway.infrastructure.passphrase import decrypt, encrypt
 from taxiway.infrastructure.resources import kind

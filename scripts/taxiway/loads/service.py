@@ -13,8 +13,7 @@ from elt.warehouse import load_log
 from elt.warehouse.load_log import Key, LogRow
 from taxiway.airflow.client import AirflowApi
 from taxiway.console.progress import Progress
-from taxiway.environment.files import read_json
-from taxiway.environment.paths import Home
+from taxiway.environment.home import Home, read_json
 from taxiway.loads.runner import NOT_PUBLISHED, WINDOW, Loaded, Loader, Unit, needed
 
 SILENCE_SECONDS = 300.0

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from rich.console import Console
+from taxiway.loads.eta import Pace
 
 from elt.catalogue import Dataset
 from elt.catalogue.registry import DATASETS
@@ -17,7 +18,6 @@ from elt.warehouse.load_log import Key, LogRow
 from taxiway.console.progress import Progress
 from taxiway.errors import TaxiwayError
 from taxiway.loads import runner as loading
-from taxiway.loads.eta import Pace
 from taxiway.loads.runner import NOT_PUBLISHED, Loader, Unit, needed
 from taxiway.loads.service import current_stages
 

@@ -8,10 +8,8 @@ from typing import Any
 import pytest
 
 from taxiway.console.progress import Progress
-from taxiway.embedded import platform as embedded
 from taxiway.embedded.platform import Embedded
-from taxiway.environment.paths import Home
-from taxiway.environment.state import State
+from taxiway.environment.home import Home, State
 from taxiway.infrastructure import EngineError, StackNotRemovedError
 
 
@@ -32,6 +30,12 @@ class Supervisor:
 
     def stop(self) -> None:
         self.alive = False
+
+    def strays(self) -> list[Any]:
+        return []
+
+    def end_strays(self) -> list[str]:
+        return []
 
 
 class Engine:
@@ -66,14 +70,11 @@ def engine() -> Engine:
 
 
 @pytest.fixture
-def environment(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, supervisor: Supervisor, engine: Engine
-) -> Embedded:
-    monkeypatch.setattr(embedded, "Supervisor", lambda _home, _port: supervisor)
-    monkeypatch.setattr(embedded, "open_engine", lambda *_: engine)
-    monkeypatch.setattr(embedded, "end_strays", lambda _home: [])
+def environment(tmp_path: Path, supervisor: Supervisor, engine: Engine) -> Embedded:
     names = ("supervisor", "gcs", "bigquery", "control-plane")
-    return Embedded(Home(tmp_path), State(dict.fromkeys(names, 9)), Progress())
+    state = State(dict.fromkeys(names, 9))
+    opened: Any = (lambda *_: engine), (lambda *_: supervisor)
+    return Embedded(Home(tmp_path), state, Progress(), *opened)
 
 
 def test_what_was_destroyed_is_said_and_forgotten(
