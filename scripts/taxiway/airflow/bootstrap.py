@@ -58,7 +58,16 @@ def open_dags(
 
     families, parsed = expected_dags(), dict[str, bool]()
     wanted = {dag_id for ids in families.values() for dag_id in ids}
-    api.create_pools([{"name": name, "slots": slots} for name, slots in POOLS.items()])
+    entities = [
+        {
+            "name": name,
+            "slots": pool.slots,
+            "description": pool.description,
+            "include_deferred": pool.include_deferred,
+        }
+        for name, pool in POOLS.items()
+    ]
+    api.create_pools(entities)
 
     def all_parsed() -> bool:
         parsed.update(api.dags())

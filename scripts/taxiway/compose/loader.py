@@ -9,20 +9,16 @@ from pathlib import Path
 
 from rich.console import Console
 
-from elt import status as report
-from elt.catalogue.registry import dataset
+from elt.connections import EnvironmentConnections
 from elt.errors import PipelineError
-from elt.months import parse_range
-from elt.settings import Settings
 from taxiway.airflow.bootstrap import open_dags, wait_until_healthy
 from taxiway.airflow.client import AirflowApi
 from taxiway.compose.infrastructure import TROUBLE
 from taxiway.console.progress import Progress
 from taxiway.console.tables import show_datasets
-from taxiway.environment.home import Home, write_json
 from taxiway.errors import TaxiwayError
-from taxiway.loads.runner import Unit, units
-from taxiway.loads.service import NOT_PUBLISHED_CODE, load_months
+from taxiway.loads.arguments import first_load
+from taxiway.loads.service import NOT_PUBLISHED_CODE, Loads
 
 API = "http://airflow-api-server:8080"
 PASSWORD = Path("/run/taxiway/admin/admin_password")
@@ -68,11 +64,10 @@ def _open_and_load(months: str, progress: Progress, console: Console) -> int:
             "on Google Cloud no month is loaded unasked: scripts/run yellow 2024-01, or Airflow's UI"
         )
         return 0
-    wanted = [Unit("zones"), *units(dataset("yellow"), parse_range(months))]
-    home = Home(Path("/tmp/taxiway"))  # noqa: S108 - the container's own
-    write_json(home.environment, dict(os.environ))
-    code = load_months(home, api, progress, wanted, PUBLICATION_SECONDS)
-    show_datasets(console, report.status(Settings.from_environment()))
+    loads = Loads(api, EnvironmentConnections(), progress)
+    loads.report_problems()
+    code = loads.load(first_load(months), PUBLICATION_SECONDS)
+    show_datasets(console, loads.status())
     return code
 
 

@@ -75,12 +75,12 @@ def _partitions(request: Request, *, newest_first: bool) -> list[Partition]:
     return found
 
 
-def first_load(text: str | None = None) -> list[Partition]:
+def first_load(text: str | None = None, datasets: Iterable[Dataset] = DATASETS.values()) -> list[Partition]:
     """What a new platform is filled with: the packages' starter datasets, of these months or the usual ones.
 
     elt.errors.InvalidMonthError for months that one of them does not have; empty if there is no starter.
     """
-    starters = [entry for entry in DATASETS.values() if entry.starter]
+    starters = [entry for entry in datasets if entry.starter]
     found = [Partition(entry.name, None) for entry in starters if not entry.monthly]
     named = parse_range(text) if text else ()
     for entry in starters:

@@ -74,7 +74,7 @@ def run(
         raise UsageError("--changed and --force exclude each other", "--force loads all that is named.")
     wanted = [] if changed else arguments.partitions(requests, newest_first=newest_first)
     progress = Progress()
-    loads = Loads(checkout.running(stack, progress), progress)
+    loads = Loads.of(checkout.running(stack, progress), progress)
     loads.report_problems()
     with exclusive(checkout.home(stack), "run"):
         if changed:

@@ -75,7 +75,6 @@ def up(
     from taxiway.console.progress import Progress
     from taxiway.environment.machine import Machine
     from taxiway.loads import arguments
-    from taxiway.loads.service import Loads
     from taxiway.targets.stack import StackSettings
 
     if preview:
@@ -88,20 +87,23 @@ def up(
     source = source or (known.source if known else "tlc" if wanted.project else "sample")
     first = arguments.first_load(months)
     wanted.check()
+
+    from taxiway.loads.service import Loads  # the stores' clients: a wrong command line needs none
+
     with exclusive(home, "up"):
         Machine.at(home.root.parent).check()
         platform = checkout.prepare(
             home, target, progress, source=source, engine=wanted.engine, project=wanted.project
         ).start()
-        loads = Loads(platform, progress)
+        loads = Loads.of(platform, progress)
         loads.report_problems()
-        code = loads.load(first, wait)
-    _show_up(loads)
+        code = loads.load(first, wait) if first else 0
+    _show_up(platform, loads, arguments.next_load(first))
     progress.say(f"done in {progress.elapsed:.1f} s", "done")
     return code
 
 
-def _show_up(loads: Loads) -> None:
+def _show_up(platform: Target, loads: Loads, following: str) -> None:
     """What is loaded, where Airflow is, and what to type next."""
     from rich.console import Console
 
@@ -112,13 +114,13 @@ def _show_up(loads: Loads) -> None:
     show_datasets(console, loads.status())
     for mart, rows in loads.mart_heads(5).items():
         show_rows(console, f"First rows of the mart {mart}", rows)
-    password = (loads.platform.home.secrets / "admin_password").read_text()
+    password = (platform.home.secrets / "admin_password").read_text()
     console.print(
-        f"Airflow   {loads.platform.state.api_url}   user [bold]admin[/]   password [bold]{password}[/]",
+        f"Airflow   {platform.state.api_url}   user [bold]admin[/]   password [bold]{password}[/]",
         soft_wrap=True,
     )
     console.print(
-        f"Next      {loads.suggestion():<38} load more months\n"
+        f"Next      {following:<38} {'load more months' if ' ' in following else 'add a dataset'}\n"
         "          scripts/status                         what runs, what is loaded\n"
         "          scripts/logs scheduler                 a component's log\n"
         "          scripts/down                           remove everything and verify it"
@@ -169,7 +171,7 @@ def _datasets(platform: Target) -> list[dict[str, Any]]:
     from taxiway.console.progress import Progress
     from taxiway.loads.service import Loads
 
-    loads = Loads(platform, Progress())
+    loads = Loads.of(platform, Progress())
     loads.report_problems()
     try:
         return loads.status()

@@ -167,5 +167,3 @@ def test_down_reads_the_state_of_any_release(folder: Path) -> None:
     write_json(home.state, stored)
     assert down(folder, cloud) == 0
     assert cloud.there == files(folder) == []
-
-
