@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,33 +16,34 @@ LOOK = "See scripts/status and scripts/logs COMPONENT."
 REMINDER = 15.0
 
 
-def wait_until(
-    condition: Callable[[], bool],
-    seconds: float,
-    complaint: Callable[[], str],
-    *,
-    remedy: str = LOOK,
-    every: float = 0.1,
-    watch: Callable[[], None] = lambda: None,
-    remind: Callable[[str], None] = lambda _: None,
-    clock: Callable[[], float] = time.monotonic,
-    sleep: Callable[[float], None] = time.sleep,
-) -> None:
-    """Return once `condition` holds; TaxiwayError with the complaint and the remedy after `seconds`.
+@dataclass(frozen=True)
+class Patience:
+    """How long to wait for something, and what happens meanwhile.
 
     `watch` is called between two polls and may raise: a component that has given up ends the wait at
     once. `remind` is given a line now and then, so that a user sees what takes so long.
     """
-    started = last = clock()
-    while not condition():
-        watch()
-        now = clock()
-        if now - started > seconds:
-            raise TaxiwayError(f"{complaint()} (after {seconds:.0f} s)", remedy)
-        if now - last > REMINDER:
-            last = now
-            remind(f"still waiting: {complaint()}")
-        sleep(every)
+
+    seconds: float
+    remedy: str = LOOK
+    watch: Callable[[], None] = lambda: None
+    remind: Callable[[str], None] = lambda _: None
+    every: float = 0.1
+    clock: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], None] = time.sleep
+
+    def until(self, condition: Callable[[], bool], complaint: Callable[[], str]) -> None:
+        """Return once `condition` holds; TaxiwayError with the complaint when time is up."""
+        started = last = self.clock()
+        while not condition():
+            self.watch()
+            now = self.clock()
+            if now - started > self.seconds:
+                raise TaxiwayError(f"{complaint()} (after {self.seconds:.0f} s)", self.remedy)
+            if now - last > REMINDER:
+                last = now
+                self.remind(f"still waiting: {complaint()}")
+            self.sleep(self.every)
 
 
 def run(

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from taxiway.airflow.client import AirflowApi
-from taxiway.waiting import wait_until
+from taxiway.waiting import Patience
 
 HEALTHY = frozenset({"metadatabase", "scheduler", "dag_processor", "triggerer"})
 # Consumers before what feeds them: a paused DAG drops the asset events that arrive meanwhile.
@@ -27,29 +25,15 @@ def expected_dags() -> dict[str, list[str]]:
     return wanted
 
 
-def wait_until_healthy(
-    api: AirflowApi,
-    seconds: float,
-    watch: Callable[[], None] = lambda: None,
-    remind: Callable[[str], None] = lambda _: None,
-) -> None:
-    """Return when Airflow says that all its parts are healthy. `watch` is called meanwhile; it may raise."""
-    wait_until(
+def wait_until_healthy(api: AirflowApi, patience: Patience) -> None:
+    """Return when Airflow says that all its parts are healthy."""
+    patience.until(
         lambda: {name for name, well in api.healthy().items() if well} >= HEALTHY,
-        seconds,
         lambda: f"Airflow is not healthy: {api.healthy() or 'it does not answer'}",
-        every=0.2,
-        watch=watch,
-        remind=remind,
     )
 
 
-def open_dags(
-    api: AirflowApi,
-    seconds: float,
-    watch: Callable[[], None] = lambda: None,
-    remind: Callable[[str], None] = lambda _: None,
-) -> None:
+def open_dags(api: AirflowApi, patience: Patience) -> None:
     """Create the pools, wait until every DAG of the catalogue is parsed, then unpause them.
 
     Pools come first: a task that names a pool which does not exist waits for ever.
@@ -58,28 +42,15 @@ def open_dags(
 
     families, parsed = expected_dags(), dict[str, bool]()
     wanted = {dag_id for ids in families.values() for dag_id in ids}
-    entities = [
-        {
-            "name": name,
-            "slots": pool.slots,
-            "description": pool.description,
-            "include_deferred": pool.include_deferred,
-        }
-        for name, pool in POOLS.items()
-    ]
-    api.create_pools(entities)
+    fields = ("slots", "description", "include_deferred")
+    api.create_pools([{"name": n, **{f: getattr(pool, f) for f in fields}} for n, pool in POOLS.items()])
 
     def all_parsed() -> bool:
         parsed.update(api.dags())
         return wanted <= set(parsed)
 
-    wait_until(
-        all_parsed,
-        seconds,
-        lambda: f"DAGs are missing: {sorted(wanted - set(parsed))} {api.import_errors()}",
-        every=0.2,
-        watch=watch,
-        remind=remind,
+    patience.until(
+        all_parsed, lambda: f"DAGs are missing: {sorted(wanted - set(parsed))} {api.import_errors()}"
     )
     for family, ids in families.items():
         if any(parsed[dag_id] for dag_id in ids):

@@ -19,6 +19,7 @@ from taxiway.console.tables import show_datasets
 from taxiway.errors import TaxiwayError
 from taxiway.loads.arguments import first_load
 from taxiway.loads.service import NOT_PUBLISHED_CODE, Loads
+from taxiway.waiting import Patience
 
 API = "http://airflow-api-server:8080"
 PASSWORD = Path("/run/taxiway/admin/admin_password")
@@ -54,9 +55,9 @@ def _open_and_load(months: str, progress: Progress, console: Console) -> int:
         raise TaxiwayError(INFRASTRUCTURE.read_text().strip())
     api = AirflowApi(API, PASSWORD.read_text())
     with progress.phase("Airflow is healthy"):
-        wait_until_healthy(api, READY_SECONDS)
+        wait_until_healthy(api, Patience(READY_SECONDS, every=1.0))
     with progress.phase("DAGs are parsed, pools made, DAGs unpaused"):
-        open_dags(api, READY_SECONDS)
+        open_dags(api, Patience(READY_SECONDS, every=1.0))
     if not months:
         return 0
     if not os.environ.get("BIGQUERY_EMULATOR_HOST"):

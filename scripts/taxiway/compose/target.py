@@ -34,6 +34,7 @@ from taxiway.environment.home import (
 from taxiway.environment.machine import choose_ports
 from taxiway.errors import TaxiwayError, UsageError
 from taxiway.infrastructure import Engine, stackfile
+from taxiway.waiting import Patience
 
 TARGET = "compose"
 READY_SECONDS = 300
@@ -101,7 +102,7 @@ class Compose:
     @property
     def api(self) -> AirflowApi:
         """Airflow's API, signed in as its administrator."""
-        return AirflowApi(self.state.api_url, (self.home.secrets / "admin_password").read_text())
+        return AirflowApi(self.state.api_url, self.home.secret("admin_password"))
 
     @property
     def engine(self) -> Engine:
@@ -156,11 +157,14 @@ class Compose:
             self._build()
         with self.progress.phase("services are up and healthy"):
             self._up()
+        patience = Patience(
+            READY_SECONDS, watch=self._raise_if_gone, remind=self.progress.say, every=POLL_SECONDS
+        )
         hostside.take_secrets(self.project, self.home, self.state.ports)
         with self.progress.phase("Airflow is healthy"):
-            wait_until_healthy(self.api, READY_SECONDS, self._raise_if_gone)
+            wait_until_healthy(self.api, patience)
         with self.progress.phase("DAGs are parsed, pools made, DAGs unpaused"):
-            open_dags(self.api, READY_SECONDS, self._raise_if_gone)
+            open_dags(self.api, patience)
         self.project.run("up", "--detach", "--no-deps", "--no-build", "janitor")
         write_json(
             self.home.environment, hostside.environment(self.project.config(), self.home, self.state.ports)

@@ -26,7 +26,7 @@ _LAUNCH = (
 
 @dataclass(frozen=True)
 class Component:
-    """One supervised process. `url` is shown to the user, `health` asked until it answers."""
+    """One supervised process. `url` is shown to the user, `health` is polled until it answers."""
 
     name: str
     command: list[str]
@@ -77,7 +77,8 @@ def airflow(home: Home, ports: Mapping[str, int]) -> list[Component]:
     """Airflow's four processes, each started with the variables in a file of `home`."""
     url = f"http://127.0.0.1:{ports['api-server']}"
     return [
-        # The part that tasks talk to is built at its first request, in seconds: asked before a task.
+        # Airflow builds the API that tasks use at its first request, which takes seconds: better the
+        # health check's than a task's.
         Component(API_SERVER, _launched(home.api_environment, API_SERVER), url, f"{url}/execution/health"),
         # Its executor's workers are forks: what it has imported, no task imports again.
         _airflow(home, "scheduler", "--skip-serve-logs", environment={"TAXIWAY_PRELOAD": "1"}),

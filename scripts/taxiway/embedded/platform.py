@@ -33,7 +33,7 @@ from taxiway.infrastructure import (
     stackfile,
 )
 from taxiway.infrastructure.teardown import destroy
-from taxiway.waiting import run, wait_until
+from taxiway.waiting import Patience, run
 
 READY_SECONDS = 120
 MIGRATION_SECONDS = 600
@@ -80,7 +80,7 @@ class Embedded:
     @property
     def api(self) -> AirflowApi:
         """Airflow's API, signed in as its administrator."""
-        return AirflowApi(self.state.api_url, credentials.read(self.home.secrets, "admin_password"))
+        return AirflowApi(self.state.api_url, self.home.secret("admin_password"))
 
     @property
     def engine(self) -> Engine:
@@ -120,7 +120,7 @@ class Embedded:
         return components.airflow_command(self.home, *arguments)
 
     def _declared(self) -> list[Component]:
-        """Every process that the process manager may be asked to start."""
+        """Every process that the process manager knows; it starts none by itself."""
         return [
             *components.services(self.home, self.state.ports),
             *components.airflow(self.home, self.state.ports),
@@ -141,14 +141,14 @@ class Embedded:
 
     def _start_postgres(self) -> None:
         server = PostgresServer(self.home.data("postgres"), self.state.ports["postgres"])
-        password = credentials.read(self.home.secrets, "postgres_password")
+        password = self.home.secret("postgres_password")
         with self.progress.phase("PostgreSQL answers"):
             server.initialise(password)
             self.supervisor.start_component("postgres")
             server.wait_until_ready(password)
-            secrets = [(n, credentials.read(self.home.secrets, f"{n}_database_password")) for n in DATABASES]
+            secrets = [(n, self.home.secret(f"{n}_database_password")) for n in DATABASES]
             server.create_databases(password, secrets)
-        # Its imports take as long as the tables, which it needs when it is asked, not sooner.
+        # Its imports take as long as the migration, and it reads no table before its first request.
         self._give_variables(self.home.api_environment, {}, [components.API_SERVER])
         self.supervisor.start_component(components.API_SERVER)
         self._migrate()
@@ -206,19 +206,20 @@ class Embedded:
             for name in components.WITH_DAGS:
                 self.supervisor.start_component(name)
             self._wait_until_answering(c for c in self.components() if c.name == components.API_SERVER)
-            wait_until_healthy(self.api, READY_SECONDS, self._raise_if_gone, self.progress.say)
+            wait_until_healthy(self.api, self._patience)
         with self.progress.phase("DAGs are parsed, pools made, DAGs unpaused"):
-            open_dags(self.api, READY_SECONDS, self._raise_if_gone, self.progress.say)
+            open_dags(self.api, self._patience)
 
     def _wait_until_answering(self, waiting: Iterable[Component]) -> None:
         for component in waiting:
-            wait_until(
+            self._patience.until(
                 lambda url=component.health: _answers(url),  # type: ignore[misc]
-                READY_SECONDS,
                 lambda name=component.name: f"{name} does not answer",  # type: ignore[misc]
-                watch=self._raise_if_gone,
-                remind=self.progress.say,
             )
+
+    @property
+    def _patience(self) -> Patience:
+        return Patience(READY_SECONDS, watch=self._raise_if_gone, remind=self.progress.say)
 
     def _raise_if_gone(self) -> None:
         for name, state in self.supervisor.states().items():
@@ -267,8 +268,8 @@ class Embedded:
         except StackNotRemovedError:
             raise
         except EngineError as error:
-            # They keep everything below the folder that is removed next.
-            self.progress.say(f"the emulators could not be asked ({error}); their data goes anyway")
+            # Nothing is lost track of: they keep everything below the folder that is removed next.
+            self.progress.say(f"the emulators do not answer ({error}); their data is removed anyway")
             self._forget()
             return []
 

@@ -15,7 +15,7 @@ from functools import cache
 from pathlib import Path
 
 from taxiway.errors import PreflightError, TaxiwayError
-from taxiway.waiting import run, wait_until
+from taxiway.waiting import Patience, run
 
 SUPERUSER = "postgres"
 # Nothing replicates this server, so COPY into a table of the same transaction may skip the log.
@@ -116,12 +116,8 @@ class PostgresServer:
                 reason = str(error)
                 return False
 
-        wait_until(
-            answers,
-            seconds,
-            lambda: f"PostgreSQL does not answer: {reason}",
-            remedy="See scripts/logs postgres",
-        )
+        patience = Patience(seconds, "See scripts/logs postgres")
+        patience.until(answers, lambda: f"PostgreSQL does not answer: {reason}")
 
     def create_databases(self, password: str, owners: Iterable[tuple[str, str]]) -> None:
         """Create a role and a database of the same name for each (name, password), or set the password."""

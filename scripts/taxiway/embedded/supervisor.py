@@ -17,10 +17,9 @@ import psutil
 
 from taxiway.airflow.environment import clean_environment
 from taxiway.embedded.components import Component
-from taxiway.environment import secrets as credentials
 from taxiway.environment.home import Home, write_atomically
 from taxiway.errors import TaxiwayError
-from taxiway.waiting import run, wait_until
+from taxiway.waiting import Patience, run
 
 STOP_SECONDS = 15
 ANSWER_SECONDS = 30
@@ -64,13 +63,13 @@ class Supervisor:
         configuration = self.home.root / "supervisord.conf"
         write_atomically(configuration, self._configuration(components))
         supervisord = Path(sys.prefix) / "bin" / "supervisord"
-        command = [sys.executable, "-W", "ignore", supervisord, "-c", configuration]
+        command: list[str | Path] = [sys.executable, "-W", "ignore", supervisord, "-c", configuration]
         done = run(command, cwd=self.home.root, env=clean_environment())
         if done.returncode:
             raise TaxiwayError(
                 f"the process manager did not start: {(done.stderr or done.stdout).strip()[-300:]}"
             )
-        wait_until(self._answers, 10, lambda: "the process manager does not answer", remedy=LOOK)
+        Patience(10, LOOK).until(self._answers, lambda: "the process manager does not answer")
 
     def start_component(self, name: str) -> None:
         """Start one component; no wait, no complaint where it already runs."""
@@ -90,11 +89,9 @@ class Supervisor:
         running = [name for name in names if states.get(name) in ("RUNNING", "STARTING", "BACKOFF")]
         for name in running:
             self._rpc.stopProcess(name, False)
-        wait_until(
+        Patience(2 * STOP_SECONDS, LOOK).until(
             lambda: not any(self.states()[name] in ("RUNNING", "STOPPING") for name in running),
-            2 * STOP_SECONDS,
             lambda: f"some components do not stop: {', '.join(running)}",
-            remedy=LOOK,
         )
 
     def states(self) -> dict[str, str]:
@@ -143,7 +140,7 @@ class Supervisor:
 
     @property
     def _rpc(self) -> Any:
-        password = credentials.read(self.home.secrets, "supervisor_password")
+        password = self.home.secret("supervisor_password")
         url = f"http://taxiway:{password}@127.0.0.1:{self.port}/RPC2"
         return xmlrpc.client.ServerProxy(url, transport=_Transport()).supervisor
 
@@ -166,7 +163,7 @@ class Supervisor:
         parser["inet_http_server"] = {
             "port": f"127.0.0.1:{self.port}",
             "username": "taxiway",
-            "password": credentials.read(self.home.secrets, "supervisor_password"),
+            "password": self.home.secret("supervisor_password"),
         }
         parser["rpcinterface:supervisor"] = {
             "supervisor.rpcinterface_factory": "supervisor.rpcinterface:make_main_rpcinterface"

@@ -51,73 +51,42 @@ def read_json(path: Path) -> dict[str, Any]:
     return loaded
 
 
-@dataclass(frozen=True)
 class Home:
     """The folder of one stack's environment, named like the stack, and the places in it."""
 
-    root: Path
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.stack = root.name
+        # Beside the folder, which `down` removes while it holds the lock.
+        self.lock = root.parent / f"{self.stack}.lock"
+        # What the infrastructure engines remember, of all stacks. No stack's name begins like this.
+        self.engine = root.parent / "_engine"
+        # What `up` decided and nothing else remembers: see State.
+        self.state = root / "state.json"
+        # The variables of the Airflow processes that parse, schedule and run DAGs, the stack's outputs
+        # among them: this is where commands find the stores.
+        self.environment = root / "environment.json"
+        # Those of the API server, which runs no DAG and so does not wait for the outputs.
+        self.api_environment = root / "api-environment.json"
+        # Generated once, each file 0600. What Google's libraries sign in with is the stack's.
+        self.secrets = root / "secrets"
+        self.credentials = self.secrets / "google_credentials"
+        # `<component>.log` each, and Airflow's task logs below `tasks/`.
+        self.logs = root / "logs"
+        self.airflow = root / "airflow"
 
     @classmethod
     def of(cls, stack: str, checkout: Path = REPOSITORY) -> Self:
         """The environment of `stack` in a checkout; there need not be one."""
         return cls(checkout / ".taxiway" / stack)
 
-    @property
-    def stack(self) -> str:
-        """The stack's name."""
-        return self.root.name
-
-    @property
-    def lock(self) -> Path:
-        """Held by the command that changes the environment. Beside it, for `down` removes the folder."""
-        return self.root.parent / f"{self.stack}.lock"
-
-    @property
-    def state(self) -> Path:
-        """What `up` decided and nothing else remembers: see `State`."""
-        return self.root / "state.json"
-
-    @property
-    def environment(self) -> Path:
-        """The variables of the Airflow processes that parse, schedule and run DAGs.
-
-        The stack's outputs are among them: this is where commands find the stores.
-        """
-        return self.root / "environment.json"
-
-    @property
-    def api_environment(self) -> Path:
-        """The variables of the API server: it runs no DAG, so it does not wait for the stack's outputs."""
-        return self.root / "api-environment.json"
-
-    @property
-    def secrets(self) -> Path:
-        """Generated once, each file 0600."""
-        return self.root / "secrets"
-
-    @property
-    def credentials(self) -> Path:
-        """What Google's libraries sign in with if the stack is on Google Cloud."""
-        return self.secrets / "google_credentials"
-
-    @property
-    def logs(self) -> Path:
-        """`<component>.log` each, and Airflow's task logs below `tasks/`."""
-        return self.root / "logs"
-
-    @property
-    def airflow(self) -> Path:
-        """AIRFLOW_HOME."""
-        return self.root / "airflow"
-
-    @property
-    def engine(self) -> Path:
-        """What the infrastructure engines remember, of all stacks. No stack's name begins like this."""
-        return self.root.parent / "_engine"
-
     def data(self, component: str) -> Path:
         """Data folder of a service."""
         return self.root / "data" / component
+
+    def secret(self, name: str) -> str:
+        """A generated secret, such as `admin_password`."""
+        return (self.secrets / name).read_text()
 
 
 @dataclass(frozen=True)

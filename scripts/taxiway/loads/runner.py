@@ -160,7 +160,7 @@ class Loader:
         """Trigger the lake's DAG, whose events start the others; or the others, if the lake is done."""
         began = []
         for dag in [watch.lake] if watch.lake in watch.waiting else watch.waiting:
-            # A run that does not know that everything is to be done again is not what was asked for.
+            # A run that was started without `force` would skip what is to be done again.
             in_progress = None if self.force else active.get(watch.key(dag))
             began.append(in_progress or self._trigger(watch, dag))
         watch.since = min(began)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from elt import status
 from elt.catalogue.registry import DATASETS, MARTS, PROBLEMS
@@ -20,7 +20,9 @@ from taxiway.console.progress import Progress
 from taxiway.environment.home import read_json
 from taxiway.loads.arguments import Request
 from taxiway.loads.runner import NOT_PUBLISHED, WINDOW, Loader
-from taxiway.targets.target import Target
+
+if TYPE_CHECKING:
+    from taxiway.targets.target import Target
 
 SILENCE_SECONDS = 300.0
 NOT_PUBLISHED_CODE = 4
@@ -85,7 +87,7 @@ class Loads:
         """
         missing = self._missing(wanted, again=again)
         if not missing:
-            self.progress.say("everything asked for is loaded already; nothing to do", "done")
+            self.progress.say("everything is loaded already; nothing to do", "done")
             return 0
         many = len(missing) > WINDOW
         if many:

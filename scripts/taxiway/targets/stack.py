@@ -10,7 +10,7 @@ from taxiway.errors import PreflightError, TaxiwayError, UsageError
 from taxiway.infrastructure import LOCAL_CONFIG, Endpoints, Engine, stackfile
 from taxiway.targets.target import Checkout
 
-# For emulators that do not run yet: nothing is asked there.
+# For emulators that do not run yet: a plan needs addresses, and sends nothing there.
 NOWHERE = Endpoints(*["http://127.0.0.1:9"] * 3)
 
 
@@ -92,7 +92,7 @@ def _engine(project: str, engine: str) -> str:
 def made_by_hand(checkout: Checkout, name: str) -> bool:
     """Whether `pulumi` on PATH has a stack of this name, which no command of this checkout made.
 
-    TaxiwayError if its settings say that there may be one, and no `pulumi` can be asked.
+    TaxiwayError if its settings say that there may be one, and there is no `pulumi` to list it.
     """
     from taxiway.infrastructure import backend
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from taxiway.environment.home import REPOSITORY, Home, State
 from taxiway.errors import TaxiwayError
@@ -13,68 +13,15 @@ from taxiway.errors import TaxiwayError
 # A command's help and completion are read from modules that import this one: what takes long to import
 # (requests, psutil, Pulumi) is imported when an environment is opened.
 if TYPE_CHECKING:
-    from taxiway.airflow.client import AirflowApi
+    from taxiway.compose.target import Compose
     from taxiway.console.progress import Progress
-    from taxiway.embedded.components import Component
+    from taxiway.embedded.platform import Embedded
     from taxiway.infrastructure import Engine
 
+    Target = Embedded | Compose
+    """One environment, wherever it runs. Both are called alike, and every step may be repeated."""
+
 TARGETS = ("compose", "embedded")
-
-
-class Target(Protocol):
-    """One environment, wherever it runs. Every step may be repeated."""
-
-    @property
-    def home(self) -> Home:
-        """Its folder."""
-        ...
-
-    @property
-    def state(self) -> State:
-        """What was decided about it."""
-        ...
-
-    @property
-    def api(self) -> AirflowApi:
-        """Its Airflow."""
-        ...
-
-    @property
-    def engine(self) -> Engine:
-        """What its stack is made and destroyed with."""
-        ...
-
-    def start(self) -> Target:
-        """Bring everything up."""
-        ...
-
-    def components(self) -> list[Component]:
-        """What it consists of."""
-        ...
-
-    def states(self) -> dict[str, str]:
-        """State by component; RUNNING is well."""
-        ...
-
-    def running(self) -> bool:
-        """Whether anything of it runs."""
-        ...
-
-    def log_command(self, component: str, lines: int, *, follow: bool) -> list[str]:
-        """The command that shows a component's log."""
-        ...
-
-    def airflow_command(self, arguments: Sequence[str]) -> list[str]:
-        """The command that runs Airflow's own command line."""
-        ...
-
-    def stop(self, *, keep: bool) -> list[str]:
-        """Stop it; unless `keep`, remove what it holds. Returns what is gone."""
-        ...
-
-    def left(self, *, keep: bool) -> list[str]:
-        """What is still there after `stop`."""
-        ...
 
 
 def _open_engine(*arguments: object) -> Engine:

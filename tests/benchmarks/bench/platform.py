@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
+from typing import TYPE_CHECKING
 
 import psutil
 
@@ -17,7 +18,10 @@ from bench.processes import MEGABYTE, Run, cpu_of_tree
 from bench.processes import run as run_once
 from taxiway.console.progress import Progress
 from taxiway.environment.home import REPOSITORY, Home, read_json, write_json
-from taxiway.targets.target import Checkout, Target
+from taxiway.targets.target import Checkout
+
+if TYPE_CHECKING:
+    from taxiway.targets.target import Target
 
 STACK = "bench"
 HOME = Home.of(STACK)

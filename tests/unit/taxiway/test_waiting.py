@@ -3,53 +3,46 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 
 from taxiway.errors import TaxiwayError
-from taxiway.waiting import REMINDER, run, wait_until
+from taxiway.waiting import REMINDER, Patience, run
 
 
-@dataclass
 class Clock:
     """A clock that only sleeping moves."""
 
-    now: float = 0.0
-    slept: list[float] = field(default_factory=list)
+    def __init__(self) -> None:
+        self.now = 0.0
 
     def time(self) -> float:
         return self.now
 
     def sleep(self, seconds: float) -> None:
-        self.slept.append(seconds)
         self.now += seconds
+
+    def patience(self, seconds: float, **how: Any) -> Patience:
+        return Patience(seconds, every=1, clock=self.time, sleep=self.sleep, **how)
 
 
 def test_what_holds_already_is_not_waited_for() -> None:
     clock = Clock()
-    wait_until(lambda: True, 10, lambda: "", clock=clock.time, sleep=clock.sleep)
-    assert clock.slept == []
+    clock.patience(10).until(lambda: True, lambda: "")
+    assert clock.now == 0
 
 
 def test_it_returns_as_soon_as_the_condition_holds() -> None:
     clock = Clock()
-    wait_until(lambda: clock.now >= 3, 10, lambda: "", every=1, clock=clock.time, sleep=clock.sleep)
+    clock.patience(10).until(lambda: clock.now >= 3, lambda: "")
     assert clock.now == 3
 
 
 def test_the_deadline_ends_with_the_complaint_and_its_remedy() -> None:
     clock = Clock()
     with pytest.raises(TaxiwayError, match=r"gcs does not answer \(after 10 s\)") as raised:
-        wait_until(
-            lambda: False,
-            10,
-            lambda: "gcs does not answer",
-            remedy="See scripts/logs gcs",
-            every=1,
-            clock=clock.time,
-            sleep=clock.sleep,
-        )
+        clock.patience(10, remedy="See scripts/logs gcs").until(lambda: False, lambda: "gcs does not answer")
     assert raised.value.remedy == "See scripts/logs gcs"
     assert clock.now == 11
 
@@ -60,21 +53,14 @@ def test_a_component_that_gives_up_ends_the_wait_at_once() -> None:
 
     clock = Clock()
     with pytest.raises(TaxiwayError, match="stay up"):
-        wait_until(lambda: False, 100, lambda: "", watch=watch, clock=clock.time, sleep=clock.sleep)
+        clock.patience(100, watch=watch).until(lambda: False, lambda: "")
     assert clock.now == 0
 
 
 def test_a_long_wait_says_what_it_is_waiting_for() -> None:
     clock, reports = Clock(), list[str]()
-    wait_until(
-        lambda: clock.now > 3 * REMINDER,
-        1000,
-        lambda: "DAGs are missing",
-        every=1,
-        remind=reports.append,
-        clock=clock.time,
-        sleep=clock.sleep,
-    )
+    patience = clock.patience(1000, remind=reports.append)
+    patience.until(lambda: clock.now > 3 * REMINDER, lambda: "DAGs are missing")
     assert reports == ["still waiting: DAGs are missing"] * 2
 
 

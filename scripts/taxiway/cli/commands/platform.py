@@ -20,11 +20,12 @@ from taxiway.cli.options import (
 )
 from taxiway.environment.home import Home, State, exclusive
 from taxiway.errors import TaxiwayError
-from taxiway.targets.target import TARGETS, Checkout, Target
+from taxiway.targets.target import TARGETS, Checkout
 
 if TYPE_CHECKING:
     from taxiway.console.progress import Progress
     from taxiway.loads.service import Loads
+    from taxiway.targets.target import Target
 
 
 @command(
@@ -114,7 +115,7 @@ def _show_up(platform: Target, loads: Loads, following: str) -> None:
     show_datasets(console, loads.status())
     for mart, rows in loads.mart_heads(5).items():
         show_rows(console, f"First rows of the mart {mart}", rows)
-    password = (platform.home.secrets / "admin_password").read_text()
+    password = platform.home.secret("admin_password")
     console.print(
         f"Airflow   {platform.state.api_url}   user [bold]admin[/]   password [bold]{password}[/]",
         soft_wrap=True,

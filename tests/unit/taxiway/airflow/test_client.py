@@ -13,6 +13,7 @@ from elt.catalogue.registry import DATASETS
 from taxiway.airflow.bootstrap import FAMILIES, expected_dags, open_dags
 from taxiway.airflow.client import AirflowApi
 from taxiway.errors import TaxiwayError
+from taxiway.waiting import Patience
 
 TOKEN = "a-token"
 
@@ -104,7 +105,7 @@ def test_a_password_that_is_not_accepted_is_an_error_with_a_remedy() -> None:
 def test_pools_come_first_and_consumers_before_what_feeds_them() -> None:
     wanted = [dag_id for ids in expected_dags().values() for dag_id in ids]
     server = Server(dict.fromkeys(wanted, True))
-    open_dags(client(server), 1)
+    open_dags(client(server), Patience(1))
     assert not any(server.dags.values())
     assert server.calls[0] == ("PATCH", "/pools")
     assert {"name", "slots", "include_deferred"} <= set(server.pools[0])
@@ -120,4 +121,4 @@ def test_every_dataset_has_the_dags_that_its_entry_asks_for() -> None:
 
 def test_dags_that_do_not_appear_are_named_with_what_airflow_says_of_its_files() -> None:
     with pytest.raises(TaxiwayError, match=r"yellow_to_lake.*to_lake\.py: NameError: x"):
-        open_dags(client(Server()), 0.0)
+        open_dags(client(Server()), Patience(0))

@@ -81,9 +81,9 @@ def test_secrets_are_made_once_and_only_their_owner_reads_them(tmp_path: Path) -
 
 def test_secrets_have_the_strength_that_airflow_asks_for(tmp_path: Path) -> None:
     credentials.generate(tmp_path)
-    assert len(credentials.read(tmp_path, "jwt_secret")) >= 64
-    assert len(base64.urlsafe_b64decode(credentials.read(tmp_path, "fernet_key"))) == 32
-    made = {credentials.read(tmp_path, name) for name in credentials.GENERATORS}
+    assert len((tmp_path / "jwt_secret").read_text()) >= 64
+    assert len(base64.urlsafe_b64decode((tmp_path / "fernet_key").read_text())) == 32
+    made = {(tmp_path / name).read_text() for name in credentials.GENERATORS}
     assert len(made) == len(credentials.GENERATORS)
 
 

@@ -86,7 +86,7 @@ def loader(api: FakeAirflow, **how: Any) -> tuple[Loader, io.StringIO]:
 def load(
     api: FakeAirflow, *partitions: Partition, dags: list[str] = DAGS, silence: float = 5, **how: Any
 ) -> dict[Partition, str]:
-    return loader(api, **how)[0].load({partition: dags for partition in partitions}, silence)
+    return loader(api, **how)[0].load(dict.fromkeys(partitions, dags), silence)
 
 
 def six_years() -> list[Partition]:
