@@ -115,7 +115,7 @@ class ConnectionFields:
         conn_type, separator, rest = text.partition("://")
         if not separator:
             raise ValueError(text)
-        protocol, inner, tail = rest.partition("?")[0].partition("://")
+        protocol, inner, _ = rest.partition("?")[0].partition("://")
         parts = urlsplit(f"//{rest.removeprefix(protocol + inner)}" if inner else f"//{rest}")
         query = dict(parse_qsl(parts.query, keep_blank_values=True))
         # Not `parts.hostname`, which is in lower case: a host may be the path of a socket.
@@ -178,7 +178,9 @@ class EnvironmentConnections:
     def project(self) -> str:
         """The connection's project, else the stack's."""
         google = self._fields(GOOGLE)
-        return str((google.extra.get("project") if google else "") or required(self.variables, "GCP_PROJECT_ID"))
+        return str(
+            (google.extra.get("project") if google else "") or required(self.variables, "GCP_PROJECT_ID")
+        )
 
     @property
     def has_postgres(self) -> bool:
@@ -209,8 +211,8 @@ class EnvironmentConnections:
         found = self._fields(POSTGRES)
         if found is None:
             raise SettingError(
-                f"{_variable(POSTGRES)} is not set: this target has no taxi Postgres. Set it to a connection, "
-                'such as {"conn_type": "postgres", "host": "127.0.0.1", "schema": "taxi", "login": "taxi"}.'
+                f"{_variable(POSTGRES)} is not set: this target has no Postgres. Set it to a connection, such as "
+                '{"conn_type": "postgres", "host": "127.0.0.1", "schema": "taxi", "login": "taxi"}.'
             )
         return connect(**postgres_parameters(found))
 

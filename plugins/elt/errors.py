@@ -1,17 +1,19 @@
-"""What can go wrong, as one tree; a message is one to three plain sentences for the user.
+"""What can go wrong, as one tree.
 
-    PipelineError
-    ├── UsageError                the request is wrong: nothing was tried, and nobody retries it
-    │   ├── UnknownDatasetError
-    │   ├── InvalidMonthError
-    │   ├── InvalidDatasetError
-    │   └── SettingError
-    ├── PermanentError            the data or the state is wrong: fails at once
-    │   ├── TableNotFoundError
-    │   └── AuditError
-    ├── TransientError            a service did not answer as it should: retried
-    │   └── SourceNotPublishedError
-    └── JobRunningError           no failure: a job is still running, come back when it has ended
+PipelineError
+├── UsageError                the request is wrong: nothing was tried, and nobody retries it
+│   ├── UnknownDatasetError
+│   ├── InvalidMonthError
+│   ├── InvalidDatasetError
+│   └── SettingError
+├── PermanentError            the data or the state is wrong: fails at once
+│   ├── TableNotFoundError
+│   └── AuditError
+├── TransientError            a service did not answer as it should: retried
+│   └── SourceNotPublishedError
+└── JobRunningError           no failure: a job is still running, come back when it has ended
+
+A message is one to three plain sentences for the user.
 """
 
 
@@ -73,3 +75,8 @@ class JobRunningError(PipelineError):
 
     def __str__(self) -> str:
         return f"BigQuery job {self.job_id} is still running in {self.project} ({self.location})."
+
+
+def first_line(error: BaseException, limit: int = 300) -> str:
+    """What a foreign error says, as one line for a message of ours; its type where it says nothing."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:limit]
