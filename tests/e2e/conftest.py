@@ -1,4 +1,4 @@
-"""A checkout of its own for each module, as a user would have it, and the verbs run in it as a user would."""
+"""A checkout of its own for each module, as a user would have it, and the commands run in it as a user would."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Checkout:
     def home(self) -> Path:
         return self.folder / ".taxiway" / "local"
 
-    def verb(self, name: str, *arguments: str, code: int = 0) -> subprocess.CompletedProcess[str]:
+    def command(self, name: str, *arguments: str, code: int = 0) -> subprocess.CompletedProcess[str]:
         """Run scripts/NAME; fails the test with all it printed unless it exits with `code`."""
         command = [self.folder / "scripts" / name, *arguments]
         environment = {**os.environ, "COLUMNS": "160", "NO_COLOR": "1"}
@@ -38,7 +38,7 @@ class Checkout:
         return done
 
     def status(self) -> dict[str, Any]:
-        facts: dict[str, Any] = json.loads(self.verb("status", "--json").stdout)
+        facts: dict[str, Any] = json.loads(self.command("status", "--json").stdout)
         return facts
 
     def datasets(self) -> dict[tuple[str, str | None], dict[str, Any]]:
@@ -73,7 +73,7 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Checkout]:
     made = make_checkout(tmp_path_factory.mktemp("checkout"))
     yield made
     if made.home.exists():
-        made.verb("down")
+        made.command("down")
 
 
 @pytest.fixture(scope="session")

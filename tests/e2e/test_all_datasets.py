@@ -62,7 +62,7 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.fixture(scope="module")
 def loaded(checkout: Any, source: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What `run all` said and took."""
-    checkout.verb("up", "--source", source, "--months", str(MONTHS[0]))
+    checkout.command("up", "--source", source, "--months", str(MONTHS[0]))
     started = time.monotonic()
     shown = run_all(checkout)
     took = round(time.monotonic() - started, 1)

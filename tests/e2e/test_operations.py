@@ -99,7 +99,7 @@ def up(checkout: Any, source: FaultySource, lineage: Receiver) -> None:
     (checkout.folder / "dags" / "badly.py").write_text(OF_A_USER)
     with pytest.MonkeyPatch.context() as shell:
         shell.setenv("OPENLINEAGE_URL", lineage.address)
-        checkout.verb("up", "--source", source.url, "--months", f"{MONTHS[0]}..{MONTHS[-1]}")
+        checkout.command("up", "--source", source.url, "--months", f"{MONTHS[0]}..{MONTHS[-1]}")
 
 
 @pytest.fixture(scope="module")
@@ -344,7 +344,7 @@ def test_a_webhook_that_fails_fails_nothing_and_its_address_is_nowhere(
 
 def test_an_address_that_does_not_answer_is_not_kept(checkout: Any, alerts: Receiver) -> None:
     assert "nothing was changed" in set_webhook(checkout, "http://127.0.0.1:1/services/x", code=1)
-    assert "alerts are on" in checkout.verb("alerts").stdout
+    assert "alerts are on" in checkout.command("alerts").stdout
 
 
 # Source changes
@@ -376,20 +376,20 @@ def test_a_republished_month_is_reloaded_with_all_that_follows_from_it(
     assert checksums(checkout, MONTHS[0]) == before[MONTHS[0]]
 
 
-def test_the_verb_reloads_what_has_changed_and_nothing_else(checkout: Any, source: FaultySource) -> None:
+def test_the_command_reloads_what_has_changed_and_nothing_else(checkout: Any, source: FaultySource) -> None:
     before = {month: checksums(checkout, month) for month in MONTHS}
     publish(source, MONTHS[0], seed=9)
-    done = checkout.verb("run", "yellow", "--changed")
+    done = checkout.command("run", "yellow", "--changed")
     assert "1 changed" in done.stderr
     assert len(checksums(checkout, MONTHS[0])) == 1
     assert checksums(checkout, MONTHS[0]) != before[MONTHS[0]]
     assert checksums(checkout, MONTHS[1]) == before[MONTHS[1]]
-    assert "0 changed" in checkout.verb("run", "yellow", "--changed").stderr
+    assert "0 changed" in checkout.command("run", "yellow", "--changed").stderr
 
 
 def test_force_loads_what_is_loaded(checkout: Any) -> None:
     before = checkout.datasets()["yellow", MONTHS[0]]
-    checkout.verb("run", "yellow", MONTHS[0], "--force")
+    checkout.command("run", "yellow", MONTHS[0], "--force")
     after = checkout.datasets()["yellow", MONTHS[0]]
     assert after["loaded_at"] > before["loaded_at"]
     assert {**after, "loaded_at": "", "run_id": ""} == {**before, "loaded_at": "", "run_id": ""}
@@ -409,7 +409,7 @@ def test_a_killed_run_is_continued_and_nothing_is_doubled(
         assert first.stderr
         next(line for line in first.stderr if "running" in line)
         first.kill()
-    checkout.verb("run", "yellow", "2023-01..2023-04")
+    checkout.command("run", "yellow", "2023-01..2023-04")
     assert {("yellow", month) for month in months} <= set(loaded(checkout))
     runs = [run["partition_key"] for run in api.runs(["yellow_to_lake"])]
     assert [runs.count(month) for month in months] == [1] * 4
@@ -421,7 +421,7 @@ def test_a_month_that_was_skipped_as_late_is_loaded_when_it_is_asked_for_again(
     skipped = [run["state"] for run in api.runs(["yellow_to_lake"]) if run["partition_key"] == "2025-01"]
     assert skipped == ["success"], "of which Airflow thinks that all is done"
     publish(source, "2025-01")
-    checkout.verb("run", "yellow", "2025-01")
+    checkout.command("run", "yellow", "2025-01")
     assert ("yellow", "2025-01") in loaded(checkout)
 
 
@@ -443,7 +443,7 @@ def test_airflows_own_backfill_loads_months_newest_first(
     until(lambda: all(("yellow", month) in loaded(checkout) for month in months))
     started = {run["partition_key"]: run["start_date"] for run in api.runs(["yellow_to_lake"])}
     assert sorted(months, key=started.__getitem__) == months[::-1]
-    assert "nothing to do" in checkout.verb("run", "yellow", "2022-01..2022-03").stderr
+    assert "nothing to do" in checkout.command("run", "yellow", "2022-01..2022-03").stderr
 
 
 # Datasets of one's own
@@ -455,8 +455,8 @@ def test_datasets_that_are_added_while_the_platform_runs_are_loaded(
     source.serve("/stations.csv", b"nr,name\n1,W 21 St\n2,E 14 St\n")
     source.serve("/plan.svg", b"<svg/>")
     (checkout.folder / "plugins" / "nyc_taxi" / "datasets" / "own.py").write_text(OWN)
-    checkout.verb("up", "--source", source.url, "--months", MONTHS[0])
-    checkout.verb("run", "stations", "plan")
+    checkout.command("up", "--source", source.url, "--months", MONTHS[0])
+    checkout.command("run", "stations", "plan")
     rows = loaded(checkout)
     stations = rows["stations", None]
     assert (stations["warehouse_rows"], stations["postgres_rows"]) == (2, 2)
