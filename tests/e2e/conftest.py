@@ -1,4 +1,4 @@
-"""A checkout of its own for each module, as a user would have it, and the commands run in it as a user would."""
+"""A checkout of its own for each module, as a user has it, and the commands run in it as a user runs them."""
 
 from __future__ import annotations
 
