@@ -19,9 +19,8 @@ from repository import REPOSITORY
 pytestmark = pytest.mark.e2e
 ROWS = 20_000
 README = (REPOSITORY / "README.md").read_text()
-NEXT = re.findall(
-    r"^scripts/[^#\n]*", README.partition("## What next")[2].partition("\n## ")[0], re.MULTILINE
-)
+WHAT_NEXT = README.partition("## What next")[2].partition("\n## ")[0]
+NEXT = re.findall(r"^scripts/[^#\n]*", WHAT_NEXT, re.MULTILINE)
 # Commands of the README that other tests run, or nobody would wait for.
 ELSEWHERE = ("scripts/run all", "scripts/alerts", "scripts/bench", "scripts/down")
 KEYS = {
