@@ -211,7 +211,7 @@ class EnvironmentConnections:
         found = self._fields(POSTGRES)
         if found is None:
             raise SettingError(
-                f"{_variable(POSTGRES)} is not set: this target has no Postgres. Set it to a connection, such as "
+                f"{_variable(POSTGRES)} is not set: this target has no Postgres. Set it to a connection like "
                 '{"conn_type": "postgres", "host": "127.0.0.1", "schema": "taxi", "login": "taxi"}.'
             )
         return connect(**postgres_parameters(found))
@@ -232,7 +232,7 @@ class EnvironmentConnections:
 
         host = self.variables.get(emulator, "").rstrip("/")
         endpoint = host or f"https://{service}.googleapis.com"
-        credentials = AnonymousCredentials() if host else self._credentials()  # type: ignore[no-untyped-call]
+        credentials = AnonymousCredentials() if host else self._credentials()
         return {
             "project": self.project,
             "credentials": credentials,

@@ -40,6 +40,12 @@ class StageRequest:
         """Name of the published file, for messages."""
         return self.dataset.file_name(self.month)
 
+    @property
+    def names(self) -> dict[str, str]:
+        """Dataset and month as object metadata, where only texts exist: without a month there is no key."""
+        month = self.partition.month_text
+        return {"dataset": self.dataset.name, **({"month": month} if month else {})}
+
     def result(self, **more: Any) -> dict[str, Any]:
         """What a stage returns: the partition and what came of it, fit for JSON."""
         return {"dataset": self.dataset.name, "month": self.partition.month_text, **more}

@@ -1,4 +1,4 @@
-"""Where rows are kept: the lake, the warehouse and Postgres. Each store is handed the client it works over."""
+"""Where rows are kept: the lake, the warehouse, Postgres. Each store is handed the client it works over."""
 
 from google.auth.exceptions import DefaultCredentialsError, RefreshError
 

@@ -146,7 +146,12 @@ class Lake:
             raise TransientError(f"{address}: replaced by someone else meanwhile. Try again.") from None
         except exceptions.NotFound as error:
             raise TransientError(f"{address}: not found ({first_line(error)}). Is the stack up?") from None
-        except (exceptions.GoogleAPIError, DataCorruption, requests.RequestException, GoogleAuthError) as error:
+        except (
+            exceptions.GoogleAPIError,
+            DataCorruption,
+            requests.RequestException,
+            GoogleAuthError,
+        ) as error:
             if are_refused(error):
                 raise PermanentError(f"{address}: access denied ({first_line(error)}).") from None
             raise TransientError(f"{address}: the lake does not answer ({first_line(error)}).") from None

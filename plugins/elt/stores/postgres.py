@@ -99,7 +99,7 @@ def loaded(connection: psycopg.Connection, ds: Dataset, month: Month | None) -> 
 def count(
     connection: psycopg.Connection, ds: Dataset, months: Collection[Month] | None = None
 ) -> dict[Month | None, int]:
-    """Rows by month (None for a dataset without months), counted in the table itself; of some months only."""
+    """Rows by month (None for a dataset without months), counted in the table; `months`: of these only."""
     if connection.execute("SELECT to_regclass(%s)", [ds.table]).fetchone() == (None,):
         return {}
     table = sql.Identifier(ds.table)
@@ -107,10 +107,9 @@ def count(
         found = connection.execute(sql.SQL("SELECT count(*) FROM {}").format(table)).fetchone()
         return {None: found[0]} if found and found[0] else {}
     days = None if months is None else [month.first_day() for month in months]
-    query = sql.SQL(
-        "SELECT source_month, count(*) FROM {} WHERE %(days)s::date[] IS NULL OR source_month = ANY(%(days)s) "
-        "GROUP BY 1"
-    ).format(table)
+    text = "SELECT source_month, count(*) FROM {} WHERE {} GROUP BY 1"
+    condition = sql.SQL("TRUE" if months is None else "source_month = ANY(%(days)s::date[])")
+    query = sql.SQL(text).format(table, condition)
     return {Month.of(day): rows for day, rows in connection.execute(query, {"days": days}).fetchall()}
 
 
@@ -242,4 +241,3 @@ def _replace_rows(connection: psycopg.Connection, incoming: str, ds: Dataset) ->
 def _describe(connection: psycopg.Connection, table: str, about: Mapping[str, Any]) -> None:
     statement = sql.SQL("COMMENT ON TABLE {} IS {}")
     connection.execute(statement.format(sql.Identifier(table), json.dumps(about)))
-

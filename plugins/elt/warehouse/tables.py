@@ -137,9 +137,10 @@ def _view(mart: Mart, name: Callable[[str], str]) -> Json:
 
 
 def ensure(warehouse: Warehouse) -> bool:
-    """Create what is missing of the catalogue's tables and views; touch no rows. Whether anything was missing.
+    """Create what is missing of the catalogue's tables and views; whether anything was.
 
-    An older version's load log gets the columns it lacks. Several may do it at once.
+    What is there stays as it is, but for a column that an older version's load log lacks. Several may do it
+    at once.
     """
     present = warehouse.tables()
     missing = {name: table for name, table in all_tables(warehouse.name).items() if name not in present}
@@ -161,7 +162,8 @@ def with_tables(warehouse: Warehouse, act: Callable[[], T]) -> T:
         return act()
 
 
-def _widen_log(warehouse: Warehouse) -> bool:
+def widen_log(warehouse: Warehouse) -> bool:
+    """Add the column that an older version's log lacks; whether it did."""
     described = warehouse.table(LOAD_LOG) or {}
     if any(field["name"] == "source" for field in described["schema"]["fields"]):
         return False
