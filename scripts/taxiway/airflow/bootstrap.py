@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from taxiway.airflow.client import AirflowApi
 from taxiway.waiting import Patience
 
+if TYPE_CHECKING:
+    from elt.layout import Family
+
 HEALTHY = frozenset({"metadatabase", "scheduler", "dag_processor", "triggerer"})
 # Consumers before what feeds them: a paused DAG drops the asset events that arrive meanwhile.
-FAMILIES = ("to_postgres", "to_warehouse", "to_lake", "source_check")
+FAMILIES: tuple[Family, ...] = ("to_postgres", "to_warehouse", "to_lake", "source_check")
 
 
-def expected_dags() -> dict[str, list[str]]:
+def expected_dags() -> dict[Family, list[str]]:
     """The DAG ids that the catalogue asks for, by family, in the order in which they are unpaused."""
     # Not above: `down` and `logs` import this module, and need no catalogue, be it in order or not.
     from elt.catalogue.registry import DATASETS
     from elt.layout import dag_id
 
-    wanted: dict[str, list[str]] = {family: [] for family in FAMILIES}
+    wanted: dict[Family, list[str]] = {family: [] for family in FAMILIES}
     for entry in DATASETS.values():
         for family, ids in wanted.items():
             without = {"to_warehouse": not entry.tabular, "to_postgres": not entry.in_postgres}

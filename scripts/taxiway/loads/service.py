@@ -5,14 +5,14 @@ What *loaded* means is the library's to say (`elt.status`); here its DAGs are ru
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 from elt import status
 from elt.catalogue.registry import DATASETS, MARTS, PROBLEMS
 from elt.connections import Connections, EnvironmentConnections
-from elt.layout import dag_id
+from elt.layout import Family, dag_id
 from elt.months import Partition
 from elt.sources import changes
 from taxiway.airflow.client import AirflowApi
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 SILENCE_SECONDS = 300.0
 NOT_PUBLISHED_CODE = 4
-FAMILIES = {
+FAMILIES: Mapping[str, Family] = {
     "raw": "to_lake",
     "typed": "to_lake",
     "warehouse": "to_warehouse",
@@ -54,13 +54,9 @@ class Loads:
         for problem in PROBLEMS:
             self.progress.say(f"[yellow]left out: {problem}[/]")
 
-    def status(self, wanted: Iterable[Partition] | None = None) -> list[dict[str, Any]]:
+    def status(self, wanted: Collection[Partition] | None = None) -> list[dict[str, Any]]:
         """What each store has of the wanted partitions, or of all there are: a row for each."""
-        rows = status.status(self.connections)
-        if wanted is None:
-            return rows
-        keys = {(partition.dataset, partition.month_text) for partition in wanted}
-        return [row for row in rows if (row["dataset"], row["month"]) in keys]
+        return status.status(self.connections, wanted)
 
     def mart_heads(self, count: int) -> dict[str, list[dict[str, Any]]]:
         """The first rows of each mart that says which ones are worth showing."""
@@ -71,11 +67,11 @@ class Loads:
         found = []
         for entry in (entry for request in requests for entry in request.datasets):
             months = [month for request in requests if entry in request.datasets for month in request.months]
-            scan = changes.scan(entry, self.connections, among=months)
-            for month, reason in scan.failed.items():
-                self.progress.say(f"[yellow]{Partition(entry.name, month)} stays as it is: {reason}[/]")
-            self.progress.say(f"{entry.name}: {scan.scanned} checked, {len(scan.to_load)} changed", "done")
-            found += [Partition(entry.name, month) for month in scan.to_load]
+            scan = changes.look(entry, self.connections, among=months)
+            for month, reason in scan.refused.items():
+                self.progress.say(f"[yellow]{Partition.parse(entry.name, month)} stays as it is: {reason}[/]")
+            self.progress.say(f"{entry.name}: {scan.looked_at} checked, {len(scan.to_load)} changed", "done")
+            found += [Partition.parse(entry.name, month) for month in scan.to_load]
         return found
 
     def load(
@@ -105,14 +101,13 @@ class Loads:
     def _missing(self, wanted: Iterable[Partition], *, again: bool = False) -> dict[Partition, list[str]]:
         """DAG ids whose work is missing, by partition, the lake's first."""
         partitions = list(wanted)
-        known = {} if again else status.missing(self.connections, partitions)
-        found = {}
-        for partition in partitions:
-            stages = status.stages(DATASETS[partition.dataset]) if again else known[partition]
-            families = dict.fromkeys(FAMILIES[stage] for stage in FAMILIES if stage in stages)
-            if families:
-                found[partition] = [dag_id(partition.dataset, family) for family in families]
-        return found
+        if again:
+            postgres = self.connections.has_postgres
+            stages = {p: status.stages(DATASETS[p.dataset], has_postgres=postgres) for p in partitions}
+        else:
+            stages = status.missing(self.connections, partitions)
+        families = {p: dict.fromkeys(FAMILIES[stage] for stage in stages[p]) for p in partitions}
+        return {p: [dag_id(p.dataset, family) for family in families[p]] for p in partitions if families[p]}
 
     def _report(self, partition: Partition, outcome: str, still: list[str], *, brief: bool) -> int:
         if outcome == NOT_PUBLISHED:
