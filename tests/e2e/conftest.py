@@ -16,6 +16,9 @@ import pytest
 from compose_stack import Stack, fresh_clone, require_docker
 from repository import REPOSITORY, share_environment
 
+from elt.connections import EnvironmentConnections
+from taxiway.environment.home import Home, read_json
+
 
 @dataclass(frozen=True)
 class Checkout:
@@ -36,6 +39,11 @@ class Checkout:
             f"{command} exited with {done.returncode}\n{done.stdout}\n{done.stderr}"
         )
         return done
+
+    @property
+    def connections(self) -> EnvironmentConnections:
+        """The stores, through the connections that this environment's Airflow has."""
+        return EnvironmentConnections(read_json(Home(self.home).environment))
 
     def status(self) -> dict[str, Any]:
         facts: dict[str, Any] = json.loads(self.command("status", "--json").stdout)

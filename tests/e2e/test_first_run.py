@@ -119,7 +119,7 @@ def test_a_command_of_the_readme_runs_as_it_is_written(up: str, checkout: Any, l
 def test_a_month_that_is_not_published_is_reported_and_is_no_failure(up: str, checkout: Any) -> None:
     done = checkout.command("run", "yellow", "2099-01", "--wait", "4", code=4)
     assert "yellow 2099-01 is not published yet" in done.stderr
-    assert "up_for_reschedule" in done.stderr
+    assert "deferred" in done.stderr
     assert ("yellow", "2099-01") not in checkout.datasets()
 
 

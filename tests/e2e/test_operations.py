@@ -21,8 +21,8 @@ from faulty_source import FaultySource
 from receiver import SECRET, Receiver
 from taxi import YELLOW, ZONES, ZONES_CSV, parquet, trips
 
+from elt.months import Partition
 from taxiway.airflow.client import AirflowApi
-from taxiway.environment.home import Home
 
 pytestmark = pytest.mark.e2e
 ROWS = 500
@@ -31,7 +31,7 @@ FINAL = ("success", "failed")
 # Seconds for what takes a few where nothing else runs.
 PATIENCE = 400.0
 PLACES = ("lake", "warehouse", "postgres")
-STAGES = ("raw", "typed", "warehouse", "mart", "postgres")
+STAGES: tuple[Any, ...] = ("raw", "typed", "warehouse", "mart", "postgres")
 # A DAG of a user: a task that is killed, one whose worker is killed as well, and one with a defect.
 OF_A_USER = '''
 """Tasks that end badly."""
@@ -39,9 +39,9 @@ import time
 
 from airflow.sdk import DAG, task
 
-from elt.orchestration.wiring import common
+from elt.orchestration.dag_defaults import dag_defaults
 
-with DAG("badly", schedule=None, doc_md=__doc__, **common()):
+with DAG("badly", schedule=None, doc_md=__doc__, **dag_defaults()):
 
     @task(retries=0)
     def is_killed():
@@ -168,10 +168,11 @@ def settled(api: AirflowApi) -> bool:
 def checksums(checkout: Any, month: str) -> set[str]:
     """Of what each stage was made of, as the load log has them."""
     from elt.warehouse import load_log
-    from taxiway.loads.service import settings_of
 
-    log = load_log.latest(settings_of(Home(checkout.home)))
-    return {log["yellow", month, stage].checksum for stage in STAGES}
+    partition = Partition.parse("yellow", month)
+    with checkout.connections.warehouse() as warehouse:
+        log = load_log.latest(warehouse, [partition])
+    return {log[partition, stage].origin.checksum for stage in STAGES}
 
 
 def loaded(checkout: Any) -> dict[tuple[str, str | None], dict[str, Any]]:
@@ -190,9 +191,9 @@ def test_a_task_goes_from_scheduled_to_success(api: AirflowApi) -> None:
         assert states == [state for state in order if state in states]
 
 
-def test_trouble_is_retried_and_passes(api: AirflowApi, source: FaultySource) -> None:
+def test_a_transient_error_is_retried_and_passes(api: AirflowApi, source: FaultySource) -> None:
     content = parquet(trips("2024-03", ROWS))
-    # The library itself asks four times before it calls it trouble.
+    # The library itself asks four times before it calls it a transient error.
     source.serve_after_failures(YELLOW.format("2024-03"), content, failures=5, status=503)
     run = Run(api, "yellow_to_lake", "2024-03", {"publication_timeout": 60})
     assert run.end() == "success"
@@ -200,13 +201,13 @@ def test_trouble_is_retried_and_passes(api: AirflowApi, source: FaultySource) ->
     assert run.tries["wait_until_published"] == 2
 
 
-def test_a_month_that_is_late_is_rescheduled_then_skipped_and_somebody_hears_of_it(
+def test_a_month_that_is_late_is_deferred_then_skipped_and_reported(
     api: AirflowApi, alerts: Receiver
 ) -> None:
     run = Run(api, "yellow_to_lake", "2025-01", {"publication_timeout": 4})
     assert run.end() == "success"
     states = run.states["wait_until_published"]
-    assert "up_for_reschedule" in states
+    assert "deferred" in states
     assert states[-1] == "skipped"
     assert run.states["conform"][-1] == "skipped"
     assert [text for text in about(alerts, "2025-01") if "not published" in text]
@@ -222,7 +223,7 @@ def task_log(api: AirflowApi, run: Run, task_id: str) -> str:
 # Failures and alerts
 
 
-def test_a_refused_file_fails_at_once_and_somebody_hears_why(
+def test_a_file_that_is_refused_fails_at_once_and_is_reported(
     api: AirflowApi, alerts: Receiver, source: FaultySource
 ) -> None:
     source.serve_html(YELLOW.format("2025-02"))
@@ -236,7 +237,7 @@ def test_a_refused_file_fails_at_once_and_somebody_hears_why(
     assert api.url in told[0]
 
 
-def test_killed_tasks_and_a_defect_are_told_of_and_the_defect_is_tried_once_more(
+def test_killed_tasks_and_a_defect_are_reported_and_the_defect_is_tried_once_more(
     api: AirflowApi, alerts: Receiver, checkout: Any
 ) -> None:
     until(lambda: "badly" in api.dags())
@@ -253,7 +254,7 @@ def test_killed_tasks_and_a_defect_are_told_of_and_the_defect_is_tried_once_more
     defect, silent = sorted(told, key=lambda text: "is_killed" in text)
     assert "no such key" in defect
     assert "`has_a_defect` failed (try 2)" in defect
-    assert "`is_killed`, `loses_its_worker` failed without a word" in silent
+    assert "`is_killed`, `loses_its_worker` failed without an error message" in silent
     time.sleep(5)
     assert about(alerts, "badly") == told
 
@@ -306,18 +307,17 @@ def test_every_task_may_be_killed_once_and_all_is_as_if_none_had_been(api: Airfl
 
 def traces(checkout: Any) -> dict[str, Any]:
     """All there is anywhere: objects, tables, rows; without times."""
-    import psycopg
-
-    from elt.stores.bigquery import BigQuery
-    from elt.stores.gcs import Lake
-    from taxiway.loads.service import settings_of
-
-    settings = settings_of(Home(checkout.home))
-    with BigQuery(settings) as bq, psycopg.connect(settings.require_postgres()) as connection:
-        in_warehouse = bq.tables()
+    connections = checkout.connections
+    with (
+        connections.lake() as lake,
+        connections.warehouse() as warehouse,
+        connections.postgres() as connection,
+    ):
+        objects = {(stored.name, stored.size) for stored in lake.list("")}
+        in_warehouse = warehouse.tables()
         in_postgres = set(connection.execute("SELECT relname FROM pg_class WHERE relkind IN ('r', 'p', 'v')"))
     return {
-        "objects": {(stored.name, stored.size) for stored in Lake(settings).list("")},
+        "objects": objects,
         "warehouse": in_warehouse,
         "postgres": in_postgres,
         "months": {key: {**row, "loaded_at": "", "run_id": ""} for key, row in checkout.datasets().items()},
