@@ -47,8 +47,10 @@ def ensure_environment(groups=()):
         groups = sorted(installed_groups().intersection(ALL_GROUPS).union(groups))
         say("installing the locked packages into .venv (once; about 2 GB on disk)")
         sync(uv, python, groups)
-        with open(STAMP, "w") as file:
+        with open(STAMP + ".new", "w") as file:
             file.write(" ".join([wanted, *groups]))
+        # A file of its own, not the old one's content: a copy of .venv may share its files by hard links.
+        os.replace(STAMP + ".new", STAMP)
 
 
 def complete(wanted, groups):
