@@ -19,7 +19,7 @@ from taxiway.infrastructure import (
     open_engine,
     stackfile,
 )
-from taxiway.infrastructure.compare import differences
+from taxiway.infrastructure.in_process import differences
 from taxiway.infrastructure.passphrase import decrypt, encrypt, passphrase_file
 from taxiway.infrastructure.pulumi_messages import sentences
 from taxiway.infrastructure.stacks import selected, stacks

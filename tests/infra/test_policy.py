@@ -11,7 +11,7 @@ from pulumi.runtime.proto import analyzer_pb2, analyzer_pb2_grpc
 from policy.analyzer import Analyzer, serve
 from policy.guardrails import BUCKET, DATASET, ENVIRONMENT, HMAC_KEY, KEY, RULES, Resource, check
 from taxiway.environment.paths import REPOSITORY
-from taxiway.infrastructure.errors import EngineError
+from taxiway.infrastructure import EngineError
 from taxiway.infrastructure.plan import plan
 
 LABELS = {"managed-by": "pulumi", "taxiway-owner": "alice", "taxiway-stack": "alice"}

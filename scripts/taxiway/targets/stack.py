@@ -64,12 +64,12 @@ class StackSettings:
     def check(self) -> None:
         """Refuse a wrong setting, or a missing `pulumi`, before anything is started."""
         from lakehouse.settings import Settings, SettingsError
-        from taxiway.infrastructure import developer, stackfile
+        from taxiway.infrastructure import environment, stackfile
 
         if self.engine == "cli" and not shutil.which("pulumi"):
             raise PreflightError("there is no pulumi on PATH", "Install it; on emulators leave --engine out.")
         try:
-            Settings.from_config({"taxiway:owner": developer.address(), **self.configuration()})
+            Settings.from_config({"taxiway:owner": environment.developer(), **self.configuration()})
         except SettingsError as error:
             raise TaxiwayError(
                 str(error), f"The stack's settings are in {stackfile.path_of(self.name)}."
