@@ -35,9 +35,7 @@ def test_every_task_has_the_retry_rule_and_reports_its_failure(dags: dict[str, D
 
 def test_nothing_is_sent_when_a_task_is_retried(dags: dict[str, DAG]) -> None:
     """Also not when the scheduler retries it ("state mismatch"): Airflow calls this callback then, and no other."""
-    assert not [
-        task for dag in dags.values() for task in dag.tasks if callbacks(task.on_retry_callback)
-    ]
+    assert not [task for dag in dags.values() for task in dag.tasks if callbacks(task.on_retry_callback)]
 
 
 def test_every_run_reports_what_was_killed(dags: dict[str, DAG]) -> None:
@@ -55,7 +53,9 @@ def test_every_wait_ends(dags: dict[str, DAG]) -> None:
     limits: dict[str, set[timedelta | None]] = {}
     for task in [task for dag in dags.values() for task in dag.tasks]:
         limits.setdefault(task.task_id.removeprefix("reload."), set()).add(task.execution_timeout)
-    hours = {name: {limit and limit / timedelta(hours=1) for limit in found} for name, found in limits.items()}
+    hours = {
+        name: {limit and limit / timedelta(hours=1) for limit in found} for name, found in limits.items()
+    }
     assert hours == {
         "wait_until_published": {1 / 6},
         "check": {1},
@@ -67,8 +67,12 @@ def test_every_wait_ends(dags: dict[str, DAG]) -> None:
 
 
 def test_every_run_ends(dags: dict[str, DAG]) -> None:
-    days = {dag_id: dag.dagrun_timeout and dag.dagrun_timeout / timedelta(days=1) for dag_id, dag in dags.items()}
-    assert {dag_id for dag_id, limit in days.items() if limit != 1} == {f"{name}_to_lake" for name in DATASETS}
+    days = {
+        dag_id: dag.dagrun_timeout and dag.dagrun_timeout / timedelta(days=1) for dag_id, dag in dags.items()
+    }
+    assert {dag_id for dag_id, limit in days.items() if limit != 1} == {
+        f"{name}_to_lake" for name in DATASETS
+    }
     # Longer than the longest wait for a publication.
     waits = {dags[f"{name}_to_lake"].get_task("wait_until_published").timeout for name in DATASETS}
     assert waits == {timedelta(days=21).total_seconds()}
@@ -120,7 +124,10 @@ def test_without_a_schedule_start_no_month_is_loaded_unasked(monkeypatch: pytest
     monkeypatch.delenv("TAXI_SCHEDULE_START", raising=False)
     lakes = {dag_id: dag for dag_id, dag in parsed().dags.items() if dag_id.endswith("_to_lake")}
     assert lakes
-    assert {type(dag.timetable).__name__ for dag in lakes.values()} <= {"NullTimetable", "PartitionedAtRuntime"}
+    assert {type(dag.timetable).__name__ for dag in lakes.values()} <= {
+        "NullTimetable",
+        "PartitionedAtRuntime",
+    }
 
 
 def test_with_a_schedule_start_months_are_scheduled_from_then_on(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -151,9 +158,13 @@ def test_an_entry_that_was_left_out_is_an_import_error_and_costs_no_other_dag(tm
     import subprocess
     import sys
 
-    shutil.copytree(REPOSITORY / "plugins", tmp_path / "plugins", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(
+        REPOSITORY / "plugins", tmp_path / "plugins", ignore=shutil.ignore_patterns("__pycache__")
+    )
     wrong = tmp_path / "plugins" / "nyc_taxi" / "datasets" / "wrong.py"
-    wrong.write_text("from elt.catalogue import Dataset\nWRONG = Dataset(name='No name!', title='', path='')\n")
+    wrong.write_text(
+        "from elt.catalogue import Dataset\nWRONG = Dataset(name='No name!', title='', path='')\n"
+    )
     code = f"""
 import sys; sys.path.insert(0, {str(tmp_path / "plugins")!r})
 from airflow.dag_processing.dagbag import DagBag

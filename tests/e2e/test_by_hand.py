@@ -14,7 +14,7 @@ import emulators as emulated
 import pytest
 import requests
 
-from taxiway.infrastructure.endpoints import Endpoints
+from taxiway.infrastructure import Endpoints
 
 pytestmark = [
     pytest.mark.e2e,

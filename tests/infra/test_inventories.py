@@ -3,7 +3,7 @@ import yaml
 
 from taxiway.docgen.inventory import inventory
 from taxiway.environment.home import REPOSITORY
-from taxiway.infrastructure.errors import EngineError
+from taxiway.infrastructure import EngineError
 from taxiway.infrastructure.plan import plan
 
 FOLDER = REPOSITORY / "tests" / "infra" / "inventories"

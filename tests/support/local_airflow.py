@@ -199,7 +199,9 @@ class LocalAirflow:
         return list(self.call("GET", "/eventLogs", params=params)["event_logs"])
 
 
-def environment(folder: Path, dags: Path, port: int, database: str, extra: Mapping[str, str]) -> dict[str, str]:
+def environment(
+    folder: Path, dags: Path, port: int, database: str, extra: Mapping[str, str]
+) -> dict[str, str]:
     """The variables of such an Airflow: nothing of the shell's own Airflow or Google gets in."""
     kept = {name: os.environ[name] for name in ("HOME", "LANG", "PATH") if name in os.environ}
     api = f"http://127.0.0.1:{port}"
@@ -245,7 +247,9 @@ def running(folder: Path, dags: Path, extra: Mapping[str, str]) -> Iterator[Loca
     """Run one on a PostgreSQL of its own; everything is killed at the end."""
     with ExitStack() as stack:
         server = stack.enter_context(postgres_running(folder))
-        with psycopg.connect(server.conninfo("postgres", PASSWORD, "postgres"), autocommit=True) as connection:
+        with psycopg.connect(
+            server.conninfo("postgres", PASSWORD, "postgres"), autocommit=True
+        ) as connection:
             connection.execute("CREATE DATABASE airflow")
         database = f"postgresql+psycopg2://postgres:{PASSWORD}@127.0.0.1:{server.port}/airflow"
         port = free_port()

@@ -207,7 +207,9 @@ class _Handler(BaseHTTPRequestHandler):
     def _query(self, project: str, body: Json) -> tuple[int, Json]:
         """A SELECT whose answer comes at once, without a job of its own to look for."""
         job_id = f"query-{len(self.server.jobs)}"
-        job = Job(job_id, project, {"query": {"query": body["query"]}, "labels": body.get("labels", {})}, "US", 0.0)
+        job = Job(
+            job_id, project, {"query": {"query": body["query"]}, "labels": body.get("labels", {})}, "US", 0.0
+        )
         return 200, self._answer(job)
 
     def _answer(self, job: Job) -> Json:
@@ -241,7 +243,11 @@ class _Handler(BaseHTTPRequestHandler):
         name = f"{dataset}.{table}"
         if name not in self.server.tables and (invented := self.server.invent(table)) is not None:
             reference = {"projectId": project, "datasetId": dataset, "tableId": table}
-            self.server.tables[name] = {"creationTime": "1700000000000", **invented, "tableReference": reference}
+            self.server.tables[name] = {
+                "creationTime": "1700000000000",
+                **invented,
+                "tableReference": reference,
+            }
         found = self.server.tables.get(name)
         return (200, found) if found else _error(404, "notFound", f"Not found: Table {name}")
 

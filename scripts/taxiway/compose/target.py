@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from lakehouse.settings import project_of
 from taxiway.airflow.bootstrap import open_dags, wait_until_healthy
 from taxiway.airflow.client import AirflowApi
 from taxiway.airflow.environment import lineage, source_connection
@@ -33,7 +34,8 @@ from taxiway.environment.home import (
 )
 from taxiway.environment.machine import choose_ports
 from taxiway.errors import TaxiwayError, UsageError
-from taxiway.infrastructure import Engine, stackfile
+from taxiway.infrastructure import Engine
+from taxiway.infrastructure.stackfile import StackFiles
 from taxiway.waiting import Patience
 
 TARGET = "compose"
@@ -68,7 +70,7 @@ class Compose:
         state = cls._choose(home, progress)
         chosen = replace(state, source=source, engine=engine, emulated=not project, target=TARGET)
         if project:
-            stackfile.write(home.stack, {"taxiway:project": project})
+            StackFiles(home.stack_files).write(home.stack, {"taxiway:project": project})
         chosen.save(home)
         return cls(home, chosen, progress)
 
@@ -109,7 +111,7 @@ class Compose:
         """What evaluates the Pulumi program of a stack on Google Cloud; for emulators a service does."""
         from taxiway.infrastructure import open_engine
 
-        config = {"taxiway:project": stackfile.project(self.home.stack)}
+        config = {"taxiway:project": project_of(StackFiles(self.home.stack_files).read(self.home.stack))}
         return open_engine(self.state.engine, self.home.stack, None, self.home.engine, config)
 
     def components(self) -> list[Component]:

@@ -10,7 +10,6 @@ from pathlib import Path
 from taxiway.embedded.postgres import PostgresServer
 from taxiway.environment.home import Home
 
-EMULATORS = ("gcs", "bigquery", "control-plane")
 API_SERVER = "api-server"
 # Where a component's module has another name.
 _MODULES = {"control-plane": "iam", "sample-source": "tlc_sample"}

@@ -12,6 +12,7 @@ from typing import Any
 
 import requests
 
+from lakehouse.settings import project_of
 from taxiway.airflow.bootstrap import open_dags, wait_until_healthy
 from taxiway.airflow.client import AirflowApi
 from taxiway.airflow.environment import airflow_environment, clean_environment
@@ -25,13 +26,14 @@ from taxiway.environment.home import SAMPLE, Home, State, read_json, write_atomi
 from taxiway.environment.machine import USUAL, choose_ports, is_free
 from taxiway.errors import TaxiwayError, UsageError
 from taxiway.infrastructure import (
+    EMULATORS,
     Endpoints,
     Engine,
     EngineError,
     StackNotRemovedError,
     open_engine,
-    stackfile,
 )
+from taxiway.infrastructure.stackfile import StackFiles
 from taxiway.infrastructure.teardown import destroy
 from taxiway.waiting import Patience, run
 
@@ -64,7 +66,7 @@ class Embedded:
             known = replace(known, ports=chosen) if known else State(chosen)
         state = replace(known, source=source, engine=engine, emulated=not project)
         if project:
-            stackfile.write(home.stack, {"taxiway:project": project})
+            StackFiles(home.stack_files).write(home.stack, {"taxiway:project": project})
         state.save(home)
         credentials.generate(home.secrets)
         credentials.derive(home.secrets, state.ports["postgres"])
@@ -85,19 +87,22 @@ class Embedded:
     @property
     def engine(self) -> Engine:
         """What evaluates the Pulumi program: on the emulators, or with the stack's own project."""
-        endpoints, config = None, {}
+        endpoints, files = None, StackFiles(self.home.stack_files)
         if self.state.emulated:
             urls = {name: f"http://127.0.0.1:{port}" for name, port in self.state.ports.items()}
             endpoints = Endpoints(urls["gcs"], urls["bigquery"], urls["control-plane"])
-        else:
-            config = {"taxiway:project": stackfile.read(self.home.stack)["taxiway:project"]}
-        return self.open_engine(self.state.engine, self.home.stack, endpoints, self.home.engine, config)
+        named = project_of(files.read(self.home.stack))
+        config = {} if self.state.emulated else {"taxiway:project": named}
+        return self.open_engine(
+            self.state.engine, self.home.stack, endpoints, self.home.engine, config, files
+        )
 
     def components(self) -> list[Component]:
         """The processes that this environment needs."""
-        unused = set(() if self.state.emulated else components.EMULATORS)
-        unused |= {"sample-source"} if self.state.source != SAMPLE else set()
-        return [component for component in self._declared() if component.name not in unused]
+        used = {"postgres", *components.AIRFLOW}
+        used |= set(EMULATORS[self.state.engine] if self.state.emulated else ())
+        used |= {"sample-source"} if self.state.source == SAMPLE else set()
+        return [component for component in self._declared() if component.name in used]
 
     def states(self) -> dict[str, str]:
         """State of each process; empty if the process manager does not run."""

@@ -5,9 +5,11 @@ from __future__ import annotations
 import shutil
 from dataclasses import dataclass
 
+from lakehouse.settings import project_of
 from taxiway.environment.home import DEFAULT_STACK, State
 from taxiway.errors import PreflightError, TaxiwayError, UsageError
-from taxiway.infrastructure import LOCAL_CONFIG, Endpoints, Engine, stackfile
+from taxiway.infrastructure import LOCAL_CONFIG, Endpoints, Engine
+from taxiway.infrastructure.stackfile import StackFiles, is_on_google_cloud
 from taxiway.targets.target import Checkout
 
 # For emulators that do not run yet: a plan needs addresses, and sends nothing there.
@@ -28,7 +30,7 @@ class StackSettings:
         state = State.load(checkout.home(name))
         if state is None:
             return cls(name, "", "cli")
-        return cls(name, "" if state.emulated else stackfile.project(name), state.engine)
+        return cls(name, "" if state.emulated else project_of(checkout.files.read(name)), state.engine)
 
     @classmethod
     def chosen(cls, checkout: Checkout, name: str, project: str, engine: str) -> StackSettings:
@@ -54,32 +56,39 @@ class StackSettings:
             )
         return cls(name, here.project, _engine(here.project, engine or here.engine))
 
-    def configuration(self) -> dict[str, str]:
+    def configuration(self, files: StackFiles) -> dict[str, str]:
         """What the program is evaluated with to estimate its price."""
-        written = stackfile.read(self.name)
+        written = files.read(self.name)
         if self.project:
             return {**written, "taxiway:project": self.project}
-        if stackfile.is_on_google_cloud(written):
+        if is_on_google_cloud(written):
             return written
         return {**NOWHERE.config(), **LOCAL_CONFIG, **written}
 
     def is_elsewhere(self, checkout: Checkout) -> bool:
         """Whether it is not on emulators of this checkout: command line, settings or Pulumi say so."""
-        named = self.project or stackfile.is_on_google_cloud(stackfile.read(self.name))
+        named = self.project or is_on_google_cloud(checkout.files.read(self.name))
         return bool(named) or made_by_hand(checkout, self.name)
 
-    def check(self) -> None:
+    def check(self, files: StackFiles) -> None:
         """Refuse a wrong setting, or a missing `pulumi`, before anything is started."""
         from lakehouse.settings import Settings, SettingsError
-        from taxiway.infrastructure import developer
+        from taxiway.infrastructure import environment
 
+        written = files.read(self.name)
+        if not self.project and is_on_google_cloud(written):
+            # It would cost money, so nobody gets there by a file alone.
+            raise TaxiwayError(
+                f"{files.path_of(self.name)} is a stack on Google Cloud",
+                f"Name its project, --project {project_of(written)}, or another stack for emulators.",
+            )
         if self.engine == "cli" and not shutil.which("pulumi"):
             raise PreflightError("there is no pulumi on PATH", "Install it; on emulators leave --engine out.")
         try:
-            Settings.from_config({"taxiway:owner": developer.address(), **self.configuration()})
+            Settings.from_config({"taxiway:owner": environment.developer(), **self.configuration(files)})
         except SettingsError as error:
             raise TaxiwayError(
-                str(error), f"The stack's settings are in {stackfile.path_of(self.name)}."
+                str(error), f"The stack's settings are in {files.path_of(self.name)}."
             ) from None
 
 
@@ -96,19 +105,19 @@ def made_by_hand(checkout: Checkout, name: str) -> bool:
     """
     from taxiway.infrastructure import backend
 
-    home, settings = checkout.home(name), stackfile.read(name)
+    home, file = checkout.home(name), checkout.files.path_of(name)
     # A stack of the user's backend may have its settings in another checkout.
-    may_be = stackfile.path_of(name).exists() or (name != DEFAULT_STACK and backend.own())
+    may_be = file.exists() or (name != DEFAULT_STACK and backend.own())
     if State.load(home) or not may_be:
         return False
     if not shutil.which("pulumi"):
-        if stackfile.is_on_google_cloud(settings):
+        if is_on_google_cloud(checkout.files.read(name)):
             raise TaxiwayError(
-                f"{stackfile.path_of(name)} is a stack of Pulumi's, and there is no pulumi on PATH",
+                f"{file} is a stack of Pulumi's, and there is no pulumi on PATH",
                 "Install it, then call again.",
             )
         return False
-    return checkout.open_engine("cli", name, None, home.engine).exists()
+    return checkout.open_engine("cli", name, None, home.engine, {}, checkout.files).exists()
 
 
 def default_name(checkout: Checkout) -> str:
@@ -138,5 +147,5 @@ def open_stack(checkout: Checkout, wanted: StackSettings) -> Engine:
         return platform.engine
     if state or (wanted.engine == "cli" and wanted.is_elsewhere(checkout)):
         config = {"taxiway:project": wanted.project} if wanted.project else {}
-        return checkout.open_engine("cli", wanted.name, None, home.engine, config)
-    return checkout.open_engine(wanted.engine, wanted.name, NOWHERE, home.engine)
+        return checkout.open_engine("cli", wanted.name, None, home.engine, config, checkout.files)
+    return checkout.open_engine(wanted.engine, wanted.name, NOWHERE, home.engine, {}, checkout.files)

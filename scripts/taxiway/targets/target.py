@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from taxiway.console.progress import Progress
     from taxiway.embedded.platform import Embedded
     from taxiway.infrastructure import Engine
+    from taxiway.infrastructure.stackfile import StackFiles
 
     Target = Embedded | Compose
     """One environment, wherever it runs. Both are called alike, and every step may be repeated."""
@@ -43,6 +44,13 @@ class Checkout:
     def home(self, stack: str) -> Home:
         """The folder of a stack's environment; there need not be one."""
         return Home.of(stack, self.folder)
+
+    @property
+    def files(self) -> StackFiles:
+        """The settings of its stacks."""
+        from taxiway.infrastructure.stackfile import StackFiles
+
+        return StackFiles(self.folder / "infra" / "stacks")
 
     def prepare(
         self, home: Home, target: str, progress: Progress, *, source: str, engine: str, project: str

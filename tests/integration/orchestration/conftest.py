@@ -46,7 +46,11 @@ class Platform:
 
 def staging(table: str) -> Json | None:
     """A staging table is there whenever it is asked for, once."""
-    return {"description": json.dumps(STAGED), "schema": {"fields": []}} if table.startswith("staging_") else None
+    return (
+        {"description": json.dumps(STAGED), "schema": {"fields": []}}
+        if table.startswith("staging_")
+        else None
+    )
 
 
 @pytest.fixture(scope="module")

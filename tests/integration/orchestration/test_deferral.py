@@ -49,7 +49,9 @@ def test_publications_of_one_table_follow_each_other_while_their_jobs_run(platfo
     for _ in runs:
         (job,) = until(bigquery.running, what="the next job")
         # Deferred, it still holds the pool's only slot.
-        until(lambda: airflow.call("GET", "/pools/publish_yellow")["deferred_slots"] == 1, what="the slot taken")
+        until(
+            lambda: airflow.call("GET", "/pools/publish_yellow")["deferred_slots"] == 1, what="the slot taken"
+        )
         assert bigquery.running() == [job]
         bigquery.finish(job.id)
     assert {airflow.end_of("serial", run) for run in runs} == {"success"}
@@ -60,9 +62,7 @@ def test_the_task_links_to_its_job_while_it_runs_and_afterwards(platform: Platfo
     run = airflow.trigger("publish", "2024-02")
     airflow.until_state("publish", run, "publish", "deferred")
     job = platform.job_of(run)
-    link = (
-        "https://console.cloud.google.com/bigquery?project=p&ws=!1m5!1m4!1m3!1sp!2s" + job.id + "!3sUS"
-    )
+    link = "https://console.cloud.google.com/bigquery?project=p&ws=!1m5!1m4!1m3!1sp!2s" + job.id + "!3sUS"
     path = f"/dags/publish/dagRuns/{run}/taskInstances/publish/links"
     assert airflow.call("GET", path)["extra_links"] == {"BigQuery Job Detail": link}
     bigquery.finish(job.id)
@@ -70,7 +70,9 @@ def test_the_task_links_to_its_job_while_it_runs_and_afterwards(platform: Platfo
     assert airflow.call("GET", path)["extra_links"] == {"BigQuery Job Detail": link}
 
 
-def test_a_job_that_was_cancelled_in_googles_console_fails_its_task_with_the_reason(platform: Platform) -> None:
+def test_a_job_that_was_cancelled_in_googles_console_fails_its_task_with_the_reason(
+    platform: Platform,
+) -> None:
     airflow, bigquery, alerts = platform.airflow, platform.bigquery, platform.alerts
     run = airflow.trigger("publish", "2024-03")
     airflow.until_state("publish", run, "publish", "deferred")
@@ -95,8 +97,8 @@ def test_a_month_that_is_published_while_it_is_waited_for_goes_on(platform: Plat
 def test_a_month_that_is_not_published_in_time_is_skipped_and_reported(platform: Platform) -> None:
     airflow, alerts = platform.airflow, platform.alerts
     run = airflow.trigger("wait", "2024-02", {"publication_timeout": 1})
-    assert airflow.until_state("wait", run, "wait_until_published", "skipped", "failed", "success")["state"] == (
-        "skipped"
-    )
+    assert airflow.until_state("wait", run, "wait_until_published", "skipped", "failed", "success")[
+        "state"
+    ] == ("skipped")
     (text,) = until(lambda: [text for text in alerts.texts() if "2024-02" in text], what="the alert")
     assert "not published yet" in text

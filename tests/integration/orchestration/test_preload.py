@@ -67,7 +67,11 @@ def run(*arguments: str, **variables: str) -> dict[str, Any]:
     kept = {name: os.environ[name] for name in ("PATH", "HOME", "AIRFLOW_HOME", "AIRFLOW_CONFIG")}
     environment = {**kept, "PYTHONPATH": str(REPOSITORY / "plugins"), "PYTHONWARNINGS": "ignore", **variables}
     done = subprocess.run(
-        [sys.executable, "-c", FORKED, *arguments], env=environment, capture_output=True, text=True, timeout=120
+        [sys.executable, "-c", FORKED, *arguments],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
     )
     assert done.returncode == 0, done.stderr[-2000:]
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])

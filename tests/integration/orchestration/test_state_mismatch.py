@@ -72,7 +72,9 @@ def test_a_state_mismatch_is_retried_without_an_alert(database: None, receiver: 
         assert task.state == "up_for_retry"
         assert [request.task_callback_type for request in executor.callbacks] == ["up_for_retry"]
     for request in executor.callbacks:
-        _execute_task_callbacks(bag, request, SimpleNamespace(**dict.fromkeys(("info", "warning", "exception"), ignore)))
+        _execute_task_callbacks(
+            bag, request, SimpleNamespace(**dict.fromkeys(("info", "warning", "exception"), ignore))
+        )
     assert not receiver.messages
     # The same webhook hears of a failure: it was there to be told.
     alerts.send(receiver.url, "heard")
@@ -85,8 +87,8 @@ def ignore(*_: object, **__: object) -> None:
 
 def deferred_and_resumed(session: Any, bag: DagBag, state: str) -> Any:
     """An instance of the task in its first try, queued or running again after its trigger has fired."""
-    from airflow.models.dagbundle import DagBundleModel
     from airflow.models.dagbag import DBDagBag
+    from airflow.models.dagbundle import DagBundleModel
     from airflow.utils.state import DagRunState
     from airflow.utils.types import DagRunTriggeredByType, DagRunType
 

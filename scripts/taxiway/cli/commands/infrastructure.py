@@ -53,7 +53,7 @@ def show_preview(checkout: Checkout, wanted: StackSettings) -> int:
         for detail in change.details:
             console.print(f"      {detail}", style="dim", soft_wrap=True)
     console.print(f"{len(changes)} changes" if changes else "Nothing would change.")
-    listed, config = prices(), wanted.configuration()
+    listed, config = prices(), wanted.configuration(checkout.files)
     lines = estimate(plan(wanted.name, config).resources, listed)
     table = Table(
         title=f"Estimated month, list prices of {listed['as_of']}", title_justify="left", box=SIMPLE_HEAD

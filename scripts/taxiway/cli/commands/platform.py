@@ -87,7 +87,7 @@ def up(
     wanted = StackSettings.wanted(checkout, stack, project, engine or "", target)
     source = source or (known.source if known else "tlc" if wanted.project else "sample")
     first = arguments.first_load(months)
-    wanted.check()
+    wanted.check(checkout.files)
 
     from taxiway.loads.service import Loads  # the stores' clients: a wrong command line needs none
 

@@ -15,7 +15,6 @@ from repository import REPOSITORY
 
 from taxiway.cli.main import group, main
 from taxiway.environment.home import Home, State
-from taxiway.infrastructure import stackfile
 from taxiway.targets.target import Checkout
 
 COMMANDS = group().commands
@@ -231,7 +230,6 @@ def test_status_of_nothing_is_json_too(tmp_path: Path, capsys: Any) -> None:
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(stackfile, "FOLDER", tmp_path / "stacks")
     monkeypatch.setenv("CLOUDSDK_CONFIG", str(tmp_path))
     monkeypatch.setenv("PATH", str(tmp_path))
     return tmp_path
@@ -263,11 +261,11 @@ def test_a_wrong_setting_is_reported_with_the_file_it_is_in(
     (folder / "pulumi").write_text("")
     (folder / "pulumi").chmod(0o755)
     if not options:
-        stackfile.write("local", {"taxiway:location": "mars"})
+        Checkout(folder).files.write("local", {"taxiway:location": "mars"})
     assert main(["up", *options], Checkout(folder, started)) == 1
     shown = capsys.readouterr().err
     assert sentence in shown
-    assert str(folder / "stacks" / "Pulumi.local.yaml") in shown
+    assert str(folder / "infra" / "stacks" / "Pulumi.local.yaml") in shown
     assert not (folder / ".taxiway").exists()
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from taxiway.cli.main import INTERRUPTED, main
 from taxiway.environment.home import Home, State, write_atomically, write_json
-from taxiway.infrastructure import stackfile
+from taxiway.infrastructure.stackfile import StackFiles
 from taxiway.targets.target import Checkout
 
 REMOVALS = ("os.remove", "os.rmdir")
@@ -47,6 +47,7 @@ sys.addaudithook(_audit)
 class Cloud:
     """An engine, and what it has on Google Cloud of the stack that it was opened for."""
 
+    files: StackFiles
     there: list[str] = field(default_factory=lambda: ["bucket lake", "service account pipelines"])
     stays: list[str] = field(default_factory=list)
     known: bool = True
@@ -70,7 +71,7 @@ class Cloud:
     def forget(self) -> None:
         interruption.step()
         self.known = False
-        stackfile.remove("alice")  # as `pulumi stack rm` does
+        self.files.remove("alice")  # as `pulumi stack rm` does
 
     def leftovers(self) -> list[str]:
         interruption.step()
@@ -78,10 +79,9 @@ class Cloud:
 
 
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def folder(tmp_path: Path) -> Path:
     made = tmp_path / "taxiway"
     made.mkdir()
-    monkeypatch.setattr(stackfile, "FOLDER", made / "stacks")
     return made
 
 
@@ -89,12 +89,13 @@ def alice(folder: Path) -> Cloud:
     """Make alice's environment, its Airflow stopped, her stack on Google Cloud."""
     home = Home.of("alice", folder)
     State({"supervisor": 9001}, emulated=False, engine="cli").save(home)
-    stackfile.write("alice", {"taxiway:project": "acme-data"})
+    files = Checkout(folder).files
+    files.write("alice", {"taxiway:project": "acme-data"})
     write_atomically(home.secrets / "admin_password", "x")
     write_json(home.engine / "passphrase", {})
     write_atomically(folder / ".env", "TAXIWAY_STACK=alice\n")
     write_atomically(folder / "google_credentials", "{}")
-    return Cloud()
+    return Cloud(files)
 
 
 def down(folder: Path, cloud: Cloud) -> int:
@@ -102,7 +103,8 @@ def down(folder: Path, cloud: Cloud) -> int:
 
 
 def files(folder: Path) -> list[str]:
-    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.name != "stacks")
+    paths = (str(path.relative_to(folder)) for path in folder.rglob("*"))
+    return sorted(path for path in paths if path not in ("infra", "infra/stacks"))
 
 
 def test_down_removes_the_stack_and_its_files(folder: Path, capsys: Any) -> None:
@@ -110,7 +112,7 @@ def test_down_removes_the_stack_and_its_files(folder: Path, capsys: Any) -> None
     assert down(folder, cloud) == 0
     assert cloud.there == files(folder) == []
     assert not cloud.known
-    name, stack, endpoints, _folder, config = cloud.opened[0]
+    name, stack, endpoints, _folder, config, _files = cloud.opened[0]
     assert (name, stack, endpoints, config) == ("cli", "alice", None, {"taxiway:project": "acme-data"})
     shown = capsys.readouterr().out
     assert all(thing in shown for thing in ("bucket lake", ".env", "google_credentials", "Nothing is left."))
@@ -153,11 +155,12 @@ def test_a_stack_of_pulumis_is_not_reported_as_nothing_if_no_pulumi_can_be_asked
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
     monkeypatch.setenv("PATH", "/nowhere")
-    stackfile.write("alice", {"taxiway:project": "acme-data"})
-    assert down(folder, Cloud()) == 1
+    stack_files = Checkout(folder).files
+    stack_files.write("alice", {"taxiway:project": "acme-data"})
+    assert down(folder, Cloud(stack_files)) == 1
     assert "Pulumi.alice.yaml is a stack of Pulumi's, and there is no pulumi" in capsys.readouterr().err
-    stackfile.remove("alice")
-    assert down(folder, Cloud()) == 0
+    stack_files.remove("alice")
+    assert down(folder, Cloud(stack_files)) == 0
 
 
 def test_down_reads_the_state_of_any_release(folder: Path) -> None:

@@ -1,7 +1,7 @@
-"""The rules, as functions over what a program declares; each says what is wrong in one sentence.
+"""Mandatory rules, as functions over what a program declares; each names what is wrong in one sentence.
 
-They run inside `pulumi up --policy-pack infra/policy`, and over the in-process evaluation. A rule about one
-resource is asked before that resource is made; a rule about the stack sees all of them, in the preview.
+They run inside `pulumi up --policy-pack infra/policy` (policy_pack.py), and over every in-process evaluation.
+A rule about one resource runs before that resource is created; a rule about the stack sees all resources.
 """
 
 import re
@@ -17,6 +17,8 @@ DATASET: Final = "gcp:bigquery/dataset:Dataset"
 ENVIRONMENT: Final = "gcp:composer/environment:Environment"
 KEY: Final = "gcp:serviceaccount/key:Key"
 HMAC_KEY: Final = "gcp:storage/hmacKey:HmacKey"
+# The settings that rules depend on; a rule that reads another one adds it here.
+SETTINGS: Final = ("credentials", "ephemeral", "location")
 LABELS: Final = ("managed-by", "taxiway-owner", "taxiway-stack")
 EVERYONE: Final = frozenset({"allUsers", "allAuthenticatedUsers"})
 
@@ -30,7 +32,7 @@ _ACCESS_LISTS = (
 )
 _BASIC_ROLES = frozenset({"roles/owner", "roles/editor", "roles/viewer"})
 _WIDE_MODULES = ("gcp:projects", "gcp:folder", "gcp:organizations")
-# Who may become any account of a project has what each of them has.
+# Whoever may act as any account of a project has the rights of all of them.
 _DATA_ROLES = (
     "roles/storage.",
     "roles/bigquery.",
@@ -51,7 +53,7 @@ class Resource:
 
 @dataclass(frozen=True)
 class Rule:
-    """A mandatory rule. Exactly one of the checks is there; each yields the sentences of its violations."""
+    """A mandatory rule. Exactly one of the two checks is set; it yields a sentence for each violation."""
 
     name: str
     description: str
@@ -61,7 +63,7 @@ class Rule:
 
 @dataclass(frozen=True)
 class Violation:
-    """A broken rule."""
+    """A broken rule; `resource` is empty where the whole stack breaks it."""
 
     rule: str
     resource: str
@@ -70,28 +72,13 @@ class Violation:
 
 def check(resources: Sequence[Resource], config: Config) -> list[Violation]:
     """Return how the resources of a whole stack break the rules."""
-    one_by_one = [violation for resource in resources for violation in check_resource(resource, config)]
-    return one_by_one + check_stack(resources, config)
-
-
-def check_resource(resource: Resource, config: Config) -> list[Violation]:
-    """Return how one resource breaks the rules about single resources."""
-    return [
-        Violation(rule.name, resource.name, message)
-        for rule in RULES
-        if rule.resource
-        for message in rule.resource(resource, config)
-    ]
-
-
-def check_stack(resources: Sequence[Resource], config: Config) -> list[Violation]:
-    """Return how the resources break the rules about the whole stack."""
-    return [
-        Violation(rule.name, "", message)
-        for rule in RULES
-        if rule.stack
-        for message in rule.stack(resources, config)
-    ]
+    found: list[Violation] = []
+    for rule in RULES:
+        if one := rule.resource:
+            found += [Violation(rule.name, r.name, text) for r in resources for text in one(r, config)]
+        if whole := rule.stack:
+            found += [Violation(rule.name, "", text) for text in whole(resources, config)]
+    return found
 
 
 def _public_access_prevented(resource: Resource, _config: Config) -> Iterator[str]:
@@ -106,7 +93,7 @@ def _uniform_access(resource: Resource, _config: Config) -> Iterator[str]:
         yield "Access lists go past IAM: grant a role on the bucket instead."
 
 
-def _nobody_is_everybody(resource: Resource, _config: Config) -> Iterator[str]:
+def _no_public_access(resource: Resource, _config: Config) -> Iterator[str]:
     for member in _members(resource.properties):
         if member in EVERYONE:
             yield f"{member} is granted access: name the users, groups or accounts."
@@ -170,18 +157,10 @@ def _is_ephemeral(config: Config) -> bool:
 RULES: Final = (
     Rule("public-access-prevented", "No bucket can be made public.", _public_access_prevented),
     Rule("uniform-access", "Access to objects is decided by IAM on the bucket alone.", _uniform_access),
-    Rule(
-        "nobody-is-everybody",
-        "Nothing is granted to everybody.",
-        _nobody_is_everybody,
-    ),
+    Rule("no-public-access", "Nothing is granted to everybody.", _no_public_access),
     Rule("keyless", "No service-account key unless taxiway:credentials is key.", _keyless),
     Rule("labelled", "Everything that takes labels says whose it is.", _labelled),
-    Rule(
-        "no-project-data-roles",
-        "Data is granted on bucket and dataset alone.",
-        _no_project_data_roles,
-    ),
+    Rule("no-project-data-roles", "Data is granted on bucket and dataset alone.", _no_project_data_roles),
     Rule(
         "protected-unless-ephemeral",
         "Data of a stack that is not ephemeral cannot be deleted.",
