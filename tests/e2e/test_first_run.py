@@ -62,7 +62,7 @@ def test_status_names_every_component_and_all_run(up: str, checkout: Any) -> Non
     assert facts["target"] == "embedded"
     states = {part["name"]: part["state"] for part in facts["components"]}
     assert set(states) == {
-        "postgres", "gcs", "bigquery", "control-plane", "sample-source",
+        "postgres", "gcs", "bigquery", "sample-source",
         "api-server", "scheduler", "dag-processor", "triggerer",
     }  # fmt: skip
     assert set(states.values()) == {"RUNNING"}
