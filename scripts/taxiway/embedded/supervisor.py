@@ -1,4 +1,4 @@
-"""Supervisor (supervisord.org) keeps the processes; this module configures and asks it."""
+"""Supervisor (supervisord.org) keeps the processes running; this module configures it and calls its API."""
 
 from __future__ import annotations
 
@@ -48,7 +48,8 @@ class Supervisor:
         return self.home.root / "supervisord.pid"
 
     def pid(self) -> int | None:
-        """Process id of the running manager; None where it does not run."""
+        """Process id of the running manager; None if it does not run."""
+        # The file may outlive its process, and the number be another program's by now.
         try:
             process = psutil.Process(int(self.pidfile.read_text()))
             return process.pid if "supervisord" in " ".join(process.cmdline()) else None
@@ -63,6 +64,7 @@ class Supervisor:
         configuration = self.home.root / "supervisord.conf"
         write_atomically(configuration, self._configuration(components))
         supervisord = Path(sys.prefix) / "bin" / "supervisord"
+        # It warns of its own use of pkg_resources, and of nothing else.
         command: list[str | Path] = [sys.executable, "-W", "ignore", supervisord, "-c", configuration]
         done = run(command, cwd=self.home.root, env=clean_environment())
         if done.returncode:
@@ -72,8 +74,9 @@ class Supervisor:
         Patience(10, LOOK).until(self._answers, lambda: "the process manager does not answer")
 
     def start_component(self, name: str) -> None:
-        """Start one component; no wait, no complaint where it already runs."""
+        """Start one component and return at once; no error if it runs already."""
         try:
+            # False: its own wait ends when the process has lived for a second, not when it answers.
             self._rpc.startProcess(name, False)
         except xmlrpc.client.Fault as fault:
             from supervisor.xmlrpc import Faults  # it brings supervisor's whole server
@@ -109,6 +112,7 @@ class Supervisor:
             self.stop_components(name for name in self.states() if name != "postgres")
             self._rpc.shutdown()
         except (OSError, xmlrpc.client.Error):
+            # It does not answer; on TERM it stops what it started, in no particular order.
             manager.terminate()
         try:
             manager.wait(60)
@@ -157,7 +161,9 @@ class Supervisor:
             "logfile": str(self.home.logs / "supervisord.log"),
             "childlogdir": str(self.home.logs),
             "directory": str(self.home.root),
+            # Logs and data are for their owner alone, whatever a component would make of them.
             "umask": "077",
+            # Said by name, or it warns that it runs as root.
             **({"user": "root"} if os.geteuid() == 0 else {}),
         }
         parser["inet_http_server"] = {
@@ -172,7 +178,7 @@ class Supervisor:
             parser[f"program:{component.name}"] = self._program(component)
         text = io.StringIO()
         parser.write(text)
-        # Supervisor expands %(name)s everywhere.
+        # Supervisor expands %(name)s everywhere, in passwords and commands, too.
         return text.getvalue().replace("%", "%%")
 
     def _program(self, component: Component) -> dict[str, str]:
@@ -180,6 +186,7 @@ class Supervisor:
             "command": shlex.join(component.command),
             "directory": str(self.home.root),
             "autostart": "false",
+            # What has lived for a second is RUNNING. Whether it answers, its health check says.
             "startsecs": "1",
             "stopsignal": component.stop_signal,
             "stopwaitsecs": str(STOP_SECONDS),
