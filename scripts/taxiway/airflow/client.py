@@ -65,10 +65,12 @@ class AirflowApi:
         if errors := done["create"]["errors"]:
             raise TaxiwayError(f"Airflow did not create the pools: {errors}")
 
-    def has_connection(self, name: str) -> bool:
-        """Whether Airflow stores a connection of that name."""
+    def connection(self, name: str) -> dict[str, Any] | None:
+        """A connection that Airflow stores, its secrets masked; None if there is none of that name."""
+        # By a list, in which a missing one is no error.
         listed = self._call("GET", "/connections", params={"connection_id_pattern": name, "limit": PAGE})
-        return name in {connection["connection_id"] for connection in listed["connections"]}
+        found = (c for c in listed["connections"] if c["connection_id"] == name)
+        return next(found, None)
 
     def set_connection(self, name: str, password: str, *, replace: bool) -> None:
         """Keep a secret as a connection's password; Airflow encrypts it and shows it to nobody again."""

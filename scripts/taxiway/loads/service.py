@@ -5,6 +5,7 @@ What *loaded* means is the library's to say (`elt.status`); here its DAGs are ru
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
@@ -47,7 +48,8 @@ class Loads:
     @classmethod
     def of(cls, platform: Target, progress: Progress) -> Self:
         """The data of a platform that is up."""
-        return cls(platform.api, EnvironmentConnections(read_json(platform.home.environment)), progress)
+        variables = {**stored_sources(platform.api), **read_json(platform.home.environment)}
+        return cls(platform.api, EnvironmentConnections(variables), progress)
 
     def report_problems(self) -> None:
         """Warn of each entry of the catalogue that is left out; the others go on without it."""
@@ -122,3 +124,18 @@ class Loads:
         if not brief:
             self.progress.say(f"{partition} is loaded", "done")
         return 0
+
+
+def stored_sources(api: AirflowApi) -> dict[str, str]:
+    """The source connections that Airflow itself stores, as variables; a variable of the same name wins.
+
+    Tasks load through them, so what is loaded is judged by them. Their passwords stay in Airflow: a source
+    that wants one cannot be asked from here.
+    """
+    names = {entry.source.connection for entry in DATASETS.values() if entry.source}
+    found = ((name, connection) for name in sorted(names) if (connection := api.connection(name)))
+    fields = ("conn_type", "host", "schema", "port")
+    return {
+        f"AIRFLOW_CONN_{name.upper()}": json.dumps({field: connection[field] for field in fields})
+        for name, connection in found
+    }

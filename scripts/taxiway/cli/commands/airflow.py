@@ -111,7 +111,7 @@ def set_alerts(api: AirflowApi, *, on: bool, off: bool) -> str:
     """Turn alerts on or off, or neither; returns the sentence that says how they are."""
     from elt.orchestration.alerts import CONNECTION
 
-    known = api.has_connection(CONNECTION)
+    known = api.connection(CONNECTION) is not None
     if off:
         if known:
             api.delete_connection(CONNECTION)

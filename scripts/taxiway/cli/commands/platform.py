@@ -172,11 +172,11 @@ def _datasets(platform: Target) -> list[dict[str, Any]]:
     from taxiway.console.progress import Progress
     from taxiway.loads.service import Loads
 
-    loads = Loads.of(platform, Progress())
-    loads.report_problems()
     try:
+        loads = Loads.of(platform, Progress())
+        loads.report_problems()
         return loads.status()
-    except PipelineError:
+    except (PipelineError, TaxiwayError):
         return []  # the components' states say why
 
 
