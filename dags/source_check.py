@@ -41,7 +41,11 @@ def build(dataset: Dataset) -> DAG:
 
         @task_group
         def reload(month: str | None) -> None:
-            common = {"dataset": dataset.name, "month": month, "map_index_template": "{{ task.month or task.dataset }}"}
+            common = {
+                "dataset": dataset.name,
+                "month": month,
+                "map_index_template": "{{ task.month or task.dataset }}",
+            }
             download = StageOperator(stage="download", pool=DOWNLOAD, outlets=[raw], **common)
             if dataset.tabular:
                 typed = typed_asset(dataset)

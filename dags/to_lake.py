@@ -6,7 +6,7 @@ from elt.catalogue import Dataset
 from elt.catalogue.registry import DATASETS
 from elt.layout import dag_id
 from elt.orchestration.assets import raw_asset, source_asset, typed_asset
-from elt.orchestration.dag_defaults import LAKE_TIMEOUT, dag_defaults, lake_schedule
+from elt.orchestration.dag_defaults import lake_defaults, lake_schedule
 from elt.orchestration.operators import StageOperator
 from elt.orchestration.pools import CONFORM, DOWNLOAD
 from elt.orchestration.sensors import PublishedSensor
@@ -43,7 +43,7 @@ def build(dataset: Dataset) -> DAG:
             trigger=MONTHLY if dataset.monthly else ONCE,
         ),
         tags=["lake", dataset.name],
-        **dag_defaults(timeout=LAKE_TIMEOUT),
+        **lake_defaults(),
     ) as dag:
         raw, typed = raw_asset(dataset), typed_asset(dataset)
         published = PublishedSensor(task_id="wait_until_published", dataset=dataset.name)

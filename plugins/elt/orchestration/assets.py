@@ -10,6 +10,7 @@ from airflow.sdk import Asset, PartitionedAssetTimetable
 
 from elt.catalogue import Dataset
 from elt.catalogue.registry import dataset as entry
+from elt.connections import POSTGRES, ConnectionFields
 
 if TYPE_CHECKING:
     from airflow.providers.openlineage.extractors import OperatorLineage
@@ -84,6 +85,16 @@ def address(uri: str, connections: AirflowConnections) -> tuple[str, str]:
     if kind == "x-warehouse":
         return "bigquery", f"{connections.project}.{connections.settings.dataset}.{rest}"
     if kind == "x-postgres":
-        return f"postgres://{connections.postgres_address}", f"public.{rest}"
+        return _postgres(), f"public.{rest}"
     source = urlsplit(connections.source(entry(rest)).base_url)
     return f"{source.scheme}://{source.netloc}", rest
+
+
+def _postgres() -> str:
+    """The server, without user and password."""
+    from elt.orchestration.connections import find
+
+    found = find(POSTGRES) or ConnectionFields()
+    # A service file says more than the connection, and only libpq reads it.
+    host = found.host or found.extra.get("service") or "localhost"
+    return f"postgres://{host}:{found.port or 5432}"

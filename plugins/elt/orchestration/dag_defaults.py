@@ -41,37 +41,43 @@ TRIGGER_GRACE = timedelta(minutes=10)
 
 # Anything but a wait for a publication is over within a day, or somebody has to look.
 _DAY = timedelta(days=1)
-# Without a schedule's start only what has no part in it is scheduled; Airflow wants a day all the same.
+# Airflow wants a day to start from, also for what no schedule start concerns.
 _ANY_DAY = date(2024, 1, 1)
+_NEVER = date(2200, 1, 1)
 
 
-def dag_defaults(days_later: int = 0, timeout: timedelta = _DAY) -> dict[str, Any]:
+def dag_defaults(days_later: int = 0) -> dict[str, Any]:
     """What every DAG has; its schedule begins so many days after the environment's.
 
     SettingError where TAXI_SCHEDULE_START is malformed.
     """
-    start = datetime.combine(schedule_start() or _ANY_DAY, time(), UTC)
     return {
-        "start_date": start + timedelta(days=days_later),
+        "start_date": _start(schedule_start() or _ANY_DAY) + timedelta(days=days_later),
         "catchup": False,
         "default_args": dict(TASKS),
         "on_failure_callback": alerts.run_failed,
-        "dagrun_timeout": timeout,
+        "dagrun_timeout": _DAY,
     }
 
 
-LAKE_TIMEOUT = PATIENCE + _DAY
-"""`dagrun_timeout` of what waits for a publication."""
+def lake_defaults() -> dict[str, Any]:
+    """What a DAG has that loads months which its schedule, and nobody else, asks for.
+
+    Airflow runs the latest tick as soon as a DAG is unpaused, also without catch-up. Where no schedule start is
+    set (a foreign Airflow) the schedule never begins: months are triggered and backfilled, none comes unasked.
+    """
+    start = _start(schedule_start() or _NEVER)
+    return {**dag_defaults(), "start_date": start, "dagrun_timeout": PATIENCE + _DAY}
 
 
 def lake_schedule(dataset: Dataset) -> CronPartitionTimetable | None:
-    """On the first of each month the month that is published by then; None for a dataset without months.
-
-    None, too, where no schedule start is set: Airflow runs the latest tick as soon as a DAG is unpaused, also
-    without catch-up, and no month is loaded that nobody asked for.
-    """
-    if not dataset.monthly or schedule_start() is None:
+    """On the first of each month the month that is published by then; None for a dataset without months."""
+    if not dataset.monthly:
         return None
     return CronPartitionTimetable(
         "0 0 1 * *", timezone="UTC", run_offset=-dataset.lag_months, key_format="%Y-%m"
     )
+
+
+def _start(day: date) -> datetime:
+    return datetime.combine(day, time(), UTC)

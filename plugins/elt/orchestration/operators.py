@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Sequence
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow.sdk import BaseOperator, BaseOperatorLink, BaseXCom
 from airflow.sdk.exceptions import TaskDeferralError, TaskDeferralTimeout
@@ -18,6 +18,9 @@ from elt.orchestration.run_context import announce, follows_forced, is_forced, m
 from elt.settings import Settings
 from elt.stage_request import StageRequest
 from elt.stages import run
+
+if TYPE_CHECKING:
+    from elt.orchestration.connections import AirflowConnections
 
 # Stages that are BigQuery jobs, each with a link to it.
 JOB_STAGES = ("stage", "audit", "publish", "mart")
@@ -83,9 +86,7 @@ class StageOperator(BaseOperator):
         """Run the stage. Permanent errors fail at once, transient ones are retried."""
         return self._run(context, started_at=dt.datetime.now(dt.UTC))
 
-    def resume(
-        self, context: Any, event: dict[str, Any], awaited: str, started_at: str
-    ) -> dict[str, Any]:
+    def resume(self, context: Any, event: dict[str, Any], awaited: str, started_at: str) -> dict[str, Any]:
         """Run the stage again, now that its job `awaited` has ended.
 
         The trigger's word is only logged: it may also mean that BigQuery did not answer it. Whether the job
@@ -101,6 +102,15 @@ class StageOperator(BaseOperator):
         except (TaskDeferralError, TaskDeferralTimeout) as error:
             # The next try finds the job and sees for itself.
             raise TransientError(f"the triggerer has not reported the job's end ({error}).") from None
+
+    def get_openlineage_facets_on_complete(self, _: Any) -> Any:
+        """Called by the OpenLineage provider, where it is on."""
+        from elt.orchestration.assets import lineage
+        from elt.orchestration.connections import AirflowConnections
+
+        return lineage(
+            self.inlets, self.outlets, self._result, AirflowConnections(Settings.from_environment())
+        )
 
     def _run(self, context: Any, started_at: dt.datetime, awaited: str | None = None) -> dict[str, Any]:
         dataset, settings = registry.dataset(self.dataset), Settings.from_environment()
@@ -120,7 +130,7 @@ class StageOperator(BaseOperator):
         self._result = result
         return result
 
-    def _connections(self, settings: Settings, context: Any) -> Any:
+    def _connections(self, settings: Settings, context: Any) -> AirflowConnections:
         from elt.orchestration.connections import AirflowConnections
 
         def submitted(project: str, location: str, job_id: str) -> None:
@@ -163,4 +173,12 @@ class SourceCheckOperator(BaseOperator):
 
     def execute(self, context: Any) -> list[str | None]:  # noqa: ARG002 - Airflow's signature
         """One HEAD request for each month."""
-        raise NotImplementedError
+        from elt.orchestration.connections import AirflowConnections
+        from elt.sources import changes
+
+        dataset, settings = registry.dataset(self.dataset), Settings.from_environment()
+        found = changes.look(dataset, AirflowConnections(settings), scheduled_since=settings.schedule_start)
+        for month, why in found.refused.items():
+            self.log.warning("%s %s stays as it is: %s", self.dataset, month, why)
+        self.log.info("%s: %d looked at, to load: %s", self.dataset, found.looked_at, found.to_load or "none")
+        return [month or None for month in found.to_load]

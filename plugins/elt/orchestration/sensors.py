@@ -11,6 +11,7 @@ from airflow.sdk import BaseSensorOperator
 from airflow.sdk.exceptions import AirflowSkipException, TaskDeferralError, TaskDeferralTimeout
 
 from elt.catalogue import registry
+from elt.connections import source_connection
 from elt.errors import PermanentError, TransientError
 from elt.months import Partition
 from elt.orchestration import alerts
@@ -49,8 +50,13 @@ class PublishedSensor(BaseSensorOperator):
         month = month_of(dataset, context)
         source = source_of(dataset)
         if source.probe(month) is None:
-            self.log.info("%s is not published yet: the triggerer waits for it.", self._partition(context))
-            self._defer(context, source.url(month), dataset.file_name(month), dataset.source_connection)
+            self.log.info("%s is not published yet. The triggerer waits for it.", self._partition(context))
+            self._defer(
+                context,
+                connection=source_connection(dataset),
+                url=dataset.url(month, source.base_url),
+                file=dataset.file_name(month),
+            )
 
     def resume(self, context: Any, event: dict[str, Any]) -> None:
         """Go on, fail, or skip, as the trigger says."""
@@ -67,9 +73,11 @@ class PublishedSensor(BaseSensorOperator):
             # Nobody was there to fire it, so the trigger's own deadline has passed, too.
             self._skip(context)
         except TaskDeferralError as error:
-            raise TransientError(f"{self._partition(context)}: the wait has failed in the triggerer ({error}).") from None
+            raise TransientError(
+                f"{self._partition(context)}: the wait has failed in the triggerer ({error})."
+            ) from None
 
-    def _defer(self, context: Any, url: str, file: str, connection: str) -> NoReturn:
+    def _defer(self, context: Any, **what: Any) -> NoReturn:
         from elt.orchestration.triggers import PublicationTrigger
 
         timeout, interval = self.timeout, self.poke_interval
@@ -77,9 +85,7 @@ class PublishedSensor(BaseSensorOperator):
         if requested is not None:
             timeout, interval = float(requested), min(interval, 5.0)
         self.defer(
-            trigger=PublicationTrigger(
-                connection=connection, url=url, file=file, deadline=time.time() + timeout, interval=interval
-            ),
+            trigger=PublicationTrigger(deadline=time.time() + timeout, interval=interval, **what),
             method_name="resume",
             timeout=timedelta(seconds=timeout) + TRIGGER_GRACE,
         )

@@ -15,7 +15,10 @@ from airflow.providers.google.cloud.triggers.bigquery import BigQueryInsertJobTr
 from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
+from elt.connections import ConnectionFields
 from elt.errors import PermanentError, TransientError
+from elt.orchestration.connections import find
+from elt.sources.client import probe, session
 
 # Seconds before a trigger may fire: far more than the scheduler's loop takes, and what a busy one needs.
 SETTLE = 5.0
@@ -74,12 +77,12 @@ class JobTrigger(BigQueryInsertJobTrigger):
 class PublicationTrigger(BaseTrigger):
     """Fires when the file at `url` is published, when `deadline` has passed, or when it can never come.
 
-    Plain values only, for Airflow's database: `connection` is the id of the source's HTTP connection, `file` the
+    Plain values only, for Airflow's database: `connection` is the id of the source's HTTP connection (None: it has none), `file` the
     name for messages, `deadline` seconds since 1970, `interval` seconds between two requests. The triggerer
     need not know the catalogue, which may have changed since.
     """
 
-    def __init__(self, connection: str, url: str, file: str, deadline: float, interval: float) -> None:
+    def __init__(self, connection: str | None, url: str, file: str, deadline: float, interval: float) -> None:
         super().__init__()
         self.arguments: dict[str, Any] = {
             "connection": connection, "url": url, "file": file, "deadline": deadline, "interval": interval,
@@ -104,8 +107,11 @@ class PublicationTrigger(BaseTrigger):
 
     def _ask(self) -> dict[str, str] | None:
         """One HEAD request."""
+        name = self.arguments["connection"]
+        found = (find(name) if name else None) or ConnectionFields()
         try:
-            published = probe(self.arguments["connection"], self.arguments["url"], self.arguments["file"])
+            with session(found.auth, found.headers) as http:
+                published = probe(http, self.arguments["url"], self.arguments["file"])
         except TransientError as error:
             # A source may be down for a night; its months come all the same.
             self.log.warning("%s", error)

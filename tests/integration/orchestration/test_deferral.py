@@ -20,6 +20,11 @@ def clean(platform: Platform) -> Iterator[None]:
     platform.bigquery.finish()
 
 
+def test_without_a_schedule_start_an_unpaused_dag_makes_no_run_of_its_own(platform: Platform) -> None:
+    runs = platform.airflow.call("GET", "/dags/wait/dagRuns")
+    assert runs["total_entries"] == 0
+
+
 def test_running_jobs_hold_no_worker(platform: Platform) -> None:
     airflow, bigquery = platform.airflow, platform.bigquery
     assert JOBS > PARALLELISM
