@@ -37,7 +37,8 @@ from taxiway.infrastructure.stackfile import StackFiles
 from taxiway.infrastructure.teardown import destroy
 from taxiway.waiting import Patience, run
 
-READY_SECONDS = 120
+# A machine that does other things meanwhile needs minutes; what gives up ends the wait at once.
+READY_SECONDS = 300
 MIGRATION_SECONDS = 600
 DATABASES = ("airflow", "taxi")
 

@@ -48,7 +48,8 @@ class Loads:
     @classmethod
     def of(cls, platform: Target, progress: Progress) -> Self:
         """The data of a platform that is up."""
-        variables = {**stored_sources(platform.api), **read_json(platform.home.environment)}
+        variables = read_json(platform.home.environment)
+        variables |= stored_sources(platform.api, variables)
         return cls(platform.api, EnvironmentConnections(variables), progress)
 
     def report_problems(self) -> None:
@@ -126,16 +127,16 @@ class Loads:
         return 0
 
 
-def stored_sources(api: AirflowApi) -> dict[str, str]:
-    """The source connections that Airflow itself stores, as variables; a variable of the same name wins.
+def stored_sources(api: AirflowApi, variables: Mapping[str, str]) -> dict[str, str]:
+    """The source connections that Airflow itself stores, as variables; those that are set already win.
 
     Tasks load through them, so what is loaded is judged by them. Their passwords stay in Airflow: a source
     that wants one cannot be asked from here.
     """
-    names = {entry.source.connection for entry in DATASETS.values() if entry.source}
-    found = ((name, connection) for name in sorted(names) if (connection := api.connection(name)))
-    fields = ("conn_type", "host", "schema", "port")
-    return {
-        f"AIRFLOW_CONN_{name.upper()}": json.dumps({field: connection[field] for field in fields})
-        for name, connection in found
-    }
+    found = {}
+    for connection in sorted({entry.source.connection for entry in DATASETS.values() if entry.source}):
+        name = f"AIRFLOW_CONN_{connection.upper()}"
+        if name not in variables and (stored := api.connection(connection)):
+            fields = ("conn_type", "host", "schema", "port")
+            found[name] = json.dumps({field: stored[field] for field in fields})
+    return found
