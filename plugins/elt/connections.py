@@ -241,7 +241,7 @@ class EnvironmentConnections:
 
         host = self.variables.get(emulator, "").rstrip("/")
         endpoint = host or f"https://{service}.googleapis.com"
-        credentials = AnonymousCredentials() if host else self._credentials()
+        credentials = AnonymousCredentials() if host else self._credentials()  # type: ignore[no-untyped-call]
         return {
             "project": self.project,
             "credentials": credentials,
@@ -263,13 +263,13 @@ class EnvironmentConnections:
             if path:
                 found, _ = google.auth.load_credentials_from_file(path, scopes=_SCOPES)  # type: ignore[no-untyped-call]
             else:
-                found, _ = google.auth.default(scopes=_SCOPES)  # type: ignore[no-untyped-call]
+                found, _ = google.auth.default(scopes=_SCOPES)
         except (GoogleAuthError, OSError, ValueError) as error:
             raise PermanentError(f"Google Cloud: no credentials ({error}).") from None
         chain = google_.extra.get("impersonation_chain") or []
-        *delegates, target = chain.split(",") if isinstance(chain, str) else chain or [None]
-        if target is None:
+        if not chain:
             return found
+        *delegates, target = [n.strip() for n in (chain.split(",") if isinstance(chain, str) else chain)]
         return impersonated_credentials.Credentials(  # type: ignore[no-untyped-call]
             found, target_principal=target, delegates=delegates, target_scopes=list(_SCOPES)
         )

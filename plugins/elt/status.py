@@ -123,7 +123,7 @@ def _missing(partition: Partition, log: Log, connections: Connections) -> tuple[
         if row is None or row.origin.checksum != raw.origin.checksum:
             return False
         if stage == "mart":
-            return published is not None and is_current_mart(ds, row, published)
+            return published is not None and is_current("warehouse") and is_current_mart(ds, row, published)
         return stage == "raw" or row.origin.schema_version == ds.schema_version
 
     return tuple(s for s in stages(ds, has_postgres=connections.has_postgres) if not is_current(s))

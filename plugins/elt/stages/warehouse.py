@@ -67,7 +67,7 @@ def publish(request: StageRequest, connections: Connections) -> dict[str, Any]:
             "publish_month" if request.month else "publish_whole",
             table=warehouse.name(request.dataset.table),
             staging=warehouse.name(_staging(request)),
-            columns=", ".join(column.name for column in request.dataset.columns),
+            columns=", ".join(f"`{column.name}`" for column in request.dataset.columns),
             log=statement("log", load_log=warehouse.name(LOAD_LOG), rows="@rows"),
         )
         values = load_log.values(request, "warehouse", loaded) | load_log.month_value(request)

@@ -113,6 +113,7 @@ class Warehouse:
         patience: float | None = None,
         submitted: Submitted | None = None,
         emulated: bool = False,
+        retry: Retry | None = None,
         clock: Clock = time,
     ) -> None:
         from google.cloud.bigquery import DEFAULT_RETRY
@@ -120,7 +121,7 @@ class Warehouse:
         self.emulated = emulated
         self._client, self._settings, self._clock = client, settings, clock
         self._patience, self._submitted = patience, submitted
-        self._retry: Retry = DEFAULT_RETRY.with_timeout(REPEAT_SECONDS)
+        self._retry: Retry = retry or DEFAULT_RETRY.with_timeout(REPEAT_SECONDS)
 
     def __enter__(self) -> Self:
         return self

@@ -8,6 +8,7 @@ from typing import Any, BinaryIO, Literal, Protocol, Self
 
 import requests
 from google.api_core import exceptions
+from google.api_core.retry import Retry
 from google.auth.exceptions import GoogleAuthError
 from google.cloud.storage import Client
 from google.cloud.storage.exceptions import DataCorruption
@@ -60,10 +61,10 @@ class Lake:
     Raises PermanentError where access is denied, TransientError otherwise, with the object's address.
     """
 
-    def __init__(self, client: Client, bucket: str) -> None:
+    def __init__(self, client: Client, bucket: str, *, retry: Retry | None = None) -> None:
         self._client, self._name = client, bucket
         self._bucket = client.bucket(bucket)
-        self._how: dict[str, Any] = {"timeout": TIMEOUT, "retry": DEFAULT_RETRY.with_timeout(REPEAT_SECONDS)}
+        self._how = {"timeout": TIMEOUT, "retry": retry or DEFAULT_RETRY.with_timeout(REPEAT_SECONDS)}
 
     def __enter__(self) -> Self:
         return self

@@ -78,11 +78,13 @@ def judge(warehouse: Warehouse, request: StageRequest, staging: Json, loaded: Lo
 
 def rules(ds: Dataset, staging: str, table: str) -> str:
     """All audits of a dataset as one query: `audit`, `severity`, `passed`, `found`. One job, not ten."""
-    columns = [column.name for column in ds.columns]
+    # In quotes a column may have a keyword's name: at, end, order.
+    columns = [f"`{column.name}`" for column in ds.columns]
     given = {
         "staging": staging,
         "table": table,
-        "key": ds.key,
+        "key": f"`{ds.key}`",
+        "key_name": ds.key,
         "columns": ", ".join(columns),
         "null_shares": ", ".join(f"SAFE_DIVIDE(COUNTIF({c} IS NULL), COUNT(*)) AS {c}" for c in columns),
     }
