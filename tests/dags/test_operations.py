@@ -99,9 +99,7 @@ def test_assets_lead_from_the_source_to_every_mart_and_to_postgres(dags: dict[st
 
 
 @pytest.mark.parametrize("name", DATASETS)
-def test_a_source_check_makes_what_the_lake_dag_makes(
-    dags: dict[str, DAG], name: str
-) -> None:
+def test_a_source_check_makes_what_the_lake_dag_makes(dags: dict[str, DAG], name: str) -> None:
     check, lake = dags[f"{name}_source_check"], dags[f"{name}_to_lake"]
     made = [{outlet.name for task in dag.tasks for outlet in task.outlets} for dag in (check, lake)]
     assert made[0] == made[1]

@@ -225,7 +225,10 @@ def _in_duckdb(tree: exp.Expression, types: dict[str, str]) -> str:
 
 
 def _results(cursor: duckdb.DuckDBPyConnection) -> Json:
-    columns = [(name, "NUMERIC" if str(kind).startswith("DECIMAL") else ANSWERED[str(kind)]) for name, kind, *_ in cursor.description or ()]
+    columns = [
+        (name, "NUMERIC" if str(kind).startswith("DECIMAL") else ANSWERED[str(kind)])
+        for name, kind, *_ in cursor.description or ()
+    ]
     rows = [{"f": [{"v": _written(value)} for value in row]} for row in cursor.fetchall()]
     return {
         "schema": {"fields": [{"name": name, "type": kind} for name, kind in columns]},

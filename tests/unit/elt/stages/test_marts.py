@@ -35,7 +35,9 @@ def trips(stack, name):
 
 
 def logged(stack):
-    return stack.bigquery.sql("SELECT row_count, run_id FROM d.load_log WHERE stage = 'mart' ORDER BY finished_at")
+    return stack.bigquery.sql(
+        "SELECT row_count, run_id FROM d.load_log WHERE stage = 'mart' ORDER BY finished_at"
+    )
 
 
 def jobs(stack):
