@@ -1,4 +1,4 @@
-"""What `up` and `run` do with the library's answer to what is loaded: load the rest, and say what came of it."""
+"""What `up` and `run` do with the library's answer to what is loaded: load the rest, and report on it."""
 
 from __future__ import annotations
 
