@@ -6,7 +6,7 @@ import pytest
 
 from elt.catalogue.registry import DATASETS, MARTS
 from taxiway.docgen import datasets as dataset_page
-from taxiway.environment.paths import REPOSITORY
+from taxiway.environment.home import REPOSITORY
 
 TEXT = dataset_page.PAGE.read_text()
 

@@ -5,7 +5,7 @@ import pytest
 
 from elt.orchestration.pools import POOLS
 from taxiway.docgen.infrastructure import PAGE, TABLES, current
-from taxiway.environment.paths import REPOSITORY
+from taxiway.environment.home import REPOSITORY
 
 TEXT = PAGE.read_text()
 NAMED = set(re.findall(r"`((?:infra|scripts|tests|docs|dags|plugins)/[\w./-]*)[`\s]", TEXT))

@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from lakehouse.outputs import CREDENTIALS, CREDENTIALS_PATH, VARIABLES
-from taxiway.environment.paths import REPOSITORY
+from taxiway.environment.home import REPOSITORY
 from taxiway.infrastructure.plan import plan
 
 INVENTORIES = REPOSITORY / "tests" / "infra" / "inventories"

@@ -6,7 +6,7 @@ from elt.catalogue.registry import DATASETS, MARTS
 from elt.warehouse.tables import all_tables
 from taxiway.docgen.markers import current, named
 from taxiway.docgen.pipelines import PAGE, PARTS
-from taxiway.environment.paths import REPOSITORY
+from taxiway.environment.home import REPOSITORY
 
 TEXT = PAGE.read_text()
 NAMED = set(re.findall(r"`((?:infra|scripts|tests|docs|dags|plugins)/[\w./-]*)[`\s]", TEXT))

@@ -7,9 +7,10 @@ import subprocess
 import sys
 
 import pytest
+from taxiway.infrastructure.passphrase import decrypt, encrypt, passphrase_file
+from taxiway.infrastructure.pulumi_messages import sentences
 
-from taxiway.environment.files import write_json
-from taxiway.environment.paths import REPOSITORY
+from taxiway.environment.home import REPOSITORY, write_json
 from taxiway.infrastructure import (
     Endpoints,
     EngineError,
@@ -19,9 +20,7 @@ from taxiway.infrastructure import (
     open_engine,
     stackfile,
 )
-from taxiway.infrastructure.compare import differences
-from taxiway.infrastructure.passphrase import decrypt, encrypt, passphrase_file
-from taxiway.infrastructure.pulumi_messages import sentences
+from taxiway.infrastructure.in_process import differences
 from taxiway.infrastructure.stacks import selected, stacks
 
 LOCAL = {"on_emulators": True, "key_service": False}

@@ -2,8 +2,8 @@ import pytest
 import yaml
 
 from taxiway.docgen.inventory import inventory
-from taxiway.environment.paths import REPOSITORY
-from taxiway.infrastructure.errors import EngineError
+from taxiway.environment.home import REPOSITORY
+from taxiway.infrastructure import EngineError
 from taxiway.infrastructure.plan import plan
 
 FOLDER = REPOSITORY / "tests" / "infra" / "inventories"

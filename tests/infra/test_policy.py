@@ -6,12 +6,12 @@ import grpc
 import pytest
 import yaml
 from google.protobuf import empty_pb2, struct_pb2
-from pulumi.runtime.proto import analyzer_pb2, analyzer_pb2_grpc
-
 from policy.analyzer import Analyzer, serve
 from policy.guardrails import BUCKET, DATASET, ENVIRONMENT, HMAC_KEY, KEY, RULES, Resource, check
-from taxiway.environment.paths import REPOSITORY
-from taxiway.infrastructure.errors import EngineError
+from pulumi.runtime.proto import analyzer_pb2, analyzer_pb2_grpc
+
+from taxiway.environment.home import REPOSITORY
+from taxiway.infrastructure import EngineError
 from taxiway.infrastructure.plan import plan
 
 LABELS = {"managed-by": "pulumi", "taxiway-owner": "alice", "taxiway-stack": "alice"}

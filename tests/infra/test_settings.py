@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lakehouse.settings import CREDENTIALS, KEYS, Settings, SettingsError
-from taxiway.environment.paths import REPOSITORY
+from taxiway.environment.home import REPOSITORY
 
 GCP = {"taxiway:project": "acme-data", "taxiway:owner": "alice@example.com"}
 EMULATORS = {

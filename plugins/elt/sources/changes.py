@@ -5,13 +5,11 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from elt.catalogue import Dataset
+from elt.connections import Connections
 from elt.errors import PermanentError
 from elt.months import Month
-from elt.settings import Settings
-from elt.sources.client import probe
+from elt.provenance import is_unchanged
 from elt.sources.publication import given_up
-from elt.stages.download import unchanged
-from elt.stores.gcs import Lake
 
 
 @dataclass(frozen=True)
@@ -29,7 +27,7 @@ class Look:
 
 def look(
     ds: Dataset,
-    settings: Settings,
+    connections: Connections,
     *,
     among: Collection[Month] = (),
     scheduled_since: dt.date | None = None,
@@ -38,17 +36,19 @@ def look(
 
     `scheduled_since`: look also for months that the schedule has given up since that day.
     """
-    stored = {s.metadata.get("month", ""): s for s in Lake(settings).list(f"raw/{ds.name}/")}
+    source = connections.source(ds)
+    with connections.lake() as lake:
+        stored = {s.metadata.get("month", ""): s for s in lake.list(f"raw/{ds.name}/")}
     wanted = {str(month) for month in among}
     asked = sorted(month for month in stored if month in wanted or not wanted)
     late = [str(month) for month in given_up(ds, scheduled_since)] if scheduled_since else []
     to_load, refused = [], {}
     for text in [*asked, *(month for month in late if month not in stored)]:
         try:
-            published = probe(ds, Month.parse(text) if text else None, settings)
+            published = source.probe(Month.parse(text) if text else None)
         except PermanentError as error:
             refused[text] = str(error)
             continue
-        if published and not (text in stored and unchanged(stored[text], published)):
+        if published and not (text in stored and is_unchanged(stored[text], published, source.base_url)):
             to_load.append(text)
     return Look(len(asked), tuple(to_load), refused)

@@ -2,8 +2,10 @@
 
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Self
+from urllib.parse import urlsplit
 
 import requests
 import requests.adapters
@@ -12,9 +14,8 @@ import urllib3
 from elt.catalogue import Dataset
 from elt.errors import PermanentError, SourceNotPublishedError, TransientError
 from elt.months import Month
-from elt.settings import Settings
 
-# TLC's network answers 403 for a month that is not there.
+# A bucket that does not list its objects to everybody answers 403 for one that is not there.
 _ABSENT = (403, 404, 410)
 _BUSY = (429, 500, 502, 503, 504)
 _TIMEOUT = (10, 60)
@@ -48,33 +49,71 @@ class Published:
         return strong or self.last_modified
 
 
-def source_url(ds: Dataset, month: Month | None, settings: Settings) -> str:
-    """Address of a month's file: below the settings' source, unless the entry has a URL of its own."""
-    path = ds.source_path(month)
-    return path if path.startswith(("http://", "https://")) else settings.source_url + path
+class HttpSource:
+    """The files of one dataset, below `base_url` (else the address that its entry gives)."""
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        base_url: str | None = None,
+        *,
+        auth: tuple[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        self._dataset, self._base_url, self._auth, self._headers = (
+            dataset,
+            base_url or "",
+            auth,
+            headers or {},
+        )
+
+    @property
+    def base_url(self) -> str:
+        """The address that files are below, without user and password."""
+        if self._dataset.source is None or self._dataset.path.startswith(("http://", "https://")):
+            parts = urlsplit(self._dataset.path)
+            return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
+        return (self._base_url or self._dataset.source.base_url).rstrip("/")
+
+    def probe(self, month: Month | None) -> Published | None:
+        """Ask, with one HEAD request, for a month's file; None if it is not published.
+
+        Raises TransientError where the source does not answer properly, PermanentError for a web page
+        in the file's place.
+        """
+        with self._session() as http:
+            return probe(http, self._dataset.url(month, self._base_url), self._dataset.file_name(month))
+
+    @contextmanager
+    def open(self, month: Month | None) -> Iterator["Transfer"]:
+        """Begin to read a month's file."""
+        url, name = self._dataset.url(month, self._base_url), self._dataset.file_name(month)
+        with self._session() as http, Transfer(url, name, http) as transfer:
+            yield transfer
+
+    def _session(self) -> requests.Session:
+        return session(self._auth, self._headers)
 
 
-def probe(ds: Dataset, month: Month | None, settings: Settings) -> Published | None:
-    """Ask, with one HEAD request, for a month's file; None if it is not published.
-
-    Raises TransientError where the source does not answer properly, PermanentError for a web page
-    in the file's place.
-    """
-    url = source_url(ds, month, settings)
-    with session() as http:
-        try:
-            response = http.head(url, allow_redirects=True, timeout=_TIMEOUT)
-            _check_answer(ds.file_name(month), url, response)
-        except SourceNotPublishedError:
-            return None
-        except requests.RequestException as error:
-            raise _unreachable(url, error) from None
-        return Published.of(url, response.headers)
+def probe(http: requests.Session, url: str, name: str) -> Published | None:
+    """Ask, with one HEAD request, for the file at `url` (see `HttpSource.probe`); `name` is for messages."""
+    try:
+        response = http.head(url, allow_redirects=True, timeout=_TIMEOUT)
+        _check_answer(name, url, response)
+    except SourceNotPublishedError:
+        return None
+    except requests.RequestException as error:
+        raise _unreachable(url, error) from None
+    return Published.of(url, response.headers)
 
 
-def session() -> requests.Session:
+def session(
+    auth: tuple[str, str] | None = None, headers: Mapping[str, str] | None = None
+) -> requests.Session:
     """Connections that try again a few times, within seconds, what is worth trying again."""
     http = requests.Session()
+    http.auth = auth
+    http.headers.update(headers or {})
     again = urllib3.Retry(
         total=3,
         backoff_factor=BACKOFF,

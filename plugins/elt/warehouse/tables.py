@@ -1,14 +1,19 @@
-"""The warehouse's tables as BigQuery's API describes them, from the catalogue. Pure."""
+"""The warehouse's tables: as BigQuery's API describes them, from the catalogue, and creating them."""
 
+import logging
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TypeVar
 
 from elt.catalogue import Column, Dataset, Mart, Type
 from elt.catalogue.registry import DATASETS, MARTS
-from elt.layout import AUDIT_RESULTS, LOAD_LOG, mart_table
+from elt.errors import PermanentError
+from elt.layout import AUDIT_RESULTS, LOAD_LOG, lake_table, mart_table
+from elt.stores import MONTH_COLUMN
+from elt.stores.bigquery import Json, Warehouse
 from elt.warehouse.sql import statement
 
-Json = dict[str, Any]
+_LOG = logging.getLogger(__name__)
+T = TypeVar("T")
 
 TYPES: Mapping[Type, str] = {
     "int16": "INTEGER",
@@ -21,9 +26,8 @@ TYPES: Mapping[Type, str] = {
     "timestamp": "TIMESTAMP",
     "bool": "BOOLEAN",
 }
-_MONTH = Column("source_month", "date", "First day of the month whose file the row came in.")
 _DATASET = Column("dataset", "string", "Dataset of the catalogue that the row came from.")
-_LOG = (
+_LOG_COLUMNS = (
     Column("dataset", "string", "Dataset of the catalogue."),
     Column("month", "string", "Month as 2024-01; null for a dataset without months."),
     Column("stage", "string", "raw, typed, warehouse, mart or postgres."),
@@ -33,6 +37,7 @@ _LOG = (
     Column("checksum", "string", "SHA-256 of the published file all of it comes from."),
     Column("schema_version", "string", "Version of the catalogue's rules it was conformed by."),
     Column("source_etag", "string", "ETag of the published file, where the source gives one."),
+    Column("source", "string", "Base URL the published file came from, without user and password."),
     Column("run_id", "string", "Airflow run that did it."),
     Column("started_at", "timestamp", "When the stage began."),
     Column("finished_at", "timestamp", "When the stage's result became visible."),
@@ -68,8 +73,8 @@ def staged_fields(ds: Dataset) -> list[Json]:
 
 def dataset_table(ds: Dataset) -> Json:
     """Describe a dataset's table."""
-    columns = (_MONTH, *ds.columns) if ds.monthly else ds.columns
-    return _table(ds.title, columns, ds.cluster, _MONTH if ds.monthly else None)
+    columns = (MONTH_COLUMN, *ds.columns) if ds.monthly else ds.columns
+    return _table(ds.title, columns, ds.cluster, MONTH_COLUMN if ds.monthly else None)
 
 
 def external_table(ds: Dataset, bucket: str) -> Json:
@@ -88,7 +93,7 @@ def external_table(ds: Dataset, bucket: str) -> Json:
 
 
 def _mart_table(mart: Mart) -> Json:
-    return _table(mart.title, (_DATASET, _MONTH, *mart.columns), mart.cluster, _MONTH)
+    return _table(mart.title, (_DATASET, MONTH_COLUMN, *mart.columns), mart.cluster, MONTH_COLUMN)
 
 
 def _table(title: str, columns: tuple[Column, ...], cluster: tuple[str, ...], months: Column | None) -> Json:
@@ -103,7 +108,12 @@ def _table(title: str, columns: tuple[Column, ...], cluster: tuple[str, ...], mo
 
 def all_tables(name: Callable[[str], str]) -> dict[str, Json]:
     """Describe every table and view, views last; `name` makes a table's full name for SQL."""
-    log = _table("What was loaded, when and from what; rows are only ever added", _LOG, (), None)
+    log = _table(
+        "What was loaded, when and from what; rows are only ever added",
+        _LOG_COLUMNS,
+        ("dataset", "month"),
+        _LOG_COLUMNS[-1],
+    )
     audits = _table(
         "What each month was judged before it was published, or not; rows are only ever added",
         _AUDITS,
@@ -117,8 +127,59 @@ def all_tables(name: Callable[[str], str]) -> dict[str, Json]:
 
 
 def _view(mart: Mart, name: Callable[[str], str]) -> Json:
-    query = statement(f"views/{mart.name}", mart=name(mart_table(mart.name)), zones=name("zones"))
+    lookups = {lookup: name(DATASETS[lookup].table) for lookup in mart.lookups}
+    query = statement(f"views/{mart.name}", mart=name(mart_table(mart.name)), **lookups)
+    joined = f", with {' and '.join(DATASETS[lookup].title.lower() for lookup in mart.lookups)}"
     return {
-        "description": f"{mart.title}, with the zones' names",
+        "description": mart.title + (joined if lookups else ""),
         "view": {"query": query, "useLegacySql": False},
     }
+
+
+def ensure(warehouse: Warehouse) -> bool:
+    """Create what is missing of the catalogue's tables and views; whether anything was.
+
+    What is there stays as it is, but for a column that an older version's load log lacks. Several may do it
+    at once.
+    """
+    present = warehouse.tables()
+    missing = {name: table for name, table in all_tables(warehouse.name).items() if name not in present}
+    for name, table in missing.items():
+        warehouse.create(name, table)
+    return (LOAD_LOG in present and widen_log(warehouse)) or bool(missing)
+
+
+def with_tables(warehouse: Warehouse, act: Callable[[], T]) -> T:
+    """Do something that needs the tables; if it fails and tables or columns were missing, do it again.
+
+    So the usual case does not ask each time whether they are there.
+    """
+    try:
+        return act()
+    except PermanentError:
+        if not ensure(warehouse):
+            raise
+        return act()
+
+
+def widen_log(warehouse: Warehouse) -> bool:
+    """Add the column that an older version's log lacks; whether it did."""
+    described = warehouse.table(LOAD_LOG) or {}
+    if any(field["name"] == "source" for field in described["schema"]["fields"]):
+        return False
+    text = statement("log_add_source", load_log=warehouse.name(LOAD_LOG))
+    warehouse.query(text, {}, {"app": "taxiway", "dataset": "all", "step": "migrate"})
+    return True
+
+
+def ensure_lake_table(warehouse: Warehouse, ds: Dataset, bucket: str) -> None:
+    """Let SQL read a dataset's typed files, of which there is one at least, where BigQuery can.
+
+    An emulator would find them empty. Nothing else needs the table: without it months are loaded too.
+    """
+    if warehouse.emulated:
+        return
+    try:
+        warehouse.create(lake_table(ds), external_table(ds, bucket))
+    except PermanentError as error:
+        _LOG.warning("no table over the lake's files of %s: %s", ds.name, error)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from taxiway.compose import project_settings as choices
-from taxiway.environment.files import write_atomically
+from taxiway.environment.home import write_atomically
 
 # docker-compose.yaml has defaults for the emulators; an empty variable takes them away.
 NO_EMULATORS: Mapping[str, str] = {

@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from taxiway.compose.project import Project
-from taxiway.environment.files import write_atomically
-from taxiway.environment.paths import Home
+from taxiway.environment.home import Home, write_atomically
 
 SECRETS: Mapping[str, tuple[str, str]] = {
     "admin_password": ("airflow-api-server", "/run/taxiway/admin/admin_password"),

@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from taxiway.compose.docker import owner
-from taxiway.environment import ports
-from taxiway.environment.paths import DEFAULT_STACK
+from taxiway.environment import machine
+from taxiway.environment.home import DEFAULT_STACK
 
 # The image's own user, for whoever may not be imitated: root, and hosts whose mounts have no uids.
 IMAGE_UID = 50000
@@ -28,7 +28,7 @@ VARIABLES: Mapping[str, str] = {
 }
 """The variable that publishes each component, on 127.0.0.1."""
 
-USUAL: Mapping[str, int] = {name: {**ports.USUAL, "flower": 5555}[name] for name in VARIABLES}
+USUAL: Mapping[str, int] = {name: {**machine.USUAL, "flower": 5555}[name] for name in VARIABLES}
 
 
 def uid() -> int:

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from taxiway.environment.paths import REPOSITORY
+from taxiway.environment.home import REPOSITORY
 from taxiway.errors import TaxiwayError
 
 UV = REPOSITORY / ".tools" / "uv" / "bin" / "uv"

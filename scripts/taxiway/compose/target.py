@@ -7,14 +7,15 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from lakehouse.settings import project_of
 from taxiway.airflow.bootstrap import open_dags, wait_until_healthy
 from taxiway.airflow.client import AirflowApi
-from taxiway.airflow.environment import lineage
+from taxiway.airflow.environment import lineage, source_connection
 from taxiway.compose import containers, dotenv, preflight
 from taxiway.compose import host_access as hostside
 from taxiway.compose import project_settings as choices
@@ -22,13 +23,20 @@ from taxiway.compose.docker import check_docker, labelled
 from taxiway.compose.project import Project
 from taxiway.console.progress import Progress
 from taxiway.embedded.components import Component
-from taxiway.environment import ports
-from taxiway.environment.files import write_atomically, write_json
-from taxiway.environment.paths import DEFAULT_STACK, REPOSITORY, Home
-from taxiway.environment.preflight import moved_ports
-from taxiway.environment.state import SAMPLE, State
+from taxiway.environment.home import (
+    DEFAULT_STACK,
+    REPOSITORY,
+    SAMPLE,
+    Home,
+    State,
+    write_atomically,
+    write_json,
+)
+from taxiway.environment.machine import choose_ports
 from taxiway.errors import TaxiwayError, UsageError
 from taxiway.infrastructure import Engine
+from taxiway.infrastructure.stackfile import StackFiles
+from taxiway.waiting import Patience
 
 TARGET = "compose"
 READY_SECONDS = 300
@@ -59,28 +67,21 @@ class Compose:
         preflight.check_engine(info)
         preflight.check_readable(REPOSITORY, choices.uid())
         preflight.check_source(source)
-        state = cls._choose(home, progress, project)
-        made = cls(
-            home, replace(state, source=source, engine=engine, project=project, target=TARGET), progress
-        )
-        made.state.save(home)
-        return made
+        state = cls._choose(home, progress)
+        chosen = replace(state, source=source, engine=engine, emulated=not project, target=TARGET)
+        if project:
+            StackFiles(home.stack_files).write(home.stack, {"taxiway:project": project})
+        chosen.save(home)
+        return cls(home, chosen, progress)
 
     @classmethod
-    def _choose(cls, home: Home, progress: Progress, project: str) -> State:
+    def _choose(cls, home: Home, progress: Progress) -> State:
         known = State.load(home)
-        if known and (known.target, known.project) != (TARGET, project):
-            raise TaxiwayError(
-                f"the stack {known.stack} is here as {known.target} on {known.project or 'emulators'}",
-                f"Take it down before it moves: scripts/down --stack {known.stack}",
-            )
         if known and labelled("container", cls(home, known, progress).name):
             return known
         wanted = {**choices.USUAL, **(known.ports if known else {})}
-        chosen = ports.choose(wanted)
-        for sentence in moved_ports(wanted, chosen):
-            progress.say(sentence)
-        return replace(known, ports=chosen) if known else State(chosen, stack=home.root.name)
+        chosen = choose_ports(wanted, progress.say)
+        return replace(known, ports=chosen) if known else State(chosen)
 
     # What there is
 
@@ -93,25 +94,25 @@ class Compose:
     def name(self) -> str:
         """The Compose project's name: the remembered one, or the one it would get."""
         known = dotenv.read(self.project.file).get("COMPOSE_PROJECT_NAME")
-        return known or choices.project_name(REPOSITORY, self.state.stack)
+        return known or choices.project_name(REPOSITORY, self.home.stack)
 
     @property
     def logs(self) -> Path:
         """Airflow's logs on this machine; those of the default stack are where everybody looks for them."""
-        return REPOSITORY / "logs" if self.state.stack == DEFAULT_STACK else self.home.logs / "airflow"
+        return REPOSITORY / "logs" if self.home.stack == DEFAULT_STACK else self.home.logs / "airflow"
 
     @property
     def api(self) -> AirflowApi:
         """Airflow's API, signed in as its administrator."""
-        return AirflowApi(self.state.api_url, (self.home.secrets / "admin_password").read_text())
+        return AirflowApi(self.state.api_url, self.home.secret("admin_password"))
 
     @property
     def engine(self) -> Engine:
         """What evaluates the Pulumi program of a stack on Google Cloud; for emulators a service does."""
         from taxiway.infrastructure import open_engine
 
-        config = {"taxiway:project": self.state.project}
-        return open_engine(self.state.engine, self.state.stack, None, self.home.engine, config)
+        config = {"taxiway:project": project_of(StackFiles(self.home.stack_files).read(self.home.stack))}
+        return open_engine(self.state.engine, self.home.stack, None, self.home.engine, config)
 
     def components(self) -> list[Component]:
         """Every service that keeps running, with the address where it is published."""
@@ -140,7 +141,7 @@ class Compose:
         options = ["--no-log-prefix", "--tail", str(lines), *(["--follow"] if follow else [])]
         return self.project.command("logs", *options, found)
 
-    def airflow_command(self, arguments: list[str]) -> list[str]:
+    def airflow_command(self, arguments: Sequence[str]) -> list[str]:
         """The command that runs Airflow's own command line."""
         terminal = () if sys.stdin.isatty() else ("-T",)
         return self.project.command("exec", *terminal, "airflow-scheduler", "airflow", *arguments)
@@ -152,30 +153,35 @@ class Compose:
     # Up
 
     def start(self) -> Compose:
-        """Build, bring everything up, open the platform; returns the environment with the stack's outputs."""
+        """Build, bring everything up, prepare Airflow."""
         self._write_variables()
         with self.progress.phase("images are built"):
             self._build()
         with self.progress.phase("services are up and healthy"):
             self._up()
+        patience = Patience(
+            READY_SECONDS, watch=self._raise_if_gone, remind=self.progress.say, every=POLL_SECONDS
+        )
         hostside.take_secrets(self.project, self.home, self.state.ports)
         with self.progress.phase("Airflow is healthy"):
-            wait_until_healthy(self.api, READY_SECONDS, self._raise_if_gone)
+            wait_until_healthy(self.api, patience)
         with self.progress.phase("DAGs are parsed, pools made, DAGs unpaused"):
-            open_dags(self.api, READY_SECONDS, self._raise_if_gone)
+            open_dags(self.api, patience)
         self.project.run("up", "--detach", "--no-deps", "--no-build", "janitor")
-        outputs = hostside.environment(self.project.config(), self.home, self.state.ports)
-        write_json(self.home.environment, outputs)
-        started = replace(self, state=replace(self.state, outputs=outputs))
-        started.state.save(self.home)
-        return started
+        write_json(
+            self.home.environment, hostside.environment(self.project.config(), self.home, self.state.ports)
+        )
+        return self
 
     def _write_variables(self) -> None:
         state = self.state
         published = {variable: str(state.ports[name]) for name, variable in choices.VARIABLES.items()}
-        source = {} if state.source == SAMPLE else {"TLC_BASE_URL": state.source}
+        # docker-compose.yaml has the sample source as its default; an empty variable takes it away.
+        source = (
+            {} if state.source == SAMPLE else {"AIRFLOW_CONN_TAXI_SOURCE": "", **source_connection(state)}
+        )
         variables = {
-            **(self._stack_on_google_cloud() if state.project else dotenv.emulated(state.stack)),
+            **(dotenv.emulated(self.home.stack) if state.emulated else self._stack_on_google_cloud()),
             **published,
             **source,
             "COMPOSE_PROJECT_NAME": self.name,
@@ -193,7 +199,7 @@ class Compose:
         with self.progress.phase(f"infrastructure is up (Pulumi program, {self.state.engine})"):
             outputs = self.engine.up()
         credentials = dotenv.write_credentials(self.home.credentials, environment.credential_file(outputs))
-        return dotenv.of_stack(self.state.stack, outputs, credentials)
+        return dotenv.of_stack(self.home.stack, outputs, credentials)
 
     def _build(self) -> None:
         services = [name for name, service in self._services().items() if "build" in service]
@@ -270,7 +276,7 @@ class Compose:
         """
         if not self.project.file.exists():
             return []
-        removed = [] if keep or self.state.project else self._destroy()
+        removed = self._destroy() if self.state.emulated and not keep else []
         removed += [f"container  {name}" for name in labelled("container", self.name)]
         volumes = [] if keep else labelled("volume", self.name)
         with self.progress.phase("containers are stopped"):

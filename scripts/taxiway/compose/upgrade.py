@@ -13,7 +13,7 @@ from pathlib import Path
 from taxiway.compose import requirements
 from taxiway.compose.containers import complaint
 from taxiway.console.progress import Progress
-from taxiway.environment.paths import REPOSITORY
+from taxiway.environment.home import REPOSITORY
 from taxiway.errors import TaxiwayError
 
 DOCKERFILE = "airflow/Dockerfile"

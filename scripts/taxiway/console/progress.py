@@ -19,7 +19,6 @@ class Progress:
 
     console: Console = field(default_factory=lambda: Console(stderr=True, highlight=False))
     started: float = field(default_factory=time.monotonic)
-    timings: dict[str, float] = field(default_factory=dict)
     _lock: Lock = field(default_factory=Lock)
 
     @property
@@ -41,5 +40,4 @@ class Progress:
         except BaseException:
             self.say(f"[red]{name}[/]", "failed")
             raise
-        took = self.timings[name] = time.monotonic() - begun
-        self.say(f"{name} [dim]({took:.1f} s)[/]", "done")
+        self.say(f"{name} [dim]({time.monotonic() - begun:.1f} s)[/]", "done")

@@ -8,7 +8,7 @@ from typing import Final
 from elt.catalogue import Column, Dataset, Mart
 from elt.catalogue.registry import DATASETS, MARTS
 from elt.warehouse.tables import TYPES
-from taxiway.environment.paths import REPOSITORY
+from taxiway.environment.home import REPOSITORY
 
 PAGE: Final = REPOSITORY / "docs" / "datasets.md"
 _HEAD: Final = """\

@@ -14,8 +14,7 @@ from typing import Final
 
 import yaml
 
-from taxiway.environment.files import write_atomically
-from taxiway.environment.paths import REPOSITORY
+from taxiway.environment.home import REPOSITORY, write_atomically
 from taxiway.infrastructure import cost
 from taxiway.infrastructure.dry import Dry
 from taxiway.infrastructure.evaluate import Declared

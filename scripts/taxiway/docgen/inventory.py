@@ -15,8 +15,7 @@ from typing import Any
 
 import yaml
 
-from taxiway.environment.files import write_atomically
-from taxiway.environment.paths import REPOSITORY
+from taxiway.environment.home import REPOSITORY, write_atomically
 from taxiway.infrastructure.evaluate import Declared, Plan
 
 STACK = "alice"

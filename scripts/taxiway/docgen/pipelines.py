@@ -19,8 +19,7 @@ from elt.catalogue.registry import DATASETS, MARTS
 from elt.warehouse import sql
 from elt.warehouse.tables import all_tables
 from taxiway.docgen.markers import Parts, current, table
-from taxiway.environment.files import write_atomically
-from taxiway.environment.paths import REPOSITORY
+from taxiway.environment.home import REPOSITORY, write_atomically
 
 if TYPE_CHECKING:
     from airflow.sdk import DAG

@@ -1,67 +1,86 @@
-"""Where a platform may run, and which class makes it run there."""
+"""Where a platform may run, which class makes it run there, and the checkout whose platforms these are."""
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-from taxiway.airflow.client import AirflowApi
-from taxiway.compose.target import Compose
-from taxiway.console.progress import Progress
-from taxiway.embedded.components import Component
-from taxiway.embedded.platform import Embedded
-from taxiway.environment.paths import Home
-from taxiway.environment.state import State
+from taxiway.environment.home import REPOSITORY, Home, State
+from taxiway.errors import TaxiwayError
+
+# A command's help and completion are read from modules that import this one: what takes long to import
+# (requests, psutil, Pulumi) is imported when an environment is opened.
+if TYPE_CHECKING:
+    from taxiway.compose.target import Compose
+    from taxiway.console.progress import Progress
+    from taxiway.embedded.platform import Embedded
+    from taxiway.infrastructure import Engine
+    from taxiway.infrastructure.stackfile import StackFiles
+
+    Target = Embedded | Compose
+    """One environment, wherever it runs. Both are called alike, and every step may be repeated."""
+
+TARGETS = ("compose", "embedded")
 
 
-class Target(Protocol):
-    """One environment, wherever it runs. Every step may be repeated."""
+def _open_engine(*arguments: object) -> Engine:
+    from taxiway.infrastructure import open_engine
+
+    return open_engine(*arguments)  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True)
+class Checkout:
+    """A clone of the repository, the one that a command is called in.
+
+    Tests call commands in a checkout of their own, with engines of their own.
+    """
+
+    folder: Path = REPOSITORY
+    open_engine: Callable[..., Engine] = _open_engine
+
+    def home(self, stack: str) -> Home:
+        """The folder of a stack's environment; there need not be one."""
+        return Home.of(stack, self.folder)
 
     @property
-    def state(self) -> State:
-        """What was decided about it."""
-        ...
+    def files(self) -> StackFiles:
+        """The settings of its stacks."""
+        from taxiway.infrastructure.stackfile import StackFiles
 
-    @property
-    def api(self) -> AirflowApi:
-        """Its Airflow."""
-        ...
+        return StackFiles(self.folder / "infra" / "stacks")
 
-    def start(self) -> Target:
-        """Bring everything up."""
-        ...
+    def prepare(
+        self, home: Home, target: str, progress: Progress, *, source: str, engine: str, project: str
+    ) -> Target:
+        """Decide what an environment needs before it is started, or read what was decided."""
+        if target == "compose":
+            from taxiway.compose.target import Compose
 
-    def components(self) -> list[Component]:
-        """What it consists of."""
-        ...
+            return Compose.prepare(home, progress, source=source, engine=engine, project=project)
+        from taxiway.embedded.platform import Embedded
 
-    def states(self) -> dict[str, str]:
-        """State by component; RUNNING is well."""
-        ...
+        return Embedded.prepare(home, progress, source=source, engine=engine, project=project)
 
-    def running(self) -> bool:
-        """Whether anything of it runs."""
-        ...
+    def platform(self, stack: str, progress: Progress | None = None) -> Target:
+        """A stack's environment, running or not; TaxiwayError if there is none."""
+        from taxiway.console.progress import Progress
 
-    def log_command(self, component: str, lines: int, *, follow: bool) -> list[str]:
-        """The command that shows a component's log."""
-        ...
+        home = self.home(stack)
+        state, reports = State.require(home), progress or Progress()
+        if state.target == "compose":
+            from taxiway.compose.target import Compose
 
-    def airflow_command(self, arguments: list[str]) -> list[str]:
-        """The command that runs Airflow's own command line."""
-        ...
+            return Compose(home, state, reports)
+        from taxiway.embedded.platform import Embedded
 
-    def stop(self, *, keep: bool) -> list[str]:
-        """Stop it; unless `keep`, remove what it holds. Returns what is gone."""
-        ...
+        return Embedded(home, state, reports, self.open_engine)
 
-    def left(self, *, keep: bool) -> list[str]:
-        """What is still there after `stop`."""
-        ...
-
-
-TARGETS: dict[str, type[Embedded] | type[Compose]] = {"embedded": Embedded, "compose": Compose}
-
-
-def target_of(home: Home, state: State, progress: Progress) -> Target:
-    """The environment that `state` remembers."""
-    return TARGETS[state.target](home, state, progress)
+    def running(self, stack: str, progress: Progress | None = None) -> Target:
+        """A stack's environment; TaxiwayError unless it runs."""
+        found = self.platform(stack, progress)
+        if not found.running():
+            raise TaxiwayError("the platform does not run", "Start it: scripts/up")
+        return found

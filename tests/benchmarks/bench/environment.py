@@ -11,7 +11,7 @@ from pathlib import Path
 
 from bench.bench import PEERS
 from taxiway.console.progress import Progress
-from taxiway.environment.paths import REPOSITORY
+from taxiway.environment.home import REPOSITORY
 
 HOME = REPOSITORY / ".tools" / "bench-peers"
 _PRIVATE_UV = REPOSITORY / ".tools" / "uv" / "bin" / "uv"

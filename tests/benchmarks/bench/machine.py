@@ -12,7 +12,7 @@ from typing import Any
 
 import psutil
 
-from taxiway.environment.paths import REPOSITORY
+from taxiway.environment.home import REPOSITORY
 
 # Not the load of the last minute: then this environment may have been installed.
 _LOOK_SECONDS = 3.0

@@ -13,12 +13,10 @@ from rich.console import Console
 
 from bench import environment, machine, page, picture, report
 from bench.bench import Bench
-from taxiway.cli import arguments as _arguments
 from taxiway.console.progress import Progress
-from taxiway.embedded.supervisor import end_strays
-from taxiway.environment.files import write_atomically, write_json
-from taxiway.environment.paths import ENVIRONMENTS, REPOSITORY, Home
-from taxiway.environment.preflight import check_machine
+from taxiway.embedded.supervisor import Supervisor
+from taxiway.environment.home import REPOSITORY, Home, write_atomically, write_json
+from taxiway.environment.machine import Machine
 from taxiway.errors import TaxiwayError, UsageError
 
 # In the order in which they are measured: the short ones first.
@@ -28,7 +26,7 @@ EXAMPLES = """\
   scripts/bench postgres                                  one section
   scripts/bench postgres --rows 300000 --n 3 --json FILE  a quick look, for programs too
   scripts/bench lake conform --no-peers                   limits and ours only: nothing is installed"""
-HOME = ENVIRONMENTS / "_bench"
+HOME = Home.of("_bench").root
 PAGE = REPOSITORY / "docs" / "performance.md"
 PICTURE = REPOSITORY / "docs" / "images" / "performance.svg"
 
@@ -38,8 +36,8 @@ def main(arguments: list[str]) -> int:
     chosen = _parser().parse_args(arguments)
     names = _sections(chosen.sections)
     progress, console = Progress(), Console()
-    check_machine(REPOSITORY)
-    end_strays(Home(HOME))
+    Machine.at(REPOSITORY).check()
+    Supervisor(Home(HOME), 0).end_strays()
     peers = environment.peers(progress) if chosen.peers else None
     bench = Bench(HOME, chosen.rows, chosen.n, chosen.seed, peers, progress)
     told: dict[str, Any] = {"machine": machine.describe(), "rows": chosen.rows, "n": chosen.n, "sections": {}}
@@ -91,7 +89,12 @@ def _sections(asked: list[str]) -> list[str]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _arguments.parser("bench", "Measure the platform against its limits and its peers.", EXAMPLES)
+    parser = argparse.ArgumentParser(
+        prog="scripts/bench",
+        description="Measure the platform against its limits and its peers.",
+        epilog=f"examples:\n{EXAMPLES}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument(
         "sections", nargs="+", metavar="SECTION", help=f"all, or some of: {', '.join(SECTIONS)}"
     )

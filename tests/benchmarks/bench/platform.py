@@ -10,16 +10,18 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
+from typing import TYPE_CHECKING
 
 import psutil
 
 from bench.processes import MEGABYTE, Run, cpu_of_tree
 from bench.processes import run as run_once
 from taxiway.console.progress import Progress
-from taxiway.environment.files import read_json, write_json
-from taxiway.environment.paths import REPOSITORY, Home
-from taxiway.environment.state import State
-from taxiway.targets.target import Target, target_of
+from taxiway.environment.home import REPOSITORY, Home, read_json, write_json
+from taxiway.targets.target import Checkout
+
+if TYPE_CHECKING:
+    from taxiway.targets.target import Target
 
 STACK = "bench"
 HOME = Home.of(STACK)
@@ -85,10 +87,7 @@ def running() -> Iterator[Target]:
 
 def environment() -> Target:
     """The environment that is up."""
-    state = State.load(HOME)
-    if state is None:
-        raise RuntimeError("the platform is not up")
-    return target_of(HOME, state, Progress())
+    return Checkout().platform(STACK, Progress())
 
 
 def wait(condition: object, seconds: float) -> bool:

@@ -12,7 +12,7 @@ import pytest
 import requests
 import yaml
 
-from taxiway.environment.paths import REPOSITORY
+from taxiway.environment.home import REPOSITORY
 from taxiway.infrastructure import Endpoints, EngineError, open_engine, stackfile, teardown
 from taxiway.infrastructure.stacks import stacks
 

@@ -7,7 +7,7 @@ import time
 import pytest
 import requests
 
-from taxiway.environment.paths import REPOSITORY
+from taxiway.environment.home import REPOSITORY
 from taxiway.infrastructure import (
     Endpoints,
     EngineError,

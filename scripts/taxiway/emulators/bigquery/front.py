@@ -17,6 +17,7 @@ from taxiway.emulators.serving import google_error
 Json = dict[str, Any]
 RESULTS_KEPT = 500
 JOBS = re.compile(r"(?:/upload)?/bigquery/v2/projects/(?P<project>[^/]+)/jobs")
+QUERIES = re.compile(r"/bigquery/v2/projects/[^/]+/queries")
 DATASET = re.compile(r"/bigquery/v2/projects/(?P<project>[^/]+)/datasets(?:/(?P<dataset>[^/]+))?")
 TABLE = re.compile(DATASET.pattern + r"/tables(?:/(?P<table>[^/]+))?")
 
@@ -56,6 +57,8 @@ class Front:
             self._drop(scope, key)
         if method == "POST" and (match := JOBS.fullmatch(path)):
             return self._job(scope, body, match["project"])
+        if method == "POST" and QUERIES.fullmatch(path):
+            return self._query(scope, body)
         if match := DATASET.fullmatch(path):
             return self._dataset(scope, body, match["project"], match["dataset"])
         if match := TABLE.fullmatch(path):
@@ -84,6 +87,16 @@ class Front:
             configuration = _merged(request.get("configuration") or {}, job.configuration or {})
             self._context.catalog.upsert_job(job.model_copy(update={"configuration": configuration}))
         return answer
+
+    def _query(self, scope: Json, body: bytes) -> "Answer":
+        """Gap: the library answers 200 and no rows where a synchronous query has failed."""
+        answer = self._pass(scope, body)
+        _forget_results()
+        errors = json.loads(answer.body).get("errors") if answer.status == 200 else None
+        if not errors:
+            return answer
+        reason = errors[0]["reason"]
+        return Answer.error(google_error(404 if reason == "notFound" else 400, errors[0]["message"], reason))
 
     def _dataset(self, scope: Json, body: bytes, project: str, dataset: str | None) -> "Answer":
         method, request = scope["method"], _parsed(body)

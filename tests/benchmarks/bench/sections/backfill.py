@@ -15,7 +15,7 @@ from bench.section import Section, Target
 from taxiway.airflow.client import AirflowApi
 from taxiway.embedded import components
 from taxiway.embedded.platform import Embedded
-from taxiway.environment.files import read_json, write_json
+from taxiway.environment.home import read_json, write_json
 
 TITLE = "Backfill"
 _MONTHS, _COUNT = "2023-01..2023-06", 6
@@ -107,7 +107,7 @@ def _add_folder(target: Embedded, folder: Path) -> None:
 
 def _one_run(api: AirflowApi) -> float:
     """From the trigger to the end of the last task, by Airflow's own clock."""
-    run_id = api.trigger(_EMPTY, None, {})
+    run_id = api.trigger(_EMPTY, None, {})["dag_run_id"]
     found: list[dict[str, Any]] = []
 
     def over() -> bool:

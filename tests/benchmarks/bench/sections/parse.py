@@ -9,7 +9,7 @@ from pathlib import Path
 from bench.bench import Bench, module, worker_variables
 from bench.processes import run as run_once
 from bench.section import Section, Target
-from taxiway.environment.paths import REPOSITORY
+from taxiway.environment.home import REPOSITORY
 
 TITLE = "DAG parse"
 

@@ -13,7 +13,7 @@ from taxiway.compose import containers, docker, dotenv, infrastructure, prefligh
 from taxiway.compose import host_access as hostside
 from taxiway.compose import project_settings as choices
 from taxiway.compose.project import Project
-from taxiway.environment.paths import Home
+from taxiway.environment.home import Home
 from taxiway.errors import PreflightError
 
 GIB = 2**30

@@ -11,8 +11,7 @@ import pytest
 from taxiway.compose import target
 from taxiway.compose.project import Project
 from taxiway.console.progress import Progress
-from taxiway.environment.paths import Home
-from taxiway.environment.state import State
+from taxiway.environment.home import Home, State
 from taxiway.errors import TaxiwayError
 
 

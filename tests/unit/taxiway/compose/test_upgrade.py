@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from taxiway.compose import upgrade
-from taxiway.environment.paths import REPOSITORY
+from taxiway.environment.home import REPOSITORY
 from taxiway.errors import TaxiwayError
 
 

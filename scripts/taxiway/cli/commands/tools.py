@@ -1,0 +1,134 @@
+"""For who works on this repository: test, check, docs, bench, upgrade."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+
+from taxiway.cli.options import PASS_THROUGH, command, pass_checkout
+from taxiway.targets.target import Checkout
+
+CHECKS = (
+    ("ruff", "check", "."),
+    ("ruff", "format", "--check", "."),
+    ("mypy",),
+)
+# mypy on an empty cache takes two minutes on two cores.
+CHECK_SECONDS = 900
+BIN = Path(sys.prefix) / "bin"
+
+
+def _become(folder: Path, *command: str | Path) -> int:
+    """Replace this process: signals and the exit code are the program's own."""
+    # Airflow's own settings of the user's shell are not the tests' business.
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("AIRFLOW_")}
+    os.chdir(folder)
+    os.execve(command[0], [str(word) for word in command], environment)  # noqa: S606
+
+
+@command(
+    "test",
+    """
+  scripts/test                     everything but the containers
+  scripts/test --docker            the compose target, in real containers
+  scripts/test tests/unit          some of it; any option of pytest may follow
+  scripts/test -k month -x
+""",
+    context_settings=PASS_THROUGH,
+)
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="[PYTEST OPTIONS]…")
+@pass_checkout
+def test(checkout: Checkout, arguments: tuple[str, ...]) -> int:
+    """Run the tests; every option goes to pytest."""
+    return _become(checkout.folder, BIN / "pytest", *arguments)
+
+
+@command(
+    "bench",
+    """
+  scripts/bench postgres           load Postgres, beside the limit and other tools
+  scripts/bench all                everything: half an hour
+""",
+    # The benchmark, which is no part of this package, has help of its own.
+    add_help_option=False,
+    context_settings=PASS_THROUGH,
+)
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="SECTION…")
+@pass_checkout
+def bench(checkout: Checkout, arguments: tuple[str, ...]) -> int:
+    """Measure this machine: the pipeline beside its limits and other tools."""
+    return _become(checkout.folder, sys.executable, checkout.folder / "tests" / "benchmarks", *arguments)
+
+
+@command("check", "  scripts/check                    what CI runs before the tests")
+@pass_checkout
+def check(checkout: Checkout) -> int:
+    """Lint, check the format and check the types."""
+    codes = [
+        subprocess.run([BIN / program, *options], cwd=checkout.folder, timeout=CHECK_SECONDS).returncode
+        for program, *options in CHECKS
+    ]
+    return max(codes)
+
+
+@command(
+    "docs",
+    """
+  scripts/docs                     write every generated page anew
+  scripts/docs --check             report which of them are behind the code
+""",
+)
+@click.option("--check", is_flag=True, help="Write nothing; exit with 1 if a page is behind.")
+@pass_checkout
+def docs(checkout: Checkout, check: bool) -> int:
+    """Write the generated pages from the code that knows the answers."""
+    from taxiway.docgen import datasets as dataset_page
+    from taxiway.docgen import infrastructure as page
+    from taxiway.environment.home import write_atomically
+
+    pages = {dataset_page.PAGE: dataset_page.page(), page.PAGE: page.current(page.PAGE.read_text())}
+    behind = [path for path, text in pages.items() if not path.exists() or path.read_text() != text]
+    for path in behind:
+        if not check:
+            write_atomically(path, pages[path], mode=0o644)
+        name = path.relative_to(checkout.folder)
+        click.echo(f"{name} is behind the code: scripts/docs" if check else f"wrote {name}", err=True)
+    return 1 if check and behind else 0
+
+
+@command(
+    "upgrade",
+    """
+  scripts/upgrade 3.4.0            resolves, builds the image, parses the DAGs,
+                                   runs their tests; changes nothing
+exit code: 0 if nothing breaks, 1 if something does
+""",
+)
+@click.argument("version")
+def upgrade(version: str) -> int:
+    """Rehearse an upgrade to Airflow VERSION and report what breaks."""
+    from rich.console import Console
+
+    from taxiway.compose import upgrade as rehearsal
+    from taxiway.compose.docker import check_docker
+    from taxiway.console.progress import Progress
+
+    if not re.fullmatch(r"\d+\.\d+\.\d+((a|b|rc)\d+)?", version):
+        raise click.BadParameter(f"{version!r} is not a version such as 3.4.0")
+    check_docker()
+    console = Console(highlight=False)
+    report = rehearsal.rehearse(version, Progress())
+    console.print(f"\nOther packages than now with Airflow {version}:")
+    for line in report.changes or ["  none"]:
+        console.print(f"  {line}")
+    result = report.tests if report.broken else f"Nothing breaks with Airflow {version}."
+    console.print(f"\n{result}", markup=False, soft_wrap=True)
+    return 1 if report.broken else 0
+
+
+COMMANDS = (test, check, docs, bench, upgrade)
