@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import shutil
 import sys
+import tomllib
 from pathlib import Path
 from types import ModuleType
 
@@ -18,12 +19,9 @@ def bootstrap(tmp_path: Path) -> ModuleType:
     scripts = tmp_path / "scripts"
     scripts.mkdir()
     shutil.copy(REPOSITORY / "scripts" / "_bootstrap.py", scripts)
-    for name in (
-        "uv.lock",
-        "pyproject.toml",
-        *(f"{m}/pyproject.toml" for m in ("infra", "plugins", "scripts")),
-    ):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
+    members = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["tool"]["uv"]["workspace"]["members"]
+    for name in ("uv.lock", "pyproject.toml", *(f"{member}/pyproject.toml" for member in members)):
+        (tmp_path / name).parent.mkdir(exist_ok=True, parents=True)
         shutil.copy(REPOSITORY / name, tmp_path / name)
     spec = importlib.util.spec_from_file_location("bootstrap_of_a_checkout", scripts / "_bootstrap.py")
     assert spec and spec.loader
@@ -95,7 +93,9 @@ def test_an_installed_environment_is_not_installed_again(bootstrap: ModuleType, 
     assert bootstrap.complete(bootstrap.lock_hash(), ())
 
 
-@pytest.mark.parametrize("name", ["uv.lock", "pyproject.toml", "scripts/pyproject.toml"])
+@pytest.mark.parametrize(
+    "name", ["uv.lock", "pyproject.toml", "scripts/pyproject.toml", "plugins/left_out/pyproject.toml"]
+)
 def test_what_decides_what_is_installed_installs_again_when_it_changes(
     bootstrap: ModuleType, tmp_path: Path, name: str
 ) -> None:
