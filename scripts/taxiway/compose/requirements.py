@@ -27,7 +27,9 @@ EXPORTS: Mapping[str, tuple[str, ...]] = {
 def export(options: tuple[str, ...], project: Path = REPOSITORY) -> str:
     """The locked packages of some groups, each with its hashes."""
     command = [uv(), "export", "--frozen", "--no-emit-project", "--no-header", "--no-annotate", *options]
-    done = subprocess.run(command, cwd=project, env=environment(), capture_output=True, text=True)
+    done = subprocess.run(
+        command, cwd=project, env=environment(), capture_output=True, text=True, timeout=300
+    )
     if done.returncode:
         raise TaxiwayError(f"uv export failed: {done.stderr.strip()[-300:]}")
     return done.stdout
