@@ -75,7 +75,7 @@ def measure(
             (folder / part).mkdir()
         with (
             emulators.running(folder / "emulators") as cloud,
-            emulators.Service("sample_source", folder, options) as source,
+            emulators.Service("tlc_sample", folder, options) as source,
             taxi.postgres_running(folder / "postgres") as server,
         ):
             source.wait_until_healthy()

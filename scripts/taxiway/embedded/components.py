@@ -52,7 +52,7 @@ def services(home: Home, ports: Mapping[str, int]) -> list[Component]:
 
 def _emulator(name: str, port: int, *options: str) -> Component:
     url = f"http://127.0.0.1:{port}"
-    module = f"taxiway.emulators.{name.replace('-', '_')}"
+    module = f"taxiway.emulators.{_MODULES.get(name, name)}"
     return Component(
         name,
         [sys.executable, "-m", module, "--port", str(port), *options],
