@@ -79,11 +79,13 @@ PARTS: Final[Parts] = {part.__name__: part for part in (assets, audits, marts, l
 
 
 def _dags() -> Iterator[DAG]:
+    # Airflow makes its home where there is none; the user's own is not to be touched for a page.
     os.environ.setdefault("AIRFLOW_HOME", tempfile.gettempdir())
     from airflow.sdk import DAG
 
     for folder in _DAG_FILES:
         for file in sorted((REPOSITORY / folder).glob("*.py")):
+            # As Airflow does it: a DAG file is no module of any package.
             spec = importlib.util.spec_from_file_location(f"dag_file_{file.stem}", file)
             if spec is None or spec.loader is None:
                 raise FileNotFoundError(file)
