@@ -13,11 +13,7 @@ import click
 from taxiway.cli.options import PASS_THROUGH, command, pass_checkout
 from taxiway.targets.target import Checkout
 
-CHECKS = (
-    ("ruff", "check", "."),
-    ("ruff", "format", "--check", "."),
-    ("mypy",),
-)
+CHECKS = (("ruff", "check", "."), ("ruff", "format", "--check", "."), ("mypy",))
 # mypy on an empty cache takes two minutes on two cores.
 CHECK_SECONDS = 900
 BIN = Path(sys.prefix) / "bin"
