@@ -1,7 +1,7 @@
 """Whom an emulator answers: the clients of its own environment, and no web page.
 
-Every local user, and every page in a browser, can reach a port of the loopback interface. So each service checks
-who asks before it looks at what is asked; the warehouse's gRPC server checks the same token.
+Every local user, and every page in a browser, can reach a port of the loopback interface. So each service
+checks who asks before it looks at what is asked; the warehouse's gRPC server checks the same token.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ logger = logging.getLogger("guard")
 class Guard:
     """ASGI middleware that refuses whoever is none of this environment's clients, with Google's error body.
 
-    `hosts` are host names that clients use besides loopback's. `token` is what they carry as their bearer token;
-    empty asks for none. `open_paths` take no token and any body: what is behind them changes nothing.
+    `hosts` are host names that clients use besides loopback's. `token` is what they carry as their bearer
+    token; empty asks for none. `open_paths` take no token and any body: what is behind them changes nothing.
     """
 
     def __init__(

@@ -139,8 +139,8 @@ async def _serve(
 class Server(uvicorn.Server):
     """uvicorn's server, which ends when told so; the data is closed after it.
 
-    uvicorn takes SIGTERM for itself and sends it to its own process again when it has ended, which then dies with
-    its data open.
+    uvicorn takes SIGTERM for itself and sends it to its own process again when it has ended, which then dies
+    with its data open.
     """
 
     def capture_signals(self) -> contextlib.AbstractContextManager[None]:  # type: ignore[override]
@@ -155,8 +155,8 @@ class Server(uvicorn.Server):
 class LimitedProtocol(HttpToolsProtocol):
     """uvicorn's connection with limits on the size of a request's head and on the time until it is complete.
 
-    uvicorn has neither with httptools: one client could fill the memory, or take all connections, without ever
-    sending a request.
+    uvicorn has neither with httptools: one client could fill the memory, or take all connections, without
+    ever sending a request.
     """
 
     _head: int | None = None

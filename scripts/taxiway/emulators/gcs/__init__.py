@@ -16,8 +16,8 @@ def objects_root(data: Path) -> Path:
     return data / OBJECTS
 
 
-def find(root: Path, bucket: str, pattern: str) -> list[Path]:
-    """The files of the live objects that `pattern` names, in order; one `*` stands for any characters.
+def find(root: Path, bucket: str, pattern: str) -> list[tuple[str, Path]]:
+    """Names and files of the live objects that `pattern` names, in order; one `*` is any characters.
 
     For a process that may only read `root`. A file is the content of one generation and never changes. Raises
     FileNotFoundError where there is no such bucket, or where no storage service has been.
@@ -34,7 +34,7 @@ def find(root: Path, bucket: str, pattern: str) -> list[Path]:
         ).fetchall()
     long_enough = len(prefix) + len(suffix)
     return [
-        root / FILES / file
+        (name, root / FILES / file)
         for name, file in rows
         if not star or (len(name) >= long_enough and name.endswith(suffix))
     ]

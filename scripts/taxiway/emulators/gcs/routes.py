@@ -258,13 +258,13 @@ def _glob(pattern: str) -> str:
     """A regular expression for a glob: `*` stays within a folder, `**` does not, `{a,b}` is a choice."""
     signs = {"**": ".*", "*": "[^/]*", "?": "[^/]", "{": "(?:", "}": ")", ",": "|"}
     found, depth = "", 0
-    for token in re.findall(r"\*\*|\[!?[^\]]+\]|.", pattern, re.DOTALL):
-        depth += {"{": 1, "}": -1}.get(token, 0)
-        if token[0] == "[" and len(token) > 2:
-            negated, inner = token[1] == "!", token[1:-1].lstrip("!")
+    for sign in re.findall(r"\*\*|\[!?[^\]]+\]|.", pattern, re.DOTALL):
+        depth += {"{": 1, "}": -1}.get(sign, 0)
+        if sign[0] == "[" and len(sign) > 2:
+            negated, inner = sign[1] == "!", sign[1:-1].lstrip("!")
             found += f"[{'^' * negated}" + re.escape(inner).replace(r"\-", "-") + "]"
         else:
-            found += signs[token] if token in signs and (token != "," or depth) else re.escape(token)
+            found += signs[sign] if sign in signs and (sign != "," or depth) else re.escape(sign)
     return found
 
 

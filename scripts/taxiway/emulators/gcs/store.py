@@ -1,8 +1,8 @@
 """What the storage service keeps: an index in SQLite, and a file of its own for each generation of an object.
 
-One commit of the index is the moment of every change: a file is complete before the index names it, and goes only
-after the index has forgotten it. So a kill leaves at most a file that nobody names, which the next start removes.
-The names of objects stand in the index alone: any legal one will do.
+One commit of the index is the moment of every change: a file is complete before the index names it, and goes
+only after the index has forgotten it. So a kill leaves at most a file that nobody names, which the next start
+removes. The names of objects stand in the index alone: any legal one will do.
 """
 
 from __future__ import annotations
@@ -105,14 +105,14 @@ class Incoming:
 
 
 class Store:
-    """The data under `root`, open for one process. Raises CannotStartError where they are not ours to open."""
+    """The data under `root`, open for one process. Raises CannotStartError where they cannot be."""
 
     def __init__(self, root: Path) -> None:
         self.root, self._files = root, root / FILES
         if (root / ".meta").exists():
             raise CannotStartError(
-                f"{root} holds objects of an older version, which this one does not read; remove the folder, or "
-                "start anew with scripts/down and scripts/up."
+                f"{root} holds objects of an older version, which this one does not read; "
+                "start anew with scripts/down and scripts/up, or move the folder away."
             )
         self._files.mkdir(parents=True, exist_ok=True)
         self._lock = (root / "lock").open("w")
@@ -130,7 +130,7 @@ class Store:
     def _opened(self, path: Path) -> sqlite3.Connection:
         try:
             index = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-            # A reader that may not write (the warehouse) and a commit that waits for no disk, both need the log.
+            # The log lets the warehouse read without a right to write, and a commit not wait for the disk.
             index.execute("PRAGMA journal_mode = WAL")
             index.execute("PRAGMA synchronous = NORMAL")
             version = index.execute("PRAGMA user_version").fetchone()[0]
@@ -195,7 +195,7 @@ class Store:
             yield json.loads(resource)
 
     def bucket(self, name: str) -> tuple[Json, Json | None] | None:
-        """A bucket's resource and its policy, None where nobody set one; None where there is no such bucket."""
+        """A bucket's resource and its policy (None: nobody set one), None where there is no such bucket."""
         row = self._index.execute("SELECT resource, policy FROM bucket WHERE name = ?", (name,)).fetchone()
         return (json.loads(row[0]), json.loads(row[1]) if row[1] else None) if row else None
 
@@ -235,7 +235,7 @@ class Store:
         return next(self._objects(where, bucket, name, generation, SOFT_DELETED), None)
 
     def listed(self, bucket: str, states: Iterable[str], start: str, generation: int) -> Iterator[Stored]:
-        """Objects in these states from `start` on, by name and generation, without those up to `generation`."""
+        """Objects in these states, by name and generation, after `start` and `generation`."""
         chosen = ", ".join(f"'{state}'" for state in states)
         where = f"state IN ({chosen}) AND (name, generation) > (?, ?) ORDER BY name, generation"
         return self._objects(where, bucket, start, generation)
