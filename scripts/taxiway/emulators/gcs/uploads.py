@@ -104,7 +104,8 @@ def commit(
     content = {"size": str(incoming.size), "md5Hash": md5, "crc32c": crc32c}
     for key, wanted in expected.items():
         if wanted != content[key]:
-            raise Refused(400, f"Provided {key} {wanted!r} doesn't match calculated {key} {content[key]!r}.")
+            message = f'Provided {key} "{wanted}" doesn\'t match calculated {key} "{content[key]}".'
+            raise Refused(400, message)
     resource = new_object(found[0], name, store.next_generation(), fields) | content
     store.put(resource, incoming.path, session)
     return resource

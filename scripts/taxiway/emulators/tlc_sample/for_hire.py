@@ -55,20 +55,20 @@ def _fhv(month: Month, rows: int) -> Columns:
     return columns
 
 
-def write_fhvhv(path: Path, month: Month, rows: int) -> None:
+def write_fhvhv(path: Path, month: Month, rows: int, part_rows: int = PART_ROWS) -> None:
     """Write the month's file to `path`, part by part: a month of real size does not fit into memory."""
     types = layouts.fhvhv(month)
     with pq.ParquetWriter(
         path, pa.schema(list(types.items())), compression=layouts.compression(month)
     ) as writer:
-        for part in _parts(month, rows):
+        for part in _parts(month, rows, part_rows):
             writer.write_table(part)
 
 
-def _parts(month: Month, rows: int) -> Iterator[pa.Table]:
+def _parts(month: Month, rows: int, part_rows: int) -> Iterator[pa.Table]:
     """The month's rows, a row group at a time."""
-    for number, start in enumerate(range(0, rows, PART_ROWS)):
-        columns = _fhvhv(month, min(PART_ROWS, rows - start), number)
+    for number, start in enumerate(range(0, rows, part_rows)):
+        columns = _fhvhv(month, min(part_rows, rows - start), number)
         yield layouts.table(columns, layouts.fhvhv(month))
 
 
