@@ -1,6 +1,6 @@
 """No DAG: an import error of this file names the entries that the catalogue had to leave out, and why.
 
-All other DAG files go on without them. (Airflow reads a file only if it contains the words "airflow" and "dag".)
+All other DAG files go on without them. (Airflow reads only files with the words "airflow" and "dag".)
 """
 
 from elt.catalogue.registry import PROBLEMS

@@ -41,15 +41,24 @@ def build(dataset: Dataset) -> DAG:
 
         @task_group
         def reload(month: str | None) -> None:
-            common = {
-                "dataset": dataset.name,
-                "month": month,
-                "map_index_template": "{{ task.month or task.dataset }}",
-            }
-            download = StageOperator(stage="download", pool=DOWNLOAD, outlets=[raw], **common)
+            label = "{{ task.month or task.dataset }}"
+            download = StageOperator(
+                dataset=dataset.name,
+                stage="download",
+                month=month,
+                map_index_template=label,
+                pool=DOWNLOAD,
+                outlets=[raw],
+            )
             if dataset.tabular:
-                typed = typed_asset(dataset)
-                download >> StageOperator(stage="conform", pool=CONFORM, outlets=[typed], **common)
+                download >> StageOperator(
+                    dataset=dataset.name,
+                    stage="conform",
+                    month=month,
+                    map_index_template=label,
+                    pool=CONFORM,
+                    outlets=[typed_asset(dataset)],
+                )
 
         reload.expand(month=check.output)
     return dag

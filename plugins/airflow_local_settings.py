@@ -12,7 +12,8 @@ import importlib
 import os
 from typing import Any
 
-# What DAG files import. Not the project's own modules, here and below: an edited one must not wait for a restart.
+# What DAG files import. Not the project's own modules, here and below: an edited one must not wait for a
+# restart.
 DAGS = (
     "airflow.providers.standard.decorators.python",
     "airflow.sdk.bases.operatorlink",
@@ -23,7 +24,7 @@ DAGS = (
     "airflow.sdk.definitions.timetables.trigger",
     "airflow.serialization.definitions.assets",
 )
-# What tasks and triggers import: the provider's BigQuery hook alone costs a second and 70 MB, in each process.
+# What tasks and triggers import: the provider's BigQuery hook alone costs a second and 70 MB a process.
 TASKS = (
     *DAGS,
     "airflow.providers.google.cloud.hooks.bigquery",
@@ -56,8 +57,8 @@ def task_policy(task: Any) -> None:
 
 
 def _preload(modules: tuple[str, ...]) -> None:
-    # Safe before a fork: OpenBLAS and Arrow's jemalloc, the only ones that start a thread when they are imported,
-    # look after it in the child, and gRPC starts nothing before its first call.
+    # Safe before a fork: OpenBLAS and Arrow's jemalloc, the only ones that start a thread when they are
+    # imported, look after it in the child, and gRPC starts nothing before its first call.
     # Python looks for garbage after every 700 new objects. The half million of these imports are none.
     gc.set_threshold(10_000, 20, 20)
     for module in modules:

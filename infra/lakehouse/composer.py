@@ -39,6 +39,7 @@ class Composer(pulumi.ComponentResource):
         self._upload(bucket)
         environment = gcp.composer.Environment(
             "composer",
+            # What is valid as an account's id is valid here too.
             name=context.names.account,
             project=context.settings.project,
             region=region(context.settings.location),

@@ -136,16 +136,6 @@ class ConnectionFields:
         base = self.host if "://" in self.host else f"{scheme}://{self.host}"
         return (f"{base}:{self.port}" if self.port else base).rstrip("/")
 
-    @property
-    def auth(self) -> tuple[str, str] | None:
-        """User and password of an HTTP connection, where there is a user."""
-        return (self.login, self.password) if self.login else None
-
-    @property
-    def headers(self) -> Mapping[str, str]:
-        """What an HTTP connection adds to each request."""
-        return self.extra.get("headers") or {}
-
 
 def http_source(dataset: Dataset, found: ConnectionFields | None) -> Source:
     """A dataset's source: the connection that its entry names, or the entry's public address without one."""
@@ -153,7 +143,8 @@ def http_source(dataset: Dataset, found: ConnectionFields | None) -> Source:
 
     if found is None:
         return HttpSource(dataset)
-    return HttpSource(dataset, found.url(), auth=found.auth, headers=found.headers)
+    auth = (found.login, found.password) if found.login else None
+    return HttpSource(dataset, found.url(), auth=auth, headers=found.extra.get("headers") or {})
 
 
 def source_connection(dataset: Dataset) -> str | None:

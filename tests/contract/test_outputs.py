@@ -2,6 +2,7 @@
 
 import ast
 import json
+import re
 
 import pytest
 import yaml
@@ -10,6 +11,11 @@ from lakehouse.outputs import CREDENTIALS, CREDENTIALS_PATH, VARIABLES
 from taxiway.environment.home import REPOSITORY
 from taxiway.infrastructure.plan import plan
 
+READERS = [REPOSITORY / name for name in ("docker-compose.yaml", "airflow/entrypoint", "README.md")]
+OUTPUT_LIKE = re.compile(
+    r"\b(?:GCP_[A-Z_]+|BIGQUERY_(?!\w*PORT)[A-Z_]+|STORAGE_EMULATOR_[A-Z]+"
+    r"|GOOGLE_APPLICATION_[A-Z_]+|AIRFLOW_CONN_GOOGLE_[A-Z_]+)\b"
+)
 INVENTORIES = REPOSITORY / "tests" / "infra" / "inventories"
 COMPOSE = REPOSITORY / "docker-compose.yaml"
 LIBRARY = REPOSITORY / "plugins" / "elt"
@@ -26,6 +32,10 @@ def outputs(scenario):
 
 def every_output():
     return set().union(*(outputs(path.stem) for path in INVENTORIES.glob("*.yaml")))
+
+
+def python(folder):
+    return sorted((REPOSITORY / folder).rglob("*.py"))
 
 
 def read_by_the_library():
@@ -64,6 +74,16 @@ def test_compose_puts_the_credential_file_where_the_output_says():
     content = COMPOSE.read_text()
     assert CREDENTIALS_PATH in content
     assert CREDENTIALS in yaml.safe_load(content).get("secrets", {}) or f"{CREDENTIALS}:" in content
+
+
+def test_whoever_names_an_output_names_one_that_there_is():
+    """Many files name outputs: a variable that is renamed in one of them alone is found here."""
+    named = {}
+    for file in [*READERS, *(path for folder in ("scripts", "plugins", "dags") for path in python(folder))]:
+        for name in OUTPUT_LIKE.findall(file.read_text()):
+            named.setdefault(name, set()).add(str(file.relative_to(REPOSITORY)))
+    assert {"GCP_PROJECT_ID", "AIRFLOW_CONN_GOOGLE_CLOUD_DEFAULT"} <= set(named)
+    assert {name: files for name, files in named.items() if name not in VARIABLES} == {}
 
 
 def test_only_a_target_on_emulators_names_emulators():

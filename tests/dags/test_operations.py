@@ -34,7 +34,7 @@ def test_every_task_has_the_retry_rule_and_reports_its_failure(dags: dict[str, D
 
 
 def test_nothing_is_sent_when_a_task_is_retried(dags: dict[str, DAG]) -> None:
-    """Also not when the scheduler retries it ("state mismatch"): Airflow calls this callback then, and no other."""
+    """Also not when the scheduler retries it ("state mismatch"): then Airflow calls this callback alone."""
     assert not [task for dag in dags.values() for task in dag.tasks if callbacks(task.on_retry_callback)]
 
 
@@ -99,9 +99,7 @@ def test_assets_lead_from_the_source_to_every_mart_and_to_postgres(dags: dict[st
 
 
 @pytest.mark.parametrize("name", DATASETS)
-def test_a_source_check_makes_what_the_lake_dag_makes(
-    dags: dict[str, DAG], name: str
-) -> None:
+def test_a_source_check_makes_what_the_lake_dag_makes(dags: dict[str, DAG], name: str) -> None:
     check, lake = dags[f"{name}_source_check"], dags[f"{name}_to_lake"]
     made = [{outlet.name for task in dag.tasks for outlet in task.outlets} for dag in (check, lake)]
     assert made[0] == made[1]
@@ -119,7 +117,7 @@ def parsed(folder: str = "dags") -> DagBag:
 
 
 def test_without_a_schedule_start_no_month_is_loaded_unasked(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As on Composer. That Airflow makes no run is seen in tests/integration/orchestration/test_deferral.py."""
+    """As on Composer. tests/integration/orchestration/test_deferral.py sees that Airflow makes no run."""
     monkeypatch.delenv("TAXI_SCHEDULE_START", raising=False)
     lakes = [dag for dag_id, dag in parsed().dags.items() if dag_id.endswith("_to_lake")]
     assert len(lakes) == len(DATASETS)

@@ -467,6 +467,18 @@ def test_datasets_that_are_added_while_the_platform_runs_are_loaded(
     }
 
 
+def test_an_entry_that_is_wrong_is_named_and_costs_nothing_but_itself(up: None, checkout: Any) -> None:
+    wrong = checkout.folder / "plugins" / "nyc_taxi" / "datasets" / "wrong.py"
+    wrong.write_text(
+        'from elt.catalogue import Dataset\n\nWRONG = Dataset("My Bikes!", "Bikes", "/bikes.csv")\n'
+    )
+    for command in (["status"], ["run", "zones"]):
+        shown = checkout.command(*command).stderr
+        assert "left out: plugins/nyc_taxi/datasets/wrong.py, line 3: dataset My Bikes!" in shown
+    assert checkout.command("logs", "scheduler").stdout
+    wrong.unlink()
+
+
 # Another source
 
 

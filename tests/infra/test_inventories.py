@@ -24,9 +24,7 @@ def test_every_scenario_has_its_inventory():
 def test_the_program_declares_what_its_inventory_says(name, part):
     content = read(name)
     assert inventory(content["config"])[part] == content[part], (
-        f"{name} is different now. If that is meant, review the difference after:\n"
-        "PYTHONPATH=scripts .venv/bin/python -m taxiway.docgen.inventory "
-        f"tests/infra/inventories/{name}.yaml"
+        f"{name} is different now. If that is meant, call scripts/docs and review the difference"
     )
 
 

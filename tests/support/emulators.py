@@ -1,5 +1,6 @@
 """The emulated cloud for tests: its services as processes, on free ports, with data of their own."""
 
+import json
 import socket
 import subprocess
 import sys
@@ -103,7 +104,7 @@ class Emulators:
             "GCP_PROJECT_ID": self.project,
             "GOOGLE_CLOUD_PROJECT": self.project,
             "GCP_LOCATION": self.location,
-            "TLC_BASE_URL": self.source_url,
+            "AIRFLOW_CONN_TAXI_SOURCE": json.dumps({"conn_type": "http", "host": self.source_url}),
         }
 
 

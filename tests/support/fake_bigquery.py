@@ -7,6 +7,7 @@ import datetime as dt
 import io
 import itertools
 import re
+from contextlib import suppress
 from decimal import Decimal
 from functools import cache
 from typing import Any
@@ -166,9 +167,8 @@ class FakeBigQuery(Service):
             self.results[job_id] = _results(cursor)
             configuration = {"query": {"query": request.json["query"]}}
             reference = {"projectId": "p", "jobId": job_id, "location": "EU"}
-            self.jobs[job_id] = {
-                "jobReference": reference, "configuration": configuration, "error": None, "polls": 0, "hidden": 0,
-            }  # fmt: skip
+            job = {"jobReference": reference, "configuration": configuration}
+            self.jobs[job_id] = {**job, "error": None, "polls": 0, "hidden": 0}
         results = self.results[job_id]
         first = int(request.query.get("pageToken", 0))
         token = {"pageToken": str(first + self.page)} if first + self.page < len(results["rows"]) else {}
@@ -193,10 +193,9 @@ class FakeBigQuery(Service):
         return cursor
 
     def _roll_back(self) -> None:
-        try:
+        # It fails where no transaction is open.
+        with suppress(duckdb.Error):
             self._db.execute("ROLLBACK")
-        except duckdb.Error:
-            pass  # no transaction was open
 
 
 @cache
@@ -225,7 +224,10 @@ def _in_duckdb(tree: exp.Expression, types: dict[str, str]) -> str:
 
 
 def _results(cursor: duckdb.DuckDBPyConnection) -> Json:
-    columns = [(name, "NUMERIC" if str(kind).startswith("DECIMAL") else ANSWERED[str(kind)]) for name, kind, *_ in cursor.description or ()]
+    columns = [
+        (name, "NUMERIC" if str(kind).startswith("DECIMAL") else ANSWERED[str(kind)])
+        for name, kind, *_ in cursor.description or ()
+    ]
     rows = [{"f": [{"v": _written(value)} for value in row]} for row in cursor.fetchall()]
     return {
         "schema": {"fields": [{"name": name, "type": kind} for name, kind in columns]},

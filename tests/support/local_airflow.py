@@ -1,4 +1,4 @@
-"""A real Airflow as processes of this machine: LocalExecutor, api-server, scheduler, triggerer, DAG processor.
+"""A real Airflow as processes, with LocalExecutor: api-server, scheduler, triggerer, DAG processor.
 
 On a PostgreSQL of its own, with one folder of DAGs. What is killed stays dead until it is started again.
 """
@@ -22,7 +22,8 @@ import psycopg
 import requests
 from emulators import free_port
 from repository import REPOSITORY
-from taxi import PASSWORD, postgres_running
+
+from stacks import PASSWORD, postgres_running
 
 COMPONENTS = ("api-server", "scheduler", "triggerer", "dag-processor")
 FINAL = ("success", "failed")
@@ -98,7 +99,7 @@ class LocalAirflow:
         return (self.folder / f"{name}.log").read_text(errors="replace")
 
     def task_processes(self) -> list[psutil.Process]:
-        """Processes in which tasks run now: forked by LocalExecutor's workers, named after the task instance."""
+        """Processes in which tasks run now: forks of LocalExecutor's workers, named after task instances."""
         found = []
         for process in psutil.Process(self._processes["scheduler"].pid).children(recursive=True):
             with suppress(psutil.Error):
@@ -131,6 +132,16 @@ class LocalAirflow:
             body = {"name": name, "slots": pool.slots, "include_deferred": pool.include_deferred}
             self.call("POST", "/pools", json=body)
 
+    def set_connection(self, connection: str, **fields: Any) -> None:
+        """Create a connection in Airflow's database, or change it, as a user does."""
+        extra = json.dumps(fields.pop("extra", {}))
+        body = {"connection_id": connection, "extra": extra, **fields}
+        known = self.call("GET", "/connections", params={"connection_id_pattern": connection})
+        if known["total_entries"]:
+            self.call("PATCH", f"/connections/{connection}", json=body)
+        else:
+            self.call("POST", "/connections", json=body)
+
     def open_dags(self, *dag_ids: str) -> None:
         """Wait until the DAGs are parsed, then let them run."""
 
@@ -152,6 +163,16 @@ class LocalAirflow:
     def run_state(self, dag_id: str, run_id: str) -> str:
         """State of a run."""
         return str(self.call("GET", f"/dags/{dag_id}/dagRuns/{run_id}")["state"])
+
+    def mark(self, dag_id: str, run_id: str, task_id: str, state: str) -> None:
+        """Mark a task as failed or succeeded, as a user does."""
+        path = f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}"
+        self.call("PATCH", path, json={"new_state": state})
+
+    def clear(self, dag_id: str, run_id: str, task_id: str) -> None:
+        """Clear a task, as a user does: it runs again."""
+        body = {"dry_run": False, "dag_run_id": run_id, "task_ids": [task_id], "only_failed": False}
+        self.call("POST", f"/dags/{dag_id}/clearTaskInstances", json=body)
 
     def end_of(self, dag_id: str, run_id: str, seconds: float = 180) -> str:
         """Wait for a run's end; returns its state."""

@@ -1,11 +1,13 @@
 """BigQuery's REST API as far as tables and jobs go, with jobs that take as long as a test says.
 
 A type that Google's own client talks to over HTTP: nothing in the product is patched. Queries are not run: a
-test says what a SELECT answers (`answer`), how long a job takes (`seconds`, or until `finish`), and how it ends.
+test says what a SELECT answers (`answer`), how long a job takes (`seconds`, or until `finish`), and how it
+ends.
 """
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 import threading
@@ -15,7 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import unquote, urlsplit
 
 Json = dict[str, Any]
 _PATH = re.compile(r"(?:/bigquery/v2)?/projects/([^/]+)/(.+)")
@@ -37,11 +39,8 @@ class Job:
     @property
     def done(self) -> bool:
         """Whether it has ended, well or not."""
-        return (
-            self.error is not None
-            or self.seconds is not None
-            and time.monotonic() - self.started >= self.seconds
-        )
+        over = self.seconds is not None and time.monotonic() - self.started >= self.seconds
+        return over or self.error is not None
 
     @property
     def labels(self) -> Mapping[str, str]:
@@ -132,8 +131,12 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _handle(self) -> None:
         size = int(self.headers.get("Content-Length") or 0)
-        body = json.loads(self.rfile.read(size) or b"null") if size else {}
+        content = self.rfile.read(size)
         parts = urlsplit(self.path)
+        if parts.path == "/token":
+            self._answer_with(200, _token(content))
+            return
+        body = json.loads(content) if size else {}
         found = _PATH.fullmatch(unquote(parts.path))
         with self.server.lock:
             self.server.requests.append((self.command, parts.path))
@@ -142,6 +145,9 @@ class _Handler(BaseHTTPRequestHandler):
                 status, answer = _error(404, "notFound", f"no such path: {parts.path}")
             else:
                 status, answer = self._route(found[1], found[2].split("/"), body)
+        self._answer_with(status, answer)
+
+    def _answer_with(self, status: int, answer: Json | None) -> None:
         content = b"" if answer is None else json.dumps(answer).encode()
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
@@ -253,6 +259,31 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002
         pass
+
+
+def _token(request: bytes) -> Json:
+    """What Google's token server answers a service account: a token that says whose it is."""
+    assertion = parse_qs(request.decode())["assertion"][0].split(".")[1]
+    claims = json.loads(base64.urlsafe_b64decode(assertion + "=="))
+    return {"access_token": f"token-of-{claims['iss']}", "expires_in": 3600, "token_type": "Bearer"}
+
+
+def service_account_key(email: str, token_server: str) -> Json:
+    """A key of its own for a service account whose tokens come from such a server."""
+    from cryptography.hazmat.primitives import serialization
+    from cryptography.hazmat.primitives.asymmetric import rsa
+
+    pem = rsa.generate_private_key(65537, 2048).private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    return {
+        "type": "service_account",
+        "project_id": "of-the-key",
+        "private_key_id": "1",
+        "private_key": pem.decode(),
+        "client_email": email,
+        "token_uri": f"{token_server}/token",
+    }
 
 
 def _error(status: int, reason: str, message: str) -> tuple[int, Json]:

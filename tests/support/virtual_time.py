@@ -1,4 +1,4 @@
-"""An event loop in which nobody sleeps: when nothing else is left to do, its clock jumps to the next timer."""
+"""An event loop in which nobody sleeps: with nothing else left to do, its clock jumps to the next timer."""
 
 from __future__ import annotations
 

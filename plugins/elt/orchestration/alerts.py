@@ -5,8 +5,8 @@ encrypted and masks in logs.
 
 A failed task sends its own alert, where it runs, with the exception. A killed one cannot: Airflow calls its
 callback on its behalf twice, once or (where only its process died) not at all. So the run's callback, which
-the DAG processor calls once, reports every failed task that has sent none. A task that is retried, for whatever
-reason, sends nothing: nobody has to do anything.
+the DAG processor calls once, reports every failed task that has sent none. A task that is retried, for
+whatever reason, sends nothing: nobody has to do anything.
 """
 
 from __future__ import annotations

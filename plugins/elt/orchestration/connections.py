@@ -1,8 +1,8 @@
 """The connections of Airflow's tasks: credentials, project and addresses as Airflow keeps them.
 
-All of them are read by the providers' hooks, so that whatever an Airflow user knows holds: a connection may come
-from a variable, Airflow's database or a secrets backend; its project, key, impersonation and anonymity mean what
-the provider's documentation says. Hooks are imported when they are used: they cost a second.
+The providers' hooks read them, so that what an Airflow user knows holds: a connection may come from a
+variable, Airflow's database or a secrets backend; its project, key, impersonation and anonymity mean what the
+provider's documentation says. Hooks are imported when they are used: they cost a second.
 """
 
 from __future__ import annotations

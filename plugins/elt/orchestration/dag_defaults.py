@@ -63,8 +63,9 @@ def dag_defaults(days_later: int = 0) -> dict[str, Any]:
 def lake_defaults() -> dict[str, Any]:
     """What a DAG has that loads months which its schedule, and nobody else, asks for.
 
-    Airflow runs the latest tick as soon as a DAG is unpaused, also without catch-up. Where no schedule start is
-    set (a foreign Airflow) the schedule never begins: months are triggered and backfilled, none comes unasked.
+    Airflow runs the latest tick as soon as a DAG is unpaused, also without catch-up. Where no schedule start
+    is set (a foreign Airflow) the schedule never begins: months can be triggered and backfilled, but none is
+    loaded unasked.
     """
     start = _start(schedule_start() or _NEVER)
     return {**dag_defaults(), "start_date": start, "dagrun_timeout": PATIENCE + _DAY}

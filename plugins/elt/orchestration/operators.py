@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 from airflow.sdk import BaseOperator, BaseOperatorLink, BaseXCom
 from airflow.sdk.exceptions import TaskDeferralError, TaskDeferralTimeout
 
 from elt.catalogue import registry
-from elt.connections import GOOGLE
+from elt.connections import GOOGLE, Connections
 from elt.errors import JobRunningError, TransientError
 from elt.months import Month
 from elt.orchestration.dag_defaults import EXECUTION_TIMEOUTS, TRIGGER_GRACE
@@ -18,9 +18,6 @@ from elt.orchestration.run_context import announce, follows_forced, is_forced, m
 from elt.settings import Settings
 from elt.stage_request import StageRequest
 from elt.stages import run
-
-if TYPE_CHECKING:
-    from elt.orchestration.connections import AirflowConnections
 
 # Stages that are BigQuery jobs, each with a link to it.
 JOB_STAGES = ("stage", "audit", "publish", "mart")
@@ -103,6 +100,16 @@ class StageOperator(BaseOperator):
             # The next try finds the job and sees for itself.
             raise TransientError(f"the triggerer has not reported the job's end ({error}).") from None
 
+    def connections(self, settings: Settings, context: Any) -> Connections:
+        """What the stage reaches the outside by: Airflow's connections."""
+        from elt.orchestration.connections import AirflowConnections
+
+        def submitted(project: str, location: str, job_id: str) -> None:
+            self.log.info("BigQuery job %s is submitted", job_id)
+            JobLink.keep(context, project, location, job_id)
+
+        return AirflowConnections(settings, self.patience, submitted)
+
     def get_openlineage_facets_on_complete(self, _: Any) -> Any:
         """Called by the OpenLineage provider, where it is on."""
         from elt.orchestration.assets import lineage
@@ -121,7 +128,7 @@ class StageOperator(BaseOperator):
             dataset, month, context["run_id"], settings, force=force, started_at=started_at, awaited=awaited
         )
         try:
-            result = run(self.stage, request, self._connections(settings, context))
+            result = run(self.stage, request, self.connections(settings, context))
         except JobRunningError as running:
             self._defer(running, request)
         self.log.info("%s %s: %s", self.stage, request.partition, result)
@@ -129,16 +136,6 @@ class StageOperator(BaseOperator):
             announce(asset, result, context, month)
         self._result = result
         return result
-
-    def _connections(self, settings: Settings, context: Any) -> AirflowConnections:
-        from elt.orchestration.connections import AirflowConnections
-
-        def submitted(project: str, location: str, job_id: str) -> None:
-            self.log.info("BigQuery job %s is submitted", job_id)
-            JobLink.keep(context, project, location, job_id)
-
-        patience = self.patience if self.stage in JOB_STAGES else None
-        return AirflowConnections(settings, patience=patience, submitted=submitted)
 
     def _defer(self, running: JobRunningError, request: StageRequest) -> NoReturn:
         from elt.orchestration.triggers import JobTrigger
@@ -161,7 +158,10 @@ class StageOperator(BaseOperator):
 
 
 class SourceCheckOperator(BaseOperator):
-    """Returns the months of `dataset` (None: it has none) that the publisher has changed or published late."""
+    """Returns the months of `dataset` that its publisher has changed or published late, for what follows.
+
+    A dataset without months has one that is None.
+    """
 
     template_fields: Sequence[str] = ("dataset",)
     ui_color = "#f7e8b0"

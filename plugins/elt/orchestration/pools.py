@@ -64,7 +64,8 @@ POOLS: Mapping[str, Pool] = MappingProxyType(
 
 
 def queue_of(pool: str) -> str:
-    """The queue of a pool's tasks. Those without a pool only wait or call services: any worker can run them."""
+    """The queue of a pool's tasks."""
+    # Tasks without a pool only wait or call services: any worker can run them.
     if pool == "default_pool":
         return DEFAULT_QUEUE
     return POOLS[pool].queue if pool in POOLS else LOAD_QUEUE

@@ -13,9 +13,9 @@ from elt.errors import PermanentError, TransientError, UsageError
 class RetryTransientErrors(RetryPolicy):
     """Transient errors are retried as often as the task says; permanent and usage errors fail at once.
 
-    An unforeseen error is most likely a defect: it gets one more try. The policy is asked where the task runs,
-    with the exception in hand. A task that is killed, or failed by the scheduler ("state mismatch"), never gets
-    that far: the scheduler retries it as often as the task says, without an alert.
+    An unforeseen error is most likely a defect: it gets one more try. The policy is asked where the task
+    runs, with the exception in hand. For a task that is killed, or failed by the scheduler ("state
+    mismatch"), nobody asks: it is retried as often as it says.
     """
 
     def evaluate(

@@ -46,5 +46,5 @@ def announce(
     event = context["outlet_events"][asset]
     event.extra.update(result, **({"force": True} if is_forced(context) else {}))
     if month:
-        # A source check hands on months that its own run does not have: only so the consumers' runs get a key.
+        # A source check hands on months that its own run does not have.
         event.add_partitions(str(month))

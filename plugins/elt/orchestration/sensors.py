@@ -23,10 +23,10 @@ from elt.sources.publication import PATIENCE
 class PublishedSensor(BaseSensorOperator):
     """Succeeds when the source has the run's month.
 
-    A month that is there already passes at once. Otherwise the task is *deferred*: the triggerer asks the source
-    every `poke_interval`, and no worker is held. After `timeout` the task is *skipped*, and the rest of the run
-    with it: a month that is late is nobody's failure, but where alerts are on somebody hears of it. A run
-    triggered with `{"publication_timeout": seconds}` as its configuration waits that long instead.
+    A month that is there already passes at once. Otherwise the task is *deferred*: the triggerer asks the
+    source every `poke_interval`, and no worker is held. After `timeout` the task is *skipped*, and the rest
+    of the run with it: a month that is late is nobody's failure, but where alerts are on somebody hears of
+    it. A run triggered with `{"publication_timeout": seconds}` as its configuration waits that long instead.
     """
 
     template_fields: Sequence[str] = ("dataset",)

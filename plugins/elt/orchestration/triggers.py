@@ -15,10 +15,10 @@ from airflow.providers.google.cloud.triggers.bigquery import BigQueryInsertJobTr
 from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
-from elt.connections import ConnectionFields
+from elt.catalogue import Dataset
+from elt.connections import http_source
 from elt.errors import PermanentError, TransientError
 from elt.orchestration.connections import find
-from elt.sources.client import probe, session
 
 # Seconds before a trigger may fire: far more than the scheduler's loop takes, and what a busy one needs.
 SETTLE = 5.0
@@ -64,26 +64,28 @@ class JobTrigger(BigQueryInsertJobTrigger):
 
     def _cancel(self) -> None:
         from airflow.providers.google.cloud.hooks.bigquery import BigQueryHook
+        from google.cloud.bigquery import DEFAULT_RETRY
 
         # Not the provider's own way: its asynchronous client ignores BIGQUERY_EMULATOR_HOST.
         hook = BigQueryHook(
             gcp_conn_id=self.conn_id, use_legacy_sql=False, impersonation_chain=self.impersonation_chain
         )
         client = hook.get_client(project_id=self.project_id, location=self.location)
-        client.cancel_job(self.job_id, timeout=_CANCEL_TIMEOUT, retry=None)
+        retry = DEFAULT_RETRY.with_timeout(_CANCEL_TIMEOUT)
+        client.cancel_job(str(self.job_id), timeout=_CANCEL_TIMEOUT, retry=retry)
         self.log.info("BigQuery job %s is cancelled", self.job_id)
 
 
 class PublicationTrigger(BaseTrigger):
     """Fires when the file at `url` is published, when `deadline` has passed, or when it can never come.
 
-    Plain values only, for Airflow's database: `connection` is the id of the source's HTTP connection (None: it has none), `file` the
-    name for messages, `deadline` seconds since 1970, `interval` seconds between two requests. The triggerer
-    need not know the catalogue, which may have changed since.
+    Plain values only, for Airflow's database: `connection` is the id of the source's HTTP connection (None:
+    it has none), `file` the name for messages, `deadline` seconds since 1970, `interval` seconds between two
+    requests. The catalogue is not asked: the triggerer has the one of its start, the task a newer one.
     """
 
     def __init__(self, connection: str | None, url: str, file: str, deadline: float, interval: float) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.arguments: dict[str, Any] = {
             "connection": connection, "url": url, "file": file, "deadline": deadline, "interval": interval,
         }  # fmt: skip
@@ -102,16 +104,16 @@ class PublicationTrigger(BaseTrigger):
             if event is None and time.time() >= deadline:
                 event = {"status": "late"}
             if event is not None:
-                yield TriggerEvent(event)
+                yield TriggerEvent(event)  # type: ignore[no-untyped-call]
                 return
 
     def _ask(self) -> dict[str, str] | None:
         """One HEAD request."""
         name = self.arguments["connection"]
-        found = (find(name) if name else None) or ConnectionFields()
+        # All of an entry that an address needs.
+        file = Dataset("file", "", self.arguments["url"], file=self.arguments["file"], monthly=False)
         try:
-            with session(found.auth, found.headers) as http:
-                published = probe(http, self.arguments["url"], self.arguments["file"])
+            published = http_source(file, find(name) if name else None).probe(None)
         except TransientError as error:
             # A source may be down for a night; its months come all the same.
             self.log.warning("%s", error)

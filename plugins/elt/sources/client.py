@@ -81,8 +81,16 @@ class HttpSource:
         Raises TransientError where the source does not answer properly, PermanentError for a web page
         in the file's place.
         """
+        url = self._dataset.url(month, self._base_url)
         with self._session() as http:
-            return probe(http, self._dataset.url(month, self._base_url), self._dataset.file_name(month))
+            try:
+                response = http.head(url, allow_redirects=True, timeout=_TIMEOUT)
+                _check_answer(self._dataset.file_name(month), url, response)
+            except SourceNotPublishedError:
+                return None
+            except requests.RequestException as error:
+                raise _unreachable(url, error) from None
+            return Published.of(url, response.headers)
 
     @contextmanager
     def open(self, month: Month | None) -> Iterator["Transfer"]:
@@ -92,28 +100,15 @@ class HttpSource:
             yield transfer
 
     def _session(self) -> requests.Session:
-        return session(self._auth, self._headers)
+        http = session()
+        http.auth = self._auth
+        http.headers.update(self._headers)
+        return http
 
 
-def probe(http: requests.Session, url: str, name: str) -> Published | None:
-    """Ask, with one HEAD request, for the file at `url` (see `HttpSource.probe`); `name` is for messages."""
-    try:
-        response = http.head(url, allow_redirects=True, timeout=_TIMEOUT)
-        _check_answer(name, url, response)
-    except SourceNotPublishedError:
-        return None
-    except requests.RequestException as error:
-        raise _unreachable(url, error) from None
-    return Published.of(url, response.headers)
-
-
-def session(
-    auth: tuple[str, str] | None = None, headers: Mapping[str, str] | None = None
-) -> requests.Session:
+def session() -> requests.Session:
     """Connections that try again a few times, within seconds, what is worth trying again."""
     http = requests.Session()
-    http.auth = auth
-    http.headers.update(headers or {})
     again = urllib3.Retry(
         total=3,
         backoff_factor=BACKOFF,

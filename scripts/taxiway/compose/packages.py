@@ -24,9 +24,9 @@ from taxiway.waiting import run
 NETWORK = "Check the network to the package index, then call again."
 EXPORTS: Mapping[str, tuple[str, ...]] = {
     "airflow/requirements.txt": ("--only-group", "airflow-image"),
-    # No pulumi asks for the environment's pip there.
+    # Only the real engine runs the policy pack, and asks for the environment's pip.
     "scripts/taxiway/emulators/requirements.txt": (
-        "--only-group", "emulators-image", "--no-emit-package", "pip",
+        "--only-group", "emulators-image", "--no-emit-package", "pip", "--no-emit-package", "pulumi-policy",
     ),
 }  # fmt: skip
 """Arguments of `uv export` by the file that an image is built from."""
@@ -82,11 +82,6 @@ def export(options: tuple[str, ...], project: Path = REPOSITORY) -> str:
     return Uv().run(project, *arguments)
 
 
-def exported() -> dict[Path, str]:
-    """The text of every file that is exported from the lock: what `scripts/docs` writes."""
-    return {REPOSITORY / name: export(options) for name, options in EXPORTS.items()}
-
-
 def rehearse_airflow(version: str, progress: Progress, docker: Docker) -> Report:
     """Try Airflow `version`: lock, image, DAG tests in it.
 
@@ -124,9 +119,7 @@ def rehearse_lock(progress: Progress, uv: Uv) -> Report:
         if not changes:
             return Report([], {}, _held_back(folder, uv))
         with progress.phase("they are installed"):
-            uv.run(
-                folder, "sync", "--frozen", "--group", "check", "--group", "test", seconds=INSTALL_SECONDS
-            )
+            uv.run(folder, "sync", "--frozen", "--group", "check", "--group", "test", seconds=INSTALL_SECONDS)
         for name, arguments in CHECKS.items():
             with progress.phase(name):
                 command = [str(folder / ".venv" / "bin" / "python"), "-m", "taxiway", *arguments]

@@ -29,7 +29,8 @@ class Progress:
     def say(self, text: str, mark: str = "info") -> None:
         """One line."""
         with self._lock:
-            self.console.print(f"[dim]{self.elapsed:6.1f} s[/]  {MARKS[mark]} {text}")
+            # The terminal wraps a line better than Rich, which would cut a command in two.
+            self.console.print(f"[dim]{self.elapsed:6.1f} s[/]  {MARKS[mark]} {text}", soft_wrap=True)
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:

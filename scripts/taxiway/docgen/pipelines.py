@@ -1,30 +1,22 @@
-"""The tables and the picture of docs/pipelines.md.
-
-    PYTHONPATH=scripts:plugins .venv/bin/python -m taxiway.docgen.pipelines
-
-makes them anew.
-"""
+"""The tables of docs/pipelines.md, and its picture of the assets."""
 
 from __future__ import annotations
 
 import importlib.util
 import os
 import tempfile
-from collections.abc import Iterable, Iterator
-from pathlib import Path
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Final
 
-from elt.catalogue import Column
 from elt.catalogue.registry import DATASETS, MARTS
 from elt.warehouse import sql
 from elt.warehouse.tables import all_tables
-from taxiway.docgen.markers import Parts, current, table
-from taxiway.environment.home import REPOSITORY, write_atomically
+from taxiway.docgen.markdown import Parts, codes, table
+from taxiway.environment.home import REPOSITORY
 
 if TYPE_CHECKING:
     from airflow.sdk import DAG
 
-PAGE: Final = REPOSITORY / "docs" / "pipelines.md"
 _DAG_FILES: Final = ("dags", "dags_local")
 _GROUPS: Final = {
     "source": "the publisher",
@@ -35,13 +27,8 @@ _GROUPS: Final = {
 }
 
 
-def main(page: Path = PAGE) -> None:
-    """Rewrite the page."""
-    write_atomically(page, current(page.read_text(), PARTS), mode=0o644)
-
-
 def assets() -> str:
-    """The asset graph as the DAGs declare it: what each task reads and what it makes."""
+    """Return the asset graph as the DAGs declare it: what each task reads and what it makes."""
     edges = sorted({edge for dag in _dags() for edge in _edges(dag)})
     groups: dict[str, set[str]] = {group: set() for group in _GROUPS}
     for source, (group, name), _ in edges:
@@ -57,7 +44,7 @@ def assets() -> str:
 
 
 def audits() -> str:
-    """Every rule, what it asks, and of which datasets."""
+    """Return every audit, its rule, and the datasets that it is for."""
     asked: dict[tuple[str, str], list[str]] = {}
     for ds in DATASETS.values():
         for audit in ds.audits:
@@ -70,21 +57,21 @@ def audits() -> str:
 
 
 def marts() -> str:
-    """Every mart, its columns, and the datasets that feed it."""
+    """Return every mart, its columns, and the datasets that feed it."""
     rows = []
     for mart in MARTS.values():
         fed = ", ".join(ds.name for ds in DATASETS.values() if any(f.mart == mart.name for f in ds.feeds))
-        rows.append((f"`{mart.name}`", mart.title, _names(mart.columns), fed))
+        rows.append((f"`{mart.name}`", mart.title, codes(column.name for column in mart.columns), fed))
     return table(("mart", "what it says", "columns, after dataset and source_month", "fed by"), rows)
 
 
 def load_log() -> str:
-    """The columns of the load log."""
+    """Return the columns of the load log."""
     return _columns("load_log")
 
 
 def audit_results() -> str:
-    """The columns of the table of what audits found."""
+    """Return the columns of the table of audit results."""
     return _columns("audit_results")
 
 
@@ -92,11 +79,13 @@ PARTS: Final[Parts] = {part.__name__: part for part in (assets, audits, marts, l
 
 
 def _dags() -> Iterator[DAG]:
+    # Airflow makes its home where there is none; the user's own is not to be touched for a page.
     os.environ.setdefault("AIRFLOW_HOME", tempfile.gettempdir())
     from airflow.sdk import DAG
 
     for folder in _DAG_FILES:
         for file in sorted((REPOSITORY / folder).glob("*.py")):
+            # As Airflow does it: a DAG file is no module of any package.
             spec = importlib.util.spec_from_file_location(f"dag_file_{file.stem}", file)
             if spec is None or spec.loader is None:
                 raise FileNotFoundError(file)
@@ -116,7 +105,7 @@ def _node(asset: Any) -> tuple[str, str]:
 
 
 def _header(name: str) -> str:
-    """The comment at the top of an SQL file."""
+    """Return the comment at the top of an SQL file."""
     lines = sql.text(name).splitlines()
     return " ".join(line.removeprefix("--").strip() for line in lines if line.startswith("--"))
 
@@ -126,11 +115,3 @@ def _columns(name: str) -> str:
     return table(
         ("column", "type", "what it is"), [(f"`{f['name']}`", f["type"], f["description"]) for f in fields]
     )
-
-
-def _names(columns: Iterable[Column]) -> str:
-    return ", ".join(f"`{column.name}`" for column in columns)
-
-
-if __name__ == "__main__":
-    main()

@@ -9,28 +9,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from taxiway.environment.home import REPOSITORY
-from taxiway.infrastructure.engine import (
-    Change,
-    Drift,
-    Endpoints,
-    Engine,
-    EngineError,
-    StackInfo,
-    StackNotRemovedError,
-)
+from taxiway.infrastructure.engine import Endpoints, Engine, EngineError, StackNotRemovedError
 from taxiway.infrastructure.stackfile import StackFiles, is_on_google_cloud
 
 __all__ = [
     "EMULATORS",
     "LOCAL_CONFIG",
-    "REPOSITORY",
-    "Change",
-    "Drift",
     "Endpoints",
     "Engine",
     "EngineError",
-    "StackInfo",
     "StackNotRemovedError",
     "open_engine",
 ]

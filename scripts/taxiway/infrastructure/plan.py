@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Final
 
 import pulumi
@@ -56,8 +57,8 @@ class Plan:
     secret: frozenset[str]
 
 
-def plan(stack: str, config: Mapping[str, str]) -> Plan:
-    """Return what the program declares for a stack and its whole configuration.
+def plan(stack: str, config: Mapping[str, str], program: Path = PROGRAM) -> Plan:
+    """Return what the program in a folder declares for a stack and its whole configuration.
 
     Raises EngineError where a setting is wrong or a mandatory rule is broken.
     """
@@ -67,7 +68,7 @@ def plan(stack: str, config: Mapping[str, str]) -> Plan:
     except SettingsError as error:
         raise EngineError(str(error)) from None
     with _ONE_AT_A_TIME:
-        declared = _in_fresh_thread(lambda: _evaluate(stack, config))
+        declared = _in_fresh_thread(lambda: _evaluate(stack, config, program))
     resources = [Resource(resource.type, resource.name, resource.inputs) for resource in declared.resources]
     violations = check(resources, config)
     if violations:
@@ -81,28 +82,28 @@ def plan(stack: str, config: Mapping[str, str]) -> Plan:
     return declared
 
 
-def _evaluate(stack: str, config: Mapping[str, str]) -> Plan:
+def _evaluate(stack: str, config: Mapping[str, str], program: Path) -> Plan:
     monitor = _Monitor()
     # Without them the evaluation would wait for ever for what a failed one left there.
     pulumi.runtime.configure(
         pulumi.runtime.Settings(project=PROJECT, stack=stack, monitor=monitor, engine=mocks.MockEngine(None))
     )
     pulumi.runtime.set_all_config(dict(config), [])
+
+    def run_main() -> None:
+        runpy.run_path(str(program / "__main__.py"))
+
     try:
-        asyncio.run(asyncio.wait_for(pulumi.runtime.run_in_stack(_run_main), _PATIENCE_SECONDS))
+        asyncio.run(asyncio.wait_for(pulumi.runtime.run_in_stack(run_main), _PATIENCE_SECONDS))
     except pulumi.RunError as error:
         raise EngineError(str(error)) from None
     except TimeoutError:
-        raise EngineError(f"The program in {PROGRAM} did not end in {_PATIENCE_SECONDS} seconds.") from None
+        raise EngineError(f"The program in {program} did not end in {_PATIENCE_SECONDS} seconds.") from None
     secret = {name for name, value in monitor.outputs.items() if rpc.is_rpc_secret(value)}
     outputs = {name: rpc.unwrap_rpc_secret(value) for name, value in monitor.outputs.items()}
     # Independent resources finish in any order; a plan has one.
     resources = sorted(monitor.declared, key=lambda resource: resource.key)
     return Plan(tuple(resources), outputs, frozenset(secret))
-
-
-def _run_main() -> None:
-    runpy.run_path(str(PROGRAM / "__main__.py"))
 
 
 class _Monitor(mocks.MockMonitor):

@@ -44,6 +44,7 @@ class Loads:
     api: AirflowApi
     connections: Connections
     progress: Progress
+    poll_seconds: float = 0.7
 
     @classmethod
     def of(cls, platform: Target, progress: Progress) -> Self:
@@ -91,7 +92,7 @@ class Loads:
         many = len(missing) > WINDOW
         if many:
             self.progress.say(f"{len(missing)} of {len(wanted)} are to be loaded, the others are")
-        loader = Loader(self.api, self.progress, wait, force)
+        loader = Loader(self.api, self.progress, wait, force, self.poll_seconds)
         outcomes = loader.load(missing, SILENCE_SECONDS + wait)
         still = self._missing(missing)
         codes = [self._report(p, outcomes[p], still.get(p, []), brief=many) for p in missing]

@@ -9,10 +9,11 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+from elt.frugal import be_frugal
+
 from bench.data import MONTH
 from elt.catalogue.registry import dataset
 from elt.conforming import stream as typed
-from elt.frugal import be_frugal
 
 
 def main() -> None:

@@ -11,16 +11,15 @@ import taxi
 from elt.catalogue.registry import DATASETS
 from elt.errors import PermanentError, SourceNotPublishedError, TransientError
 from elt.months import Month
-from elt.settings import Settings
-from elt.sources.client import Transfer, probe, session
+from elt.sources.client import HttpSource, Transfer, session
 
 YELLOW, JANUARY = DATASETS["yellow"], Month(2024, 1)
 PATH = taxi.YELLOW.format("2024-01")
 CONTENT = bytes(range(256)) * 20_000  # more than one piece
 
 
-def at(url: str) -> Settings:
-    return Settings("p", "b", "d", "US", source_url=url)
+def probe(url: str):
+    return HttpSource(YELLOW, url).probe(JANUARY)
 
 
 def receive(url: str) -> bytes:
@@ -61,7 +60,7 @@ class Breaking(BaseHTTPRequestHandler):
 
 def test_a_published_file_is_described_by_one_head_request(faulty_source):
     faulty_source.serve(PATH, CONTENT)
-    found = probe(YELLOW, JANUARY, at(faulty_source.url))
+    found = probe(faulty_source.url)
     assert (found.url, found.size) == (faulty_source.url + PATH, len(CONTENT))
     assert found.etag
     assert faulty_source.requests == [("HEAD", PATH)]
@@ -70,7 +69,7 @@ def test_a_published_file_is_described_by_one_head_request(faulty_source):
 @pytest.mark.parametrize("status", [403, 404, 410])
 def test_a_month_that_is_not_there_is_not_published(faulty_source, status):
     faulty_source.serve_status(PATH, status)
-    assert probe(YELLOW, JANUARY, at(faulty_source.url)) is None
+    assert probe(faulty_source.url) is None
     with pytest.raises(SourceNotPublishedError, match=f"not published .* answers {status}"):
         receive(faulty_source.url + PATH)
 
@@ -78,12 +77,12 @@ def test_a_month_that_is_not_there_is_not_published(faulty_source, status):
 def test_a_source_in_trouble_is_trouble_and_not_a_missing_month(faulty_source):
     faulty_source.serve_status(PATH, 503)
     with pytest.raises(TransientError, match=r"yellow_tripdata_2024-01.parquet: the source answers 503"):
-        probe(YELLOW, JANUARY, at(faulty_source.url))
+        probe(faulty_source.url)
 
 
 def test_a_hiccup_is_not_noticed(faulty_source):
     faulty_source.serve_after_failures(PATH, CONTENT, failures=2, status=502)
-    assert probe(YELLOW, JANUARY, at(faulty_source.url)).size == len(CONTENT)
+    assert probe(faulty_source.url).size == len(CONTENT)
 
 
 def test_a_web_page_in_the_files_place_is_refused(faulty_source):
@@ -91,12 +90,12 @@ def test_a_web_page_in_the_files_place_is_refused(faulty_source):
     with pytest.raises(
         PermanentError, match=r"yellow_tripdata_2024-01.parquet: an HTML page instead of the file"
     ):
-        probe(YELLOW, JANUARY, at(faulty_source.url))
+        probe(faulty_source.url)
 
 
 def test_a_source_that_is_down_is_named():
     with pytest.raises(TransientError, match=r"http://127.0.0.1:9/.* does not answer"):
-        probe(YELLOW, JANUARY, at("http://127.0.0.1:9"))
+        probe("http://127.0.0.1:9")
 
 
 def test_a_dropped_connection_is_continued_where_it_broke():

@@ -32,7 +32,7 @@ VIEWS: tuple[tuple[str, str], ...] = (
 @pytest.fixture
 def service(tmp_path: Path) -> Iterator[Service]:
     """A control plane of the test's own, to be killed."""
-    with Service("control_plane", tmp_path, ("--data", str(tmp_path / "state"))) as running:
+    with Service("iam", tmp_path, ("--data", str(tmp_path / "state"))) as running:
         yield running.wait_until_healthy()
 
 

@@ -25,7 +25,7 @@ def another(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """A second source with the same rows, and no cache."""
     folder = tmp_path_factory.mktemp("source")
     options = ("--rows", "2000", "--first", "2024-01", "--last", "2024-03")
-    with Service("sample_source", folder, options) as running:
+    with Service("tlc_sample", folder, options) as running:
         yield running.wait_until_healthy()
 
 
@@ -121,6 +121,6 @@ def test_a_generated_month_is_kept_whole_in_the_cache(source: str, emulators: Em
 
 
 def test_it_stops_when_told(tmp_path: Path) -> None:
-    with Service("sample_source", tmp_path, ()) as running:
+    with Service("tlc_sample", tmp_path, ()) as running:
         running.wait_until_healthy()
         assert running.stop() == 0

@@ -25,6 +25,8 @@ STAGED = {
     "rows": 3, "quarantined": 0, "bytes": 10,
 }  # fmt: skip
 
+GOOGLE = {"conn_type": "google_cloud_platform", "extra": {"project": "p", "is_anonymous": True}}
+
 
 @dataclass
 class Platform:
@@ -59,12 +61,10 @@ def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
     with slow_bigquery.running() as bigquery, faulty_source.running() as source, webhook.running() as alerts:
         bigquery.invent = staging
         bigquery.seconds = lambda _: None
-        google = {"conn_type": "google_cloud_platform", "extra": {"project": "p", "is_anonymous": True}}
         variables = {
             "AIRFLOW__CORE__PARALLELISM": str(PARALLELISM),
             "AIRFLOW__CORE__MAX_ACTIVE_TASKS_PER_DAG": "64",
             "AIRFLOW__CORE__MAX_ACTIVE_RUNS_PER_DAG": "64",
-            "AIRFLOW_CONN_GOOGLE_CLOUD_DEFAULT": json.dumps(google),
             "AIRFLOW_CONN_TAXI_SOURCE": json.dumps({"conn_type": "http", "host": source.url}),
             "AIRFLOW_CONN_TAXI_ALERTS": json.dumps({"conn_type": "generic", "password": alerts.url}),
             "BIGQUERY_EMULATOR_HOST": bigquery.url,
@@ -76,5 +76,6 @@ def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
         }
         with local_airflow.running(folder, DAGS, variables) as airflow:
             airflow.create_pools()
+            airflow.set_connection("google_cloud_default", **GOOGLE)
             airflow.open_dags("publish", "patient", "serial", "publish_12", "publish_500", "wait")
             yield Platform(airflow, bigquery, source, alerts)

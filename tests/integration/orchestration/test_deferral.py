@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 
 import pytest
 from local_airflow import until
+from slow_bigquery import service_account_key
 
-from .conftest import PARALLELISM, Platform
+from .conftest import GOOGLE, PARALLELISM, Platform
 
 JOBS = 12
 
@@ -107,3 +109,25 @@ def test_a_month_that_is_not_published_in_time_is_skipped_and_reported(platform:
     ] == ("skipped")
     (text,) = until(lambda: [text for text in alerts.texts() if "2024-02" in text], what="the alert")
     assert "not published yet" in text
+
+
+def test_a_changed_airflow_connection_changes_where_and_as_whom_tasks_work(platform: Platform) -> None:
+    airflow, bigquery = platform.airflow, platform.bigquery
+    bigquery.seconds = lambda _: 0.0
+    first = airflow.trigger("publish", "2024-04")
+    assert airflow.end_of("publish", first) == "success"
+    assert platform.job_of(first).project == "p"
+    assert bigquery.authorizations == {None}
+    key = service_account_key("somebody@else.example", bigquery.url)
+    airflow.set_connection(
+        "google_cloud_default",
+        conn_type="google_cloud_platform",
+        extra={"project": "another", "keyfile_dict": json.dumps(key)},
+    )
+    try:
+        second = airflow.trigger("publish", "2024-05")
+        assert airflow.end_of("publish", second) == "success"
+    finally:
+        airflow.set_connection("google_cloud_default", **GOOGLE)
+    assert platform.job_of(second).project == "another"
+    assert bigquery.authorizations == {None, "Bearer token-of-somebody@else.example"}

@@ -50,7 +50,9 @@ def task():
         "sum": pyarrow.compute.sum(pyarrow.array(range(100_000))).as_py(),
         "bucket": GCSHook().get_conn().bucket("b").name,
         "postgres": PostgresHook.conn_type,
-        "imported": sorted(m for m in set(sys.modules) - before if m.split(".")[0] in ("airflow", "google", "pandas")),
+        "imported": sorted(
+            m for m in set(sys.modules) - before if m.split(".")[0] in ("airflow", "google", "pandas")
+        ),
     }
 
 print(json.dumps({
@@ -107,7 +109,7 @@ def test_the_dag_processor_preloads_what_dags_need_and_no_more() -> None:
 
 @pytest.mark.parametrize("what", [{}, {"BIGQUERY_EMULATOR_HOST": "http://127.0.0.1:9"}])
 def test_a_foreign_airflow_is_left_as_it_is(what: dict[str, str]) -> None:
-    """As on Composer, which gets the whole folder: without TAXIWAY_ variables nothing is set and nothing loaded."""
+    """As on Composer, which gets the whole folder: without TAXIWAY_ variables nothing is set or loaded."""
     found = run(**what)
     assert found["threshold"] == 700
     assert found["loaded"] == []

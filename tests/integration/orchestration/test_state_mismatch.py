@@ -1,5 +1,6 @@
-"""Airflow 3.3's deferral race: a task is back from its trigger before the scheduler has read that its first worker
-left. The scheduler fails it ("state mismatch"), which has to cost a retry, and nobody an alert.
+"""Airflow 3.3's deferral race: a task is back from its trigger before the scheduler knows its worker left.
+
+The scheduler then fails it ("state mismatch"). That has to cost a retry, and nobody an alert.
 """
 
 from __future__ import annotations

@@ -83,9 +83,13 @@ def test_a_uri_may_be_unusual(uri, host, port):
     assert ours.conn_type == theirs.conn_type
 
 
-@pytest.mark.parametrize("text", ["nothing", '{"host": ', '{"extra": "no json"}', "postgres://h:port/x", "[1]", "{}x"])
+@pytest.mark.parametrize(
+    "text", ["nothing", '{"host": ', '{"extra": "no json"}', "postgres://h:port/x", "[1]", "{}x"]
+)
 def test_what_is_no_connection_is_refused_without_showing_it(text):
-    with pytest.raises(SettingError, match=r"AIRFLOW_CONN_X is not a connection\. Write it as JSON") as refusal:
+    with pytest.raises(
+        SettingError, match=r"AIRFLOW_CONN_X is not a connection\. Write it as JSON"
+    ) as refusal:
         fields(text)
     assert text not in str(refusal.value)
 
@@ -101,7 +105,9 @@ def test_a_password_is_not_shown():
 def test_the_project_is_the_connections_else_the_stacks():
     assert connections().project == "p"
     assert connections(**google(project="other")).project == "other"
-    assert connections(AIRFLOW_CONN_GOOGLE_CLOUD_DEFAULT="google-cloud-platform://?project=uri").project == "uri"
+    assert (
+        connections(AIRFLOW_CONN_GOOGLE_CLOUD_DEFAULT="google-cloud-platform://?project=uri").project == "uri"
+    )
     with pytest.raises(SettingError, match=r"GCP_PROJECT_ID is not set"):
         EnvironmentConnections({}).project  # noqa: B018
 
@@ -157,7 +163,9 @@ def key(tmp_path) -> str:
 def test_a_key_file_is_read_from_the_connection_or_the_variable(key, monkeypatch):
     monkeypatch.delenv("GOOGLE_APPLICATION_CREDENTIALS", raising=False)
     for variables in (google(key_path=key), {"GOOGLE_APPLICATION_CREDENTIALS": key}):
-        assert {found.service_account_email for found in credentials(connections(**variables))} == {"a@b.test"}
+        assert {found.service_account_email for found in credentials(connections(**variables))} == {
+            "a@b.test"
+        }
     assert "GOOGLE_APPLICATION_CREDENTIALS" not in os.environ, "nobody else's environment is changed"
 
 
@@ -189,7 +197,9 @@ def test_a_connections_fields_become_libpqs_parameters():
 
 def test_a_target_without_postgres_says_so_when_it_is_needed():
     assert not connections().has_postgres
-    with pytest.raises(SettingError, match=r"AIRFLOW_CONN_TAXI_POSTGRES is not set: this target has no Postgres"):
+    with pytest.raises(
+        SettingError, match=r"AIRFLOW_CONN_TAXI_POSTGRES is not set: this target has no Postgres"
+    ):
         connections().postgres()
     assert connections(AIRFLOW_CONN_TAXI_POSTGRES=WRITTEN["URI"]).has_postgres
 

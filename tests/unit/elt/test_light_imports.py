@@ -19,9 +19,13 @@ def loaded_by(*modules: str) -> set[str]:
     """Modules that a fresh interpreter has after importing these."""
     code = f"import {', '.join(modules)}, sys, json; print(json.dumps(sorted(sys.modules)))"
     done = subprocess.run(
-        [sys.executable, "-c", code], env={"PYTHONPATH": str(PLUGINS)}, capture_output=True, text=True, check=True,
+        [sys.executable, "-c", code],
+        env={"PYTHONPATH": str(PLUGINS)},
+        capture_output=True,
+        text=True,
+        check=True,
         timeout=120,
-    )  # fmt: skip
+    )
     return set(json.loads(done.stdout))
 
 

@@ -5,7 +5,13 @@ from elt.sources.client import Published
 from elt.stores.gcs import Stored
 
 SOURCE, URL, DATE = "https://a.test", "https://a.test/file", "Wed, 20 Mar 2024 06:00:00 GMT"
-FACTS = {"checksum": "c", "source": SOURCE, "source_url": URL, "source_last_modified": DATE, "source_etag": ""}
+FACTS = {
+    "checksum": "c",
+    "source": SOURCE,
+    "source_url": URL,
+    "source_last_modified": DATE,
+    "source_etag": "",
+}
 
 
 def stored(size=7, **facts):

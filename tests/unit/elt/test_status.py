@@ -11,7 +11,11 @@ from elt.catalogue.registry import DATASETS, MARTS
 from elt.months import Month, Partition
 
 STAGES = ("download", "conform", "stage", "audit", "publish", "mart", "postgres")
-JANUARY, FEBRUARY, ZONES = Partition("yellow", Month(2024, 1)), Partition("yellow", Month(2024, 2)), Partition("zones")
+JANUARY, FEBRUARY, ZONES = (
+    Partition("yellow", Month(2024, 1)),
+    Partition("yellow", Month(2024, 2)),
+    Partition("zones"),
+)
 ALL = ("raw", "typed", "warehouse", "mart", "postgres")
 
 
@@ -91,7 +95,9 @@ def test_everything_that_is_anywhere_is_described_in_the_catalogues_order(stack)
     found = [(row["dataset"], row["month"], row["state"]) for row in status.status(stack.connections)]
     expected = [("yellow", "2024-01", "partial"), ("yellow", "2024-02", "partial"), ("zones", None, "loaded")]
     assert sorted(found, key=str) == sorted(expected, key=str)
-    assert [name for name in DATASETS if name in ("yellow", "zones")] == list(dict.fromkeys(n for n, *_ in found))
+    assert [name for name in DATASETS if name in ("yellow", "zones")] == list(
+        dict.fromkeys(n for n, *_ in found)
+    )
 
 
 def test_only_what_is_asked_for_is_counted(stack):
@@ -103,7 +109,9 @@ def test_only_what_is_asked_for_is_counted(stack):
     stack.storage.requests.clear()
     stack.connections.database.statements.clear()
     found = status.status(stack.connections, [FEBRUARY])
-    assert [(row["dataset"], row["month"], row["state"]) for row in found] == [("yellow", "2024-02", "loaded")]
+    assert [(row["dataset"], row["month"], row["state"]) for row in found] == [
+        ("yellow", "2024-02", "loaded")
+    ]
     asked = " ".join(query["query"] for query in stack.bigquery.queries)
     assert "WHERE source_month IN (DATE '2024-02-01')" in asked
     assert "`p.d.zones`" not in asked

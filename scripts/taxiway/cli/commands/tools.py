@@ -79,32 +79,16 @@ def check(checkout: Checkout) -> int:
 @command(
     "docs",
     """
-  scripts/docs                     write every generated page anew
-  scripts/docs --check             report which of them are behind the code
+  scripts/docs                     write every generated page and file
+  scripts/docs --check             name those that are behind the code
 """,
 )
-@click.option("--check", is_flag=True, help="Write nothing; exit with 1 if a page is behind.")
-@pass_checkout
-def docs(checkout: Checkout, check: bool) -> int:
-    """Write the generated pages from the code that knows the answers."""
-    from taxiway.compose.packages import exported
-    from taxiway.docgen import datasets as dataset_page
-    from taxiway.docgen import infrastructure as page
-    from taxiway.environment.home import write_atomically
+@click.option("--check", is_flag=True, help="Write nothing; exit with 1 if one is behind.")
+def docs(check: bool) -> int:
+    """Write every generated page and file from the code that knows the answers."""
+    from taxiway import docgen
 
-    pages = {
-        dataset_page.PAGE: dataset_page.page(),
-        page.PAGE: page.current(page.PAGE.read_text()),
-        # What the images install, from the lock.
-        **exported(),
-    }
-    behind = [path for path, text in pages.items() if not path.exists() or path.read_text() != text]
-    for path in behind:
-        if not check:
-            write_atomically(path, pages[path], mode=0o644)
-        name = path.relative_to(checkout.folder)
-        click.echo(f"{name} is behind the code: scripts/docs" if check else f"wrote {name}", err=True)
-    return 1 if check and behind else 0
+    return docgen.main(check=check)
 
 
 @command(

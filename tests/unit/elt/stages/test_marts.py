@@ -35,7 +35,9 @@ def trips(stack, name):
 
 
 def logged(stack):
-    return stack.bigquery.sql("SELECT row_count, run_id FROM d.load_log WHERE stage = 'mart' ORDER BY finished_at")
+    return stack.bigquery.sql(
+        "SELECT row_count, run_id FROM d.load_log WHERE stage = 'mart' ORDER BY finished_at"
+    )
 
 
 def jobs(stack):
@@ -51,7 +53,7 @@ def test_a_month_goes_into_every_mart_that_its_dataset_feeds(stack):
     assert all(counted)
     assert done["mart_rows"] == sum(counted)
     assert logged(stack) == [(sum(counted), "run")]
-    assert {name: trips(stack, name) for name in names} == dict.fromkeys(names, {"2024-01-01": 20})
+    assert all(trips(stack, name) == {"2024-01-01": 20} for name in names)
 
 
 def test_only_the_month_that_changed_is_rebuilt(stack):

@@ -42,7 +42,12 @@ def logged(stack):
 def test_a_raw_file_becomes_a_partition_and_is_logged(stack, database):
     download(stack, strays=2)
     done = load(stack)
-    assert (done["table"], done["rows"], done["quarantined"], done["reused"]) == ("yellow_trips", 18, 2, False)
+    assert (done["table"], done["rows"], done["quarantined"], done["reused"]) == (
+        "yellow_trips",
+        18,
+        2,
+        False,
+    )
     assert store.count(database, YELLOW) == {JANUARY: 18}
     size = len(stack.objects()["raw/yellow/yellow_tripdata_2024-01.parquet"].content)
     assert logged(stack) == [(18, 2, size, "https://publisher.test", "run")]
@@ -75,7 +80,9 @@ def test_a_new_file_replaces_the_rows_of_the_old_one(stack, database):
 
 
 def test_what_is_not_in_the_lake_is_named(stack):
-    with pytest.raises(PermanentError, match=r"yellow_tripdata_2024-01.parquet: not in the lake\. Download it"):
+    with pytest.raises(
+        PermanentError, match=r"yellow_tripdata_2024-01.parquet: not in the lake\. Download it"
+    ):
         load(stack)
 
 

@@ -162,7 +162,9 @@ def test_a_staging_table_that_somebody_else_keeps_making_is_not_taken(stack, typ
             stack.bigquery.tables[STAGING] = theirs
 
     stack.bigquery.tables[STAGING], stack.bigquery.after = theirs, overtake
-    with pytest.raises(TransientError, match=rf"yellow 2024-01: staging table {STAGING} was created by anoth"):
+    with pytest.raises(
+        TransientError, match=rf"yellow 2024-01: staging table {STAGING} was created by anoth"
+    ):
         run(stack, "stage")
     assert len(jobs(stack, "stage")) == 1
 
@@ -206,7 +208,9 @@ def test_a_table_with_another_schema_is_left_alone_and_its_column_named(stack, t
     typed()
     run(stack, *WAREHOUSE)
     change(stack.bigquery.tables["yellow_trips"]["schema"]["fields"])
-    with pytest.raises(PermanentError, match=rf"yellow_trips is not as the catalogue says \({column}\)\. Alter"):
+    with pytest.raises(
+        PermanentError, match=rf"yellow_trips is not as the catalogue says \({column}\)\. Alter"
+    ):
         run(stack, "stage", run_id="another", force=True)
     assert staging(stack) == []
 
@@ -237,7 +241,9 @@ def test_nothing_depends_on_the_table_over_the_lakes_files(stack, typed, caplog)
     del stack.bigquery.tables["yellow_trips_lake"]
     stack.bigquery.faults = [None, None, 403]
     run(stack, "stage", run_id="another")
-    assert "no table over the lake's files of yellow: BigQuery: table yellow_trips_lake: hiccup" in caplog.text
+    assert (
+        "no table over the lake's files of yellow: BigQuery: table yellow_trips_lake: hiccup" in caplog.text
+    )
 
 
 # Audits
@@ -254,7 +260,9 @@ def test_a_failing_audit_publishes_nothing_says_why_and_is_kept(stack, typed):
     run(stack, "stage")
     stack.bigquery.sql(f"DELETE FROM d.{STAGING} WHERE vendor_id = 1")
     for _ in range(2):
-        reason = r"yellow 2024-01: nothing was published, audit failed: row_count \(3 rows staged, 6 in the lak"
+        reason = (
+            r"yellow 2024-01: nothing was published, audit failed: row_count \(3 rows staged, 6 in the lak"
+        )
         with pytest.raises(AuditError, match=reason):
             run(stack, "audit")
     assert published(stack) == {"2024-01-01": 5}
@@ -267,7 +275,9 @@ def test_all_that_stops_a_month_is_said_at_once(stack, typed):
     run(stack, "stage")
     spoil(stack, "tpep_pickup_datetime = NULL")
     stack.bigquery.sql(f"DELETE FROM d.{STAGING} WHERE vendor_id = 1")
-    with pytest.raises(AuditError, match=r"row_count \(.*\); key_present \(2 rows without tpep_pickup_datetime\)"):
+    with pytest.raises(
+        AuditError, match=r"row_count \(.*\); key_present \(2 rows without tpep_pickup_datetime\)"
+    ):
         run(stack, "audit")
 
 
@@ -342,7 +352,9 @@ def test_a_publisher_killed_before_it_dropped_its_staging_publishes_once(stack, 
 @pytest.mark.parametrize("stage", ["audit", "publish"])
 def test_what_was_never_staged_is_neither_judged_nor_published(stack, typed, stage):
     typed()
-    with pytest.raises(PermanentError, match=r"yellow 2024-01: nothing is staged by this run\. Stage it first"):
+    with pytest.raises(
+        PermanentError, match=r"yellow 2024-01: nothing is staged by this run\. Stage it first"
+    ):
         run(stack, stage)
 
 

@@ -44,7 +44,7 @@ def test_a_month_becomes_a_partition_with_the_catalogues_types(database):
     assert list(table.columns) == ["source_month", *(column.name for column in YELLOW.columns)]
     kinds = {table.columns[name] for name in ("passenger_count", "fare_amount", "tpep_pickup_datetime")}
     assert kinds == {"smallint", "double precision", "timestamp"}
-    assert 'PARTITION BY LIST (source_month)' in " ".join(database.statements)
+    assert "PARTITION BY LIST (source_month)" in " ".join(database.statements)
 
 
 def test_values_arrive_as_they_were(database):
@@ -69,7 +69,9 @@ def test_every_row_of_a_long_file_arrives(database):
 def test_rows_that_the_server_did_not_take_are_missed(database):
     load(database, 10)
     database.lost = 1
-    with pytest.raises(PermanentError, match=r"Postgres: incoming_yellow_trips_2024_01_\w+ took 19 of 20 rows"):
+    with pytest.raises(
+        PermanentError, match=r"Postgres: incoming_yellow_trips_2024_01_\w+ took 19 of 20 rows"
+    ):
         load(database, 20)
     assert postgres.count(database, YELLOW) == {JANUARY: 10}
 
@@ -146,7 +148,9 @@ def test_a_table_with_another_schema_is_left_alone_and_its_column_named(database
     load(database, 5)
     change(database.tables["yellow_trips"])
     assert not postgres.is_as_described(database, YELLOW)
-    with pytest.raises(PermanentError, match=rf"table yellow_trips is not as the catalogue says \({column}\)\. Dro"):
+    with pytest.raises(
+        PermanentError, match=rf"table yellow_trips is not as the catalogue says \({column}\)\. Dro"
+    ):
         load(database, 6)
     assert postgres.count(database, YELLOW) == {JANUARY: 5}
 
@@ -162,7 +166,9 @@ def test_a_column_that_was_dropped_is_no_column(database):
 
 def test_a_column_more_in_the_catalogue_is_named(database):
     load(database, 5)
-    wider = replace(YELLOW, columns=(*YELLOW.columns, replace(YELLOW.columns[-1], name="new_fee", aliases=())))
+    wider = replace(
+        YELLOW, columns=(*YELLOW.columns, replace(YELLOW.columns[-1], name="new_fee", aliases=()))
+    )
     with pytest.raises(PermanentError, match=r"\(new_fee\)"):
         load(database, 6, ds=wider)
 
@@ -196,7 +202,10 @@ def test_errors_are_said_in_one_line(error, kind):
 
 
 def test_a_server_that_is_down_is_transient_and_not_waited_for():
-    with pytest.raises(TransientError, match=r"Postgres: .*port 9"), postgres.connect(host="127.0.0.1", port=9):
+    with (
+        pytest.raises(TransientError, match=r"Postgres: .*port 9"),
+        postgres.connect(host="127.0.0.1", port=9),
+    ):
         pass
 
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
 from typing import Any
 
 import pytest
+from fake_airflow import FakeAirflow
 from rich.console import Console
 
 from elt.months import Month, Partition, parse_range
@@ -16,64 +16,6 @@ from taxiway.loads.runner import NOT_PUBLISHED, WINDOW, Loader, Pace
 
 JANUARY = Partition("yellow", Month(2024, 1))
 LAKE, WAREHOUSE, POSTGRES = DAGS = ["yellow_to_lake", "yellow_to_warehouse", "yellow_to_postgres"]
-
-
-class FakeAirflow:
-    """Answers like Airflow's API; `script` says how each DAG's run ends, `follows` what an event starts."""
-
-    def __init__(self, script: Mapping[str, str], follows: bool = True) -> None:
-        self.script, self.follows = script, follows
-        self.triggered: list[str] = []
-        self.months: list[str | None] = []
-        self.confs: list[Mapping[str, Any]] = []
-        self.requests = self.largest = 0
-        self.listed: list[dict[str, Any]] = []
-
-    def trigger(self, dag_id: str, month: str | None, conf: Mapping[str, Any]) -> dict[str, Any]:
-        self.requests += 1
-        self.triggered.append(dag_id)
-        self.months.append(month)
-        self.confs.append(conf)
-        return self._add(dag_id, month)
-
-    def _add(self, dag_id: str, month: str | None) -> dict[str, Any]:
-        now = f"2026-{len(self.listed):06}"
-        run = {"dag_id": dag_id, "dag_run_id": f"r{len(self.listed)}", "partition_key": month}
-        self.listed.append({**run, "state": "running", "run_after": now, "start_date": now})
-        return self.listed[-1]
-
-    def runs(self, dag_ids: list[str], **criteria: Any) -> list[dict[str, Any]]:
-        self.requests += 1
-        if "states" in criteria:
-            return [run for run in self.listed if run["state"] in criteria["states"]]
-        for run in list(self.listed):
-            if run["state"] == "running":
-                run["state"] = "failed" if self.script.get(run["dag_id"]) == "failed" else "success"
-                if run["dag_id"].endswith("_to_lake") and self.follows and run["dag_id"] not in self.script:
-                    self._add("yellow_to_warehouse", run["partition_key"])
-                    self._add("yellow_to_postgres", run["partition_key"])
-        started = [run for run in self.listed if run["start_date"]]
-        found = [run for run in started if run["start_date"] >= criteria["start_date_gte"]]
-        self.largest = max(self.largest, len(found))
-        return found
-
-    def task_instances(self, dag_ids: list[str], run_ids: list[str]) -> list[dict[str, Any]]:
-        self.requests += 1
-        return [
-            {
-                "dag_id": run["dag_id"],
-                "dag_run_id": run["dag_run_id"],
-                "task_id": "only",
-                "state": self.script.get(run["dag_id"], run["state"]),
-                "try_number": 1,
-                "duration": 1.0,
-            }
-            for run in self.listed
-            if run["dag_run_id"] in run_ids
-        ]
-
-    def failure(self, *_: Any) -> str:
-        return "yellow_tripdata_2024-01.parquet: truncated"
 
 
 def loader(api: FakeAirflow, **how: Any) -> tuple[Loader, io.StringIO]:
@@ -122,7 +64,7 @@ def test_a_run_under_way_is_doubled_where_everything_is_to_be_done_again() -> No
 
 def test_an_older_run_of_the_month_is_not_taken_for_the_one_that_is_waited_for() -> None:
     api = FakeAirflow({}, follows=False)
-    api._add("yellow_to_warehouse", "2024-01")["state"] = "failed"
+    api.add("yellow_to_warehouse", "2024-01")["state"] = "failed"
     api.script = {"yellow_to_postgres": "success"}
     assert load(api, JANUARY, dags=[WAREHOUSE]) == {JANUARY: ""}
 
@@ -136,7 +78,7 @@ def test_a_consumer_whose_event_was_lost_is_triggered() -> None:
 def test_a_consumer_that_is_queued_is_waited_for_however_long() -> None:
     api = FakeAirflow({}, follows=False)
     for dag_id in ("yellow_to_warehouse", "yellow_to_postgres"):
-        api._add(dag_id, "2024-01").update(state="queued", start_date=None)
+        api.add(dag_id, "2024-01").update(state="queued", start_date=None)
     with pytest.raises(TaxiwayError, match="nothing happened"):
         load(api, JANUARY, silence=0.05, event_seconds=-1.0)
     assert api.triggered == ["yellow_to_lake"]
