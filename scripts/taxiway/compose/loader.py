@@ -13,7 +13,7 @@ from elt.connections import EnvironmentConnections
 from elt.errors import PipelineError
 from taxiway.airflow.bootstrap import open_dags, wait_until_healthy
 from taxiway.airflow.client import AirflowApi
-from taxiway.compose.infrastructure import TROUBLE
+from taxiway.compose import TROUBLE
 from taxiway.console.progress import Progress
 from taxiway.console.tables import show_datasets
 from taxiway.errors import TaxiwayError
@@ -35,7 +35,7 @@ More      in Airflow's interface: trigger yellow_to_lake with a partition key su
 
 
 def main(arguments: list[str]) -> int:
-    """Return 0 where what is asked for is loaded, or not published yet."""
+    """Return 0 if what is requested is loaded, or not published yet."""
     parser = argparse.ArgumentParser(prog="loader", description=__doc__)
     parser.add_argument("months", nargs="?", default="", help="such as 2024-01..2024-02; empty: none")
     chosen = parser.parse_args(arguments)
@@ -46,7 +46,8 @@ def main(arguments: list[str]) -> int:
     except (TaxiwayError, PipelineError) as error:
         console.print(f"loader: {error} {getattr(error, 'remedy', '')}")
         return 1
-    _tell_how_to_sign_in(console)
+    # Where the passwords are; a log is no place for them.
+    console.print(HOW_TO_SIGN_IN.format(**_places()), soft_wrap=True)
     return 0 if code == NOT_PUBLISHED_CODE else code
 
 
@@ -72,17 +73,13 @@ def _open_and_load(months: str, progress: Progress, console: Console) -> int:
     return code
 
 
-def _tell_how_to_sign_in(console: Console) -> None:
-    """Where the passwords are; a log is no place for them."""
-    console.print(
-        HOW_TO_SIGN_IN.format(
-            airflow=os.environ.get("AIRFLOW_PORT", "8080"),
-            flower=os.environ.get("FLOWER_PORT", "5555"),
-            password=PASSWORD,
-            flower_password="/run/taxiway/flower/flower_password",  # noqa: S106 - where it is
-        ),
-        soft_wrap=True,
-    )
+def _places() -> dict[str, str]:
+    return {
+        "airflow": os.environ.get("AIRFLOW_PORT", "8080"),
+        "flower": os.environ.get("FLOWER_PORT", "5555"),
+        "password": str(PASSWORD),
+        "flower_password": "/run/taxiway/flower/flower_password",
+    }
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ Generator = Callable[[], str]
 def generated() -> dict[Path, Generator]:
     """Return every generated file with its generator."""
     # Pulumi's and Airflow's imports take seconds; only this command needs both.
-    from taxiway.compose import requirements
+    from taxiway.compose import packages
     from taxiway.docgen import datasets, infrastructure, inventory, pipelines
     from taxiway.docgen.markdown import current
 
@@ -33,8 +33,7 @@ def generated() -> dict[Path, Generator]:
     found |= {path: partial(inventory.text, path) for path in inventory.paths()}
     # What the images install: exported from uv.lock, never resolved at build.
     found |= {
-        REPOSITORY / name: partial(requirements.export, options)
-        for name, options in requirements.EXPORTS.items()
+        REPOSITORY / name: partial(packages.export, options) for name, options in packages.EXPORTS.items()
     }
     return found
 

@@ -148,7 +148,7 @@ def _age(created: str) -> str:
 @pass_checkout
 def env(checkout: Checkout, stack: str | None, show: bool) -> int:
     """Write the outputs of STACK as .env for docker compose."""
-    from taxiway.compose import dotenv
+    from taxiway.compose import variables as compose
     from taxiway.infrastructure import environment
     from taxiway.targets.stack import StackSettings, default_name, open_stack
 
@@ -159,14 +159,14 @@ def env(checkout: Checkout, stack: str | None, show: bool) -> int:
             f"the stack {wanted.name} has no outputs yet", f"Create it: scripts/up --stack {wanted.name}"
         )
     if show:
-        click.echo(dotenv.lines(environment.masked(outputs)), nl=False)
+        click.echo(compose.lines(environment.masked(outputs)), nl=False)
         return 0
     file, content = checkout.folder / "google_credentials", environment.credential_file(outputs)
-    credentials = dotenv.write_credentials(file, content)
+    credentials = compose.write_credentials(file, content)
     if credentials is None:
         file.unlink(missing_ok=True)  # of the stack before this one
-    variables = dotenv.of_stack(wanted.name, outputs, credentials)
-    write_atomically(checkout.folder / ".env", dotenv.lines(variables))
+    variables = compose.of_stack(wanted.name, outputs, credentials)
+    write_atomically(checkout.folder / ".env", compose.lines(variables))
     click.echo(f"wrote {checkout.folder / '.env'}")
     return 0
 

@@ -277,11 +277,11 @@ def _stop(checkout: Checkout, home: Home, progress: Progress, *, keep: bool, by_
 
 def _remove_files(checkout: Checkout, home: Home) -> list[str]:
     """Remove the environment's folder, what scripts/env wrote for its stack, and an engine's empty state."""
-    from taxiway.compose import dotenv
+    from taxiway.compose import variables
 
     written, removed = checkout.folder / ".env", list[str]()
     # Another stack's stay. The .env says whose both are, so it goes last.
-    if dotenv.read(written).get("TAXIWAY_STACK") == home.stack:
+    if variables.read(written).get("TAXIWAY_STACK") == home.stack:
         removed = [str(f) for f in (checkout.folder / "google_credentials", written) if f.exists()]
         for name in removed:
             Path(name).unlink()

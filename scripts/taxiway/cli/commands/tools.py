@@ -90,31 +90,46 @@ def docs(check: bool) -> int:
 @command(
     "upgrade",
     """
-  scripts/upgrade 3.4.0            resolves, builds the image, parses the DAGs,
-                                   runs their tests; changes nothing
-exit code: 0 if nothing breaks, 1 if something does
+  scripts/upgrade 3.4.0            another Airflow: resolves, builds the image, parses
+                                   the DAGs, runs their tests (needs Docker)
+  scripts/upgrade --lock           the newest of all packages: resolves, installs,
+                                   checks, runs the unit tests (a quarter of an hour)
+It changes nothing. exit code: 0 if nothing breaks, 1 if something does
 """,
 )
-@click.argument("version")
-def upgrade(version: str) -> int:
-    """Rehearse an upgrade to Airflow VERSION and report what breaks."""
+@click.argument("version", required=False)
+@click.option("--lock", is_flag=True, help="Rehearse `uv lock --upgrade` instead of another Airflow.")
+def upgrade(version: str | None, lock: bool) -> int:
+    """Rehearse an upgrade, to Airflow VERSION or of the whole lock, and report what breaks."""
     from rich.console import Console
 
-    from taxiway.compose import upgrade as rehearsal
-    from taxiway.compose.docker import check_docker
+    from taxiway.compose import packages
+    from taxiway.compose.project import Docker
     from taxiway.console.progress import Progress
 
-    if not re.fullmatch(r"\d+\.\d+\.\d+((a|b|rc)\d+)?", version):
-        raise click.BadParameter(f"{version!r} is not a version such as 3.4.0")
-    check_docker()
+    if lock == bool(version):
+        raise click.UsageError("give the VERSION of an Airflow, or --lock")
+    if lock:
+        report, what = packages.rehearse_lock(Progress(), packages.Uv()), "these packages"
+    else:
+        if not re.fullmatch(r"\d+\.\d+\.\d+((a|b|rc)\d+)?", version or ""):
+            raise click.BadParameter(f"{version!r} is not a version such as 3.4.0")
+        docker = Docker()
+        docker.check()
+        report, what = packages.rehearse_airflow(str(version), Progress(), docker), f"Airflow {version}"
     console = Console(highlight=False)
-    report = rehearsal.rehearse(version, Progress())
-    console.print(f"\nOther packages than now with Airflow {version}:")
-    for line in report.changes or ["  none"]:
+    console.print(f"\nOther packages than now with {what}:")
+    for line in report.changes or ["none"]:
         console.print(f"  {line}")
-    result = report.tests if report.broken else f"Nothing breaks with Airflow {version}."
-    console.print(f"\n{result}", markup=False, soft_wrap=True)
-    return 1 if report.broken else 0
+    if report.held:
+        console.print("\nNot the newest, by a bound in a pyproject.toml:")
+        for line in report.held:
+            console.print(f"  {line}")
+    for name, output in report.failures.items():
+        console.print(f"\n{name} fails with {what}:\n{output}", markup=False, soft_wrap=True)
+    if not report.failures:
+        console.print(f"\nNothing breaks with {what}.", markup=False)
+    return 1 if report.failures else 0
 
 
 COMMANDS = (test, check, docs, bench, upgrade)
