@@ -3,6 +3,7 @@
 import ast
 import json
 import re
+from functools import cache
 
 import pytest
 import yaml
@@ -25,6 +26,7 @@ OF_THE_VERBS = {"TLC_BASE_URL", "TAXI_POSTGRES_DSN", "TAXI_SCHEDULE_START"}
 OF_OTHERS = {"AIRFLOW_CONN_GOOGLE_CLOUD_DEFAULT", "GOOGLE_APPLICATION_CREDENTIALS"}
 
 
+@cache
 def outputs(scenario):
     config = yaml.safe_load((INVENTORIES / f"{scenario}.yaml").read_text())["config"]
     return plan("alice", config).outputs
