@@ -3,6 +3,7 @@
 import ast
 import json
 import re
+from functools import cache
 
 import pytest
 import yaml
@@ -25,6 +26,7 @@ LIBRARY = REPOSITORY / "plugins" / "elt"
 OF_THE_COMMANDS = {"TAXI_SCHEDULE_START", "TAXI_MAX_BYTES_BILLED", "TAXI_JOB_SECONDS"}
 
 
+@cache
 def outputs(scenario):
     config = yaml.safe_load((INVENTORIES / f"{scenario}.yaml").read_text())["config"]
     return plan("alice", config).outputs
