@@ -19,7 +19,7 @@ from uvicorn.loops.auto import auto_loop_factory
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from taxiway.emulators.guard import ASGI, Guard
-from taxiway.environment.ports import USUAL
+from taxiway.environment.machine import USUAL
 
 HEAD_BYTES = 64 << 10
 HEAD_SECONDS = 30.0

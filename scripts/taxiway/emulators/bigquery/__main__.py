@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from taxiway.emulators.serving import parser, serve, token_in
-from taxiway.environment.ports import USUAL
+from taxiway.environment.machine import USUAL
 
 
 def main(argv: list[str] | None = None) -> int:
