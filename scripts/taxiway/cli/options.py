@@ -12,7 +12,9 @@ from taxiway.environment.home import DEFAULT_STACK
 from taxiway.targets.target import Checkout
 
 Function = TypeVar("Function", bound=Callable[..., Any])
+# Long enough for a source that is slow, short enough for who waits at a terminal.
 PUBLICATION_SECONDS = 20.0
+# From the first word that is not ours on, everything belongs to the program behind the command.
 PASS_THROUGH = {"ignore_unknown_options": True, "allow_interspersed_args": False}
 
 pass_checkout = click.make_pass_decorator(Checkout)

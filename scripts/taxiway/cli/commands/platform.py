@@ -214,6 +214,7 @@ def _show_status(platform: Target, facts: dict[str, Any]) -> None:
 @pass_checkout
 def logs(checkout: Checkout, component: str, lines: int, follow: bool, stack: str) -> int:
     """Show the last log lines of COMPONENT, one that scripts/status lists."""
+    # Becoming `tail` or `docker` leaves interruptions and pipes to them.
     command = checkout.platform(stack).log_command(component, lines, follow=follow)
     os.execvp(command[0], command)  # noqa: S606
 
@@ -262,6 +263,7 @@ def _stop(checkout: Checkout, home: Home, progress: Progress, *, keep: bool, by_
         removed, left = Supervisor(home, 0).end_strays(), list[str]()
     else:
         platform = checkout.platform(home.stack, progress)
+        # Verified before the folder goes: without it the next `down` would have nothing to go on with.
         removed, left = platform.stop(keep=keep), platform.left(keep=keep)
     if not keep and (by_hand or (state and not state.emulated)):
         known = StackSettings.known(checkout, home.stack)
