@@ -33,7 +33,11 @@ _SCOPES = ("https://www.googleapis.com/auth/cloud-platform",)
 
 
 class Source(Protocol):
-    """Where the files of one dataset are published."""
+    """Where the files of one dataset are published. Leaving it as a context manager closes its session."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(self, *_: object) -> None: ...
 
     @property
     def base_url(self) -> str:
@@ -144,7 +148,7 @@ def http_source(dataset: Dataset, found: ConnectionFields | None) -> Source:
     if found is None:
         return HttpSource(dataset)
     auth = (found.login, found.password) if found.login else None
-    return HttpSource(dataset, found.url(), auth=auth, headers=found.extra.get("headers") or {})
+    return HttpSource(dataset, found.url(), auth=auth, headers=found.extra.get("headers"))
 
 
 def source_connection(dataset: Dataset) -> str | None:

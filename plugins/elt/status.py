@@ -47,7 +47,8 @@ def missing(
     if unknown := {p.dataset for (p, stage), row in log.items() if stage == "raw" and not row.origin.source}:
         with connections.lake() as lake:
             log = _with_sources(log, _objects(lake, [f"raw/{name}/" for name in sorted(unknown)]))
-    return {partition: _missing(partition, log, connections) for partition in partitions}
+    sources = _sources(connections, partitions)
+    return {p: _missing(p, log, sources, has_postgres=connections.has_postgres) for p in partitions}
 
 
 def status(connections: Connections, partitions: Collection[Partition] | None = None) -> list[dict[str, Any]]:
@@ -70,12 +71,13 @@ def status(connections: Connections, partitions: Collection[Partition] | None = 
     stores = _Stores(
         raw, typed, counts, _postgres_rows(connections, partitions), _with_sources(log, raw), audits
     )
-    wanted = stores.partitions() if partitions is None else set(partitions)
+    found = stores.partitions() if partitions is None else partitions
+    order = {name: place for place, name in enumerate(DATASETS)}
+    wanted = sorted({p for p in found if p.dataset in order}, key=lambda p: (order[p.dataset], p))
+    sources = _sources(connections, wanted)
     return [
-        _entry(partition, stores, _missing(partition, stores.log, connections))
-        for name in DATASETS
-        for partition in sorted(wanted)
-        if partition.dataset == name
+        _entry(p, stores, _missing(p, stores.log, sources, has_postgres=connections.has_postgres))
+        for p in wanted
     ]
 
 
@@ -111,12 +113,23 @@ class _Stores:
         return {*self.raw, *self.typed, *self.warehouse, *(self.postgres or ()), *(p for p, _ in self.log)}
 
 
-def _missing(partition: Partition, log: Log, connections: Connections) -> tuple[LogStage, ...]:
+def _sources(connections: Connections, partitions: Collection[Partition]) -> dict[str, str]:
+    """The base URL of each dataset's source as it is configured now."""
+    found = {}
+    for name in {partition.dataset for partition in partitions}:
+        with connections.source(DATASETS[name]) as source:
+            found[name] = source.base_url
+    return found
+
+
+def _missing(
+    partition: Partition, log: Log, sources: Mapping[str, str], *, has_postgres: bool
+) -> tuple[LogStage, ...]:
     ds = DATASETS[partition.dataset]
     raw, published = log.get((partition, "raw")), log.get((partition, "warehouse"))
     # Rows of another source are not these rows, however complete they are: a sample never passes for it.
-    if raw is None or raw.origin.source != connections.source(ds).base_url:
-        return stages(ds, has_postgres=connections.has_postgres)
+    if raw is None or raw.origin.source != sources[ds.name]:
+        return stages(ds, has_postgres=has_postgres)
 
     def is_current(stage: LogStage) -> bool:
         row = log.get((partition, stage))
@@ -126,7 +139,7 @@ def _missing(partition: Partition, log: Log, connections: Connections) -> tuple[
             return published is not None and is_current("warehouse") and is_current_mart(ds, row, published)
         return stage == "raw" or row.origin.schema_version == ds.schema_version
 
-    return tuple(s for s in stages(ds, has_postgres=connections.has_postgres) if not is_current(s))
+    return tuple(stage for stage in stages(ds, has_postgres=has_postgres) if not is_current(stage))
 
 
 def _with_sources(log: Log, raw: Mapping[Partition, Stored]) -> Log:

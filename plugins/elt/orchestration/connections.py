@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from airflow.providers.google.cloud.hooks.bigquery import BigQueryHook
     from airflow.sdk import Connection
 
+    from elt.sources.client import HttpClient
     from elt.stores.bigquery import Warehouse
     from elt.stores.gcs import Lake
 
@@ -115,6 +116,17 @@ def source_of(dataset: Dataset) -> Source:
     """The source of a dataset: the HTTP connection that its entry names, else the entry's public address."""
     name = source_connection(dataset)
     return http_source(dataset, find(name) if name else None)
+
+
+def http_client(connection: str | None, url: str) -> HttpClient:
+    """A client for `url`, with the login and headers of an HTTP connection; of none where there is none."""
+    from elt.sources.client import HttpClient
+
+    found = find(connection) if connection else None
+    if found is None:
+        return HttpClient(url)
+    auth = (found.login, found.password) if found.login else None
+    return HttpClient(found.url(), auth=auth, headers=found.extra.get("headers"))
 
 
 def find(connection: str) -> ConnectionFields | None:

@@ -4,7 +4,7 @@ import logging
 from dataclasses import replace
 from typing import Any, BinaryIO
 
-from elt.conforming import stream
+from elt.conforming.stream import Split, write
 from elt.connections import Connections
 from elt.errors import PermanentError, TransientError
 from elt.layout import quarantine_object, raw_object, typed_object
@@ -59,9 +59,8 @@ def _replace(
     request: StageRequest, lake: Lake, raw: Stored, origin: Origin, present: Stored | None
 ) -> Stored:
     """Upload the quarantine, then the typed rows: who sees these finds that complete."""
-    with lake.fetch(raw) as source:
-        parts = stream.split(source, request.dataset, request.month)
-        rows, rejected = stream.write(parts, request.dataset)
+    with lake.fetch(raw) as source, Split(source, request.dataset, request.month) as parts:
+        rows, rejected = write(parts)
     facts = {
         **request.names,
         "checksum": origin.checksum,

@@ -14,8 +14,7 @@ from elt.warehouse.load_log import record
 
 def download(request: StageRequest, connections: Connections) -> dict[str, Any]:
     """Bring a published file into the lake, unless that very file is there."""
-    source = connections.source(request.dataset)
-    with connections.lake() as lake:
+    with connections.source(request.dataset) as source, connections.lake() as lake:
         stored = lake.find(raw_object(request.dataset, request.month))
         reused = stored is not None and not request.force and _is_current(request, source, stored)
         if stored is None or not reused:

@@ -9,7 +9,7 @@ from psycopg import sql
 
 from elt.catalogue import Dataset, Mart
 from elt.catalogue.registry import DATASETS, MARTS
-from elt.conforming.stream import split
+from elt.conforming.stream import Split
 from elt.connections import Connections
 from elt.layout import digest, identifier
 from elt.provenance import Loaded, Origin
@@ -27,8 +27,7 @@ def postgres(request: StageRequest, connections: Connections) -> dict[str, Any]:
         there = store.loaded(connection, request.dataset, request.month) or {}
         reused = not request.force and origin.same(Origin.read(there))
         if not reused:
-            with lake.fetch(raw) as source:
-                parts = split(source, request.dataset, request.month)
+            with lake.fetch(raw) as source, Split(source, request.dataset, request.month) as parts:
                 about = {**asdict(origin), "bytes": raw.size, "run_id": request.run_id}
                 there = store.load(connection, parts, request.dataset, request.month, about)
         ensure_views(connection)

@@ -10,10 +10,10 @@ import psycopg
 from psycopg import sql
 
 from elt.catalogue import Column, Dataset, Type
-from elt.conforming.rows import typed_schema
+from elt.conforming.schema import typed_schema
 from elt.conforming.stream import Split
 from elt.errors import PermanentError, TransientError, first_line
-from elt.formats.prefetch import ahead
+from elt.formats.prefetch import prefetch
 from elt.layout import digest, identifier, incoming_table, partition_table
 from elt.months import Month
 from elt.stores import MONTH_COLUMN
@@ -191,7 +191,7 @@ def _copy(connection: psycopg.Connection, incoming: str, parts: Split, ds: Datas
     )
     # The next batch is encoded while the server takes this one in.
     cursor = connection.cursor()
-    with cursor.copy(statement) as copy, closing(ahead(_encoded(parts, ds), 2)) as pieces:
+    with cursor.copy(statement) as copy, closing(prefetch(_encoded(parts, ds), 2)) as pieces:
         for piece in pieces:
             copy.write(piece)
     if cursor.rowcount != parts.rows:

@@ -116,14 +116,14 @@ def among(partitions: Collection[Partition] | None) -> tuple[str, dict[str, Para
     """
     if partitions is None:
         return "TRUE", {}
-    terms, given = ["FALSE"], dict[str, Parameter]()
+    terms, given = list[str](), dict[str, Parameter]()
     for number, partition in enumerate(sorted(partitions)):
         given[f"dataset_{number}"] = Parameter("STRING", partition.dataset)
         month = "IS NULL"
         if partition.month:
             month, given[f"month_{number}"] = f"= @month_{number}", Parameter("STRING", partition.month_text)
         terms.append(f"(dataset = @dataset_{number} AND month {month})")
-    return " OR ".join(terms), given
+    return " OR ".join(terms) or "FALSE", given
 
 
 def work_of(step: str, request: StageRequest, since: str) -> Work:

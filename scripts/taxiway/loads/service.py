@@ -72,11 +72,12 @@ class Loads:
         found = []
         for entry in (entry for request in requests for entry in request.datasets):
             months = [month for request in requests if entry in request.datasets for month in request.months]
-            scan = changes.look(entry, self.connections, among=months)
-            for month, reason in scan.refused.items():
-                self.progress.say(f"[yellow]{Partition.parse(entry.name, month)} stays as it is: {reason}[/]")
-            self.progress.say(f"{entry.name}: {scan.looked_at} checked, {len(scan.to_load)} changed", "done")
-            found += [Partition.parse(entry.name, month) for month in scan.to_load]
+            with self.connections.lake() as lake:
+                scan = changes.scan(entry, self.connections.source(entry), lake, among=months)
+            for name, reason in scan.refused.items():
+                self.progress.say(f"[yellow]{name} stays as it is: {reason}[/]")
+            self.progress.say(f"{entry.name}: {scan.checked} checked, {len(scan.to_load)} changed", "done")
+            found += [Partition(entry.name, month) for month in scan.to_load]
         return found
 
     def load(

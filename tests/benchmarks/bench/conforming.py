@@ -9,24 +9,21 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from elt.frugal import be_frugal
-
 from bench.data import MONTH
 from elt.catalogue.registry import dataset
-from elt.conforming import stream as typed
+from elt.conforming.stream import Split, write
 
 
 def main() -> None:
     """Conform January 2024; the last line of the output says how long it took."""
-    be_frugal()
     raw, out = (Path(name) for name in sys.argv[1:])
     entry = dataset("yellow")
     if raw.name.endswith(".csv.gz"):
         # The same dataset, published as a user's own might be.
         entry = replace(entry, path="/trip-data/yellow_tripdata_{year}-{month}.csv.gz")
     started = time.monotonic()
-    with raw.open("rb") as source:
-        rows, quarantine = typed.write(typed.split(source, entry, MONTH), entry)
+    with raw.open("rb") as source, Split(source, entry, MONTH) as parts:
+        rows, quarantine = write(parts)
         if quarantine is not None:
             raise SystemExit("some rows do not fit")
         with rows, out.open("wb") as target:

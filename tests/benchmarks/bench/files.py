@@ -12,8 +12,8 @@ from bench.data import MONTH, checksum
 from bench.services import Cloud
 from elt.catalogue import Dataset
 from elt.catalogue.registry import dataset
-from elt.conforming import stream as typed
-from elt.conforming.rows import typed_schema
+from elt.conforming.schema import typed_schema
+from elt.conforming.stream import Split
 from elt.layout import raw_object
 from elt.settings import Settings
 from elt.stores.gcs import Content, Lake
@@ -42,7 +42,7 @@ def copy_file(parquet: Path, folder: Path) -> Path:
     encoder = pgpq.ArrowToPostgresBinaryEncoder(typed_schema(entry))
     with parquet.open("rb") as source, unfinished.open("wb") as out:
         out.write(encoder.write_header())
-        for part in typed.split(source, entry, MONTH):
+        for part in Split(source, entry, MONTH):
             out.write(encoder.write_batch(part.typed))
         out.write(encoder.finish())
     unfinished.replace(path)
