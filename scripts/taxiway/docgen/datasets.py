@@ -32,7 +32,7 @@ def page(datasets: Mapping[str, Dataset] = DATASETS, marts: Mapping[str, Mart] =
 
 
 def current(text: str) -> str:
-    """Return the page as it should be of the entries that it has: one that a user adds does not make it wrong."""
+    """Return the page as it should be of the entries that it has: a user's own do not make it wrong."""
     return page(
         {name: ds for name, ds in DATASETS.items() if f"\n## {name}\n" in text},
         {name: mart for name, mart in MARTS.items() if f"\n### {name}\n" in text},

@@ -38,7 +38,7 @@ def parts(datasets: Mapping[str, Dataset] = DATASETS) -> Parts:
 
 
 def current(text: str) -> str:
-    """Return the page as it should be of the datasets that it has: one that a user adds does not make it wrong."""
+    """Return the page as it should be of the datasets that it has: a user's own do not make it wrong."""
     known = {name: ds for name, ds in DATASETS.items() if f"([{name}_raw])" in text}
     return with_parts(text, parts(known))
 
