@@ -69,7 +69,7 @@ class SourceCheckOperator(BaseOperator):
         dataset, settings = catalogue.dataset(self.dataset), Settings.from_environment()
         with HttpSource(dataset, settings.source_url or "") as source:
             found = scan(dataset, source, Lake(settings), scheduled_since=schedule_start().date())
-        for name, why in found.refused.items():
+        for name, why in found.failed.items():
             self.log.warning("%s stays as it is: %s", name, why)
         to_load = [str(month or "") for month in found.to_load]
         self.log.info("%s: %d checked, to load: %s", self.dataset, found.checked, to_load or "none")

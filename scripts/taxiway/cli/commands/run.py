@@ -90,7 +90,7 @@ def _changed(
     for entry in entries:
         with HttpSource(entry, settings.source_url or "") as source:
             changed = scan(entry, source, Lake(settings), among=months)
-        for name, why in changed.refused.items():
+        for name, why in changed.failed.items():
             progress.say(f"[yellow]{name} stays as it is: {why}[/]")
         progress.say(f"{entry.name}: {changed.checked} checked, {len(changed.to_load)} changed", "done")
         found += [Unit(entry.name, str(month or "")) for month in changed.to_load]
