@@ -74,7 +74,7 @@ class Loads:
             months = [month for request in requests if entry in request.datasets for month in request.months]
             with self.connections.lake() as lake:
                 scan = changes.scan(entry, self.connections.source(entry), lake, among=months)
-            for name, reason in scan.refused.items():
+            for name, reason in scan.failed.items():
                 self.progress.say(f"[yellow]{name} stays as it is: {reason}[/]")
             self.progress.say(f"{entry.name}: {scan.checked} checked, {len(scan.to_load)} changed", "done")
             found += [Partition(entry.name, month) for month in scan.to_load]
