@@ -1,14 +1,22 @@
 """Where things are: objects of the lake, tables of the warehouse and of Postgres. Pure."""
 
+from __future__ import annotations
+
 import hashlib
 import re
+from typing import TYPE_CHECKING
 
-from elt.catalogue import Dataset
 from elt.errors import PermanentError
 from elt.months import Month
 
+if TYPE_CHECKING:
+    # The catalogue checks its names by what is made of them here.
+    from elt.catalogue import Dataset
+
 LOAD_LOG = "load_log"
 AUDIT_RESULTS = "audit_results"
+# Tables that no dataset and no mart may have.
+OWN_TABLES = (LOAD_LOG, AUDIT_RESULTS)
 
 _IDENTIFIER = re.compile(r"[a-z_][a-z0-9_]*", re.ASCII)
 

@@ -8,7 +8,6 @@ from typing import Self
 
 from elt.errors import SettingError
 
-TLC = "https://d37ci6vzurychx.cloudfront.net"
 _URL = re.compile(r"https?://[^\s/]+\S*")
 
 
@@ -20,7 +19,7 @@ class Settings:
     bucket: str
     dataset: str
     location: str
-    source_url: str = TLC
+    source_url: str | None = None
     postgres_dsn: str | None = None
     storage_endpoint: str | None = None
     bigquery_endpoint: str | None = None
@@ -34,7 +33,7 @@ class Settings:
             bucket=_required(env, "GCP_GCS_BUCKET"),
             dataset=_required(env, "BIGQUERY_DATASET"),
             location=_required(env, "GCP_LOCATION"),
-            source_url=_url(env, "TLC_BASE_URL") or TLC,
+            source_url=_url(env, "TLC_BASE_URL"),
             postgres_dsn=env.get("TAXI_POSTGRES_DSN") or None,
             storage_endpoint=_url(env, "STORAGE_EMULATOR_HOST"),
             bigquery_endpoint=_url(env, "BIGQUERY_EMULATOR_HOST"),

@@ -1,10 +1,11 @@
 """What there is: rows and bytes by dataset and month, counted in the stores themselves."""
 
+import datetime as dt
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from elt.catalogue import Dataset
+from elt.catalogue import Dataset, Mart
 from elt.catalogue.registry import DATASETS
 from elt.errors import TableNotFoundError
 from elt.provenance import drift_in
@@ -57,17 +58,21 @@ def status(settings: Settings) -> list[dict[str, Any]]:
     return [_entry(key, stores) for key in stores.months()]
 
 
-def mart_head(settings: Settings, n: int) -> list[dict[str, Any]]:
-    """Return the first days' trips and revenue by zone, best zones first; none before there is a mart."""
+def mart_head(settings: Settings, mart: Mart, n: int) -> list[dict[str, Any]]:
+    """The first rows of a mart, as its preview says, times as texts; none before there is a mart."""
+    preview = mart.preview
+    if preview is None:
+        return []
     with BigQuery(settings) as bq:
         query = (
-            f"SELECT dataset, CAST(pickup_date AS STRING) AS pickup_date, borough, zone, trips, revenue "  # noqa: S608
-            f"FROM {bq.name('daily_zone_revenue')} ORDER BY pickup_date, revenue DESC LIMIT @n"
+            f"SELECT {', '.join(preview.columns)} FROM {bq.name(mart.name)} "  # noqa: S608
+            f"ORDER BY {', '.join(preview.order)} LIMIT @n"
         )
         try:
-            return bq.rows(query, {"n": Parameter("INT64", n)}, labels("all", "report"))
+            rows = bq.rows(query, {"n": Parameter("INT64", n)}, labels("all", "report"))
         except TableNotFoundError:
             return []
+    return [{name: str(v) if isinstance(v, dt.date) else v for name, v in row.items()} for row in rows]
 
 
 def _entry(key: Month, stores: Stores) -> dict[str, Any]:

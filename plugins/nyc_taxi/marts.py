@@ -1,6 +1,13 @@
-"""The marts: tables built from published months, and how a dataset feeds them."""
+"""The marts, tables built from published months, and how a dataset feeds each of them.
 
-from elt.catalogue.model import Column, Feed, Mart
+The SQL is in `sql/`, in three files for each mart: `marts/` fills BigQuery's table, `postgres/` is the same
+for Postgres, and `views/` is what people read in both. A dataset says in its entry which columns stand for
+the template variables there, by the functions at the end of this file.
+"""
+
+from elt.catalogue import Column, Feed, Mart, Preview
+
+# TLC's times are New York's wall clock, without zone: an hour of each autumn is there twice.
 
 _ZONE = Column("pu_location_id", "int64", "Taxi zone of the pickup.")
 _DAY = Column("pickup_date", "date", "Day of the pickup.", "New York local time")
@@ -15,6 +22,13 @@ DAILY_ZONE_REVENUE = Mart(
         Column("trips", "int64", "Trips that began there that day.", "trips"),
         Column("revenue", "float64", "What these trips were charged in all.", "USD"),
     ),
+    # Its view has the zones' names.
+    lookups=("zones",),
+    # What scripts/up ends with: the first day's best zones.
+    preview=Preview(
+        columns=("dataset", "pickup_date", "borough", "zone", "trips", "revenue"),
+        order=("pickup_date", "revenue DESC"),
+    ),
 )
 
 HOURLY_DEMAND = Mart(
@@ -26,6 +40,7 @@ HOURLY_DEMAND = Mart(
         _ZONE,
         Column("trips", "int64", "Trips that began there in that hour.", "trips"),
     ),
+    lookups=("zones",),
 )
 
 PAYMENT_MIX = Mart(

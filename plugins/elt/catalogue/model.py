@@ -1,18 +1,26 @@
-"""What an entry of the catalogue is made of."""
+"""The classes that entries are made of.
+
+An entry checks itself when it is created. Whatever Airflow, BigQuery or Postgres would reject later raises
+InvalidDatasetError, with the bad value and what to write instead. Checks that need other files (SQL, other
+entries) are in `elt.catalogue.checks`.
+"""
 
 import hashlib
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, get_args
 from urllib.parse import urlsplit
 
-from elt.errors import InvalidDatasetError, InvalidMonthError
+from elt import layout
+from elt.errors import InvalidDatasetError, InvalidMonthError, PermanentError
 from elt.months import Month
 
 Type = Literal["int16", "int32", "int64", "float64", "string", "date", "datetime", "timestamp", "bool"]
 Format = Literal["parquet", "csv", "csv.gz", "jsonl", "jsonl.gz", "any"]
+Severity = Literal["stop", "warn"]
 
-ENDINGS: Mapping[str, Format] = {
+EXTENSIONS: Mapping[str, Format] = {
     "parquet": "parquet",
     "csv": "csv",
     "csv.gz": "csv.gz",
@@ -21,27 +29,59 @@ ENDINGS: Mapping[str, Format] = {
     "jsonl.gz": "jsonl.gz",
     "ndjson.gz": "jsonl.gz",
 }
-TABLES = tuple(ENDINGS[ending] for ending in ("parquet", "csv", "csv.gz", "jsonl", "jsonl.gz"))
-FORMATS = ", ".join(TABLES)
-NAMES = "Put {year} and {month} into the path's last part or into file, and into neither if monthly is False."
-BARE = "Describe its columns, or leave table, key, format, cluster, audits and feeds out."
-FIRST = "Set first_month if it is monthly, and not if it is not."
+TABULAR_FORMATS = tuple(dict.fromkeys(EXTENSIONS.values()))
 
 # Raise it when conform itself changes what becomes of a raw file: every month is then conformed again.
 CONFORM_RULES = 2
+
+# The columns that the library puts in front: of a dataset by months, and of a mart.
+MONTH_COLUMN = "source_month"
+MART_COLUMNS = ("dataset", MONTH_COLUMN)
+_URLS = ("http://", "https://")
+
+# BigQuery keeps these for its pseudo-columns.
+_RESERVED = ("_table_", "_file_", "_partition", "_row_timestamp", "__root__", "_colidentifier", "_change_")
+# Every table of Postgres has these already.
+_SYSTEM_COLUMNS = ("tableoid", "xmin", "cmin", "xmax", "cmax", "ctid")
+# What Airflow takes for a DAG id, which a name begins; 250 characters with what the library appends.
+_AIRFLOW_NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,199}", re.ASCII)
+# What is left of Postgres' 63 bytes for the name and the table of a dataset by months.
+ROOM_FOR_NAME, ROOM_FOR_TABLE = 36, 35
+_USE = "Use up to {} of a-z, 0-9 and _, a letter first."
+_CONNECTION = re.compile(r"[a-z][a-z0-9_]*", re.ASCII)
+
+
+@dataclass(frozen=True)
+class Publisher:
+    """A publisher of files: the id of an Airflow HTTP connection, and the public URL without one.
+
+    The connection (`AIRFLOW_CONN_<ID>`) can name another host, and holds a login or headers if the publisher
+    needs them.
+    """
+
+    connection: str
+    base_url: str
+
+    def __post_init__(self) -> None:
+        _raise_first(f"publisher {self.connection}", self._mistakes())
+
+    def _mistakes(self) -> Iterator[str]:
+        if not _CONNECTION.fullmatch(self.connection):
+            yield f"{self.connection!r} cannot be a connection's id. Use a-z, 0-9 and _."
+        if not self.base_url.startswith(_URLS):
+            yield f"{self.base_url!r} is not a URL. Write it like https://example.com."
 
 
 @dataclass(frozen=True)
 class Column:
     """One column of the typed schema.
 
-    `aliases` are the names files have used for it, compared without regard to case; its own name
-    is one of them. `codes` say what a text in a file stands for (in lower case; what is not among
-    them stands for itself).
+    `aliases` are other names for it in files; case makes no difference. `codes` map texts in files, in
+    lower case, to values; other texts are taken literally.
 
-    A file without a required column is refused, without another one it gets nulls. What is required
-    is so in files of the months from `since` to `until`, and not beside a column that stands in for it
-    (`instead`).
+    A file that lacks a required column is a permanent error; any other missing column is filled with nulls.
+    `since` and `until` limit the requirement to files of these months. It does not apply to files that have
+    the column `instead`.
     """
 
     name: str
@@ -64,7 +104,7 @@ class Column:
 
     @property
     def described(self) -> str:
-        """What it is, with its unit."""
+        """Its description as stores keep it, the unit in brackets."""
         return f"{self.description} ({self.unit})" if self.unit else self.description
 
     @property
@@ -72,53 +112,109 @@ class Column:
         """Every name a file may use for this column, in lower case."""
         return frozenset(name.lower() for name in (self.name, *self.aliases))
 
+    def mistakes(self) -> Iterator[str]:
+        """Names that a store would reject, and contradictions: one sentence each."""
+        this = f"column {self.name!r}"
+        if _refused(layout.identifier, self.name):
+            yield f"{this} is no name for a column. Use up to 63 of a-z, 0-9 and _, no digit first."
+        elif self.name in _SYSTEM_COLUMNS or self.name.startswith(_RESERVED):
+            other = f'Call it {self.name.strip("_")}_ and add aliases=("{self.name}",).'
+            yield f"{this} has a name that BigQuery or Postgres keeps for itself. {other}"
+        if self.type not in get_args(Type):
+            yield f"{this} has the unknown type {self.type!r}. Use one of {', '.join(get_args(Type))}."
+        if self.since and self.until and self.until < self.since:
+            yield f"{this} ends in {self.until}, before {self.since}. Correct since or until."
+        for text in self.codes:
+            # Conform strips and lower-cases texts before it looks them up.
+            if text != text.strip().lower():
+                yield f"{this}: no file's text is ever {text!r}. Write codes in lower case, without spaces."
+
 
 @dataclass(frozen=True)
 class Audit:
-    """A rule over a staged month: `sql/audits/<name>.sql`. Only *stop* keeps a month from publishing.
+    """A rule over a staged month: `sql/audits/<name>.sql`. Only *stop* prevents publishing.
 
-    `words` say which of the dataset's columns stand for the words in the rule's SQL.
+    The file is searched in the entry's own package, then in the library, then in all other packages.
+    `variables` are its template variables besides GIVEN_TO_AUDITS, which every audit can use.
     """
 
     name: str
-    severity: Literal["stop", "warn"] = "stop"
-    words: Mapping[str, str] = field(default_factory=dict)
+    severity: Severity = "stop"
+    variables: Mapping[str, str] = field(default_factory=dict)
+
+
+# Staging table, published table, and column names. These are in backquotes, because a column may be named
+# like a keyword (at, end, order); `key_name` is bare, for use inside a text.
+GIVEN_TO_AUDITS = ("staging", "table", "key", "key_name", "columns", "null_shares")
+
+# Suits every monthly dataset. For another limit, write an audit of your own.
+MONTHLY = (
+    Audit("row_count"),
+    Audit("key_present"),
+    Audit("inside_month"),
+    Audit("quarantine_share", "warn"),
+    Audit("null_share", "warn"),
+)
+
+
+@dataclass(frozen=True)
+class Preview:
+    """The rows of a mart to show first: columns of its view, and terms of ORDER BY."""
+
+    columns: tuple[str, ...]
+    order: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class Mart:
-    """A table built from published months by `sql/marts/<name>.sql`, whichever datasets feed it.
+    """A table computed from published months by `sql/marts/<name>.sql`, fed by any number of datasets.
 
-    Column 1 and 2 are always `dataset` and `source_month`, which say whose rows these are.
+    The library adds the columns `dataset` and `source_month` in front. People query a view of it,
+    `sql/views/<name>.sql`, which can join `lookups`: datasets, available as template variables (`${zones}`).
+    Postgres has the view alone, over the query in `sql/postgres/<name>.sql`.
     """
 
     name: str
     title: str
     columns: tuple[Column, ...]
     cluster: tuple[str, ...] = ()
+    lookups: tuple[str, ...] = ()
+    preview: Preview | None = None
+
+    def __post_init__(self) -> None:
+        _raise_first(f"mart {self.name}", self._mistakes())
+
+    def _mistakes(self) -> Iterator[str]:
+        if _refused(layout.identifier, self.name) or _refused(layout.mart_table, self.name):
+            yield f"{self.name!r} is no name for a table. Use up to 58 of a-z, 0-9 and _, no digit first."
+        if self.name in layout.OWN_TABLES:
+            yield f"{self.name} is a table of the library's own. Give it another name."
+        if "mart" in self.lookups:
+            yield "its lookup 'mart' would be ${mart}, which is the mart itself. Rename that dataset."
+        yield from _in_columns(self.columns, self.cluster, MART_COLUMNS)
 
 
 @dataclass(frozen=True)
 class Feed:
-    """That a dataset feeds a mart, and what of its columns stands for the words in the mart's SQL."""
+    """A dataset's contribution to a mart: columns or SQL for the template variables in the mart's files."""
 
     mart: str
-    words: Mapping[str, str]
+    variables: Mapping[str, str]
 
 
 @dataclass(frozen=True)
 class Dataset:
     """Where a dataset is published, what its rows look like and where they go.
 
-    `path` is below the source's URL, or a URL of its own, with `{year}` and `{month}` when `monthly`.
-    Its ending says the format, unless `format` does. `file` is the name in the lake where the path's
-    last part is not fit to be one. `key` is the column that no row may lack; in a monthly dataset it
-    is the time that says which month a row is of.
+    `path` is a URL, or a path below the URL of `source`; with `{year}` and `{month}` if `monthly`. Its
+    extension gives the format, unless `format` does. `file` is the name in the lake, for URLs that do not
+    end in a file name. `key` is the column that no row may lack; in a monthly dataset it is the time that
+    decides to which month a row belongs. `starter` datasets are loaded when a new platform starts.
+    `package` is set by the registry.
 
-    Files that are no tables have neither columns nor what says something of columns: they are kept in
-    the lake as they are.
+    Files that are no tables (no `columns`) are stored in the lake as they are.
 
-    InvalidDatasetError says what does not fit together.
+    Raises InvalidDatasetError for contradictions.
     """
 
     name: str
@@ -137,43 +233,75 @@ class Dataset:
     audits: tuple[Audit, ...] = ()
     feeds: tuple[Feed, ...] = ()
     postgres: bool = True
+    source: Publisher | None = field(default=None, kw_only=True)
+    starter: bool = field(default=False, kw_only=True)
+    package: str = field(default="", kw_only=True, compare=False)
 
     def __post_init__(self) -> None:
-        for wrong, remedy in self._mistakes():
-            raise InvalidDatasetError(f"dataset {self.name}: {wrong}. {remedy}")
+        _raise_first(f"dataset {self.name}", self._mistakes())
 
-    def _mistakes(self) -> list[tuple[str, str]]:
-        """Everything that a run would only find out later."""
-        monthly = {"{year}", "{month}"} & {part for part in ("{year}", "{month}") if part in self._file}
-        checks = (
-            (self.monthly == (len(monthly) == 2), "its file names do not tell months apart", NAMES),
-            (self.monthly == (self.first_month is not None), "its first month is not clear", FIRST),
-            *(self._of_a_table() if self.tabular else self._of_no_table()),
-        )
-        return [(wrong, remedy) for holds, wrong, remedy in checks if not holds]
+    def _mistakes(self) -> Iterator[str]:
+        """What would otherwise fail in a run: one sentence each."""
+        if not _AIRFLOW_NAME.fullmatch(self.name):
+            yield f"its name {self.name!r} cannot be part of a DAG's. {_USE.format(ROOM_FOR_NAME)}"
+        if sum(part in self._file for part in ("{year}", "{month}")) != (2 if self.monthly else 0):
+            yield (
+                "its file names do not tell months apart. Put {year} and {month} into the path's last part "
+                "or into file, and into neither if monthly is False."
+            )
+        if self.monthly != (self.first_month is not None):
+            yield "its first month is not clear. Set first_month if it is monthly, and not if it is not."
+        yield from self._of_a_table() if self.tabular else self._of_no_table()
 
-    def _of_a_table(self) -> Iterator[tuple[bool, str, str]]:
-        keys = [column.type for column in self.columns if column.name == self.key and column.required]
-        yield self._format() in TABLES, "its format is not clear", f"Set format to one of {FORMATS}."
-        yield len(keys) == 1, f"its key {self.key} is not a required column", "Name one that is."
-        yield (
-            not self.monthly or not keys or keys[0] in ("datetime", "timestamp"),
-            f"its key {self.key} does not say which month a row is of",
-            "It has to be a datetime or timestamp.",
-        )
+    def _of_a_table(self) -> Iterator[str]:
+        if self._format() not in TABULAR_FORMATS:
+            yield f"its format is not clear. Set format to one of {', '.join(TABULAR_FORMATS)}."
+        if len(self.delimiter) != 1:
+            yield f"its delimiter {self.delimiter!r} is not one character. Write it like delimiter=';'."
+        yield from self._in_names()
+        yield from _in_columns(self.columns, self.cluster, (MONTH_COLUMN,) if self.monthly else ())
+        keys = [column for column in self.columns if column.name == self.key and column.required]
+        if len(keys) != 1:
+            yield f"its key {self.key} is not a required column. Name one that is."
+        elif self.monthly and keys[0].type not in ("datetime", "timestamp"):
+            wanted = "It has to be a datetime or timestamp."
+            yield f"its key {self.key} does not say which month a row is of. {wanted}"
+        marts = [feed.mart for feed in self.feeds]
+        if marts and not self.monthly:
+            # A mart's rows are replaced by month: without one each run would add them again.
+            yield "it has no months, by which marts are kept. Leave feeds out, or set monthly=True."
+        if len(marts) > len(set(marts)):
+            yield f"it feeds a mart twice ({', '.join(marts)}). Leave one of the feeds out."
+        for audit in self.audits:
+            # A misspelt severity would let every month pass.
+            if audit.severity not in get_args(Severity):
+                yield f"its audit {audit.name} has the severity {audit.severity!r}. Use 'stop' or 'warn'."
 
-    def _of_no_table(self) -> Iterator[tuple[bool, str, str]]:
-        bare = not (self.table or self.key or self.format or self.cluster or self.audits or self.feeds)
-        yield bare, "it has no columns", BARE
+    def _in_names(self) -> Iterator[str]:
+        """Mistakes in name and table. The layout builds longer names of both; Postgres cuts at 63 bytes."""
+        month = self.first_month
+        if _refused(layout.identifier, self.name) or _refused(layout.staging_table, self, month, ""):
+            yield f"its name {self.name!r} cannot be part of a table's. {_USE.format(ROOM_FOR_NAME)}"
+        if _refused(layout.identifier, self.table) or _refused(layout.incoming_table, self, month, ""):
+            yield f"its table {self.table!r} is no name for one. {_USE.format(ROOM_FOR_TABLE)}"
+        if self.table in layout.OWN_TABLES:
+            yield f"its table {self.table} is one of the library's own. Give it another name."
+
+    def _of_no_table(self) -> Iterator[str]:
+        if self.table or self.key or self.format or self.cluster or self.audits or self.feeds:
+            yield (
+                "it has no columns. Describe its columns, "
+                "or leave table, key, format, cluster, audits and feeds out."
+            )
 
     @property
     def tabular(self) -> bool:
-        """Whether its files are tables; others are kept in the lake as they are, and that is all."""
+        """Whether its files are tables. Other files are stored in the lake as they are, and nothing else."""
         return bool(self.columns)
 
     @property
     def in_postgres(self) -> bool:
-        """Whether it goes to Postgres."""
+        """Whether it is loaded into Postgres; files that are no tables never are."""
         return self.postgres and self.tabular
 
     @property
@@ -181,21 +309,21 @@ class Dataset:
         return self.file or urlsplit(self.path).path.rsplit("/", 1)[-1]
 
     def _format(self) -> str:
-        if not self.tabular:
+        if self.format or not self.tabular:
             return self.format or "any"
-        endings = {f".{ending}": form for ending, form in ENDINGS.items()}
-        told = [form for ending, form in endings.items() if self._file.lower().endswith(ending)]
-        return self.format or (told[0] if told else "")
+        name = self._file.lower()
+        return next((form for ext, form in EXTENSIONS.items() if name.endswith(f".{ext}")), "")
 
     @property
     def file_format(self) -> Format:
-        """How its files are written."""
+        """How its files are written: as `format` says, else by their extension."""
         form: Format = self._format()  # type: ignore[assignment]
         return form
 
     @property
     def schema_version(self) -> str:
-        """Changes when the same raw file would come out of conform differently."""
+        """A hash of all rules by which conform reads a file: 12 hexadecimal digits."""
+        # Typed files in users' lakes carry it: adding anything here conforms every month again.
         rules = [
             (c.name, c.type, sorted(c.known_names), c.required, str(c.since), str(c.until), c.instead)
             for c in self.columns
@@ -206,7 +334,27 @@ class Dataset:
 
     def column(self, name: str) -> Column:
         """The typed column of that name; KeyError if there is none."""
-        return next(column for column in self.columns if column.name == name)
+        for column in self.columns:
+            if column.name == name:
+                return column
+        raise KeyError(name)
+
+    def url(self, month: Month | None, base_url: str = "") -> str:
+        """Address of a month's file; `base_url` overrides the publisher's (from its Airflow connection).
+
+        InvalidMonthError outside the dataset's months, InvalidDatasetError for a path below no source.
+        """
+        self.check_source()
+        path, default = self.source_path(month), self.source.base_url if self.source else ""
+        return path if path.startswith(_URLS) else (base_url or default).rstrip("/") + path
+
+    def check_source(self) -> None:
+        """Raise InvalidDatasetError if path and source do not add up to a URL."""
+        if not self.path.startswith(_URLS) and not (self.source and self.path.startswith("/")):
+            raise InvalidDatasetError(
+                f"dataset {self.name}: its path {self.path!r} is no URL. "
+                "Write the whole URL, or set source and begin the path with /."
+            )
 
     def source_path(self, month: Month | None) -> str:
         """Path of a month's file below the source's URL, or its own URL.
@@ -223,6 +371,7 @@ class Dataset:
         self.check_month(month)
         if month is None:
             return template
+        # Not str.format: a URL may have other braces in it.
         return template.replace("{year}", f"{month.year:04}").replace("{month}", f"{month.month:02}")
 
     def check_month(self, month: Month | None) -> None:
@@ -233,3 +382,42 @@ class Dataset:
             raise InvalidMonthError(f"{self.name} is one file without months. Leave {month} out.")
         if month and self.first_month and month < self.first_month:
             raise InvalidMonthError(f"{self.name} begins with {self.first_month}; {month} is before that.")
+
+
+def _in_columns(
+    columns: tuple[Column, ...], cluster: tuple[str, ...], added: tuple[str, ...]
+) -> Iterator[str]:
+    """Mistakes in a table's columns; `added` are the columns that the library puts in front."""
+    types = {column.name: column.type for column in columns}
+    # BigQuery's columns are the same whatever their case, and so are files' names for them.
+    means: dict[str, Column] = {}
+    for column in columns:
+        yield from column.mistakes()
+        if column.name in added:
+            yield f"column {column.name!r} is one that the library adds. Give it another name."
+        for name in sorted(column.known_names):
+            other = means.setdefault(name, column)
+            if other is not column:
+                yield f"{name!r} means two columns, {other.name} and {column.name}. Leave one out."
+        if column.instead and column.instead not in types:
+            yield f"column {column.name} has {column.instead!r} instead, which is no column. Name one."
+    if len(cluster) > 4:
+        yield f"it is clustered by {len(cluster)} columns. BigQuery takes 4 at most."
+    for name in cluster:
+        if name not in types:
+            yield f"it is clustered by {name!r}, which is no column. Use some of {', '.join(types)}."
+        elif types[name] == "float64":
+            yield f"it is clustered by {name}, a float64. BigQuery clusters by every other type."
+
+
+def _refused(make: Callable[..., object], *arguments: object) -> bool:
+    try:
+        make(*arguments)
+    except PermanentError:
+        return True
+    return False
+
+
+def _raise_first(entry: str, mistakes: Iterator[str]) -> None:
+    for mistake in mistakes:
+        raise InvalidDatasetError(f"{entry}: {mistake}")

@@ -1,71 +1,213 @@
-"""The datasets and marts there are: those of every package beside the library that has a `datasets` folder.
+"""All datasets and marts: the entries of every package in `plugins/`.
 
-Tables, DAGs, audits, docs and tests follow from an entry. No package is named anywhere: one more folder
-beside `nyc_taxi`, or one more file in its `datasets`, is all that a new dataset needs.
+Tables, DAGs, audits, docs and tests follow from an entry. To add a dataset, add a file to a package's
+`datasets` folder, or a new package beside `nyc_taxi`; nothing else has to be edited.
+
+Importing this module never raises because of a user's file. Every command imports it, those that stop a
+platform or show its logs too, and a typo must not break them. An invalid file or entry is left out and
+listed in PROBLEMS; all others stay.
 """
 
-from collections.abc import Iterator, Mapping
+import ast
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
-from pkgutil import iter_modules
-from types import ModuleType
+from traceback import walk_tb
 
-import elt
+from elt.catalogue.checks import Checks, clash
 from elt.catalogue.model import Dataset, Mart
-from elt.errors import InvalidDatasetError, UnknownDatasetError
-
-_PLUGINS = Path(elt.__file__).parents[1]
-
-
-def packages() -> list[str]:
-    """Names of the packages that bring entries."""
-    return sorted(folder.parent.name for folder in _PLUGINS.glob("*/datasets") if folder.is_dir())
+from elt.catalogue.packages import Packages
+from elt.errors import PipelineError, UnknownDatasetError
 
 
-def sql_folders() -> list[Path]:
-    """Where the packages keep their SQL."""
-    return [_PLUGINS / name / "sql" for name in packages()]
+@dataclass(frozen=True)
+class Problem:
+    """A file or an entry that was left out, and one sentence on why."""
+
+    file: str
+    reason: str
+    line: int | None = None
+
+    def __str__(self) -> str:
+        return f"{self.file}{f', line {self.line}' if self.line else ''}: {self.reason}"
 
 
-def _modules() -> Iterator[ModuleType]:
-    for name in packages():
-        package = import_module(f"{name}.datasets")
-        order = {module: place for place, module in enumerate(getattr(package, "ORDER", ()))}
-        names = sorted(
-            (module.name for module in iter_modules(package.__path__)),
-            key=lambda module: (order.get(module, len(order)), module),
-        )
-        yield from (import_module(f"{name}.datasets.{module}") for module in names)
+@dataclass(frozen=True)
+class Catalogue:
+    """The entries of all packages by name, datasets in the order of listings, and what was left out."""
+
+    datasets: Mapping[str, Dataset]
+    marts: Mapping[str, Mart]
+    problems: tuple[Problem, ...]
 
 
-def _entries() -> dict[str, Dataset]:
-    found = [value for module in _modules() for value in vars(module).values() if isinstance(value, Dataset)]
-    entries: dict[str, Dataset] = {}
-    for entry in found:
-        for kind, mine, others in (
-            ("name", entry.name, [other.name for other in entries.values()]),
-            ("table", entry.table, [other.table for other in entries.values()]),
-        ):
-            if mine and mine in others:
-                raise InvalidDatasetError(f"two datasets have the {kind} {mine}. Give one of them another.")
-        entries[entry.name] = entry
-    return entries
+@dataclass(frozen=True)
+class _Place:
+    """Where an entry was found: a module's variable."""
+
+    variable: str
+    file: Path
+    package: str
+
+    def imports_it(self) -> bool:
+        """Whether the file imports the variable (`from … import`) instead of defining it."""
+        nodes = ast.walk(ast.parse(self.file.read_bytes()))
+        names = [name for node in nodes if isinstance(node, ast.ImportFrom) for name in node.names]
+        return any(self.variable == (name.asname or name.name) for name in names)
+
+    @property
+    def line(self) -> int | None:
+        """Line of the assignment; None if the variable is not set at the beginning of a line."""
+        text = self.file.read_text(encoding="utf-8", errors="replace")
+        found = re.search(rf"(?m)^{re.escape(self.variable)}\b", text)
+        return text.count("\n", 0, found.start()) + 1 if found else None
 
 
-def _marts() -> dict[str, Mart]:
-    files = [name for name in packages() if (_PLUGINS / name / "marts.py").exists()]
-    values = [value for name in files for value in vars(import_module(f"{name}.marts")).values()]
-    return {value.name: value for value in values if isinstance(value, Mart)}
+_Entries = list[tuple[Dataset | Mart, _Place]]
 
 
-DATASETS: Mapping[str, Dataset] = _entries()
-MARTS: Mapping[str, Mart] = _marts()
+def read(packages: Packages) -> Catalogue:
+    """Read the entries of all packages, and keep those that pass all checks."""
+    return _Reader(packages).catalogue()
+
+
+class _Reader:
+    """One pass over all packages; collects `problems` on the way."""
+
+    def __init__(self, packages: Packages) -> None:
+        self._packages = packages
+        self.problems: list[Problem] = []
+
+    def catalogue(self) -> Catalogue:
+        checks = Checks(self._packages)
+        found = self._without_clashes(_once(self._entries()))
+        feeding = [ds for ds, _ in found if isinstance(ds, Dataset)]
+        named = [mart.name for mart, _ in found if isinstance(mart, Mart)]
+        marts = [
+            (mart, place)
+            for mart, place in found
+            if isinstance(mart, Mart) and self._passes(mart, place, checks.of_mart(mart, feeding))
+        ]
+        datasets = {
+            ds.name: ds
+            for ds, place in found
+            if isinstance(ds, Dataset) and self._passes(ds, place, checks.of_dataset(ds, named))
+        }
+        fed = {
+            mart.name: mart
+            for mart, place in marts
+            if self._passes(mart, place, checks.of_lookups(mart, datasets))
+        }
+        # An invalid mart costs its datasets that one feed; their lake and tables go on.
+        for name, ds in datasets.items():
+            if feeds := [feed for feed in ds.feeds if feed.mart not in fed]:
+                datasets[name] = replace(ds, feeds=tuple(feed for feed in ds.feeds if feed not in feeds))
+        return Catalogue(datasets, fed, tuple(self.problems))
+
+    def _entries(self) -> _Entries:
+        """All entries, once per variable that holds them."""
+        found: _Entries = []
+        for package in self._packages.names:
+            modules = self._packages.modules(package)
+            for module in self._in_order(package, modules):
+                variables = self._variables(module, modules[module]) or {}
+                places = {name: _Place(name, modules[module], package) for name in variables}
+                entries = [(variables[name], place) for name, place in places.items()]
+                found += [(value, place) for value, place in entries if isinstance(value, Dataset | Mart)]
+        return found
+
+    def _in_order(self, package: str, modules: Iterable[str]) -> list[str]:
+        """Modules in the order of `datasets/__init__.py`'s ORDER, the others after them by name.
+
+        Empty if that file cannot be imported: then none of them can.
+        """
+        folder = f"{package}.datasets"
+        variables = self._variables(folder, self._packages.folder / package / "datasets" / "__init__.py")
+        if variables is None:
+            return []
+        order = variables.get("ORDER")
+        listed = [f"{folder}.{name}" for name in order] if isinstance(order, list | tuple) else []
+        places = {module: place for place, module in enumerate(listed)}
+        return sorted(modules, key=lambda module: (places.get(module, len(places)), module))
+
+    def _variables(self, module: str, file: Path) -> Mapping[str, object] | None:
+        """A module's variables; None, and a problem, if importing it raises anything."""
+        try:
+            return dict(vars(import_module(module)))
+        except (Exception, SystemExit) as error:
+            self.problems.append(self._problem(error, file))
+            return None
+
+    def _problem(self, error: BaseException, file: Path) -> Problem:
+        """Describe a failed import, with the line in `file` and the file that raised, if it is another."""
+        at = [(Path(frame.f_code.co_filename), line) for frame, line in walk_tb(error.__traceback__)]
+        text, kind = str(error), "" if isinstance(error, PipelineError) else f"{type(error).__name__}: "
+        if isinstance(error, SyntaxError):
+            text = error.msg
+            at.append((Path(error.filename or ""), error.lineno or 0))
+        lines = [line for path, line in at if path == file]
+        ours = [self._packages.folder / name for name in self._packages.names]
+        where = [
+            f" (in {self._packages.shown(path)}, line {line})"
+            for path, line in at
+            if path != file and any(folder in path.parents for folder in ours)
+        ]
+        reason = "".join([kind, *text.splitlines()[:1], *where[-1:]])
+        return Problem(self._packages.shown(file), reason, lines[-1] if lines else None)
+
+    def _without_clashes(self, found: _Entries) -> _Entries:
+        """Of two entries with one name, keep the first."""
+        kept: _Entries = []
+        for entry, place in found:
+            clashes = (
+                f"{what} is also in {self._packages.shown(of.file)}. Give one of them another."
+                for other, of in kept
+                if (what := clash(entry, other))
+            )
+            if self._passes(entry, place, clashes):
+                kept.append((entry, place))
+        return kept
+
+    def _passes(self, entry: Dataset | Mart, place: _Place, mistakes: Iterator[str]) -> bool:
+        try:
+            mistake = next(mistakes, None)
+        except Exception as error:  # a value of another type than is written beside the field
+            mistake = f"{type(error).__name__}: {error}"
+        if mistake:
+            reason = f"{type(entry).__name__.lower()} {entry.name}: {mistake}"
+            self.problems.append(Problem(self._packages.shown(place.file), reason, place.line))
+        return mistake is None
+
+
+def _once(found: _Entries) -> _Entries:
+    """Keep one place per entry: the file that defines it."""
+    # A file that imports an entry, to make another by `replace()`, holds both.
+    places: dict[int, list[_Place]] = {}
+    for entry, place in found:
+        places.setdefault(id(entry), []).append(place)
+    homes = {
+        entry: having[0] if len(having) == 1 else next((p for p in having if not p.imports_it()), having[0])
+        for entry, having in places.items()
+    }
+    return [
+        (replace(entry, package=place.package) if isinstance(entry, Dataset) else entry, place)
+        for entry, place in found
+        if homes[id(entry)] is place
+    ]
+
+
+_CATALOGUE = read(Packages())
+DATASETS: Mapping[str, Dataset] = _CATALOGUE.datasets
+MARTS: Mapping[str, Mart] = _CATALOGUE.marts
+PROBLEMS: tuple[Problem, ...] = _CATALOGUE.problems
 
 
 def dataset(name: str) -> Dataset:
-    """The entry of that name; UnknownDatasetError names the valid ones."""
+    """The entry of that name; UnknownDatasetError names the valid ones, and what was left out."""
     if name not in DATASETS:
-        raise UnknownDatasetError(
-            f"dataset {name!r} is unknown. Choose one of: {', '.join(sorted(DATASETS))}."
-        )
+        known = ", ".join(sorted(DATASETS)) or "none, because there is no entry"
+        left_out = "".join(f"\nLeft out: {problem}" for problem in PROBLEMS)
+        raise UnknownDatasetError(f"dataset {name!r} is unknown. Choose one of: {known}.{left_out}")
     return DATASETS[name]

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from elt.catalogue.registry import dataset
 from elt.settings import Settings
 
 if TYPE_CHECKING:
@@ -40,7 +41,8 @@ def address(uri: str, settings: Settings) -> tuple[str, str]:
         return "bigquery", f"{settings.project}.{settings.dataset}.{rest}"
     if kind == "x-postgres":
         return _postgres(settings), f"public.{rest}"
-    source = urlsplit(settings.source_url)
+    ds = dataset(rest)
+    source = urlsplit(settings.source_url or (ds.source.base_url if ds.source else ds.path))
     return f"{source.scheme}://{source.netloc}", rest
 
 

@@ -14,7 +14,7 @@ from elt.errors import PermanentError, SourceNotPublishedError, TransientError
 from elt.months import Month
 from elt.settings import Settings
 
-# TLC's network answers 403 for a month that is not there.
+# A bucket that does not list its objects to everybody answers 403 for one that is not there.
 _ABSENT = (403, 404, 410)
 _BUSY = (429, 500, 502, 503, 504)
 _TIMEOUT = (10, 60)
@@ -50,8 +50,7 @@ class Published:
 
 def source_url(ds: Dataset, month: Month | None, settings: Settings) -> str:
     """Address of a month's file: below the settings' source, unless the entry has a URL of its own."""
-    path = ds.source_path(month)
-    return path if path.startswith(("http://", "https://")) else settings.source_url + path
+    return ds.url(month, settings.source_url or "")
 
 
 def probe(ds: Dataset, month: Month | None, settings: Settings) -> Published | None:

@@ -66,8 +66,8 @@ def _rebuild(bq: BigQuery, request: Request, published: LogRow) -> None:
 
 
 def _rebuild_one(ds: Dataset, name: str, mart: str, source: str) -> str:
-    words = next(feed.words for feed in ds.feeds if feed.mart == name)
-    return statement(f"marts/{name}", mart=mart, source=source, **words)
+    variables = next(feed.variables for feed in ds.feeds if feed.mart == name)
+    return statement(f"marts/{name}", mart=mart, source=source, **variables)
 
 
 _OURS = "dataset = @dataset AND source_month = @source_month"

@@ -151,6 +151,6 @@ def _publication(bq: BigQuery, request: Request) -> str:
         "publish_month" if request.month else "publish_whole",
         table=bq.name(request.ds.table),
         staging=bq.name(_staging(request)),
-        columns=", ".join(column.name for column in request.ds.columns),
+        columns=", ".join(f"`{column.name}`" for column in request.ds.columns),
         log=statement("log", load_log=bq.name(LOAD_LOG), rows="@rows"),
     )

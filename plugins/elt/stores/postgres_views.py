@@ -21,7 +21,8 @@ def ensure_views(connection: psycopg.Connection) -> None:
     for mart in MARTS.values():
         text = definition(mart, feeding)
         if text and _comment(connection, mart) != _title(mart, text):
-            postgres.ensure_table(connection, DATASETS["zones"])
+            for name in mart.lookups:
+                postgres.ensure_table(connection, DATASETS[name])
             with postgres.alone(connection, "views"):
                 _replace(connection, mart, text)
 
@@ -29,7 +30,7 @@ def ensure_views(connection: psycopg.Connection) -> None:
 def definition(mart: Mart, feeding: Collection[Dataset]) -> str | None:
     """The query of a mart's view; None if none of these datasets feeds it."""
     rows = [
-        statement(f"postgres/{mart.name}", dataset=ds.name, source=identifier(ds.table), **feed.words)
+        statement(f"postgres/{mart.name}", dataset=ds.name, source=identifier(ds.table), **feed.variables)
         for ds in feeding
         for feed in ds.feeds
         if feed.mart == mart.name
@@ -37,7 +38,8 @@ def definition(mart: Mart, feeding: Collection[Dataset]) -> str | None:
     if not rows:
         return None
     text = "\nUNION ALL\n".join(rows)
-    return statement(f"views/{mart.name}", mart=f"(\n{text}\n)", zones=DATASETS["zones"].table)
+    lookups = {name: identifier(DATASETS[name].table) for name in mart.lookups}
+    return statement(f"views/{mart.name}", mart=f"(\n{text}\n)", **lookups)
 
 
 def _title(mart: Mart, text: str) -> str:

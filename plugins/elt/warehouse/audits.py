@@ -13,7 +13,7 @@ from elt.stores.bigquery import BigQuery, Json, Parameter
 from elt.warehouse import load_log
 from elt.warehouse.load_log import labels
 from elt.warehouse.provision import ensure
-from elt.warehouse.sql import statement
+from elt.warehouse.sql import audit_statement, statement
 
 Month = tuple[str, str | None]
 
@@ -73,17 +73,19 @@ def judge(bq: BigQuery, request: Request, staging: Json, loaded: Loaded) -> list
 
 def rules(ds: Dataset, staging: str, table: str) -> str:
     """All audits of a dataset as one query: `audit`, `severity`, `passed`, `found`. One job, not ten."""
-    columns = [column.name for column in ds.columns]
-    words = {
+    # In quotes a column may have a keyword's name: at, end, order.
+    columns = [f"`{column.name}`" for column in ds.columns]
+    given = {
         "staging": staging,
         "table": table,
-        "key": ds.key,
+        "key": f"`{ds.key}`",
+        "key_name": ds.key,
         "columns": ", ".join(columns),
         "null_shares": ", ".join(f"SAFE_DIVIDE(COUNTIF({c} IS NULL), COUNT(*)) AS {c}" for c in columns),
     }
     return "\nUNION ALL\n".join(
         f"SELECT '{audit.name}' AS audit, '{audit.severity}' AS severity, passed, found\n"
-        f"FROM (\n{statement(f'audits/{audit.name}', **words, **audit.words)}\n)"
+        f"FROM (\n{audit_statement(audit, ds.package, **given)}\n)"
         for audit in ds.audits
     )
 

@@ -117,8 +117,10 @@ def all_tables(name: Callable[[str], str]) -> dict[str, Json]:
 
 
 def _view(mart: Mart, name: Callable[[str], str]) -> Json:
-    query = statement(f"views/{mart.name}", mart=name(mart_table(mart.name)), zones=name("zones"))
+    lookups = {lookup: name(DATASETS[lookup].table) for lookup in mart.lookups}
+    query = statement(f"views/{mart.name}", mart=name(mart_table(mart.name)), **lookups)
+    joined = f", with {' and '.join(DATASETS[lookup].title.lower() for lookup in mart.lookups)}"
     return {
-        "description": f"{mart.title}, with the zones' names",
+        "description": mart.title + (joined if lookups else ""),
         "view": {"query": query, "useLegacySql": False},
     }

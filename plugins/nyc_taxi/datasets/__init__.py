@@ -1,4 +1,4 @@
-"""One file a dataset."""
+"""One file a dataset. What is common to several is beside this folder: tlc.py, audits.py, marts.py, sql/."""
 
-# As they are listed; all others follow by name.
+# As they are listed in Airflow's pages, the docs and scripts/status; a file that is not here follows by name.
 ORDER = ("yellow", "green", "fhv", "fhvhv", "zones")

@@ -1,13 +1,18 @@
-"""Trips in for-hire vehicles: livery, luxury and black cars, since 2015."""
+"""Trips in for-hire vehicles: livery, luxury and black cars, since 2015.
 
-from elt.catalogue.model import Column, Dataset
+Each base sends its own records, so these are the files with the most gaps: no fares, often no zones.
+"""
+
+from elt.catalogue import MONTHLY, Column, Dataset
 from elt.months import Month
-from nyc_taxi.audits import MONTHLY, durations
+from nyc_taxi.audits import durations
 from nyc_taxi.marts import hourly_demand
+from nyc_taxi.tlc import TLC
 
 FHV = Dataset(
     name="fhv",
     title="For-hire vehicle trips",
+    source=TLC,
     path="/trip-data/fhv_tripdata_{year}-{month}.parquet",
     table="fhv_trips",
     key="pickup_datetime",
@@ -17,6 +22,7 @@ FHV = Dataset(
     audits=(*MONTHLY, durations("pickup_datetime", "dropoff_datetime")),
     feeds=(hourly_demand("pickup_datetime"),),
     columns=(
+        # Only this and the pickup's time have been in all files.
         Column("dispatching_base_num", "string", "Licence of the base that dispatched the trip."),
         Column(
             "pickup_datetime",

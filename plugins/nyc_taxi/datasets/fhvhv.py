@@ -1,12 +1,16 @@
-"""Trips of high-volume services (Uber, Lyft, Via, Juno), since February 2019: 20 million a month."""
+"""Trips of high-volume services (Uber, Lyft, Via, Juno), since February 2019: 20 million a month.
 
-from elt.catalogue.model import Column, Dataset
+Until then their trips are among those of fhv, without fares.
+"""
+
+from elt.catalogue import MONTHLY, Column, Dataset
 from elt.months import Month
-from nyc_taxi.audits import MONTHLY, amounts_plausible, durations, total_of
+from nyc_taxi.audits import amounts_plausible, durations, total_of
 from nyc_taxi.marts import daily_zone_revenue, hourly_demand
+from nyc_taxi.tlc import TLC
 
 _LOCAL = "New York local time"
-# The files have no total.
+# The files have no total: what a passenger was charged is the sum of these, null where it does not apply.
 _CHARGED = total_of(
     "base_passenger_fare",
     "tolls",
@@ -21,11 +25,13 @@ _CHARGED = total_of(
 FHVHV = Dataset(
     name="fhvhv",
     title="High-volume for-hire vehicle trips",
+    source=TLC,
     path="/trip-data/fhvhv_tripdata_{year}-{month}.parquet",
     table="fhvhv_trips",
     key="pickup_datetime",
     first_month=Month(2019, 2),
     lag_months=2,
+    # Most questions are of one service: Uber has two trips in three.
     cluster=("hvfhs_license_num", "pu_location_id", "pickup_datetime"),
     audits=(*MONTHLY, amounts_plausible(_CHARGED), durations("pickup_datetime", "dropoff_datetime")),
     feeds=(daily_zone_revenue("pickup_datetime", _CHARGED), hourly_demand("pickup_datetime")),

@@ -1,14 +1,18 @@
-"""Green taxi trips: hailed outside Manhattan's core, since August 2013."""
+"""Green taxi trips: hailed outside Manhattan's core, since August 2013.
 
-from elt.catalogue.model import Column, Dataset
+Their meters are of another programme than yellow taxis' (LPEP), which is all that tells the columns apart.
+"""
+
+from elt.catalogue import MONTHLY, Column, Dataset
 from elt.months import Month
-from nyc_taxi.audits import MONTHLY, amounts_add_up, amounts_plausible, durations
-from nyc_taxi.codes import FLAGS, PAYMENTS, VENDORS
+from nyc_taxi.audits import amounts_add_up, amounts_plausible, durations
 from nyc_taxi.marts import daily_zone_revenue, hourly_demand, payment_mix
+from nyc_taxi.tlc import FLAGS, PAYMENTS, TLC, VENDORS
 
 GREEN = Dataset(
     name="green",
     title="Green taxi trips",
+    source=TLC,
     path="/trip-data/green_tripdata_{year}-{month}.parquet",
     table="green_trips",
     key="lpep_pickup_datetime",
@@ -63,6 +67,7 @@ GREEN = Dataset(
         Column("mta_tax", "float64", "Tax triggered by the metered rate.", "USD"),
         Column("tip_amount", "float64", "Tip; cash tips are not included.", "USD"),
         Column("tolls_amount", "float64", "All tolls paid in the trip.", "USD"),
+        # Always empty, and not in every file: its type says nothing then.
         Column("ehail_fee", "float64", "Fee for hailing by telephone; never filled.", "USD", required=False),
         Column(
             "improvement_surcharge",

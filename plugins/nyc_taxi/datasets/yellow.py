@@ -1,20 +1,40 @@
-"""Yellow taxi trips."""
+"""Yellow taxi trips: hailed in the street, since 2009.
 
-from elt.catalogue.model import Column, Dataset
+TLC has changed these files 29 times. A name that a file once had for a column is an alias of it; a column
+that came later has the first month that must have it.
+"""
+
+from elt.catalogue import MONTHLY, Column, Dataset
 from elt.months import Month
-from nyc_taxi.audits import MONTHLY, amounts_add_up, amounts_plausible, durations
-from nyc_taxi.codes import FLAGS, PAYMENTS, VENDORS
+from nyc_taxi.audits import amounts_add_up, amounts_plausible, durations
 from nyc_taxi.marts import daily_zone_revenue, hourly_demand, payment_mix
+from nyc_taxi.tlc import FLAGS, PAYMENTS, TLC, VENDORS
+
+
+def _coordinate(name: str, what: str, alias: str) -> Column:
+    """A column of the files until 2010; those since have zones instead."""
+    return Column(
+        name,
+        "float64",
+        f"{what}, as long as there were no zones.",
+        "degrees (WGS 84)",
+        aliases=(alias,),
+        until=Month(2010, 12),
+    )
+
 
 YELLOW = Dataset(
     name="yellow",
     title="Yellow taxi trips",
+    source=TLC,
     path="/trip-data/yellow_tripdata_{year}-{month}.parquet",
     table="yellow_trips",
     key="tpep_pickup_datetime",
-    # Files of 2009 and 2010 have coordinates instead of zones, and other names altogether.
     first_month=Month(2009, 1),
+    # January comes in March, on any day of it.
     lag_months=2,
+    starter=True,
+    # Nearly every question is of a place and a time.
     cluster=("pu_location_id", "tpep_pickup_datetime"),
     audits=(
         *MONTHLY,
@@ -50,6 +70,7 @@ YELLOW = Dataset(
             "datetime",
             "When the meter was engaged.",
             "New York local time",
+            # The names of 2009 and of 2010. Since 2011 a TPEP prefix says which kind of meter wrote it.
             aliases=("Trip_Pickup_DateTime", "pickup_datetime"),
         ),
         Column(
@@ -59,6 +80,7 @@ YELLOW = Dataset(
             "New York local time",
             aliases=("Trip_Dropoff_DateTime", "dropoff_datetime"),
         ),
+        # Whole numbers, but floating point in many files: they have nulls, for which pandas had no integers.
         Column("passenger_count", "int16", "Passengers in the vehicle, entered by the driver.", "persons"),
         Column("trip_distance", "float64", "Distance by the taximeter.", "miles"),
         Column(
@@ -74,6 +96,7 @@ YELLOW = Dataset(
             aliases=("store_and_forward",),
             codes=FLAGS,
         ),
+        # Zones came in 2011. A file without them is complete all the same if it has coordinates.
         Column(
             "pu_location_id",
             "int16",
@@ -94,6 +117,7 @@ YELLOW = Dataset(
             "How the passenger paid (0 flex, 1 card, 2 cash, 3 no charge, 4 dispute, 5 unknown, 6 voided).",
             codes=PAYMENTS,
         ),
+        # From here on: money. What a trip is charged in all is the sum of it, which an audit checks.
         Column("fare_amount", "float64", "Time-and-distance fare.", "USD", aliases=("Fare_Amt",)),
         Column("extra", "float64", "Miscellaneous extras and surcharges.", "USD", aliases=("surcharge",)),
         Column("mta_tax", "float64", "Tax triggered by the metered rate.", "USD"),
@@ -107,6 +131,7 @@ YELLOW = Dataset(
             since=Month(2015, 1),
         ),
         Column("total_amount", "float64", "Total charged, without cash tips.", "USD", aliases=("Total_Amt",)),
+        # Files of years before have this column and airport_fee too, empty, and now and then without a type.
         Column(
             "congestion_surcharge",
             "float64",
@@ -114,6 +139,7 @@ YELLOW = Dataset(
             "USD",
             since=Month(2019, 1),
         ),
+        # Airport_fee since 2023-02; case makes no difference.
         Column("airport_fee", "float64", "Pickups at LaGuardia and JFK.", "USD", since=Month(2022, 4)),
         Column(
             "cbd_congestion_fee",
@@ -122,21 +148,9 @@ YELLOW = Dataset(
             "USD",
             since=Month(2025, 1),
         ),
-        *(
-            Column(
-                f"{end}_{axis}",
-                "float64",
-                f"{axis.capitalize()} of the {words}, as long as there were no zones.",
-                "degrees (WGS 84)",
-                aliases=(alias,),
-                until=Month(2010, 12),
-            )
-            for end, words, axis, alias in (
-                ("pickup", "pickup", "longitude", "Start_Lon"),
-                ("pickup", "pickup", "latitude", "Start_Lat"),
-                ("dropoff", "drop-off", "longitude", "End_Lon"),
-                ("dropoff", "drop-off", "latitude", "End_Lat"),
-            )
-        ),
+        _coordinate("pickup_longitude", "Longitude of the pickup", "Start_Lon"),
+        _coordinate("pickup_latitude", "Latitude of the pickup", "Start_Lat"),
+        _coordinate("dropoff_longitude", "Longitude of the drop-off", "End_Lon"),
+        _coordinate("dropoff_latitude", "Latitude of the drop-off", "End_Lat"),
     ),
 )

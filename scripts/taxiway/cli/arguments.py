@@ -80,10 +80,10 @@ def months(text: str) -> tuple[Month, ...]:
 
 def source(text: str) -> str:
     """`sample`, `tlc` (its site's URL) or a URL."""
-    from elt.settings import TLC
-
     if text == "tlc":
-        return TLC
+        from nyc_taxi.tlc import TLC
+
+        return TLC.base_url
     if text != "sample" and not re.fullmatch(r"https?://[^\s/]+\S*", text):
         raise UsageError(
             f"--source {text!r} is neither sample, tlc nor a URL",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 from elt.catalogue import Column, Dataset, Mart
@@ -14,7 +14,7 @@ PAGE: Final = REPOSITORY / "docs" / "datasets.md"
 _HEAD: Final = """\
 # Datasets, columns and marts
 
-Made from `plugins/nyc_taxi/datasets/` by `scripts/docs`; a test says when it is behind.
+Made by `scripts/docs` from the entries in `plugins/*/datasets/`; a test says when it is behind.
 
 Every dataset has one schema for all its years. Files use other names and types for the same columns: they
 are matched without regard to case, and cast where that loses nothing. A row with a value that does not fit
@@ -25,13 +25,22 @@ stays in `raw/` only; a file that has lost a column is refused. Tables of monthl
 """
 
 
-def page() -> str:
-    """The page as it should be."""
-    parts = [_HEAD, _overview(), *map(_dataset, DATASETS.values()), "## Marts\n", *map(_mart, MARTS.values())]
-    return "\n".join(parts)
+def page(datasets: Mapping[str, Dataset] = DATASETS, marts: Mapping[str, Mart] = MARTS) -> str:
+    """The page of these entries."""
+    entries = datasets.values()
+    described = [_mart(mart, entries) for mart in marts.values()]
+    return "\n".join([_HEAD, _overview(entries), *map(_dataset, entries), "## Marts\n", *described])
 
 
-def _overview() -> str:
+def current(text: str) -> str:
+    """The page as it should be of the entries that it has: one that a user adds does not make it wrong."""
+    return page(
+        {name: ds for name, ds in DATASETS.items() if f"\n## {name}\n" in text},
+        {name: mart for name, mart in MARTS.items() if f"\n### {name}\n" in text},
+    )
+
+
+def _overview(datasets: Iterable[Dataset]) -> str:
     rows = [
         (
             f"[{ds.name}](#{ds.name})",
@@ -40,7 +49,7 @@ def _overview() -> str:
             _names([ds.table]),
             str(len(ds.columns)),
         )
-        for ds in DATASETS.values()
+        for ds in datasets
     ]
     return _table(("dataset", "title", "since", "table", "columns"), rows)
 
@@ -69,9 +78,9 @@ def _dataset(ds: Dataset) -> str:
     return f"## {ds.name}\n\n{ds.title}.\n\n{known}\n{described}"
 
 
-def _mart(mart: Mart) -> str:
+def _mart(mart: Mart, datasets: Iterable[Dataset]) -> str:
     rows = [(f"`{c.name}`", TYPES[c.type], c.unit, c.description) for c in mart.columns]
-    fed = ", ".join(ds.name for ds in DATASETS.values() if any(feed.mart == mart.name for feed in ds.feeds))
+    fed = ", ".join(ds.name for ds in datasets if any(feed.mart == mart.name for feed in ds.feeds))
     columns = _table(("column", "BigQuery", "unit", "what it is"), rows)
     return f"### {mart.name}\n\n{mart.title}. From: {fed}.\n\n{columns}"
 

@@ -10,15 +10,17 @@ from __future__ import annotations
 import importlib.util
 import os
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from elt.catalogue import Column
+from elt.catalogue import Column, Dataset
 from elt.catalogue.registry import DATASETS, MARTS
 from elt.warehouse import sql
 from elt.warehouse.tables import all_tables
-from taxiway.docgen.markers import Parts, current, table
+from taxiway.docgen.markers import Parts, table
+from taxiway.docgen.markers import current as made_anew
 from taxiway.environment.files import write_atomically
 from taxiway.environment.paths import REPOSITORY
 
@@ -38,12 +40,25 @@ _GROUPS: Final = {
 
 def main(page: Path = PAGE) -> None:
     """Rewrite the page."""
-    write_atomically(page, current(page.read_text(), PARTS), mode=0o644)
+    write_atomically(page, made_anew(page.read_text(), PARTS), mode=0o644)
 
 
-def assets() -> str:
+def current(text: str) -> str:
+    """The page as it should be of the datasets that it has: one that a user adds does not make it wrong."""
+    return made_anew(text, parts({name: ds for name, ds in DATASETS.items() if f"([{name}_raw])" in text}))
+
+
+def parts(datasets: Mapping[str, Dataset]) -> Parts:
+    """What is made from the code, for these datasets."""
+    return {
+        part.__name__: partial(part, datasets) for part in (assets, audits, marts, load_log, audit_results)
+    }
+
+
+def assets(datasets: Mapping[str, Dataset]) -> str:
     """The asset graph as the DAGs declare it: what each task reads and what it makes."""
-    edges = sorted({edge for dag in _dags() for edge in _edges(dag)})
+    dags = (dag for dag in _dags() if set(dag.tags) & datasets.keys())
+    edges = sorted({edge for dag in dags for edge in _edges(dag)})
     groups: dict[str, set[str]] = {group: set() for group in _GROUPS}
     for source, (group, name), _ in edges:
         groups[group].add(name)
@@ -57,45 +72,50 @@ def assets() -> str:
     return "\n".join([*lines, "```", ""])
 
 
-def audits() -> str:
+def audits(datasets: Mapping[str, Dataset]) -> str:
     """Every rule, what it asks, and of which datasets."""
-    asked: dict[tuple[str, str], list[str]] = {}
-    for ds in DATASETS.values():
+    asked: dict[tuple[str, str, str], list[str]] = {}
+    for ds in datasets.values():
         for audit in ds.audits:
-            asked.setdefault((audit.name, audit.severity), []).append(ds.name)
+            rule = _header(sql.text(f"audits/{audit.name}", ds.package))
+            asked.setdefault((audit.severity, audit.name, rule), []).append(ds.name)
     rows = [
-        (f"`{name}`", severity, _header(f"audits/{name}"), ", ".join(datasets))
-        for (name, severity), datasets in sorted(asked.items(), key=lambda item: (item[0][1], item[0][0]))
+        (f"`{name}`", severity, rule, ", ".join(names))
+        for (severity, name, rule), names in sorted(asked.items())
     ]
     return table(("audit", "severity", "rule", "datasets"), rows)
 
 
-def marts() -> str:
-    """Every mart, its columns, and the datasets that feed it."""
+def marts(datasets: Mapping[str, Dataset]) -> str:
+    """Every mart that these datasets feed, its columns, and which of them do."""
     rows = []
     for mart in MARTS.values():
-        fed = ", ".join(ds.name for ds in DATASETS.values() if any(f.mart == mart.name for f in ds.feeds))
+        fed = ", ".join(ds.name for ds in datasets.values() if any(f.mart == mart.name for f in ds.feeds))
+        if not fed:
+            continue
         rows.append((f"`{mart.name}`", mart.title, _names(mart.columns), fed))
     return table(("mart", "what it says", "columns, after dataset and source_month", "fed by"), rows)
 
 
-def load_log() -> str:
+def load_log(_: Mapping[str, Dataset]) -> str:
     """The columns of the load log."""
     return _columns("load_log")
 
 
-def audit_results() -> str:
+def audit_results(_: Mapping[str, Dataset]) -> str:
     """The columns of the table of what audits found."""
     return _columns("audit_results")
 
 
-PARTS: Final[Parts] = {part.__name__: part for part in (assets, audits, marts, load_log, audit_results)}
+PARTS: Final[Parts] = parts(DATASETS)
 
 
-def _dags() -> Iterator[DAG]:
+@cache
+def _dags() -> list[DAG]:
     os.environ.setdefault("AIRFLOW_HOME", tempfile.gettempdir())
     from airflow.sdk import DAG
 
+    found: list[DAG] = []
     for folder in _DAG_FILES:
         for file in sorted((REPOSITORY / folder).glob("*.py")):
             spec = importlib.util.spec_from_file_location(f"dag_file_{file.stem}", file)
@@ -103,7 +123,8 @@ def _dags() -> Iterator[DAG]:
                 raise FileNotFoundError(file)
             module = importlib.util.module_from_spec(spec)
             spec.loader.exec_module(module)
-            yield from (value for value in vars(module).values() if isinstance(value, DAG))
+            found += [value for value in vars(module).values() if isinstance(value, DAG)]
+    return found
 
 
 def _edges(dag: DAG) -> Iterator[tuple[tuple[str, str], tuple[str, str], str]]:
@@ -116,9 +137,9 @@ def _node(asset: Any) -> tuple[str, str]:
     return asset.group, asset.name
 
 
-def _header(name: str) -> str:
+def _header(text: str) -> str:
     """The comment at the top of an SQL file."""
-    lines = sql.text(name).splitlines()
+    lines = text.splitlines()
     return " ".join(line.removeprefix("--").strip() for line in lines if line.startswith("--"))
 
 

@@ -362,7 +362,8 @@ def test_every_format_of_lines_goes_its_way_from_any_host(stack, faulty_source, 
 
 def test_a_page_in_the_place_of_a_gzipped_file_is_refused(stack, faulty_source, monkeypatch):
     ds = own("csv.gz")
-    monkeypatch.setattr(catalogue, "DATASETS", {"own": replace(ds, path=ds.path.replace("{source}", ""))})
+    ds = replace(ds, path=ds.path.replace("{source}", faulty_source.url))
+    monkeypatch.setattr(catalogue, "DATASETS", {"own": ds})
     faulty_source.serve("/own_2024-01.csv.gz", CSV)
     with pytest.raises(PermanentError, match="not gzip"):
         pipeline.download("own", "2024-01", "run", stack)

@@ -7,6 +7,7 @@ import pytest
 import taxi
 
 from elt import status as report
+from elt.catalogue.registry import MARTS
 from elt.errors import PipelineError
 from elt.settings import Settings
 from elt.stages import registry as pipeline
@@ -88,7 +89,7 @@ def test_a_republished_month_is_loaded_again_everywhere(stack, faulty_source):
 
 def test_an_empty_stack_has_nothing_to_report(stack):
     assert report.status(stack) == []
-    assert report.mart_head(stack, 5) == []
+    assert report.mart_head(stack, MARTS["daily_zone_revenue"], 5) == []
 
 
 def test_a_month_is_partial_until_it_is_everywhere(stack, faulty_source):

@@ -165,7 +165,9 @@ def test_a_reader_that_does_not_end_is_trouble_not_a_standstill(dsn, connection,
 
 def test_a_table_of_another_make_is_refused_and_left_alone(connection):
     load(connection, taxi.trips(rows=50))
-    wider = replace(YELLOW, columns=(*YELLOW.columns, replace(YELLOW.columns[-1], name="new_fee")))
+    wider = replace(
+        YELLOW, columns=(*YELLOW.columns, replace(YELLOW.columns[-1], name="new_fee", aliases=()))
+    )
     with pytest.raises(PermanentError, match=r"table yellow_trips is not as the catalogue says \(new_fee\)"):
         load(connection, taxi.trips(rows=60), ds=wider)
     assert postgres.count(connection, YELLOW) == {"2024-01": 50}

@@ -10,7 +10,7 @@ import taxi
 
 from elt import status as report
 from elt.catalogue import registry as catalogue
-from elt.catalogue.registry import DATASETS
+from elt.catalogue.registry import DATASETS, MARTS
 from elt.errors import AuditError, PermanentError, TransientError
 from elt.layout import staging_table
 from elt.months import Month
@@ -170,7 +170,7 @@ def test_the_mart_counts_trips_and_revenue_by_day_and_zone_with_names(stack, typ
     revenue = round(sum(trip["total_amount"] for trip in of_newark), 2)
     expected = {"dataset": "yellow", "pickup_date": "2024-01-01", "borough": "EWR", "zone": "Newark Airport"}
     expected |= {"trips": len(of_newark), "revenue": revenue}
-    assert expected in report.mart_head(stack, 5)
+    assert expected in report.mart_head(stack, MARTS["daily_zone_revenue"], 5)
     assert sum(row["trips"] for row in select(stack, "SELECT trips FROM TABLE", "daily_zone_revenue")) == 100
 
 
@@ -190,7 +190,7 @@ def test_only_the_month_that_changed_is_rebuilt_in_the_mart(stack, typed):
 def test_a_trip_from_a_zone_nobody_knows_stays_in_the_mart(stack, typed):
     typed()
     run(stack, *WAREHOUSE)
-    head = report.mart_head(stack, 1)
+    head = report.mart_head(stack, MARTS["daily_zone_revenue"], 1)
     assert (head[0]["zone"], len(head)) == (None, 1)
 
 
@@ -236,7 +236,7 @@ def test_a_table_of_another_make_is_refused_and_left_alone(stack, typed, monkeyp
     typed(50)
     run(stack, *WAREHOUSE)
     ds = DATASETS["yellow"]
-    wider = replace(ds, columns=(*ds.columns, replace(ds.columns[-1], name="new_fee")))
+    wider = replace(ds, columns=(*ds.columns, replace(ds.columns[-1], name="new_fee", aliases=())))
     monkeypatch.setattr(catalogue, "DATASETS", {"yellow": wider})
     with pytest.raises(PermanentError, match=r"table yellow_trips is not as the catalogue says \(new_fee\)"):
         run(stack, "stage", run_id="another")

@@ -1,7 +1,7 @@
 import pytest
 
 from elt.errors import SettingError, UsageError
-from elt.settings import TLC, Settings
+from elt.settings import Settings
 
 COMPLETE = {
     "GCP_PROJECT_ID": "p",
@@ -12,7 +12,7 @@ COMPLETE = {
 
 
 def test_the_stacks_outputs_are_enough():
-    assert Settings.from_environment(COMPLETE) == Settings("p", "b", "d", "EU", source_url=TLC)
+    assert Settings.from_environment(COMPLETE) == Settings("p", "b", "d", "EU")
 
 
 @pytest.mark.parametrize("name", COMPLETE)

@@ -1,22 +1,31 @@
-"""The SQL, one statement a file. `${word}` is a table or column of ours, `@name` a value."""
+"""SQL statements, one per file. `${variable}` is a table or column, `@name` a query parameter."""
 
 from functools import cache
-from pathlib import Path
 from string import Template
 
-from elt.catalogue.registry import sql_folders
+from elt.catalogue import Audit
+from elt.catalogue.packages import Packages
 
-_FOLDER = Path(__file__).parent
+_PACKAGES = Packages()
 
 
 @cache
-def text(name: str) -> str:
-    """A statement as its file has it: the library's, or a package's."""
-    files = [folder / f"{name}.sql" for folder in (_FOLDER, *sql_folders())]
-    found = next((file for file in files if file.exists()), files[0])
-    return found.read_text().strip().rstrip(";")
+def text(name: str, package: str = "") -> str:
+    """A statement's text without its last semicolon; FileNotFoundError if there is no file.
+
+    `package` is the one of the entry that names an audit; see `Packages.sql` for the order.
+    """
+    files = _PACKAGES.sql(name, package)
+    if not files:
+        raise FileNotFoundError(f"there is no file sql/{name}.sql in the library or in a package")
+    return files[0].read_text(encoding="utf-8").strip().rstrip(";")
 
 
-def statement(name: str, **words: str) -> str:
-    """Fill a statement's words in; KeyError names one that is not given."""
-    return Template(text(name)).substitute(words)
+def statement(name: str, /, **variables: str) -> str:
+    """Fill in a statement's template variables; KeyError names one that is not given."""
+    return Template(text(name)).substitute(variables)
+
+
+def audit_statement(audit: Audit, package: str, /, **given: str) -> str:
+    """Fill in an audit's own variables and those that every audit is given."""
+    return Template(text(f"audits/{audit.name}", package)).substitute(given, **audit.variables)

@@ -21,7 +21,8 @@ def main(arguments: list[str]) -> int:
     parser = _arguments.parser("docs", "Write the reference pages anew from the code.", EXAMPLES)
     parser.add_argument("--check", action="store_true", help="write nothing; exit with 1 if a page is behind")
     check = parser.parse_args(arguments).check
-    pages = {dataset_page.PAGE: dataset_page.page(), page.PAGE: page.current(page.PAGE.read_text())}
+    datasets = dataset_page.current(dataset_page.PAGE.read_text()) if check else dataset_page.page()
+    pages = {dataset_page.PAGE: datasets, page.PAGE: page.current(page.PAGE.read_text())}
     behind = [path for path, text in pages.items() if not path.exists() or path.read_text() != text]
     for path in behind:
         if not check:

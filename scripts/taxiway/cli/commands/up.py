@@ -8,7 +8,7 @@ import sys
 from rich.console import Console
 
 from elt import status as report
-from elt.catalogue.registry import dataset
+from elt.catalogue.registry import MARTS, dataset
 from taxiway.cli import arguments as _arguments
 from taxiway.cli.commands import preview
 from taxiway.console.progress import Progress
@@ -75,7 +75,9 @@ def _show(home: Home, environment: Target, progress: Progress) -> None:
     console, settings = Console(), settings_of(home)
     console.print()
     show_datasets(console, report.status(settings))
-    show_rows(console, "First rows of the mart daily_zone_revenue", report.mart_head(settings, 5))
+    for mart in MARTS.values():
+        if mart.preview:
+            show_rows(console, f"First rows of the mart {mart.name}", report.mart_head(settings, mart, 5))
     password = (home.secrets / "admin_password").read_text()
     console.print(
         f"Airflow   {environment.state.api_url}   user [bold]admin[/]   password [bold]{password}[/]",

@@ -1,5 +1,5 @@
 -- No row lacks its key.
 SELECT
   COUNTIF(${key} IS NULL) = 0 AS passed,
-  FORMAT('%d rows without ${key}', COUNTIF(${key} IS NULL)) AS found
+  FORMAT('%d rows without ${key_name}', COUNTIF(${key} IS NULL)) AS found
 FROM ${staging}

@@ -1,0 +1,134 @@
+"""Checks of an entry against the other entries and its SQL files. Each yields a sentence per mistake.
+
+Without them a task would fail after downloading a gigabyte, because of a missing file or template
+variable. What an entry knows by itself, it checks when it is created (`elt.catalogue.model`).
+"""
+
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from string import Template
+
+from elt.catalogue.model import GIVEN_TO_AUDITS, MONTH_COLUMN, Dataset, Mart
+from elt.catalogue.packages import Packages
+from elt.errors import InvalidDatasetError
+from elt.layout import lake_table, mart_table
+
+_NOTHING: Mapping[str, str] = {}
+
+
+@cache
+def _content(file: Path) -> str:
+    # Every dataset that feeds a mart reads the mart's file.
+    return file.read_text(encoding="utf-8")
+
+
+def clash(one: Dataset | Mart, other: Dataset | Mart) -> str:
+    """The name that two entries cannot share; empty if they can coexist."""
+    if isinstance(one, Dataset) and isinstance(other, Dataset) and one.name == other.name:
+        return f"the name {one.name}"
+    common = _tables(one) & _tables(other)
+    for entry, beside in ((one, other), (other, one)):
+        # In Postgres each month is a table of its own, in the same namespace.
+        if isinstance(entry, Dataset) and entry.tabular and entry.monthly:
+            common |= {name for name in _tables(beside) if re.fullmatch(rf"{entry.table}_\d{{4}}_\d\d", name)}
+    return f"the table {min(common)}" if common else ""
+
+
+def _tables(entry: Dataset | Mart) -> set[str]:
+    if isinstance(entry, Mart):
+        return {entry.name, mart_table(entry.name)}
+    return {entry.table, lake_table(entry)} if entry.tabular else set()
+
+
+def _is_in_postgres(mart: Mart, datasets: Iterable[Dataset]) -> bool:
+    return any(ds.in_postgres and feed.mart == mart.name for ds in datasets for feed in ds.feeds)
+
+
+@dataclass(frozen=True)
+class Checks:
+    """The checks of entries from these packages."""
+
+    packages: Packages
+
+    def of_mart(self, mart: Mart, datasets: Collection[Dataset]) -> Iterator[str]:
+        """Check that a mart's files exist, and the template variables of its view."""
+        yield from self._file(f"marts/{mart.name}")
+        yield from self._file(f"postgres/{mart.name}") if _is_in_postgres(mart, datasets) else ()
+        yield from self._file(f"views/{mart.name}")
+        yield from self._given(f"views/{mart.name}", ("mart", *mart.lookups))
+
+    def of_lookups(self, mart: Mart, datasets: Mapping[str, Dataset]) -> Iterator[str]:
+        """Check that every lookup has a table in each store that has the mart's view."""
+        for name in mart.lookups:
+            ds = datasets.get(name)
+            if ds is None or not ds.tabular:
+                yield f"its lookup {name!r} is no dataset with a table. Correct lookups."
+            elif not ds.in_postgres and _is_in_postgres(mart, datasets.values()):
+                yield f"its lookup {name} is not in Postgres, where the mart is. Set postgres=True there."
+
+    def of_dataset(self, ds: Dataset, marts: Collection[str]) -> Iterator[str]:
+        """Check a dataset's source, and the template variables of its audits and marts."""
+        columns = [column.name for column in ds.columns]
+        try:
+            ds.check_source()
+        except InvalidDatasetError as error:
+            yield str(error).removeprefix(f"dataset {ds.name}: ")
+        for audit in ds.audits:
+            name = f"audits/{audit.name}"
+            yield from self._file(name, ds.package)
+            yield from self._given(name, GIVEN_TO_AUDITS, audit.variables, columns, ds.package)
+        for feed in ds.feeds:
+            if feed.mart not in marts:
+                yield f"it feeds the mart {feed.mart!r}, which is not there. Use {', '.join(sorted(marts))}."
+            yield from self._given(f"marts/{feed.mart}", ("mart", "source"), feed.variables, columns)
+            if ds.in_postgres:
+                yield from self._given(
+                    f"postgres/{feed.mart}", ("dataset", "source"), feed.variables, columns
+                )
+
+    def _file(self, name: str, package: str = "") -> Iterator[str]:
+        mistake = self._read(name, package)[2]
+        yield from [mistake] if mistake else []
+
+    def _read(self, name: str, package: str) -> tuple[str, str, str]:
+        """A statement's text, its file, and the mistake if there is no text."""
+        files = self.packages.sql(name, package)
+        if not files:
+            return "", "", f"there is no file sql/{name}.sql. Write it, or correct the name."
+        shown = " and ".join(map(self.packages.shown, files))
+        if len(files) > 1:
+            return "", shown, f"there are {shown}. Rename one of them."
+        try:
+            return _content(files[0]), shown, ""
+        except (OSError, ValueError) as error:
+            return "", shown, f"{shown} cannot be read ({error}). Save it as UTF-8 text."
+
+    def _given(
+        self,
+        name: str,
+        given: Collection[str],
+        variables: Mapping[str, str] = _NOTHING,
+        columns: Collection[str] = (),
+        package: str = "",
+    ) -> Iterator[str]:
+        """Check a statement's template variables: `given` by the library, `variables` by the entry.
+
+        A missing file has none: it is reported where it belongs, with the mart.
+        """
+        text, shown, _ = self._read(name, package)
+        if not Template(text).is_valid():
+            yield f"{shown} has a $ that begins no template variable. Write $$ for a dollar sign."
+        for variable in Template(text).get_identifiers():
+            if variable not in (*given, *variables):
+                yield f"{shown} has ${{{variable}}}, which is not given. Give it, or correct the file."
+        # Inside quotes a value is text. Outside, a bare word must be a column; expressions are not parsed.
+        code = re.sub(r"'[^']*'", "", text)
+        for variable, value in variables.items():
+            if variable in given:
+                yield f"{shown} is given {variable} in any case. Call the variable otherwise."
+            bare = re.fullmatch(r"[a-z_]\w*", value) and re.search(rf"\$\{{?{variable}\b", code)
+            if bare and value not in (*columns, MONTH_COLUMN, "null", "true", "false"):
+                yield f"{shown} is given {variable}={value!r}, which is no column. Use {', '.join(columns)}."
