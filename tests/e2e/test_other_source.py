@@ -63,8 +63,8 @@ class _Quiet(http.server.SimpleHTTPRequestHandler):
 
 
 def _generate(folder: Path) -> None:
-    from taxiway.emulators.tlc_sample.months import Month
-    from taxiway.emulators.tlc_sample.store import Store
+    from taxiway.emulators.tlc_sample.datasets import Month
+    from taxiway.emulators.tlc_sample.source import Store
 
     store = Store(folder / "cache", ROWS, Month(2019, 1), Month(2024, 12))
     for path in ["/misc/taxi_zone_lookup.csv", *(f"/trip-data/{file_of(folder, m).name}" for m in MONTHS)]:

@@ -131,7 +131,9 @@ def test_half_a_request_does_nothing(service: Service, dataset: str) -> None:
     body = b'{"query": "DELETE FROM ds.t WHERE TRUE", "useLegacySql": false}'
     with socket.create_connection((address.hostname, address.port)) as client:
         head = "POST /bigquery/v2/projects/p1/queries HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: "
-        client.sendall(f"{head}{len(body) + 1}".encode() + b"\r\nContent-Type: application/json\r\n\r\n" + body)
+        client.sendall(
+            f"{head}{len(body) + 1}".encode() + b"\r\nContent-Type: application/json\r\n\r\n" + body
+        )
     assert query(service.url, "SELECT a FROM ds.t") == [("1",)]
 
 
