@@ -63,12 +63,12 @@ def blocks(rows: int, folder: Path) -> Iterator[pa.Table]:
 
 def _block(rows: int, folder: Path) -> pa.Table:
     """Trips of the month alone: the rows that a real file has too much are another test's matter."""
-    from taxiway.emulators.tlc_sample import yellow
-    from taxiway.emulators.tlc_sample.months import Month as SourceMonth
+    from taxiway.emulators.tlc_sample import taxis
+    from taxiway.emulators.tlc_sample.datasets import Month as SourceMonth
 
     path = folder / f"block-{rows}.parquet"
     if not path.exists():
-        yellow.write(path, SourceMonth(MONTH.year, MONTH.month), rows)
+        taxis.write_yellow(path, SourceMonth(MONTH.year, MONTH.month), rows)
     table = pa.parquet.read_table(path, use_threads=False)
     pickup = table.column("tpep_pickup_datetime")
     inside = pc.and_(pc.greater_equal(pickup, _moment(MONTH)), pc.less(pickup, _moment(MONTH.next())))
