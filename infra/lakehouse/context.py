@@ -7,7 +7,7 @@ import pulumi
 from lakehouse.names import Names, labels
 from lakehouse.settings import KEYS, NAMESPACE, Settings, SettingsError
 
-# What the provider is told, and the settings follow from where they are not set themselves.
+# The provider's own settings, from which ours follow where they are not set.
 _PROVIDER_KEYS = ("project", "storageCustomEndpoint", "bigQueryCustomEndpoint")
 
 

@@ -20,7 +20,7 @@ class SettingsError(ValueError):
 def project_of(config: Config) -> str:
     """Return the project of a stack, empty where none is set.
 
-    The provider's own `gcp:project` counts too: whoever sets it by hand need not repeat it.
+    The provider's own `gcp:project` counts too: it need not be set twice.
     """
     return config.get(f"{NAMESPACE}:project") or config.get("gcp:project", "")
 
@@ -127,7 +127,7 @@ KEYS: Final[Mapping[str, str]] = {
 }
 """Key in the configuration, without its namespace, by field of `Settings`."""
 
-# What the provider is told already need not be set twice.
+# Settings that follow from the provider's own, where they are not set.
 _INSTEAD: Final[Mapping[str, Callable[[Config], str]]] = {
     "project": project_of,
     "storage_emulator": lambda config: emulator_of(config, "gcp:storageCustomEndpoint"),

@@ -11,7 +11,7 @@ from pulumi.automation._cmd import CommandResult
 from lakehouse.names import Names
 from taxiway.infrastructure import EngineError, StackNotRemovedError, teardown
 from taxiway.infrastructure.api import Api
-from taxiway.infrastructure.cli import CliEngine, sentences
+from taxiway.infrastructure.cli import CliEngine, sentences, time_limit
 from taxiway.infrastructure.stackfile import StackFiles
 
 SETTINGS = "config:\n  taxiway:owner: a@example.com # mine\n  taxiway:project: acme-data\n"
@@ -329,3 +329,18 @@ def test_a_wrong_passphrase_is_said_with_where_the_right_one_belongs():
     )
     assert sentence == "The passphrase is not the one that the stack was made with."
     assert "PULUMI_CONFIG_PASSPHRASE_FILE" in remedy
+
+
+def test_a_pulumi_that_hangs_is_interrupted(tmp_path):
+    program = tmp_path / "pulumi"
+    program.write_text("#!/bin/sh\ntrap 'kill $!; echo interrupted; exit 130' INT\nsleep 60 &\nwait\n")
+    program.chmod(0o755)
+    with time_limit(0.2):
+        done = subprocess.run([program], capture_output=True, text=True, timeout=50)
+    assert (done.returncode, done.stdout) == (130, "interrupted\n")
+
+
+def test_a_pulumi_that_ends_in_time_is_left_alone():
+    with time_limit(60):
+        done = subprocess.run(["true"], timeout=50)
+    assert done.returncode == 0

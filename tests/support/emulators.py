@@ -51,6 +51,12 @@ class Service:
                 time.sleep(0.02)
         raise TimeoutError(f"{self.url} did not become healthy:\n{self._log.read_text()[-2000:]}")
 
+    @property
+    def pid(self) -> int:
+        """The process's id."""
+        assert self._process is not None
+        return self._process.pid
+
     def kill(self) -> None:
         """End it as a power cut would."""
         if self._process:
@@ -93,6 +99,7 @@ class Emulators:
     control_plane_url: str
     source_url: str
     bigquery_grpc: str
+    token: str = ""
     project: str = PROJECT
     location: str = "US"
 
@@ -108,25 +115,32 @@ class Emulators:
         }
 
 
-def services(folder: Path, grpc_port: int = 0) -> list[Service]:
-    """Return storage, warehouse, control plane and sample source, not started; their data is in `folder`."""
+def services(folder: Path, grpc_port: int = 0, token: str = "") -> list[Service]:
+    """Return storage, warehouse, control plane and sample source, not started; their data is in `folder`.
+
+    With a `token`, all but the sample source answer only clients that carry it.
+    """
     lake = folder / "gcs" / "objects"
     warehouse = ("--data", str(folder / "bigquery"), "--lake-root", str(lake), "--grpc-port", str(grpc_port))
+    guarded: tuple[str, ...] = ()
+    if token:
+        (folder / "token").write_text(token + "\n")
+        guarded = ("--token-file", str(folder / "token"))
     return [
-        Service("gcs", folder, ("--data", str(folder / "gcs"))),
-        Service("bigquery", folder, warehouse),
-        Service("iam", folder, ("--data", str(folder / "control_plane"))),
+        Service("gcs", folder, ("--data", str(folder / "gcs"), *guarded)),
+        Service("bigquery", folder, (*warehouse, *guarded)),
+        Service("iam", folder, ("--data", str(folder / "control_plane"), *guarded)),
         Service("tlc_sample", folder, ("--cache", str(folder / "sample_source"), "--rows", "2000")),
     ]
 
 
 @contextmanager
-def running(folder: Path) -> Iterator[Emulators]:
+def running(folder: Path, token: str = "") -> Iterator[Emulators]:
     """Run all services; their data go with them, so there is nothing to save at the end."""
     with ExitStack() as stack:
         grpc_port = free_port()
-        started = services(folder, grpc_port)
+        started = services(folder, grpc_port, token)
         for service in started:
             stack.callback(service.start().kill)
         urls = [service.wait_until_healthy().url for service in started]
-        yield Emulators(folder, *urls, f"127.0.0.1:{grpc_port}")
+        yield Emulators(folder, *urls, f"127.0.0.1:{grpc_port}", token)

@@ -57,6 +57,7 @@ def open_dags(api: AirflowApi, patience: Patience) -> None:
     patience.until(
         all_parsed, lambda: f"DAGs are missing: {sorted(wanted - set(parsed))} {api.import_errors()}"
     )
+    # One request for a family, and none if a user's `up` finds all of it unpaused.
     for family, ids in families.items():
         if any(parsed[dag_id] for dag_id in ids):
             api.unpause_family(f"_{family}")

@@ -10,6 +10,7 @@ import requests
 
 from taxiway.errors import TaxiwayError
 
+# A server beside a busy scheduler is slow before it is broken.
 SECONDS = 30
 # More than `[api] maximum_page_limit` allows is cut by the server, so every listing counts what it got.
 PAGE = 1000
@@ -84,6 +85,7 @@ class AirflowApi:
 
     def trigger(self, dag_id: str, partition: str | None, conf: Mapping[str, Any]) -> dict[str, Any]:
         """Start a run, for a partition key if the DAG has any; returns the run as Airflow describes it."""
+        # Airflow wants the logical date said to be none: else it takes today for one.
         body = {"logical_date": None, "partition_key": partition, "conf": dict(conf)}
         run: dict[str, Any] = self._call("POST", f"/dags/{dag_id}/dagRuns", json=body)
         return run
@@ -117,6 +119,7 @@ class AirflowApi:
             for entry in content
             if isinstance(entry, dict) and entry.get("error_detail")
         ]
+        # The last error of the log, and of its chain of causes the one that left the task.
         return str(details[-1][0]["exc_value"]) if details else ""
 
     def healthy(self) -> dict[str, bool]:
@@ -130,6 +133,7 @@ class AirflowApi:
     def _call(self, method: str, path: str, **options: Any) -> Any:
         try:
             response = self._request(method, path, **options)
+            # At first there is no token, and years of months outlast the one there is.
             if response.status_code == requests.codes.unauthorized:
                 self._sign_in()
                 response = self._request(method, path, **options)

@@ -30,7 +30,9 @@ def clean_environment() -> dict[str, str]:
     kept = {k: v for k, v in os.environ.items() if not k.startswith(_FOREIGN)}
     return {
         **kept,
+        # Airflow finds its own programs, and those of tasks, by name.
         "PATH": f"{Path(sys.prefix) / 'bin'}:{kept.get('PATH', '/usr/bin:/bin')}",
+        # Every service is on the loopback, which a proxy of the user's cannot reach.
         "NO_PROXY": ",".join(filter(None, [kept.get("NO_PROXY"), "127.0.0.1,localhost"])),
     }
 
@@ -51,6 +53,7 @@ def airflow_environment(home: Home, state: State, outputs: Mapping[str, str]) ->
         "AIRFLOW__LOGGING__WORKER_LOG_SERVER_PORT": str(state.ports["worker-logs"]),
         "AIRFLOW__LOGGING__TRIGGER_LOG_SERVER_PORT": str(state.ports["trigger-logs"]),
         "AIRFLOW_CONN_TAXI_POSTGRES": postgres_connection(home, state.ports["postgres"]),
+        # Tasks and server are of one release: airflow_local_settings.py need not build the API of nine.
         "TAXIWAY_SAME_RELEASE": "1",
         "TAXI_SCHEDULE_START": state.schedule_start,
         **lineage(),

@@ -38,6 +38,7 @@ def main(arguments: list[str] | None = None, checkout: Any = None, *, wrapped: b
     try:
         return _run(given or ["--help"], checkout, wrapped=wrapped)
     except click.ClickException as error:
+        # Errors of the command line know which command they belong to.
         where = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else "taxiway"
         return _report(error.format_message(), f"See {where} --help", error.exit_code)
     except (KeyboardInterrupt, click.Abort):

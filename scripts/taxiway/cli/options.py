@@ -12,7 +12,9 @@ from taxiway.environment.home import DEFAULT_STACK
 from taxiway.targets.target import Checkout
 
 Function = TypeVar("Function", bound=Callable[..., Any])
+# Long enough for a source that is slow, short enough for who waits at a terminal.
 PUBLICATION_SECONDS = 20.0
+# From the first word that is not ours on, everything belongs to the program behind the command.
 PASS_THROUGH = {"ignore_unknown_options": True, "allow_interspersed_args": False}
 
 pass_checkout = click.make_pass_decorator(Checkout)
@@ -35,38 +37,31 @@ def command(name: str, examples: str, **options: Any) -> Callable[[Callable[...,
     return click.command(name, cls=Command, examples=examples, **options)
 
 
-class StackName(click.ParamType[str]):
-    """A stack's name, fit to name a bucket and a service account."""
-
-    name = "name"
-
-    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """The name; a usage error for any other text."""
-        if not re.fullmatch(r"[a-z][a-z0-9-]{0,29}", value):
-            self.fail(
-                f"{value!r} is not a name of lower-case letters, digits and dashes, such as alice",
-                param,
-                ctx,
-            )
-        return value
+def stack_name(text: str) -> str:
+    """A stack's name, fit to name a bucket and a service account; a usage error for any other text."""
+    if not re.fullmatch(r"[a-z][a-z0-9-]{0,29}", text):
+        raise click.BadParameter(
+            f"{text!r} is not a name of lower-case letters, digits and dashes, such as alice"
+        )
+    return text
 
 
-class SourceName(click.ParamType[str]):
-    """`sample`, `tlc`, or the URL of a site laid out like TLC's."""
-
-    name = "source"
-
-    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """The source without a slash at its end; a usage error for any other text."""
-        if value not in ("", "sample", "tlc") and not re.fullmatch(r"https?://[^\s/]+\S*", value):
-            self.fail(f"{value!r} is neither sample, tlc nor a URL such as http://127.0.0.1:8000", param, ctx)
-        return value.rstrip("/")
+def source_name(text: str) -> str:
+    """`sample`, `tlc`, or the URL of a site laid out like TLC's; a usage error for any other text."""
+    if text not in ("", "sample", "tlc") and not re.fullmatch(r"https?://[^\s/]+\S*", text):
+        raise click.BadParameter(f"{text!r} is neither sample, tlc nor a URL such as http://127.0.0.1:8000")
+    return text.rstrip("/")
 
 
 def stack_option(function: Function) -> Function:
     """The option that says whose environment is meant."""
     return click.option(
-        "--stack", default=DEFAULT_STACK, show_default=True, type=StackName(), help="Whose environment."
+        "--stack",
+        default=DEFAULT_STACK,
+        show_default=True,
+        type=stack_name,
+        metavar="NAME",
+        help="Whose environment.",
     )(function)
 
 

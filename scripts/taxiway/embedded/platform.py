@@ -137,6 +137,7 @@ class Embedded:
     def start(self) -> Embedded:
         """Bring everything up: PostgreSQL with Airflow's tables beside the infrastructure, then Airflow."""
         self.supervisor.start(self._declared())
+        # Airflow's tables and the infrastructure take about as long, and do not need each other.
         with ThreadPoolExecutor() as pool:
             metadata = pool.submit(self._start_postgres)
             infrastructure = pool.submit(self._start_infrastructure)
@@ -202,6 +203,7 @@ class Embedded:
     def _give_variables(self, file: Path, outputs: Mapping[str, str], names: Sequence[str]) -> None:
         """Write the variables of some components; those that run with others are stopped."""
         variables = airflow_environment(self.home, self.state, outputs)
+        # Airflow reads its variables once, when it starts.
         if variables != read_json(file):
             write_json(file, variables)
             self.supervisor.stop_components(names)
@@ -243,6 +245,7 @@ class Embedded:
         Returns what is gone. A stack on Google Cloud is its engine's to destroy.
         """
         removed = []
+        # Emulators that do not run cannot be asked to remove anything; their folder goes next.
         if not self.running() and not keep and self.state.emulated:
             self._forget()
         if self.running():

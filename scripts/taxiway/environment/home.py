@@ -60,7 +60,7 @@ class Home:
         # Beside the folder, which `down` removes while it holds the lock.
         self.lock = root.parent / f"{self.stack}.lock"
         # The stacks' settings, which Pulumi and the checkout's owner write, too.
-        self.stack_files = root.parents[1] / "infra" / "stacks"
+        self.stack_files = root.parent.parent / "infra" / "stacks"
         # What the infrastructure engines remember, of all stacks. No stack's name begins like this.
         self.engine = root.parent / "_engine"
         # What `up` decided and nothing else remembers: see State.

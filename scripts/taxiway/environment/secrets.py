@@ -30,6 +30,7 @@ GENERATORS: Mapping[str, Callable[[], str]] = {
 
 def generate(folder: Path) -> None:
     """Create what is missing below `folder`; what exists stays as it is."""
+    # Airflow's metadata are encrypted with them: new ones would make old connections unreadable.
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     for name, generator in GENERATORS.items():
         if not (folder / name).exists():

@@ -321,7 +321,7 @@ class CliEngine:
     def _commands(self) -> Iterator[None]:
         """Run commands of `pulumi`, each within a limit of time; their failures become sentences."""
         try:
-            with _time_limit(PATIENCE_SECONDS):
+            with time_limit(PATIENCE_SECONDS):
                 yield
         except automation.ConcurrentUpdateError:
             url = self._pulumi.url
@@ -335,7 +335,7 @@ class CliEngine:
 
 
 @contextmanager
-def _time_limit(seconds: float) -> Iterator[None]:
+def time_limit(seconds: float) -> Iterator[None]:
     """Interrupt the `pulumi` that this process waits for once it takes too long.
 
     The automation interface itself waits for ever.

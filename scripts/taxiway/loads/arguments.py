@@ -57,6 +57,7 @@ def partitions(requests: Iterable[Request], *, newest_first: bool = False) -> li
 
 def _partitions(request: Request, *, newest_first: bool) -> list[Partition]:
     datasets, months = request
+    # Who names one dataset means it: a month that it does not have is a mistake, not a gap.
     if len(datasets) == 1:
         for month in months or (None,):
             datasets[0].check_month(month)

@@ -163,6 +163,7 @@ class Loader:
             # A run that was started without `force` would skip what is to be done again.
             in_progress = None if self.force else active.get(watch.key(dag))
             began.append(in_progress or self._trigger(watch, dag))
+        # Airflow's clock, not ours: a container's may differ.
         watch.since = min(began)
 
     def _trigger(self, watch: Watch, dag: str) -> str:
@@ -178,6 +179,7 @@ class Loader:
         for dag in list(watch.waiting):
             run = snapshot.runs.get(watch.key(dag))
             if run is None or (run["start_date"] or watch.since) < watch.since:
+                # The lake is done and nobody has followed: a consumer that was paused missed the event.
                 if watch.lake_done and time.monotonic() - watch.lake_done > self.event_seconds:
                     self._trigger(watch, dag)
                     watch.lake_done = time.monotonic()
@@ -216,6 +218,7 @@ class Loader:
             watch.outcome = watch.outcome or self._reason(run, tasks)
         elif run["dag_id"] == watch.lake:
             watch.lake_done = time.monotonic()
+            # The sensor skips what is not published, and with it all that would follow.
             if any(task["state"] == "skipped" for task in tasks):
                 watch.outcome = NOT_PUBLISHED
 
@@ -223,6 +226,7 @@ class Loader:
         """The sentence the failed task ended with."""
         failed = next((task for task in tasks if task["state"] == "failed"), None)
         if failed is None:
+            # Its time was over, or somebody has marked it: no task says why.
             return f"{run['dag_id']} failed"
         reason = self.api.failure(run["dag_id"], run["dag_run_id"], failed["task_id"], failed["try_number"])
         return f"{run['dag_id']} {failed['task_id']}: {reason or 'failed'}"

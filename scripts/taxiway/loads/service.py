@@ -25,6 +25,7 @@ from taxiway.loads.runner import NOT_PUBLISHED, WINDOW, Loader
 if TYPE_CHECKING:
     from taxiway.targets.target import Target
 
+# Nothing changes for minutes while a large month is converted on a small machine.
 SILENCE_SECONDS = 300.0
 NOT_PUBLISHED_CODE = 4
 FAMILIES: Mapping[str, Family] = {
@@ -94,12 +95,14 @@ class Loads:
             self.progress.say(f"{len(missing)} of {len(wanted)} are to be loaded, the others are")
         loader = Loader(self.api, self.progress, wait, force, self.poll_seconds)
         outcomes = loader.load(missing, SILENCE_SECONDS + wait)
+        # Asked again: a run that Airflow calls successful may have skipped the month.
         still = self._missing(missing)
         codes = [self._report(p, outcomes[p], still.get(p, []), brief=many) for p in missing]
         if many:
             words = {0: "loaded", NOT_PUBLISHED_CODE: NOT_PUBLISHED, 1: "not loaded"}
             counts = [f"{codes.count(code)} {what}" for code, what in words.items() if code in codes]
             self.progress.say(", ".join(counts), "failed" if 1 in codes else "done")
+        # A failure outranks a month that is late, whatever their numbers.
         return max(codes, key=[0, NOT_PUBLISHED_CODE, 1].index)
 
     def _missing(self, wanted: Iterable[Partition], *, again: bool = False) -> dict[Partition, list[str]]:

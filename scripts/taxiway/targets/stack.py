@@ -49,6 +49,7 @@ class StackSettings:
         if state is None:
             return cls(name, project, _engine(project, engine))
         here = cls.known(checkout, name)
+        # A stack that is somewhere else would lose its data, or leave it there, if it were made again here.
         if (state.target, here.project) != (target, project or here.project):
             raise TaxiwayError(
                 f"the stack {name} is here as {state.target} on {here.project or 'emulators'}",

@@ -52,31 +52,13 @@ class Checkout:
 
         return StackFiles(self.folder / "infra" / "stacks")
 
-    def prepare(
-        self, home: Home, target: str, progress: Progress, *, source: str, engine: str, project: str
-    ) -> Target:
-        """Decide what an environment needs before it is started, or read what was decided."""
-        if target == "compose":
-            from taxiway.compose.target import Compose
-
-            return Compose.prepare(home, progress, source=source, engine=engine, project=project)
-        from taxiway.embedded.platform import Embedded
-
-        return Embedded.prepare(home, progress, source=source, engine=engine, project=project)
-
     def platform(self, stack: str, progress: Progress | None = None) -> Target:
         """A stack's environment, running or not; TaxiwayError if there is none."""
         from taxiway.console.progress import Progress
 
         home = self.home(stack)
-        state, reports = State.require(home), progress or Progress()
-        if state.target == "compose":
-            from taxiway.compose.target import Compose
-
-            return Compose(home, state, reports)
-        from taxiway.embedded.platform import Embedded
-
-        return Embedded(home, state, reports, self.open_engine)
+        state = State.require(home)
+        return target_class(state.target)(home, state, progress or Progress())
 
     def running(self, stack: str, progress: Progress | None = None) -> Target:
         """A stack's environment; TaxiwayError unless it runs."""
@@ -84,3 +66,14 @@ class Checkout:
         if not found.running():
             raise TaxiwayError("the platform does not run", "Start it: scripts/up")
         return found
+
+
+def target_class(name: str) -> type[Embedded] | type[Compose]:
+    """What makes a platform run as processes of this machine (`embedded`) or as containers (`compose`)."""
+    if name == "compose":
+        from taxiway.compose.target import Compose
+
+        return Compose
+    from taxiway.embedded.platform import Embedded
+
+    return Embedded

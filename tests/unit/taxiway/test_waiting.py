@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import ast
 import sys
 from typing import Any
 
 import pytest
+from repository import REPOSITORY
 
 from taxiway.errors import TaxiwayError
 from taxiway.waiting import REMINDER, Patience, run
+
+LIMITED = {
+    *(f"subprocess.{name}" for name in ("run", "call", "check_call", "check_output")),
+    *(f"requests.{name}" for name in ("get", "post", "put", "patch", "delete", "head")),
+}
 
 
 class Clock:
@@ -69,6 +76,21 @@ def test_a_program_that_does_not_end_is_ended_and_named() -> None:
         run([sys.executable, "-c", "import time; time.sleep(60)"], 0.2, "Try again.")
     assert "python" in str(raised.value)
     assert raised.value.remedy == "Try again."
+
+
+def calls_without_a_time_limit() -> list[str]:
+    found = []
+    for folder in ("scripts", "plugins", "infra", "dags", "dags_local"):
+        for file in (REPOSITORY / folder).rglob("*.py"):
+            for node in ast.walk(ast.parse(file.read_text())):
+                if isinstance(node, ast.Call) and ast.unparse(node.func) in LIMITED:
+                    if "timeout" not in {keyword.arg for keyword in node.keywords}:
+                        found.append(f"{file.relative_to(REPOSITORY)}:{node.lineno}")
+    return found
+
+
+def test_no_call_of_a_program_or_a_server_is_without_a_time_limit() -> None:
+    assert calls_without_a_time_limit() == []
 
 
 def test_the_output_of_a_program_is_text_and_its_failure_the_callers() -> None:

@@ -76,6 +76,7 @@ def run(
     progress = Progress()
     loads = Loads.of(checkout.running(stack, progress), progress)
     loads.report_problems()
+    # Two runs at once would trigger one month twice, and each take the other's for its own.
     with exclusive(checkout.home(stack), "run"):
         if changed:
             wanted = loads.changed(requests)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from taxiway.cli.options import StackName, command, infrastructure_options, pass_checkout
+from taxiway.cli.options import command, infrastructure_options, pass_checkout, stack_name
 from taxiway.environment.home import DEFAULT_STACK, write_atomically
 from taxiway.errors import TaxiwayError
 from taxiway.targets.target import Checkout
@@ -143,7 +143,7 @@ def _age(created: str) -> str:
   scripts/env alice --print  show it with secrets masked; write nothing
 """,
 )
-@click.argument("stack", required=False, type=StackName())
+@click.argument("stack", required=False, type=stack_name)
 @click.option("--print", "show", is_flag=True, help="Show it with secrets masked; write nothing.")
 @pass_checkout
 def env(checkout: Checkout, stack: str | None, show: bool) -> int:

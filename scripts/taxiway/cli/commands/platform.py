@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from taxiway.cli.options import (
-    SourceName,
     command,
     infrastructure_options,
     pass_checkout,
+    source_name,
     stack_option,
     wait_option,
 )
 from taxiway.environment.home import Home, State, exclusive
 from taxiway.errors import TaxiwayError
-from taxiway.targets.target import TARGETS, Checkout
+from taxiway.targets.target import TARGETS, Checkout, target_class
 
 if TYPE_CHECKING:
     from taxiway.console.progress import Progress
@@ -46,7 +46,8 @@ if TYPE_CHECKING:
 @click.option(
     "--source",
     default="",
-    type=SourceName(),
+    type=source_name,
+    metavar="SOURCE",
     show_default="sample; with --project tlc",
     help="sample, tlc, or the URL of a mirror.",
 )
@@ -93,8 +94,9 @@ def up(
 
     with exclusive(home, "up"):
         Machine.at(home.root.parent).check()
-        platform = checkout.prepare(
-            home, target, progress, source=source, engine=wanted.engine, project=wanted.project
+        place = target_class(target)
+        platform = place.prepare(
+            home, progress, source=source, engine=wanted.engine, project=wanted.project
         ).start()
         loads = Loads.of(platform, progress)
         loads.report_problems()
@@ -141,30 +143,28 @@ exit code: 0 if everything runs, 1 if something does not
 @pass_checkout
 def status(checkout: Checkout, as_json: bool, stack: str) -> int:
     """Show the components and what is loaded where."""
-    if as_json and State.load(checkout.home(stack)) is None:
-        facts: dict[str, Any] = {"target": None, "stack": None, "components": [], "datasets": []}
-    else:
+    facts: dict[str, Any] = {"target": None, "stack": None, "components": [], "datasets": []}
+    if not as_json or State.load(checkout.home(stack)):
         platform = checkout.platform(stack)
-        facts = _facts(platform)
+        running = platform.states()
+        facts = {
+            "target": platform.state.target,
+            "stack": stack,
+            "components": [
+                {
+                    "name": component.name,
+                    "state": running.get(component.name, "STOPPED"),
+                    "url": component.url,
+                }
+                for component in platform.components()
+            ],
+            "datasets": _datasets(platform) if running else [],
+        }
         if not as_json:
             _show_status(platform, facts)
     if as_json:
         click.echo(json.dumps(facts, indent=2, default=str))
-    return 0 if facts["components"] and all(c["state"] == "RUNNING" for c in facts["components"]) else 1
-
-
-def _facts(platform: Target) -> dict[str, Any]:
-    running = platform.states()
-    components = [
-        {"name": c.name, "state": running.get(c.name, "STOPPED"), "url": c.url} for c in platform.components()
-    ]
-    datasets = _datasets(platform) if running else []
-    return {
-        "target": platform.state.target,
-        "stack": platform.home.stack,
-        "components": components,
-        "datasets": datasets,
-    }
+    return 0 if {part["state"] for part in facts["components"]} == {"RUNNING"} else 1
 
 
 def _datasets(platform: Target) -> list[dict[str, Any]]:
@@ -214,6 +214,7 @@ def _show_status(platform: Target, facts: dict[str, Any]) -> None:
 @pass_checkout
 def logs(checkout: Checkout, component: str, lines: int, follow: bool, stack: str) -> int:
     """Show the last log lines of COMPONENT, one that scripts/status lists."""
+    # Becoming `tail` or `docker` leaves interruptions and pipes to them.
     command = checkout.platform(stack).log_command(component, lines, follow=follow)
     os.execvp(command[0], command)  # noqa: S606
 
@@ -262,6 +263,7 @@ def _stop(checkout: Checkout, home: Home, progress: Progress, *, keep: bool, by_
         removed, left = Supervisor(home, 0).end_strays(), list[str]()
     else:
         platform = checkout.platform(home.stack, progress)
+        # Verified before the folder goes: without it the next `down` would have nothing to go on with.
         removed, left = platform.stop(keep=keep), platform.left(keep=keep)
     if not keep and (by_hand or (state and not state.emulated)):
         known = StackSettings.known(checkout, home.stack)

@@ -11,13 +11,10 @@ from pathlib import Path
 import click
 
 from taxiway.cli.options import PASS_THROUGH, command, pass_checkout
+from taxiway.errors import TaxiwayError
 from taxiway.targets.target import Checkout
 
-CHECKS = (
-    ("ruff", "check", "."),
-    ("ruff", "format", "--check", "."),
-    ("mypy",),
-)
+CHECKS = (("ruff", "check", "."), ("ruff", "format", "--check", "."), ("mypy",))
 # mypy on an empty cache takes two minutes on two cores.
 CHECK_SECONDS = 900
 BIN = Path(sys.prefix) / "bin"
@@ -69,10 +66,13 @@ def bench(checkout: Checkout, arguments: tuple[str, ...]) -> int:
 @pass_checkout
 def check(checkout: Checkout) -> int:
     """Lint, check the format and check the types."""
-    codes = [
-        subprocess.run([BIN / program, *options], cwd=checkout.folder, timeout=CHECK_SECONDS).returncode
-        for program, *options in CHECKS
-    ]
+    codes = []
+    for program, *options in CHECKS:
+        try:
+            done = subprocess.run([BIN / program, *options], cwd=checkout.folder, timeout=CHECK_SECONDS)
+        except subprocess.TimeoutExpired:
+            raise TaxiwayError(f"{program} did not end within {CHECK_SECONDS} s", "Call it alone.") from None
+        codes.append(done.returncode)
     return max(codes)
 
 

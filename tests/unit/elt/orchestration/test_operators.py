@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import contextvars
-from types import SimpleNamespace
 from typing import Any
 
+import in_a_task
 import pytest
 import taxi
-from airflow.sdk import BaseOperator
-from airflow.sdk.bases.operator import ExecutorSafeguard
 from airflow.sdk.exceptions import TaskDeferred
 from fakes import Stack
+from in_a_task import Event, context, execute, resume
 
 from elt.errors import InvalidMonthError, PermanentError, SettingError, TransientError, UnknownDatasetError
 from elt.orchestration.assets import typed_asset
@@ -39,55 +37,10 @@ class Over(StageOperator):
         return self.stack.connections
 
 
-class TaskInstance:
-    def __init__(self) -> None:
-        self.pushed: dict[str, Any] = {}
-
-    def xcom_push(self, key: str, value: Any) -> None:
-        self.pushed[key] = value
-
-
-class Event:
-    def __init__(self) -> None:
-        self.extra: dict[str, Any] = {}
-        self.partitions: list[str] = []
-
-    def add_partitions(self, key: str) -> None:
-        self.partitions.append(key)
-
-
-def context(month: str | None = "2024-01", **conf: Any) -> dict[str, Any]:
-    run = SimpleNamespace(conf=conf, partition_key=month)
-    return {
-        "dag_run": run,
-        "run_id": "run",
-        "dag": SimpleNamespace(dag_id="yellow_to_warehouse"),
-        "ti": TaskInstance(),
-        "outlet_events": {},
-    }
-
-
 def operator(stack: Stack, stage: str, **how: Any) -> Over:
     made = Over(**{"dataset": "yellow", "stage": stage, **how})
     made.stack = stack
     return made
-
-
-def in_a_task(operator: BaseOperator, method: Any, *arguments: Any, **named: Any) -> Any:
-    """Call a method as Airflow's task runner does."""
-    inside = contextvars.copy_context()
-    inside.run(ExecutorSafeguard.tracker.set, operator)
-    return inside.run(method, *arguments, **named)
-
-
-def execute(operator: BaseOperator, in_context: dict[str, Any]) -> Any:
-    return in_a_task(operator, operator.execute, in_context)
-
-
-def resume(operator: BaseOperator, deferred: TaskDeferred, event: dict[str, Any], in_context: Any) -> Any:
-    """Go on after a deferral, in another process: all that is left is what Airflow has stored."""
-    kwargs = {**(deferred.kwargs or {}), "event": event}
-    return in_a_task(operator, operator.resume_execution, deferred.method_name, kwargs, in_context)
 
 
 def loaded_until(stack: Stack, *stages: str) -> None:
@@ -194,7 +147,7 @@ def test_a_trigger_that_could_not_ask_is_no_failed_job(stack: Stack) -> None:
 def test_a_trigger_that_never_fired_costs_a_retry(stack: Stack, error: str) -> None:
     made = operator(stack, "publish")
     with pytest.raises(TransientError, match=error):
-        in_a_task(made, made.resume_execution, "__fail__", {"error": error}, context())
+        in_a_task.call(made, made.resume_execution, "__fail__", {"error": error}, context())
 
 
 def test_the_link_has_the_providers_name_key_and_address() -> None:
@@ -218,7 +171,7 @@ def test_only_stages_with_a_job_have_the_link(stack: Stack) -> None:
 
 
 def test_a_missing_connection_is_a_sentence_with_its_remedy() -> None:
-    with pytest.raises(SettingError, match="no Airflow connection google_cloud_default. Set AIRFLOW_CONN_"):
+    with pytest.raises(SettingError, match=r"no Airflow connection google_cloud_default\. Set AIRFLOW_CONN_"):
         execute(StageOperator(dataset="yellow", stage="publish"), context())
 
 

@@ -250,10 +250,7 @@ def test_without_pulumi_nothing_is_started_that_needs_it(
 
 @pytest.mark.parametrize(
     ("options", "sentence"),
-    [
-        ([], "taxiway:location is 'mars'"),
-        (["--project", "Acme"], "taxiway:project is 'Acme'"),
-    ],
+    [([], "taxiway:location is 'mars'"), (["--project", "Acme"], "taxiway:project is 'Acme'")],
 )
 def test_a_wrong_setting_is_reported_with_the_file_it_is_in(
     folder: Path, options: list[str], sentence: str, capsys: Any

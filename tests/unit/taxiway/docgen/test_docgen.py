@@ -1,8 +1,5 @@
-import pytest
-
 from taxiway import docgen
 from taxiway.docgen.markdown import codes, current, named, table
-from taxiway.environment.home import REPOSITORY
 
 PAGE = "# Title\n\n<!-- made names -->\nold\n<!-- end -->\n\nProse.\n"
 
@@ -40,22 +37,3 @@ def test_a_check_names_what_is_behind_and_writes_nothing(tmp_path, capsys):
     assert docgen.main(check=True, files={page: lambda: "new"}) == 1
     assert page.read_text() == "old"
     assert capsys.readouterr().err == f"{page} is behind the code: scripts/docs\n"
-
-
-def test_every_page_with_a_made_part_is_generated():
-    generated = set(docgen.generated())
-    for page in (REPOSITORY / "docs").rglob("*.md"):
-        if named(page.read_text()):
-            assert page in generated
-
-
-@pytest.mark.parametrize("path", sorted(docgen.generated()), ids=lambda path: path.name)
-def test_every_generated_file_is_current(path):
-    assert docgen.generated()[path]() == path.read_text(), f"{path.name} is behind the code: scripts/docs"
-
-
-def test_no_text_names_a_hidden_way_to_generate():
-    for page in [REPOSITORY / "README.md", *(REPOSITORY / "docs").rglob("*.md")]:
-        text = page.read_text()
-        assert "PYTHONPATH" not in text, page
-        assert "python -m taxiway" not in text, page

@@ -94,11 +94,7 @@ def test_what_cannot_be_loaded_is_said(words: tuple[str, ...], error: type[Excep
 def test_a_new_platform_is_filled_with_the_starter_datasets() -> None:
     starters = {name for name, entry in DATASETS.items() if entry.starter}
     assert starters == {"yellow", "zones"}
-    assert first_load() == [
-        Partition("zones"),
-        Partition("yellow", JANUARY),
-        Partition("yellow", FEBRUARY),
-    ]
+    assert first_load() == [Partition("zones"), Partition("yellow", JANUARY), Partition("yellow", FEBRUARY)]
     assert first_load("2023-05") == [Partition("zones"), Partition("yellow", Month(2023, 5))]
 
 

@@ -1,29 +1,48 @@
-"""Yellow taxi trips: plausible ones, and the dirt that real files have. The same month is the same bytes."""
+"""Trips of yellow and green taxis: plausible ones, and the dirt that real files have."""
+
+from __future__ import annotations
 
 from pathlib import Path
 
 import numpy as np
 
-from taxiway.emulators.tlc_sample import early_yellow, layouts
-from taxiway.emulators.tlc_sample.months import Month
-from taxiway.emulators.tlc_sample.parquet import table, write_parquet
+from taxiway.emulators.tlc_sample import layouts
+from taxiway.emulators.tlc_sample.datasets import Month
 from taxiway.emulators.tlc_sample.rides import EWR, JFK, LGA, Columns, seeded, strays, when_and_where
 
 NEW_FARES = Month(2023, 1)  # the fare rise of 2022-12-19, from the first whole month
 PANDEMIC = Month(2020, 3)  # since then, trips sent in by other means lack half of their columns
+_VENDORS = {1: "CMT", 2: "VTS", 6: "DDS"}
+_PAYMENTS = {
+    2009: {1: "Credit", 2: "CASH", 3: "No Charge", 4: "Dispute"},
+    2010: {1: "CRE", 2: "CAS", 3: "NOC", 4: "DIS"},
+}
+_AMOUNTS = ("fare_amount", "extra", "mta_tax", "tip_amount", "tolls_amount")
 
 
-def write(path: Path, month: Month, rows: int) -> None:
+def write_yellow(path: Path, month: Month, rows: int) -> None:
     """Write the month's file to `path`."""
-    columns = generate("yellow", month, rows)
+    columns = _generate("yellow", month, rows)
     if month < layouts.ZONES_FROM:
-        early_yellow.rewrite(columns, month)
+        _rewrite_early(columns, month)
     columns["spelt"] = {layouts.AIRPORT: layouts.yellow_name(layouts.AIRPORT, month)}
-    write_parquet(path, table(columns, layouts.yellow(month)), month)
+    layouts.write_parquet(path, layouts.table(columns, layouts.yellow(month)), month)
 
 
-def generate(dataset: str, month: Month, rows: int) -> Columns:
-    """Return the month's columns as arrays of `rows` values; `missing` holds masks of nulls by column."""
+def write_green(path: Path, month: Month, rows: int) -> None:
+    """Write the month's file to `path`: like yellow, with columns of its own."""
+    columns = _generate("green", month, rows)
+    for end in ("pickup", "dropoff"):
+        columns[f"lpep_{end}_datetime"] = columns[f"tpep_{end}_datetime"]
+    # No fee is collected at airports.
+    columns["total_amount"] = np.round(columns["total_amount"] - columns["airport_fee"], 2)
+    columns["trip_type"] = np.where(seeded(f"green types {month}").random(rows) < 0.97, 1, 2)
+    columns["missing"]["trip_type"] = columns["missing"].get("RatecodeID")
+    layouts.write_parquet(path, layouts.table(columns, layouts.green(month)), month)
+
+
+def _generate(dataset: str, month: Month, rows: int) -> Columns:
+    """The month's columns as arrays of `rows` values; `missing` holds masks of nulls by column."""
     random = seeded(f"{dataset} {month}")
     columns: Columns = {"missing": {}}
     when_and_where(columns, random, month, rows)
@@ -134,3 +153,51 @@ def _gaps(columns: Columns, random: np.random.Generator, month: Month, rows: int
     else:
         missing["store_and_fwd_flag"] = gap
         columns["payment_type"][gap] = 0
+
+
+def _rewrite_early(columns: Columns, month: Month) -> None:
+    """Add the columns of 2009 or 2010: texts for codes and times, coordinates for zones."""
+    vendor, payment = (_texts(columns[name], words) for name, words in _codes(month))
+    pickup, dropoff = (
+        np.datetime_as_string(columns[f"tpep_{end}_datetime"], "s").astype(object)
+        for end in ("pickup", "dropoff")
+    )
+    times = [np.char.replace(moments.astype(str), "T", " ").astype(object) for moments in (pickup, dropoff)]
+    start, end = (_coordinates(columns[name]) for name in ("PULocationID", "DOLocationID"))
+    # There was no improvement surcharge yet.
+    total = np.round(sum(columns[name] for name in _AMOUNTS), 2)
+    kept = columns["store_and_fwd_flag"] == "Y"
+    if month.year == 2009:
+        columns |= {
+            "vendor_name": vendor, "Trip_Pickup_DateTime": times[0], "Trip_Dropoff_DateTime": times[1],
+            "Passenger_Count": columns["passenger_count"], "Trip_Distance": columns["trip_distance"],
+            "Start_Lon": start[0], "Start_Lat": start[1], "End_Lon": end[0], "End_Lat": end[1],
+            "Rate_Code": columns["RatecodeID"], "store_and_forward": kept.astype(float),
+            "Payment_Type": payment, "Fare_Amt": columns["fare_amount"], "surcharge": columns["extra"],
+            "Tip_Amt": columns["tip_amount"], "Tolls_Amt": columns["tolls_amount"], "Total_Amt": total,
+        }  # fmt: skip
+        columns["missing"] |= {"Rate_Code": ~kept, "store_and_forward": ~kept & (vendor == "VTS")}
+        return
+    columns |= {
+        "vendor_id": vendor, "pickup_datetime": times[0], "dropoff_datetime": times[1],
+        "pickup_longitude": start[0], "pickup_latitude": start[1], "dropoff_longitude": end[0],
+        "dropoff_latitude": end[1], "rate_code": columns["RatecodeID"], "payment_type": payment,
+        "surcharge": columns["extra"], "total_amount": total, "__index_level_0__": np.arange(len(total)),
+        "store_and_fwd_flag": np.where(kept, "1", "0").astype(object),
+    }  # fmt: skip
+
+
+def _codes(month: Month) -> tuple[tuple[str, dict[int, str]], ...]:
+    return (("VendorID", _VENDORS), ("payment_type", _PAYMENTS[month.year]))
+
+
+def _texts(codes: np.ndarray, words: dict[int, str]) -> np.ndarray:
+    return np.array([words[code] for code in codes.tolist()], dtype=object)
+
+
+def _coordinates(zones: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Longitude and latitude of a place that stands for the zone; 0 and 0 for an unknown one."""
+    known = zones < 264
+    longitude = np.round(-74.02 + zones % 17 * 0.015, 6)
+    latitude = np.round(40.60 + zones // 17 * 0.015, 6)
+    return longitude * known, latitude * known

@@ -1,4 +1,6 @@
-"""Trips of high-volume services. A month of real size is written part by part."""
+"""Trips of for-hire vehicles, and of high-volume services."""
+
+from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,10 +10,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from taxiway.emulators.tlc_sample import layouts
-from taxiway.emulators.tlc_sample.months import Month
-from taxiway.emulators.tlc_sample.parquet import compression, table
+from taxiway.emulators.tlc_sample.datasets import Month
 from taxiway.emulators.tlc_sample.rides import EWR, JFK, LGA, Columns, seeded, strays, when_and_where
 
+BASES = np.array([f"B{number:05}" for number in range(9, 3300, 11)], dtype=object)
 PART_ROWS = 1 << 20  # a row group of the real files
 # Licence, base, share; Juno and Via have gone.
 SERVICES = (
@@ -24,23 +26,54 @@ LAST = {"HV0004": Month(2021, 11), "HV0002": Month(2019, 11)}
 CBD_ZONES = 4  # one zone in so many lies in the congestion relief zone
 
 
-def write(path: Path, month: Month, rows: int) -> None:
-    """Write the month's file to `path`."""
+def write_fhv(path: Path, month: Month, rows: int) -> None:
+    """Write the month's file to `path`: little more than when, and often not where."""
+    layouts.write_parquet(path, layouts.table(_fhv(month, rows), layouts.fhv()), month)
+
+
+def _fhv(month: Month, rows: int) -> Columns:
+    """The month's columns as arrays of `rows` values; `missing` holds masks of nulls by column."""
+    random = seeded(f"fhv {month}")
+    columns: Columns = {"missing": {}}
+    when_and_where(columns, random, month, rows)
+    strays(columns, random, month, rows)
+    columns["pickup_datetime"] = columns["tpep_pickup_datetime"]
+    columns["dropOff_datetime"] = columns["tpep_dropoff_datetime"]
+    columns["PUlocationID"], columns["DOlocationID"] = columns["PULocationID"], columns["DOLocationID"]
+    columns["SR_Flag"] = np.ones(rows)
+    columns["dispatching_base_num"] = BASES[(random.beta(0.6, 3.0, rows) * len(BASES)).astype(int)]
+    affiliated = BASES[random.integers(0, len(BASES), rows)]
+    columns["Affiliated_base_number"] = np.where(
+        random.random(rows) < 0.8, columns["dispatching_base_num"], affiliated
+    )
+    columns["missing"] = {
+        "PUlocationID": random.random(rows) < 0.6,
+        "DOlocationID": random.random(rows) < 0.2,
+        "SR_Flag": random.random(rows) < 0.9,
+        "Affiliated_base_number": random.random(rows) < 0.02,
+    }
+    return columns
+
+
+def write_fhvhv(path: Path, month: Month, rows: int, part_rows: int = PART_ROWS) -> None:
+    """Write the month's file to `path`, part by part: a month of real size does not fit into memory."""
     types = layouts.fhvhv(month)
-    with pq.ParquetWriter(path, pa.schema(list(types.items())), compression=compression(month)) as writer:
-        for part in parts(month, rows):
+    with pq.ParquetWriter(
+        path, pa.schema(list(types.items())), compression=layouts.compression(month)
+    ) as writer:
+        for part in _parts(month, rows, part_rows):
             writer.write_table(part)
 
 
-def parts(month: Month, rows: int) -> Iterator[pa.Table]:
-    """Return the month's rows, a row group at a time."""
-    for number, start in enumerate(range(0, rows, PART_ROWS)):
-        columns = generate(month, min(PART_ROWS, rows - start), number)
-        yield table(columns, layouts.fhvhv(month))
+def _parts(month: Month, rows: int, part_rows: int) -> Iterator[pa.Table]:
+    """The month's rows, a row group at a time."""
+    for number, start in enumerate(range(0, rows, part_rows)):
+        columns = _fhvhv(month, min(part_rows, rows - start), number)
+        yield layouts.table(columns, layouts.fhvhv(month))
 
 
-def generate(month: Month, rows: int, part: int = 0) -> Columns:
-    """Return a part's columns as arrays of `rows` values; `missing` holds masks of nulls by column."""
+def _fhvhv(month: Month, rows: int, part: int = 0) -> Columns:
+    """A part's columns as arrays of `rows` values; `missing` holds masks of nulls by column."""
     random = seeded(f"fhvhv {month} {part}")
     columns: Columns = {"missing": {}}
     when_and_where(columns, random, month, rows)
@@ -64,7 +97,7 @@ def _services(columns: Columns, random: np.random.Generator, month: Month, rows:
 
 
 def _words(words: list[str], codes: np.ndarray) -> pa.Array:
-    """Return a text per code, without an object for each."""
+    """A text per code, without an object for each."""
     return pa.DictionaryArray.from_arrays(pa.array(codes, pa.int8()), pa.array(words))
 
 
