@@ -26,11 +26,12 @@ if TYPE_CHECKING:
 
 SOURCE = "AIRFLOW_CONN_TAXI_SOURCE"
 POSTGRES = "AIRFLOW_CONN_TAXI_POSTGRES"
-EMULATOR_HOSTS = (names.STORAGE_EMULATOR, names.BIGQUERY_EMULATOR)
+EMULATORS: Mapping[str, str] = {"STORAGE_EMULATOR_HOST": "gcs", "BIGQUERY_EMULATOR_HOST": "bigquery"}
+"""The outputs of a stack on emulators that name one, and which."""
 # docker-compose.yaml has defaults for the emulators; an empty variable takes them away.
 NO_EMULATORS: Mapping[str, str] = {
     "EMULATORS_OFF": "1",
-    **dict.fromkeys(EMULATOR_HOSTS, ""),
+    **dict.fromkeys(EMULATORS, ""),
     # The datasets' own source, and no month unasked: it would cost money.
     SOURCE: "",
     "TAXIWAY_MONTHS": "",
@@ -92,13 +93,13 @@ def of_stack(stack: str, outputs: Mapping[str, Any], credentials: Path | None) -
     values = environment.variables(outputs)
     # Where the file is in the containers is docker-compose.yaml's to say.
     values.pop(names.CREDENTIAL_FILE, None)
-    on_emulators = any(host in values for host in EMULATOR_HOSTS)
+    on_emulators = any(host in values for host in EMULATORS)
     return {
         "COMPOSE_PROJECT_NAME": f"taxiway-{stack}",
         "TAXIWAY_STACK": stack,
         "AIRFLOW_UID": str(uid()),
         "GOOGLE_CREDENTIALS_FILE": str(credentials or ""),
-        **{name: value for name, value in values.items() if name not in EMULATOR_HOSTS},
+        **{name: value for name, value in values.items() if name not in EMULATORS},
         **({} if on_emulators else NO_EMULATORS),
     }
 
@@ -166,7 +167,7 @@ def host_side(config: Mapping[str, Any], home: Home, ports: Mapping[str, int]) -
     inside: Mapping[str, str] = config["services"]["airflow-worker"]["environment"]
     same = (names.PROJECT, names.BUCKET, names.LOCATION, names.DATASET, names.CONNECTION, SOURCE)
     seen = {name: inside[name] for name in same if inside.get(name)}
-    for name, component in zip(EMULATOR_HOSTS, ("gcs", "bigquery"), strict=True):
+    for name, component in EMULATORS.items():
         if inside.get(name) and not inside.get("EMULATORS_OFF"):
             seen[name] = f"http://127.0.0.1:{ports[component]}"
     if inside.get(names.CREDENTIAL_FILE):

@@ -50,7 +50,7 @@ def test_root_is_not_imitated() -> None:
 def test_a_stack_on_google_cloud_turns_the_emulators_off() -> None:
     written = variables.of_stack("alice", OUTPUTS, Path("/x/google_credentials"))
     assert written["EMULATORS_OFF"] == "1"
-    assert {written[name] for name in (*variables.EMULATOR_HOSTS, variables.SOURCE, "TAXIWAY_MONTHS")} == {""}
+    assert {written[name] for name in (*variables.EMULATORS, variables.SOURCE, "TAXIWAY_MONTHS")} == {""}
     assert written["GOOGLE_CREDENTIALS_FILE"] == "/x/google_credentials"
     assert written["COMPOSE_PROJECT_NAME"] == "taxiway-alice"
     assert "very secret" not in "".join(written.values())

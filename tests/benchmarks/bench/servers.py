@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import secrets
 import signal
 import socket
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,13 +18,13 @@ import psycopg
 import requests
 from psycopg import sql
 
-from bench.bench import module
 from bench.data import Facts
-from bench.processes import cpu_of_tree
+from bench.measure import cpu_of_tree
+from bench.section import process
 from taxiway.airflow.environment import clean_environment
 from taxiway.embedded.postgres import SUPERUSER, PostgresServer, binaries
 from taxiway.emulators.gcs import objects_root
-from taxiway.errors import TaxiwayError
+from taxiway.waiting import Patience
 
 PROJECT, BUCKET, DATASET, LOCATION = "taxiway-bench", "taxiway-bench-lake", "taxiway_bench", "US"
 _READY_SECONDS = 60
@@ -40,8 +40,17 @@ class Database:
 
     @property
     def dsn(self) -> str:
-        """Connection string, for variables of the environment only."""
+        """Connection string; it holds the password of a server that lives as long as the measurement."""
         return self.server.conninfo(SUPERUSER, self.password, SUPERUSER)
+
+    @property
+    def connection(self) -> dict[str, str]:
+        """What the library reads."""
+        found = {
+            "conn_type": "postgres", "host": "127.0.0.1", "port": self.server.port, "schema": SUPERUSER,
+            "login": SUPERUSER, "password": self.password,
+        }  # fmt: skip
+        return {"AIRFLOW_CONN_TAXI_POSTGRES": json.dumps(found)}
 
     @property
     def variables(self) -> dict[str, str]:
@@ -84,9 +93,9 @@ def postgres(folder: Path) -> Iterator[Database]:
     with _own_folder(folder) as own:
         server = PostgresServer(own / "postgres", free_port())
         server.initialise(password)
-        with _process(server.command(), own / "postgres.log", signal.SIGINT) as process:
+        with _server([*server.command()], own / "postgres.log", signal.SIGINT) as started:
             server.wait_until_ready(password)
-            yield Database(server, password, process.pid)
+            yield Database(server, password, started.pid)
 
 
 @dataclass(frozen=True)
@@ -131,11 +140,18 @@ def _start_cloud(folder: Path, stack: contextlib.ExitStack) -> Cloud:
     urls, pids = {}, {}
     for name, more in options.items():
         port = free_port()
-        command = [sys.executable, "-m", f"taxiway.emulators.{name}", "--port", str(port), *more]
-        process = stack.enter_context(_process(command, folder / f"{name}.log", signal.SIGTERM))
-        urls[name], pids[name] = f"http://127.0.0.1:{port}", process.pid
+        command: list[str | Path] = [
+            sys.executable,
+            "-m",
+            f"taxiway.emulators.{name}",
+            "--port",
+            str(port),
+            *more,
+        ]
+        server = stack.enter_context(_server(command, folder / f"{name}.log", signal.SIGTERM))
+        urls[name], pids[name] = f"http://127.0.0.1:{port}", server.pid
     for url in urls.values():
-        _wait_until_healthy(url)
+        _wait_until_answering(f"{url}/healthz", healthy=True)
     _make_stack(urls["gcs"], urls["bigquery"])
     return Cloud(urls["gcs"], urls["bigquery"], pids["gcs"], pids["bigquery"])
 
@@ -150,13 +166,13 @@ def _own_folder(folder: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def ends(folder: Path, file: Path) -> Iterator[tuple[str, str]]:
-    """Run a source that has one file and a bucket that keeps nothing; yields their URLs."""
+    """Run a source that has one file and a bucket that keeps nothing; yield their URLs."""
     with _own_folder(folder) as own, contextlib.ExitStack() as stack:
         urls = []
         for kind, more in (("origin", [str(file)]), ("sink", [])):
             port = free_port()
-            command = module("ends", kind, str(port), *more)
-            stack.enter_context(_process(command, own / f"{kind}.log", signal.SIGTERM))
+            command = process("ends", kind, str(port), *more)
+            stack.enter_context(_server(command, own / f"{kind}.log", signal.SIGTERM))
             urls.append(f"http://127.0.0.1:{port}")
         for url in urls:
             _wait_until_answering(url)
@@ -190,37 +206,29 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
-def _process(command: list[str], log: Path, stop: signal.Signals) -> Iterator[subprocess.Popen[bytes]]:
+def _server(command: list[str | Path], log: Path, stop: signal.Signals) -> Iterator[subprocess.Popen[bytes]]:
     """A server with its log in a file; ended politely, then by force."""
     environment = clean_environment()
     with log.open("ab") as output:
         # Its folder is the mark by which a later call finds what a killed one has left running.
-        process = subprocess.Popen(command, cwd=log.parent, env=environment, stdout=output, stderr=output)
+        server = subprocess.Popen(command, cwd=log.parent, env=environment, stdout=output, stderr=output)
     try:
-        yield process
+        yield server
     finally:
-        process.send_signal(stop)
+        server.send_signal(stop)
         try:
-            process.wait(30)
+            server.wait(30)
         except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-
-
-def _wait_until_healthy(url: str) -> None:
-    _wait_until_answering(f"{url}/healthz", healthy=True)
+            server.kill()
+            server.wait()
 
 
 def _wait_until_answering(url: str, *, healthy: bool = False) -> None:
-    deadline = time.monotonic() + _READY_SECONDS
+    def answers() -> bool:
+        with contextlib.suppress(requests.RequestException), http.get(url, timeout=2, stream=True) as answer:
+            return answer.ok or not healthy
+        return False
+
+    patience = Patience(_READY_SECONDS, remedy="Its log is below .taxiway/_bench.", every=0.05)
     with _direct() as http:
-        while True:
-            with (
-                contextlib.suppress(requests.RequestException),
-                http.get(url, timeout=2, stream=True) as answer,
-            ):
-                if answer.ok or not healthy:
-                    return
-            if time.monotonic() > deadline:
-                raise TaxiwayError(f"{url} does not answer", "Its log is below .taxiway/_bench.")
-            time.sleep(0.05)
+        patience.until(answers, lambda: f"{url} does not answer")
