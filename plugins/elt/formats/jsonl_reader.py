@@ -1,6 +1,6 @@
 """JSON lines as Arrow batches of text: the catalogue's columns, and each line as published."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, KeysView, Sequence
 from typing import Any, BinaryIO
 
 import pyarrow as pa
@@ -30,9 +30,9 @@ class JsonlReader:
         self.schema = pa.schema([pa.field(name, pa.string()) for name in (*self._names, LINE)])
 
     @property
-    def found(self) -> set[str]:
-        """Typed columns that at least one line had."""
-        return {self._names[index] for index in self._spelled.values() if index is not None}
+    def found(self) -> KeysView[str]:
+        """Typed columns that at least one line had, in the order in which they appeared."""
+        return dict.fromkeys(self._names[i] for i in self._spelled.values() if i is not None).keys()
 
     @property
     def unknown(self) -> tuple[str, ...]:

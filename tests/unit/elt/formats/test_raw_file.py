@@ -216,8 +216,8 @@ def test_names_that_are_data_do_not_fill_the_memory():
 
 
 def test_a_required_field_that_no_line_has_is_a_lost_column():
-    assert refusal(jsonl({"id": 1, "other": 1}), "jsonl") == (
-        "own.jsonl: column amount is lost (the file has id, other)"
+    assert refusal(jsonl({"note": "a", "other": 1, "id": 1}), "jsonl") == (
+        "own.jsonl: column amount is lost (the file has note, id, other)"
     )
 
 
