@@ -189,6 +189,13 @@ def test_what_runs_in_an_image_imports_nothing_that_it_lacks(image: str, absent:
     assert done.returncode == 0, done.stderr[-2000:]
 
 
+@pytest.mark.parametrize("name", ["gcs", "bigquery", "sample-source"])
+def test_an_emulator_answers_to_the_name_that_the_services_call_it_by(name: str) -> None:
+    command = SERVICES[name]["command"]
+    assert command[command.index("--allow-host") + 1] == name
+    assert f"http://{name}:" in json.dumps(SERVICES["airflow-worker"]["environment"])
+
+
 def test_a_stack_of_another_name_gets_its_own_names() -> None:
     written = variables.emulated("alice")
     names = Names.of(written["GCP_PROJECT_ID"], "alice")

@@ -15,11 +15,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 from starlette.testclient import TestClient
-from taxiway.environment.ports import USUAL
 
 from taxiway.emulators import serving
 from taxiway.emulators.answers import Answer, Application, FileAnswer, Refused, json_body, page, part
 from taxiway.emulators.guard import Guard
+from taxiway.environment.machine import USUAL
 
 LOCAL = {"Host": "127.0.0.1:9023"}
 

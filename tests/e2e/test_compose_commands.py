@@ -1,4 +1,4 @@
-"""The verbs with containers behind them, what they say when something is wrong, and the embedded target."""
+"""The commands with containers behind them, what they report if something is wrong, and both targets."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import psycopg
 import pytest
 import requests
 from compose_stack import fresh_clone, require_docker, timed
 from repository import REPOSITORY, share_environment
 
-from elt.settings import Settings
+from elt.connections import EnvironmentConnections
+from taxiway.environment.home import Home, read_json
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1500)]
 MONTH = "2024-01"
@@ -28,22 +28,24 @@ MONTH = "2024-01"
 
 @pytest.fixture(scope="module")
 def first_up() -> Iterator[tuple[Path, str]]:
-    """A checkout in which `scripts/up --target compose` found port 8080 taken, and what it said."""
+    """A checkout in which `scripts/up --target compose` found port 8080 taken, and what it printed."""
     require_docker()
-    folder = fresh_clone("verbs")
+    folder = fresh_clone("commands")
     share_environment(folder)
-    said: list[str] = []
+    printed: list[str] = []
     try:
         with port_taken(8080):
             timed(
                 "scripts/up --target compose",
-                lambda: said.append(verb(folder, "up", "--target", "compose", "--months", MONTH).stderr),
+                lambda: printed.append(
+                    command(folder, "up", "--target", "compose", "--months", MONTH).stderr
+                ),
             )
-        yield folder, said[0]
+        yield folder, printed[0]
     finally:
         if (folder / ".taxiway").exists():
             shutil.copy2(REPOSITORY / "docker-compose.yaml", folder)
-            verb(folder, "down", code=None)
+            command(folder, "down", code=None)
         shutil.rmtree(folder)
 
 
@@ -64,24 +66,26 @@ def port_taken(port: int) -> Iterator[None]:
         yield
 
 
-def verb(folder: Path, name: str, *arguments: str, code: int | None = 0) -> subprocess.CompletedProcess[str]:
+def command(
+    folder: Path, name: str, *arguments: str, code: int | None = 0
+) -> subprocess.CompletedProcess[str]:
     """Run scripts/NAME in a checkout; fails the test unless it exits with `code` (None: with any)."""
     environment = {**os.environ, "COLUMNS": "160", "NO_COLOR": "1"}
-    command = [folder / "scripts" / name, *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, cwd="/", env=environment, timeout=1200)
-    assert code in (None, done.returncode), f"{command}: {done.returncode}\n{done.stdout}\n{done.stderr}"
+    words = [folder / "scripts" / name, *arguments]
+    done = subprocess.run(words, capture_output=True, text=True, cwd="/", env=environment, timeout=1200)
+    assert code in (None, done.returncode), f"{words}: {done.returncode}\n{done.stdout}\n{done.stderr}"
     return done
 
 
 def status(folder: Path) -> dict[str, Any]:
-    facts: dict[str, Any] = json.loads(verb(folder, "status", "--json").stdout)
+    facts: dict[str, Any] = json.loads(command(folder, "status", "--json").stdout)
     return facts
 
 
-def test_compose_moves_a_port_that_is_taken_and_says_so(first_up: tuple[Path, str]) -> None:
-    folder, said = first_up
-    moved = re.search(r"port 8080 is taken: api-server uses (\d+)", said)
-    assert moved, said
+def test_compose_moves_a_port_that_is_taken_and_reports_it(first_up: tuple[Path, str]) -> None:
+    folder, printed = first_up
+    moved = re.search(r"port 8080 is taken: api-server uses (\d+)", printed)
+    assert moved, printed
     addresses = {part["name"]: part["url"] for part in status(folder)["components"]}
     assert addresses["airflow-api-server"] == f"http://127.0.0.1:{moved[1]}"
     assert requests.get(f"{addresses['airflow-api-server']}/api/v2/version", timeout=10).ok
@@ -99,15 +103,15 @@ def test_compose_status_names_every_service_and_all_run(clone: Path) -> None:
 
 
 def test_compose_run_loads_another_month_once(clone: Path) -> None:
-    verb(clone, "run", "yellow", "2024-02")
+    command(clone, "run", "yellow", "2024-02")
     before = status(clone)
-    assert "nothing to do" in verb(clone, "run", "yellow", "2024-02").stderr
+    assert "nothing to do" in command(clone, "run", "yellow", "2024-02").stderr
     assert status(clone) == before
 
 
 def test_compose_logs_are_shown_by_the_embedded_targets_names_too(clone: Path) -> None:
-    assert verb(clone, "logs", "scheduler", "-n", "5").stdout.strip()
-    refused = verb(clone, "logs", "nonsense", code=2)
+    assert command(clone, "logs", "scheduler", "-n", "5").stdout.strip()
+    refused = command(clone, "logs", "nonsense", code=2)
     assert "airflow-scheduler" in refused.stderr
 
 
@@ -115,32 +119,33 @@ def test_compose_and_embedded_hold_the_same_rows_of_the_same_month(clone: Path) 
     embedded = fresh_clone("embedded")
     share_environment(embedded)
     try:
-        verb(embedded, "up", "--months", MONTH)
-        assert fingerprints(settings_of(embedded)) == fingerprints(settings_of(clone))
+        command(embedded, "up", "--months", MONTH)
+        assert fingerprints(environment_of(embedded)) == fingerprints(environment_of(clone))
     finally:
-        verb(embedded, "down", code=None)
+        command(embedded, "down", code=None)
         shutil.rmtree(embedded)
 
 
-def settings_of(folder: Path) -> Settings:
-    environment = (folder / ".taxiway" / "local" / "environment.json").read_text()
-    return Settings.from_environment(json.loads(environment))
+def environment_of(folder: Path) -> dict[str, str]:
+    """The variables by which commands find the stores of a checkout."""
+    return read_json(Home.of("local", folder).environment)
 
 
-def fingerprints(settings: Settings) -> dict[str, Any]:
+def fingerprints(variables: dict[str, str]) -> dict[str, Any]:
     """Checksum of the month's rows in each store, each read by other means than the product's."""
-    lake = f"{settings.storage_endpoint}/storage/v1/b/{settings.bucket}/o"
+    lake = f"{variables['STORAGE_EMULATOR_HOST']}/storage/v1/b/{variables['GCP_GCS_BUCKET']}/o"
     listed = requests.get(lake, params={"prefix": "typed/yellow/"}, timeout=30).json()["items"]
     january = [item for item in listed if "year=2024/month=01" in item["name"]]
     query = (
         "SELECT COUNT(*), SUM(fare_amount), SUM(trip_distance), MIN(tpep_pickup_datetime), "
-        f"MAX(tpep_dropoff_datetime), SUM(pu_location_id) FROM {settings.dataset}.yellow_trips "
+        f"MAX(tpep_dropoff_datetime), SUM(pu_location_id) FROM {variables['BIGQUERY_DATASET']}.yellow_trips "
         "WHERE source_month = '2024-01-01'"
     )
-    url = f"{settings.bigquery_endpoint}/bigquery/v2/projects/{settings.project}/queries"
+    projects = f"{variables['BIGQUERY_EMULATOR_HOST']}/bigquery/v2/projects"
+    url = f"{projects}/{variables['GCP_PROJECT_ID']}/queries"
     answer = requests.post(url, json={"query": query, "useLegacySql": False}, timeout=60)
     assert answer.ok, answer.text
-    with psycopg.connect(settings.require_postgres()) as connection:
+    with EnvironmentConnections(variables).postgres() as connection:
         rows = connection.execute(
             "SELECT t::text FROM yellow_trips t WHERE source_month = '2024-01-01'"
         ).fetchall()
@@ -189,14 +194,14 @@ def test_compose_up_fails_and_names_the_cause_of_a_wrong(clone: Path, what: str)
             path, "/run/secrets/google_credentials" if "mount" in what else path
         )
     )
-    failed = verb(clone, "up", "--target", "compose", "--months", MONTH, code=1)
+    failed = command(clone, "up", "--target", "compose", "--months", MONTH, code=1)
     assert cause in failed.stderr
     assert "Traceback" not in failed.stderr
 
 
-def test_compose_down_removes_everything_and_proves_it(clone: Path) -> None:
+def test_compose_down_removes_everything_and_verifies_it(clone: Path) -> None:
     shutil.copy2(REPOSITORY / "docker-compose.yaml", clone)
-    done = verb(clone, "down")
+    done = command(clone, "down")
     for removed in ("bucket", "container", "volume", "logs", ".taxiway"):
         assert removed in done.stdout
     assert "Nothing is left" in done.stdout
