@@ -68,8 +68,8 @@ def conform(raw: str, out: str) -> dict[str, Any]:
         # The same dataset, published as a user's own might be.
         entry = replace(entry, path="/trip-data/yellow_tripdata_{year}-{month}.csv.gz")
     started = time.monotonic()
-    with Path(raw).open("rb") as source:
-        rows, quarantine = stream.write(stream.split(source, entry, Month.parse(MONTH)), entry)
+    with Path(raw).open("rb") as source, stream.Split(source, entry, Month.parse(MONTH)) as parts:
+        rows, quarantine = stream.write(parts)
         if quarantine is not None:
             raise SystemExit("some rows do not fit")
         with rows, Path(out).open("wb") as target:
