@@ -15,7 +15,7 @@ from taxiway.infrastructure.plan import plan
 
 READERS = [REPOSITORY / name for name in ("docker-compose.yaml", "airflow/entrypoint", "README.md")]
 OUTPUT_LIKE = re.compile(
-    r"\b(?:GCP_[A-Z_]+|BIGQUERY_(?!\w*PORT)[A-Z_]+|STORAGE_EMULATOR_[A-Z]+"
+    r"\b(?:GCP_[A-Z_]+|BIGQUERY_(?!\w*PORT|JOB_DETAIL)[A-Z_]+|STORAGE_EMULATOR_[A-Z]+"
     r"|GOOGLE_APPLICATION_[A-Z_]+|AIRFLOW_CONN_GOOGLE_[A-Z_]+)\b"
 )
 VARIABLE = re.compile(r"[A-Z]+(?:_[A-Z]+)+")

@@ -94,10 +94,10 @@ def docs(check: bool) -> int:
 @command(
     "upgrade",
     """
-  scripts/upgrade 3.4.0            another Airflow: resolves, builds the image, parses
-                                   the DAGs, runs their tests (needs Docker)
+  scripts/upgrade 3.4.0            another Airflow: resolves, builds the image,
+                                   parses the DAGs, runs their tests (Docker)
   scripts/upgrade --lock           the newest of all packages: resolves, installs,
-                                   checks, runs the unit tests (a quarter of an hour)
+                                   checks, runs the unit tests (15 minutes)
 It changes nothing. exit code: 0 if nothing breaks, 1 if something does
 """,
 )
