@@ -96,8 +96,9 @@ def docs(check: bool) -> int:
     """
   scripts/upgrade 3.4.0            another Airflow: resolves, builds the image,
                                    parses the DAGs, runs their tests (Docker)
-  scripts/upgrade --lock           the newest of all packages: resolves, installs,
-                                   checks, runs the unit tests (15 minutes)
+  scripts/upgrade --lock           the newest of all packages: resolves,
+                                   installs, checks, runs the unit tests
+                                   (15 minutes)
 It changes nothing. exit code: 0 if nothing breaks, 1 if something does
 """,
 )
