@@ -34,7 +34,7 @@ class Checkout:
         """Run scripts/NAME; fails the test with all it printed unless it exits with `code`."""
         command = [self.folder / "scripts" / name, *arguments]
         environment = {**os.environ, "COLUMNS": "160", "NO_COLOR": "1"}
-        done = subprocess.run(command, capture_output=True, text=True, cwd="/", env=environment, timeout=600)
+        done = subprocess.run(command, capture_output=True, text=True, cwd="/", env=environment, timeout=1200)
         assert done.returncode == code, (
             f"{command} exited with {done.returncode}\n{done.stdout}\n{done.stderr}"
         )
