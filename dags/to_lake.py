@@ -4,16 +4,18 @@ from airflow.sdk import DAG
 
 from elt.catalogue import Dataset
 from elt.catalogue.registry import DATASETS
-from elt.orchestration.operators import MonthOperator
+from elt.layout import dag_id
+from elt.orchestration.assets import raw_asset, source_asset, typed_asset
+from elt.orchestration.dag_defaults import lake_defaults, lake_schedule
+from elt.orchestration.operators import StageOperator
 from elt.orchestration.pools import CONFORM, DOWNLOAD
 from elt.orchestration.sensors import PublishedSensor
-from elt.orchestration.wiring import common, lake_schedule, raw_asset, source_asset, typed_asset
 
 DOC = """
 ### {title}: source → lake
 
-1. **wait_until_published** looks whether the publisher has the file. A month that is not there yet is
-   looked for again later (*up for reschedule*), and in the end *skipped*: late is not broken.
+1. **wait_until_published** asks the publisher for the file. While a month is not there yet the task is
+   *deferred* and holds no worker; after 21 days it is *skipped*, not failed.
 2. **download** stores the file under `raw/{name}/`, byte for byte, with its checksum and where it came from.
 {conform}
 {trigger}
@@ -32,7 +34,7 @@ ONCE = "The file has no months: one run loads it."
 def build(dataset: Dataset) -> DAG:
     """The DAG of one dataset."""
     with DAG(
-        f"{dataset.name}_to_lake",
+        dag_id(dataset.name, "to_lake"),
         schedule=lake_schedule(dataset),
         doc_md=DOC.format(
             name=dataset.name,
@@ -41,20 +43,24 @@ def build(dataset: Dataset) -> DAG:
             trigger=MONTHLY if dataset.monthly else ONCE,
         ),
         tags=["lake", dataset.name],
-        **common(),
+        **lake_defaults(),
     ) as dag:
-        source, raw, typed = source_asset(dataset), raw_asset(dataset), typed_asset(dataset)
+        raw, typed = raw_asset(dataset), typed_asset(dataset)
         published = PublishedSensor(task_id="wait_until_published", dataset=dataset.name)
-        download = MonthOperator(
-            dataset=dataset.name, verb="download", pool=DOWNLOAD, inlets=[source], outlets=[raw]
+        download = StageOperator(
+            dataset=dataset.name,
+            stage="download",
+            pool=DOWNLOAD,
+            inlets=[source_asset(dataset)],
+            outlets=[raw],
         )
         published >> download
         if dataset.tabular:
-            download >> MonthOperator(
-                dataset=dataset.name, verb="conform", pool=CONFORM, inlets=[raw], outlets=[typed]
+            download >> StageOperator(
+                dataset=dataset.name, stage="conform", pool=CONFORM, inlets=[raw], outlets=[typed]
             )
     return dag
 
 
 for entry in DATASETS.values():
-    globals()[f"{entry.name}_to_lake"] = build(entry)
+    globals()[dag_id(entry.name, "to_lake")] = build(entry)

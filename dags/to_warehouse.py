@@ -4,30 +4,32 @@ from airflow.sdk import DAG
 
 from elt.catalogue import Dataset
 from elt.catalogue.registry import DATASETS
-from elt.orchestration.operators import MonthOperator
+from elt.layout import dag_id
+from elt.orchestration.assets import follows, mart_asset, table_asset, typed_asset
+from elt.orchestration.dag_defaults import dag_defaults
+from elt.orchestration.operators import StageOperator
 from elt.orchestration.pools import MART, publish_pool
-from elt.orchestration.wiring import common, follows, mart_asset, table_asset, typed_asset
 
 DOC = """
 ### {title}: lake → warehouse
 
-Write, audit, publish. Runs by itself, once for each month that arrives in `typed/{name}/`, with the same
-partition key.
+Write, audit, publish. Runs once for each month that arrives in `typed/{name}/`, with the same partition key.
+A BigQuery job that takes longer than some seconds is awaited by the triggerer; the task links to it.
 
 1. **stage** loads the month into a staging table of this run.
-2. **audit** asks the rules in `sql/audits/` and keeps what they found in `audit_results`: where one with
+2. **audit** runs the rules in `sql/audits/` and keeps what they found in `audit_results`: where one with
    severity *stop* fails, nothing is published.
 3. **publish** replaces the month in `{table}` in one transaction: readers see the old month or the new one.
 {marts}
 """
-MARTS = "4. **mart** computes this month of the marts again: {names}."
+MARTS = "4. **mart** rebuilds this month of the marts: {names}."
 
 
 def build(dataset: Dataset) -> DAG:
     """The DAG of one dataset."""
     marts = ", ".join(f"`{feed.mart}`" for feed in dataset.feeds)
     with DAG(
-        f"{dataset.name}_to_warehouse",
+        dag_id(dataset.name, "to_warehouse"),
         schedule=follows(dataset, typed_asset(dataset)),
         doc_md=DOC.format(
             name=dataset.name,
@@ -36,23 +38,23 @@ def build(dataset: Dataset) -> DAG:
             marts=MARTS.format(names=marts) if marts else "",
         ),
         tags=["warehouse", dataset.name],
-        **common(),
+        **dag_defaults(),
     ) as dag:
         typed, table = typed_asset(dataset), table_asset(dataset)
-        stage = MonthOperator(dataset=dataset.name, verb="stage", inlets=[typed])
-        audit = MonthOperator(dataset=dataset.name, verb="audit")
-        publish = MonthOperator(
-            dataset=dataset.name, verb="publish", pool=publish_pool(dataset), inlets=[typed], outlets=[table]
+        stage = StageOperator(dataset=dataset.name, stage="stage", inlets=[typed])
+        audit = StageOperator(dataset=dataset.name, stage="audit")
+        publish = StageOperator(
+            dataset=dataset.name, stage="publish", pool=publish_pool(dataset), inlets=[typed], outlets=[table]
         )
         stage >> audit >> publish
         if dataset.feeds:
-            marts_made = [mart_asset(feed.mart) for feed in dataset.feeds]
-            publish >> MonthOperator(
-                dataset=dataset.name, verb="mart", pool=MART, inlets=[table], outlets=marts_made
+            rebuilt = [mart_asset(feed.mart) for feed in dataset.feeds]
+            publish >> StageOperator(
+                dataset=dataset.name, stage="mart", pool=MART, inlets=[table], outlets=rebuilt
             )
     return dag
 
 
 for entry in DATASETS.values():
     if entry.tabular:
-        globals()[f"{entry.name}_to_warehouse"] = build(entry)
+        globals()[dag_id(entry.name, "to_warehouse")] = build(entry)

@@ -4,43 +4,46 @@ from airflow.sdk import DAG
 
 from elt.catalogue import Dataset
 from elt.catalogue.registry import DATASETS
-from elt.orchestration.operators import MonthOperator
+from elt.layout import dag_id
+from elt.orchestration.assets import follows, postgres_asset, raw_asset
+from elt.orchestration.dag_defaults import dag_defaults
+from elt.orchestration.operators import StageOperator
 from elt.orchestration.pools import DOWNLOAD, POSTGRES
-from elt.orchestration.wiring import common, follows, postgres_asset, raw_asset
 
 DOC = """
 ### {title}: lake → Postgres
 
-Runs by itself, once for each month that arrives in `raw/{name}/`, with the same partition key; or trigger
-it with a partition key (`2024-01`), whether the month is in the lake or not.
+Runs once for each month that arrives in `raw/{name}/`, with the same partition key; or trigger it with a
+partition key (`2024-01`), whether the month is in the lake or not.
 
-1. **download** makes sure that the month is in `raw/{name}/`: reuses what is there, fetches what is not.
-2. **ingest** streams it from the lake, conformed to the warehouse's schema, into a partition of `{table}`
-   that is swapped in at once. It never reads a file that the other task left on a worker's disk.
+1. **download** makes sure that the month is in `raw/{name}/`: it reuses a file that is there.
+2. **load_postgres** streams it from the lake, conformed to the warehouse's schema, into a partition of
+   `{table}` that is swapped in at once. It never reads a file that the other task left on a worker's disk.
 """
 
 
 def build(dataset: Dataset) -> DAG:
     """The DAG of one dataset."""
     with DAG(
-        f"{dataset.name}_to_postgres",
+        dag_id(dataset.name, "to_postgres"),
         schedule=follows(dataset, raw_asset(dataset)),
         doc_md=DOC.format(name=dataset.name, title=dataset.title, table=dataset.table),
         tags=["postgres", dataset.name],
-        **common(),
+        **dag_defaults(),
     ) as dag:
-        download = MonthOperator(dataset=dataset.name, verb="download", pool=DOWNLOAD)
-        ingest = MonthOperator(
+        download = StageOperator(dataset=dataset.name, stage="download", pool=DOWNLOAD)
+        load = StageOperator(
+            task_id="load_postgres",
             dataset=dataset.name,
-            verb="ingest",
+            stage="postgres",
             pool=POSTGRES,
             inlets=[raw_asset(dataset)],
             outlets=[postgres_asset(dataset)],
         )
-        download >> ingest
+        download >> load
     return dag
 
 
 for entry in DATASETS.values():
     if entry.in_postgres:
-        globals()[f"{entry.name}_to_postgres"] = build(entry)
+        globals()[dag_id(entry.name, "to_postgres")] = build(entry)

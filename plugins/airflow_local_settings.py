@@ -1,7 +1,8 @@
-"""Read by every Airflow process at its start.
+"""Read by every Airflow process at its start. Without these variables it does nothing.
 
-TAXIWAY_QUEUES_BY_POOL: every task's queue follows from its pool. Workers have to serve those queues.
-TAXIWAY_PRELOAD: import what tasks will import, before the executor forks its workers.
+TAXIWAY_QUEUES_BY_POOL: a task's queue follows from its pool. Workers have to serve those queues.
+TAXIWAY_PRELOAD: import what forks will import, before they fork: `dags` in the DAG processor, `tasks` in the
+scheduler of LocalExecutor, in Celery workers and in the triggerer.
 TAXIWAY_SAME_RELEASE: tasks and API server are of the same release, or of the one before.
 BIGQUERY_EMULATOR_HOST: make the two code paths of Airflow's Google provider that ignore it follow it.
 """
@@ -11,18 +12,33 @@ import importlib
 import os
 from typing import Any
 
-# Python looks for garbage after every 700 new objects. The half million of Airflow's imports are none.
-gc.set_threshold(10_000, 20, 20)
-
-# Not the project's own modules: an edited one must not wait for a restart.
-PRELOADED = (
+# What DAG files import. Not the project's own modules, here and below: an edited one must not wait for a
+# restart.
+DAGS = (
     "airflow.providers.standard.decorators.python",
+    "airflow.sdk.bases.operatorlink",
     "airflow.sdk.bases.sensor",
+    "airflow.sdk.bases.xcom",
+    "airflow.sdk.definitions.retry_policy",
+    "airflow.sdk.definitions.timetables.interval",
+    "airflow.sdk.definitions.timetables.trigger",
+    "airflow.serialization.definitions.assets",
+)
+# What tasks and triggers import: the provider's BigQuery hook alone costs a second and 70 MB a process.
+TASKS = (
+    *DAGS,
+    "airflow.providers.google.cloud.hooks.bigquery",
+    "airflow.providers.google.cloud.hooks.gcs",
+    "airflow.providers.google.cloud.links.bigquery",
+    "airflow.providers.google.cloud.triggers.bigquery",
+    "airflow.providers.postgres.hooks.postgres",
+    "airflow.sdk.execution_time.cache",
     "airflow.sdk.execution_time.request_handlers",
     "airflow.sdk.execution_time.schema.migrator",
     "airflow.sdk.execution_time.supervisor",
     "airflow.sdk.execution_time.task_runner",
     "google.cloud.storage",
+    "psycopg",
     "pyarrow.compute",
     "pyarrow.csv",
     "pyarrow.parquet",
@@ -34,19 +50,23 @@ def task_policy(task: Any) -> None:
     """Called by Airflow for each task that is parsed. A queue that a DAG names itself stays."""
     if not os.environ.get("TAXIWAY_QUEUES_BY_POOL"):
         return
-    from elt.orchestration.queues import DEFAULT, queue_of
+    from elt.orchestration.pools import DEFAULT_QUEUE, queue_of
 
-    if task.queue == DEFAULT:
+    if task.queue == DEFAULT_QUEUE:
         task.queue = queue_of(task.pool)
 
 
-def _preload() -> None:
-    for module in PRELOADED:
+def _preload(modules: tuple[str, ...]) -> None:
+    # Safe before a fork: OpenBLAS and Arrow's jemalloc, the only ones that start a thread when they are
+    # imported, look after it in the child, and gRPC starts nothing before its first call.
+    # Python looks for garbage after every 700 new objects. The half million of these imports are none.
+    gc.set_threshold(10_000, 20, 20)
+    for module in modules:
         importlib.import_module(module)
 
 
 def _know_two_releases() -> None:
-    """Leave out what the task API was before the last release but one: two thirds of what it takes to build.
+    """Leave out what the task API was before the last release but one.
 
     Airflow builds every route anew for each of its nine versions, at the first request, in six seconds.
     """
@@ -64,7 +84,11 @@ def _know_two_releases() -> None:
 
 
 def _follow_emulator(host: str) -> None:
-    """Patch lazily, when the provider's modules are imported: this file must stay cheap."""
+    """Patch two libraries of the provider, when they are imported: this file must stay cheap.
+
+    The stages need neither: the hooks' own clients follow the variable. BigQueryCheckOperator and its kind
+    need the first, their deferrable form the second.
+    """
     import wrapt
 
     @wrapt.when_imported("googleapiclient.discovery")
@@ -85,9 +109,10 @@ def _follow_emulator(host: str) -> None:
             return wrapped(api_root or f"{host}/bigquery/v2", *args[1:], **kwargs)
 
 
-if os.environ.get("TAXIWAY_PRELOAD"):
-    _preload()
+# Patches first: what is preloaded takes functions out of the modules that they patch.
 if os.environ.get("TAXIWAY_SAME_RELEASE"):
     _know_two_releases()
 if _host := os.environ.get("BIGQUERY_EMULATOR_HOST"):
     _follow_emulator(_host)
+if _what := os.environ.get("TAXIWAY_PRELOAD"):
+    _preload(DAGS if _what == "dags" else TASKS)

@@ -18,11 +18,16 @@ os.environ["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"] = f"sqlite:///{os.environ['AIR
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--all", action="store_true", help="run the tests that take minutes, too")
     parser.addoption("--docker", action="store_true", help="run the tests in containers, and nothing else")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """The tests in containers take longer than all others together: they are asked for."""
+    if not config.getoption("--all"):
+        for item in items:
+            if item.get_closest_marker("long"):
+                item.add_marker(pytest.mark.skip(reason="takes minutes: --all"))
     asked = config.getoption("--docker")
     contained = [
         item for item in items if item.path.name.startswith("test_compose_") and "e2e" in item.path.parts

@@ -1,4 +1,20 @@
-"""What can go wrong, as one tree. Every message is one or two plain sentences for the user."""
+"""What can go wrong, as one tree.
+
+PipelineError
+├── UsageError                the request is wrong: nothing was tried, and nobody retries it
+│   ├── UnknownDatasetError
+│   ├── InvalidMonthError
+│   ├── InvalidDatasetError
+│   └── SettingError
+├── PermanentError            the data or the state is wrong: fails at once
+│   ├── TableNotFoundError
+│   └── AuditError
+├── TransientError            a service did not answer as it should: retried
+│   └── SourceNotPublishedError
+└── JobRunningError           no failure: a job is still running, come back when it has ended
+
+A message is one to three plain sentences for the user.
+"""
 
 
 class PipelineError(Exception):
@@ -22,11 +38,11 @@ class InvalidDatasetError(UsageError):
 
 
 class SettingError(UsageError):
-    """A variable of the environment that is absent or malformed."""
+    """A variable of the environment, or a connection, that is absent or malformed."""
 
 
 class PermanentError(PipelineError):
-    """Permanent: the data or the state is wrong, and trying again would not help."""
+    """The data or the state is wrong: trying again would not help."""
 
 
 class TableNotFoundError(PermanentError):
@@ -38,8 +54,29 @@ class AuditError(PermanentError):
 
 
 class TransientError(PipelineError):
-    """Transient: a service did not answer as it should, and trying again may help."""
+    """A service did not answer as it should: trying again may help."""
 
 
 class SourceNotPublishedError(TransientError):
     """The source does not have this file (yet)."""
+
+
+class JobRunningError(PipelineError):
+    """A BigQuery job has outlasted the patience of whoever waited; it goes on running.
+
+    Wait until job `job_id` of `project` in `location` has ended, then run the same stage again with
+    `awaited=job_id`: it finds the job by its id and goes on, or reports why the job failed.
+    """
+
+    def __init__(self, job_id: str, project: str, location: str) -> None:
+        # All arguments go to the base class: an exception is pickled by them.
+        super().__init__(job_id, project, location)
+        self.job_id, self.project, self.location = job_id, project, location
+
+    def __str__(self) -> str:
+        return f"BigQuery job {self.job_id} is still running in {self.project} ({self.location})."
+
+
+def first_line(error: BaseException, limit: int = 300) -> str:
+    """What a foreign error says, as one line for a message of ours; its type where it says nothing."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:limit]

@@ -1,10 +1,10 @@
-"""Where things are: objects of the lake, tables of the warehouse and of Postgres. Pure."""
+"""What things are called: objects of the lake, tables of the warehouse and of Postgres, DAGs. Pure."""
 
 from __future__ import annotations
 
 import hashlib
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from elt.errors import PermanentError
 from elt.months import Month
@@ -18,7 +18,15 @@ AUDIT_RESULTS = "audit_results"
 # Tables that no dataset and no mart may have.
 OWN_TABLES = (LOAD_LOG, AUDIT_RESULTS)
 
+# A DAG of each for each dataset that has something to do there.
+Family = Literal["source_check", "to_lake", "to_warehouse", "to_postgres"]
+
 _IDENTIFIER = re.compile(r"[a-z_][a-z0-9_]*", re.ASCII)
+
+
+def dag_id(dataset: str, family: Family) -> str:
+    """The DAG of one dataset in a family."""
+    return f"{dataset}_{family}"
 
 
 def raw_object(ds: Dataset, month: Month | None) -> str:
@@ -59,7 +67,7 @@ def incoming_table(ds: Dataset, month: Month | None, run_id: str) -> str:
 
 
 def mart_table(name: str) -> str:
-    """Warehouse table of a mart; the mart's plain name is the view that adds zone names."""
+    """Warehouse table of a mart; the mart's plain name is the view that people read."""
     return identifier(f"mart_{name}")
 
 
@@ -73,7 +81,7 @@ def _suffix(month: Month | None) -> str:
 
 
 def digest(text: str) -> str:
-    """Ten hexadecimal digits that stand for any text, fit for a name."""
+    """Ten hexadecimal digits that stand for a text of any length and alphabet, fit for a name."""
     return hashlib.sha256(text.encode()).hexdigest()[:10]
 
 

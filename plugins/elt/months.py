@@ -1,8 +1,9 @@
-"""The month: the partition key of every stage, written `2024-01`."""
+"""The month, written `2024-01`, and the partition: one month of one dataset, or a dataset that has none."""
 
 import datetime as dt
 import re
 from dataclasses import dataclass
+from functools import total_ordering
 from typing import Self
 
 from elt.errors import InvalidMonthError
@@ -60,3 +61,29 @@ def parse_range(text: str) -> tuple[Month, ...]:
         raise InvalidMonthError(f"range {text!r} ends before it starts. Write it like 2024-01..2024-03.")
     count = (end.year - start.year) * 12 + end.month - start.month + 1
     return tuple(start.shift(n) for n in range(count))
+
+
+@total_ordering
+@dataclass(frozen=True, slots=True)
+class Partition:
+    """What every stage works on: one month of a dataset, or the whole of one without months (None)."""
+
+    dataset: str
+    month: Month | None = None
+
+    @classmethod
+    def parse(cls, dataset: str, month: str | None) -> Self:
+        """Read a month as texts have it: `2024-01`, or None or "" for none."""
+        return cls(dataset, Month.parse(month) if month else None)
+
+    @property
+    def month_text(self) -> str | None:
+        """The month as JSON and the tables have it: `2024-01`, or None."""
+        return str(self.month) if self.month else None
+
+    def __str__(self) -> str:
+        return f"{self.dataset} {self.month}" if self.month else self.dataset
+
+    def __lt__(self, other: "Partition") -> bool:
+        # None and a month cannot be compared; the empty text comes before every month.
+        return (self.dataset, self.month_text or "") < (other.dataset, other.month_text or "")

@@ -1,20 +1,29 @@
-"""Where rows come from: the same few facts as object metadata, table comment and load-log entry."""
+"""Where rows come from: the same few facts as object metadata, table description and load-log row."""
+
+from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
+from urllib.parse import urlsplit
+
+if TYPE_CHECKING:
+    from elt.sources.client import Published
+    from elt.stores.gcs import Stored
 
 
 @dataclass(frozen=True)
 class Origin:
     """A published file and the rules it was conformed by.
 
-    `checksum` is the SHA-256 of the published bytes: equal checksum and version mean equal rows.
+    `checksum` is the SHA-256 of the published bytes, `source` the base URL they came from (None: not noted,
+    as by older versions).
     """
 
     checksum: str
     schema_version: str
     source_etag: str | None = None
+    source: str | None = None
 
     @classmethod
     def read(cls, facts: Mapping[str, Any]) -> Self | None:
@@ -22,11 +31,17 @@ class Origin:
         if not facts.get("checksum"):
             return None
         return cls(
-            str(facts["checksum"]), str(facts.get("schema_version", "")), facts.get("source_etag") or None
+            str(facts["checksum"]),
+            str(facts.get("schema_version", "")),
+            facts.get("source_etag") or None,
+            facts.get("source") or None,
         )
 
-    def same(self, other: "Origin | None") -> bool:
-        """Whether rows from both are the same (a source may give the same bytes another ETag)."""
+    def same(self, other: Origin | None) -> bool:
+        """Whether rows from both are the same, which equal bytes and rules make them.
+
+        Neither ETag nor source are asked: the same bytes may be published twice, under other names.
+        """
         return other is not None and (self.checksum, self.schema_version) == (
             other.checksum,
             other.schema_version,
@@ -44,8 +59,13 @@ class Loaded:
 
     @classmethod
     def read(cls, facts: Mapping[str, Any]) -> Self:
-        """Find the facts among others (texts or numbers)."""
-        origin = Origin(facts["checksum"], facts["schema_version"], facts["source_etag"] or None)
+        """Find the facts among others (texts or numbers); KeyError where one is missing."""
+        origin = Origin(
+            facts["checksum"],
+            facts["schema_version"],
+            facts["source_etag"] or None,
+            facts.get("source") or None,
+        )
         return cls(origin, int(facts["rows"]), int(facts["quarantined"]), int(facts["bytes"]))
 
     def facts(self) -> dict[str, Any]:
@@ -54,6 +74,25 @@ class Loaded:
         return {**facts.pop("origin"), **facts}
 
 
-def drift_in(facts: Mapping[str, Any]) -> list[str]:
-    """Columns of the published file that the catalogue does not know, as its typed object tells them."""
-    return [name for name in facts.get("drift", "").split("\n") if name]
+def read_drift(metadata: Mapping[str, str]) -> list[str]:
+    """Columns of the published file that the catalogue does not know, as its typed object lists them."""
+    return [name for name in metadata.get("drift", "").split("\n") if name]
+
+
+def read_source(metadata: Mapping[str, str]) -> str | None:
+    """The base URL that a raw object came from; of an older version's object the host it came from."""
+    if metadata.get("source"):
+        return metadata["source"]
+    url = urlsplit(metadata.get("source_url", ""))
+    return f"{url.scheme}://{url.netloc.rpartition('@')[2]}" if url.netloc else None
+
+
+def is_unchanged(stored: Stored, published: Published, source: str) -> bool:
+    """Whether a raw object is complete and has what `source` publishes now."""
+    facts = stored.metadata
+    if not facts.get("checksum") or read_source(facts) != source:
+        return False
+    if published.etag:
+        return facts.get("source_etag") == published.etag
+    same_date = published.last_modified and facts.get("source_last_modified") == published.last_modified
+    return bool(same_date) and stored.size == published.size and facts.get("source_url") == published.url

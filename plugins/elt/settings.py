@@ -1,5 +1,9 @@
-"""What the environment says, read and validated once."""
+"""Where a stack keeps its data and what it allows, read from the environment and validated once.
 
+Credentials, the project, endpoints and addresses are not here: they belong to `elt.connections`.
+"""
+
+import datetime as dt
 import os
 import re
 from collections.abc import Mapping
@@ -8,48 +12,56 @@ from typing import Self
 
 from elt.errors import SettingError
 
-_URL = re.compile(r"https?://[^\s/]+\S*")
+GIB = 2**30
+_DAY = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 
 
 @dataclass(frozen=True)
 class Settings:
-    """Where the data comes from and where it goes. Endpoints are None on Google Cloud itself."""
+    """`bucket` is the lake's, `dataset` and `location` are the warehouse's.
 
-    project: str
+    `schedule_start` is the first day whose months the schedule loads; None: no month is loaded unasked.
+    A query that would read more than `max_bytes_billed` is refused by BigQuery before it costs anything;
+    a job is stopped after `job_seconds`.
+    """
+
     bucket: str
     dataset: str
     location: str
-    source_url: str | None = None
-    postgres_dsn: str | None = None
-    storage_endpoint: str | None = None
-    bigquery_endpoint: str | None = None
-    max_bytes_billed: int = 100 * 2**30
+    schedule_start: dt.date | None = None
+    max_bytes_billed: int = 100 * GIB
+    job_seconds: int = 3600
 
     @classmethod
     def from_environment(cls, env: Mapping[str, str] = os.environ) -> Self:
-        """Read the stack's outputs and the verbs' variables; SettingError names what is absent."""
+        """Read the stack's outputs and the commands' variables; SettingError names the wrong one."""
         return cls(
-            project=_required(env, "GCP_PROJECT_ID"),
-            bucket=_required(env, "GCP_GCS_BUCKET"),
-            dataset=_required(env, "BIGQUERY_DATASET"),
-            location=_required(env, "GCP_LOCATION"),
-            source_url=_url(env, "TLC_BASE_URL"),
-            postgres_dsn=env.get("TAXI_POSTGRES_DSN") or None,
-            storage_endpoint=_url(env, "STORAGE_EMULATOR_HOST"),
-            bigquery_endpoint=_url(env, "BIGQUERY_EMULATOR_HOST"),
+            bucket=required(env, "GCP_GCS_BUCKET"),
+            dataset=required(env, "BIGQUERY_DATASET"),
+            location=required(env, "GCP_LOCATION"),
+            # Nothing is assumed: on a cloud a start in the past would load years that nobody asked for.
+            schedule_start=schedule_start(env),
+            max_bytes_billed=_positive(env, "TAXI_MAX_BYTES_BILLED", cls.max_bytes_billed),
+            job_seconds=_positive(env, "TAXI_JOB_SECONDS", cls.job_seconds),
         )
 
-    def require_postgres(self) -> str:
-        """The taxi Postgres' connection string; SettingError where there is none."""
-        if self.postgres_dsn is None:
-            raise SettingError(
-                "TAXI_POSTGRES_DSN is not set: this target has no taxi Postgres. "
-                "Set it to a libpq connection string, e.g. 'host=127.0.0.1 port=5432 dbname=taxi user=taxi'."
-            )
-        return self.postgres_dsn
+
+def schedule_start(env: Mapping[str, str] = os.environ) -> dt.date | None:
+    """Read TAXI_SCHEDULE_START (`2024-01-31`); None where it is not set. DAG files need nothing else."""
+    text = env.get("TAXI_SCHEDULE_START", "")
+    if not text:
+        return None
+    try:
+        # Python alone would also read 20240131 and 2024-W05-3.
+        return dt.date.fromisoformat(text if _DAY.fullmatch(text) else "")
+    except ValueError:
+        raise SettingError(
+            f"TAXI_SCHEDULE_START={text!r} is not a day. Write it like 2024-01-31, without time or zone."
+        ) from None
 
 
-def _required(env: Mapping[str, str], name: str) -> str:
+def required(env: Mapping[str, str], name: str) -> str:
+    """An output of the stack; SettingError where it is absent or empty."""
     value = env.get(name, "")
     if not value:
         raise SettingError(
@@ -59,8 +71,10 @@ def _required(env: Mapping[str, str], name: str) -> str:
     return value
 
 
-def _url(env: Mapping[str, str], name: str) -> str | None:
-    value = env.get(name, "").rstrip("/")
-    if value and not _URL.fullmatch(value):
-        raise SettingError(f"{name}={value!r} is not a URL. Write it like http://127.0.0.1:8080.")
-    return value or None
+def _positive(env: Mapping[str, str], name: str, default: int) -> int:
+    text = env.get(name, "")
+    if not text:
+        return default
+    if not (text.isascii() and text.isdigit() and int(text) > 0):
+        raise SettingError(f"{name}={text!r} is not a whole number above 0. Write it like {default}.")
+    return int(text)

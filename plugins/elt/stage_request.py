@@ -1,54 +1,51 @@
-"""What a verb is asked to do."""
+"""The parameters of one stage run."""
 
 import datetime as dt
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Any
 
 from elt.catalogue import Dataset
-from elt.catalogue import registry as catalogue
-from elt.months import Month
+from elt.months import Month, Partition
 from elt.settings import Settings
 
 
 @dataclass(frozen=True)
-class Request:
-    """One month of one dataset (no month where it has none), for one run; `force` does it even if done."""
+class StageRequest:
+    """One partition for one Airflow run; `force` does the work even if it is done.
 
-    ds: Dataset
+    `awaited` is the id of the BigQuery job that a deferred task has waited for: if that job has failed,
+    its reason is reported. A job that failed before anybody waited for it is replaced by a new one.
+
+    Raises InvalidMonthError for a month that the dataset cannot have.
+    """
+
+    dataset: Dataset
     month: Month | None
     run_id: str
     settings: Settings
     force: bool = False
     started_at: dt.datetime = field(default_factory=lambda: dt.datetime.now(dt.UTC))
+    awaited: str | None = None
 
-    @classmethod
-    def of(
-        cls, name: str, month: str | None, run_id: str, settings: Settings, *, force: bool = False
-    ) -> Self:
-        """Read names as a run has them; UnknownDatasetError or InvalidMonthError if they are wrong."""
-        ds = catalogue.dataset(name)
-        parsed = Month.parse(month) if month else None
-        ds.check_month(parsed)
-        return cls(ds, parsed, run_id, settings, force)
+    def __post_init__(self) -> None:
+        self.dataset.check_month(self.month)
 
-    def __str__(self) -> str:
-        return f"{self.ds.name} {self.month}" if self.month else self.ds.name
+    @property
+    def partition(self) -> Partition:
+        """What is worked on."""
+        return Partition(self.dataset.name, self.month)
 
     @property
     def file(self) -> str:
-        """Name of the published file."""
-        return self.ds.file_name(self.month)
-
-    @property
-    def month_text(self) -> str | None:
-        """The month as `2024-01`."""
-        return str(self.month) if self.month else None
+        """Name of the published file, for messages."""
+        return self.dataset.file_name(self.month)
 
     @property
     def names(self) -> dict[str, str]:
-        """Dataset and month as object metadata, which has only texts."""
-        return {"dataset": self.ds.name, "month": self.month_text or ""}
+        """Dataset and month as object metadata, where only texts exist: without a month there is no key."""
+        month = self.partition.month_text
+        return {"dataset": self.dataset.name, **({"month": month} if month else {})}
 
     def result(self, **more: Any) -> dict[str, Any]:
-        """What a verb returns: the request and what came of it, fit for JSON."""
-        return {"dataset": self.ds.name, "month": self.month_text, **more}
+        """What a stage returns: the partition and what came of it, fit for JSON."""
+        return {"dataset": self.dataset.name, "month": self.partition.month_text, **more}

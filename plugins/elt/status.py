@@ -1,159 +1,277 @@
-"""What there is: rows and bytes by dataset and month, counted in the stores themselves."""
+"""What there is, and what *loaded* means: for `status`, `run` and `up` alike.
+
+A partition is loaded when the load log has every stage of it from the same file, which came from the source
+that is configured now, by the catalogue's rules of today.
+"""
 
 import datetime as dt
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Self
 
 from elt.catalogue import Dataset, Mart
 from elt.catalogue.registry import DATASETS
+from elt.connections import Connections
 from elt.errors import TableNotFoundError
-from elt.provenance import drift_in
-from elt.settings import Settings
-from elt.stores.bigquery import BigQuery, Parameter
+from elt.months import Month, Partition
+from elt.provenance import read_drift, read_source
+from elt.stages.marts import is_current as is_current_mart
+from elt.stores.bigquery import Parameter, Warehouse
 from elt.stores.gcs import Lake, Stored
+from elt.warehouse import load_log
 from elt.warehouse.audits import Tally
-from elt.warehouse.load_log import Key, LogRow, labels, latest_in
+from elt.warehouse.load_log import Log, LogStage
 
-Month = tuple[str, str | None]
-_STAGES = ("warehouse", "postgres", "typed", "raw")
-
-
-@dataclass(frozen=True)
-class Stores:
-    """What each store has, by (dataset, month). `postgres` is None where there is no Postgres."""
-
-    raw: Mapping[Month, Stored]
-    typed: Mapping[Month, Stored]
-    warehouse: Mapping[Month, int]
-    postgres: Mapping[Month, int] | None
-    log: Mapping[Key, LogRow]
-    audits: Mapping[Month, Tally]
-
-    def months(self) -> list[Month]:
-        """Everything that is anywhere, in the catalogue's order."""
-        found = {*self.raw, *self.typed, *self.warehouse, *(self.postgres or {})}
-        found |= {(dataset, month) for dataset, month, _ in self.log}
-        order = list(DATASETS)
-        return sorted(
-            (key for key in found if key[0] in order), key=lambda k: (order.index(k[0]), k[1] or "")
-        )
+# Of a partition's rows in the log the first of these is shown.
+_SHOWN: tuple[LogStage, ...] = ("warehouse", "postgres", "typed", "raw")
 
 
-def status(settings: Settings) -> list[dict[str, Any]]:
-    """Describe every month of every dataset that is anywhere.
+def stages(dataset: Dataset, *, has_postgres: bool = True) -> tuple[LogStage, ...]:
+    """The load log's stages that a partition of a dataset goes through, in order."""
+    if not dataset.tabular:
+        return ("raw",)
+    wanted: list[LogStage] = ["raw", "typed", "warehouse"]
+    if dataset.feeds:
+        wanted.append("mart")
+    if dataset.in_postgres and has_postgres:
+        wanted.append("postgres")
+    return tuple(wanted)
 
-    `state` is *loaded* where all stores have the same rows of the same file, *missing* where none
-    has any. `postgres_rows` is None where there is no Postgres or the dataset does not go there; a
-    dataset that is no table has no rows anywhere.
-    `drift` are the columns of its file that the catalogue does not know.
-    `audit_warnings` and `audit_failures` count the audits that its latest judgement did not pass.
+
+def missing(
+    connections: Connections, partitions: Collection[Partition]
+) -> dict[Partition, tuple[LogStage, ...]]:
+    """The stages that each partition lacks, in order; none where it is loaded. It counts no table."""
+    with connections.warehouse() as warehouse:
+        log = load_log.latest(warehouse, partitions)
+    if unknown := {p.dataset for (p, stage), row in log.items() if stage == "raw" and not row.origin.source}:
+        with connections.lake() as lake:
+            log = _with_sources(log, _objects(lake, [f"raw/{name}/" for name in sorted(unknown)]))
+    return _missing(connections, partitions, log)
+
+
+def status(connections: Connections, partitions: Collection[Partition] | None = None) -> list[dict[str, Any]]:
+    """Describe some partitions (None: every one that is anywhere), in the catalogue's order.
+
+    `state` is *loaded* where no stage is missing and all stores have as many rows; *missing* where there is
+    nothing; *partial* in between. `missing` are the stages that `run` would do. `postgres_rows` is None
+    where there is no Postgres or the dataset does not go there; a dataset that is no table has no rows
+    anywhere. `drift` are the columns of its file that the catalogue does not know. `audit_warnings` and
+    `audit_failures` count the audits that its latest judgement did not pass.
     """
-    with BigQuery(settings) as bq:
-        log, warehouse, audits = latest_in(bq), _warehouse_rows(bq), Tally.all_in(bq)
-    lake = Lake(settings)
-    stores = Stores(
-        _objects(lake, "raw/"), _objects(lake, "typed/"), warehouse, _postgres_rows(settings), log, audits
-    )
-    return [_entry(key, stores) for key in stores.months()]
+    stores = _Stores.read(connections, partitions)
+    # What was loaded by an entry that is no longer there has nobody to say what it should be.
+    known = [p for p in (stores.partitions() if partitions is None else partitions) if p.dataset in DATASETS]
+    places = {name: place for place, name in enumerate(DATASETS)}
+    wanted = sorted(set(known), key=lambda p: (places[p.dataset], p))
+    lacking = _missing(connections, wanted, stores.log)
+    return [_entry(partition, stores, lacking[partition]) for partition in wanted]
 
 
-def mart_head(settings: Settings, mart: Mart, n: int) -> list[dict[str, Any]]:
+def mart_head(connections: Connections, mart: Mart, n: int) -> list[dict[str, Any]]:
     """The first rows of a mart, as its preview says, times as texts; none before there is a mart."""
-    preview = mart.preview
-    if preview is None:
+    if mart.preview is None:
         return []
-    with BigQuery(settings) as bq:
+    with connections.warehouse() as warehouse:
         query = (
-            f"SELECT {', '.join(preview.columns)} FROM {bq.name(mart.name)} "  # noqa: S608
-            f"ORDER BY {', '.join(preview.order)} LIMIT @n"
+            f"SELECT {', '.join(mart.preview.columns)} FROM {warehouse.name(mart.name)} "  # noqa: S608
+            f"ORDER BY {', '.join(mart.preview.order)} LIMIT @n"
         )
         try:
-            rows = bq.rows(query, {"n": Parameter("INT64", n)}, labels("all", "report"))
+            rows = warehouse.query(query, {"n": Parameter("INT64", n)}, load_log.labels("report"))
         except TableNotFoundError:
             return []
     return [{name: str(v) if isinstance(v, dt.date) else v for name, v in row.items()} for row in rows]
 
 
-def _entry(key: Month, stores: Stores) -> dict[str, Any]:
-    raw, typed = stores.raw.get(key), stores.typed.get(key)
+@dataclass(frozen=True)
+class _Stores:
+    """What each store has, by partition. `postgres` is None where there is no Postgres."""
+
+    raw: Mapping[Partition, Stored]
+    typed: Mapping[Partition, Stored]
+    warehouse: Mapping[Partition, int]
+    postgres: Mapping[Partition, int] | None
+    log: Log
+    audits: Mapping[Partition, Tally]
+
+    @classmethod
+    def read(cls, connections: Connections, partitions: Collection[Partition] | None) -> Self:
+        """Ask all stores for some partitions (None: for everything)."""
+        with connections.warehouse() as warehouse:
+            log = load_log.latest(warehouse, partitions)
+            counts = _warehouse_rows(warehouse, partitions)
+            audits = Tally.latest(warehouse, partitions)
+        with connections.lake() as lake:
+            raw = _objects(lake, _prefixes("raw", partitions))
+            typed = _objects(lake, _prefixes("typed", partitions))
+        in_postgres = _postgres_rows(connections, partitions)
+        return cls(raw, typed, counts, in_postgres, _with_sources(log, raw), audits)
+
+    def partitions(self) -> set[Partition]:
+        """Everything that is anywhere."""
+        return {*self.raw, *self.typed, *self.warehouse, *(self.postgres or ()), *(p for p, _ in self.log)}
+
+
+def _missing(
+    connections: Connections, partitions: Collection[Partition], log: Log
+) -> dict[Partition, tuple[LogStage, ...]]:
+    found = dict[Partition, tuple[LogStage, ...]]()
+    for name in {partition.dataset for partition in partitions}:
+        ds = DATASETS[name]
+        with connections.source(ds) as source:
+            base_url = source.base_url
+        for partition in partitions:
+            if partition.dataset == name:
+                current = _current(partition, ds, log, base_url)
+                wanted = stages(ds, has_postgres=connections.has_postgres)
+                found[partition] = tuple(stage for stage in wanted if stage not in current)
+    return found
+
+
+def _current(partition: Partition, ds: Dataset, log: Log, source: str) -> set[LogStage]:
+    """The stages whose results are of the file that is in raw/, by today's rules, from this source."""
+    rows = {stage: row for stage in stages(ds) if (row := log.get((partition, stage)))}
+    raw = rows.get("raw")
+    # Rows of another source are not these rows, however complete they are: a sample never passes for real.
+    if raw is None or raw.origin.source != source:
+        return set()
+    current = {
+        stage
+        for stage, row in rows.items()
+        if row.origin.checksum == raw.origin.checksum
+        # Raw bytes have no schema; a mart's version is made of the published one's and of its own SQL.
+        and (stage in ("raw", "mart") or row.origin.schema_version == ds.schema_version)
+    }
+    if "warehouse" not in current or not is_current_mart(ds, rows.get("mart"), rows["warehouse"]):
+        current.discard("mart")
+    return current
+
+
+def _with_sources(log: Log, raw: Mapping[Partition, Stored]) -> Log:
+    """The log with sources that an older version did not note: the raw objects say where they are from."""
+    completed = dict(log)
+    for (partition, stage), row in log.items():
+        if stage == "raw" and not row.origin.source and partition in raw:
+            origin = replace(row.origin, source=read_source(raw[partition].metadata))
+            completed[partition, stage] = replace(row, origin=origin)
+    return completed
+
+
+def _entry(partition: Partition, stores: _Stores, lacking: tuple[LogStage, ...]) -> dict[str, Any]:
+    raw, typed = stores.raw.get(partition), stores.typed.get(partition)
     facts: Mapping[str, str] = typed.metadata if typed else {}
-    rows = _rows(key, facts, stores)
-    tally = stores.audits.get(key, Tally())
-    logged = [row for stage in _STAGES if (row := stores.log.get((*key, stage)))]
+    rows = _rows(partition, facts, stores)
+    tally = stores.audits.get(partition, Tally())
+    logged = next((row for stage in _SHOWN if (row := stores.log.get((partition, stage)))), None)
     return {
-        "dataset": key[0],
-        "month": key[1],
+        "dataset": partition.dataset,
+        "month": partition.month_text,
         "raw_bytes": raw.size if raw else 0,
         **dict.fromkeys(("typed_rows", "warehouse_rows", "postgres_rows")),
         **rows,
         "quarantined_rows": int(facts.get("quarantined", 0)) if rows else None,
-        "drift": drift_in(facts),
+        "drift": read_drift(facts),
         "audit_warnings": tally.warnings,
         "audit_failures": tally.failures,
-        "state": _state(key, rows, stores),
-        "run_id": logged[0].run_id if logged else None,
-        "loaded_at": logged[0].finished_at.isoformat() if logged else None,
-        "checksum": logged[0].checksum if logged else None,
+        "state": _state(partition, rows, stores, lacking),
+        "missing": list(lacking),
+        "source": read_source(raw.metadata) if raw else None,
+        "run_id": logged.run_id if logged else None,
+        "loaded_at": logged.finished_at.isoformat() if logged else None,
+        "checksum": logged.origin.checksum if logged else None,
     }
 
 
-def _rows(key: Month, facts: Mapping[str, str], stores: Stores) -> dict[str, int]:
+def _rows(partition: Partition, facts: Mapping[str, str], stores: _Stores) -> dict[str, int]:
     """The rows in every store that the dataset goes to."""
-    ds = DATASETS[key[0]]
-    rows = {"typed_rows": int(facts.get("rows", 0)), "warehouse_rows": stores.warehouse.get(key, 0)}
+    ds = DATASETS[partition.dataset]
+    if not ds.tabular:
+        return {}
+    rows = {"typed_rows": int(facts.get("rows", 0)), "warehouse_rows": stores.warehouse.get(partition, 0)}
     if stores.postgres is not None and ds.in_postgres:
-        rows["postgres_rows"] = stores.postgres.get(key, 0)
-    return rows if ds.tabular else {}
+        rows["postgres_rows"] = stores.postgres.get(partition, 0)
+    return rows
 
 
-def _state(key: Month, rows: Mapping[str, int], stores: Stores) -> str:
-    raw, typed = stores.raw.get(key), stores.typed.get(key)
+def _state(
+    partition: Partition, rows: Mapping[str, int], stores: _Stores, lacking: tuple[LogStage, ...]
+) -> str:
+    raw, typed = stores.raw.get(partition), stores.typed.get(partition)
     if raw is None and not any(rows.values()):
         return "missing"
-    stages = [stage for stage in ("warehouse", "postgres") if f"{stage}_rows" in rows]
-    sources = {row.checksum if (row := stores.log.get((*key, stage))) else None for stage in stages}
+    # The log says what was done; what somebody has deleted or replaced since is seen in the stores only.
+    logged = stores.log.get((partition, "raw"))
     objects = (raw, typed) if rows else (raw,)
-    sources |= {stored.metadata.get("checksum") if stored else None for stored in objects}
-    same = len(set(rows.values())) <= 1 == len(sources)
-    return "loaded" if same and None not in sources else "partial"
+    checksums = {stored.metadata.get("checksum") if stored else None for stored in objects}
+    intact = logged is not None and checksums == {logged.origin.checksum} and len(set(rows.values())) <= 1
+    return "loaded" if intact and not lacking else "partial"
 
 
-def _objects(lake: Lake, prefix: str) -> dict[Month, Stored]:
+def _prefixes(area: str, partitions: Collection[Partition] | None) -> list[str]:
+    if partitions is None:
+        return [f"{area}/"]
+    return [f"{area}/{name}/" for name in sorted({partition.dataset for partition in partitions})]
+
+
+def _objects(lake: Lake, prefixes: Iterable[str]) -> dict[Partition, Stored]:
     return {
-        (stored.metadata["dataset"], stored.metadata.get("month") or None): stored
+        Partition.parse(stored.metadata["dataset"], stored.metadata.get("month")): stored
+        for prefix in prefixes
         for stored in lake.list(prefix)
         if "dataset" in stored.metadata
     }
 
 
-def _warehouse_rows(bq: BigQuery) -> dict[Month, int]:
+def _months(ds: Dataset, partitions: Collection[Partition] | None) -> list[Month] | None:
+    """The months of a dataset among some partitions; None: all there are."""
+    if partitions is None:
+        return None
+    return sorted(p.month for p in partitions if p.dataset == ds.name and p.month)
+
+
+def _wanted(partitions: Collection[Partition] | None) -> list[Dataset]:
+    names = DATASETS if partitions is None else {partition.dataset for partition in partitions}
+    return [ds for ds in DATASETS.values() if ds.name in names and ds.tabular]
+
+
+def _warehouse_rows(warehouse: Warehouse, partitions: Collection[Partition] | None) -> dict[Partition, int]:
     try:
-        present = bq.tables()
+        present = warehouse.tables()
     except TableNotFoundError:
         return {}
-    counts = [_count(bq, ds) for ds in DATASETS.values() if ds.table in present]
-    rows = bq.rows("\nUNION ALL\n".join(counts), {}, labels("all", "report")) if counts else []
-    return {(row["dataset"], row["month"]): row["row_count"] for row in rows if row["row_count"]}
+    counts = [
+        _count(warehouse, ds, _months(ds, partitions)) for ds in _wanted(partitions) if ds.table in present
+    ]
+    if not counts:
+        return {}
+    rows = warehouse.query("\nUNION ALL\n".join(counts), {}, load_log.labels("report"))
+    return {
+        Partition.parse(row["dataset"], row["month"]): row["row_count"] for row in rows if row["row_count"]
+    }
 
 
-def _count(bq: BigQuery, ds: Dataset) -> str:
+def _count(warehouse: Warehouse, ds: Dataset, months: Collection[Month] | None) -> str:
     month = "FORMAT_DATE('%Y-%m', source_month)" if ds.monthly else "CAST(NULL AS STRING)"
+    days = ", ".join(f"DATE '{month.first_day()}'" for month in months or ())
+    of_months = f"WHERE source_month IN ({days})" if ds.monthly and days else ""
     return (
         f"SELECT '{ds.name}' AS dataset, {month} AS month, COUNT(*) AS row_count "  # noqa: S608
-        f"FROM {bq.name(ds.table)} GROUP BY month"
+        f"FROM {warehouse.name(ds.table)} {of_months} GROUP BY month"
     )
 
 
-def _postgres_rows(settings: Settings) -> dict[Month, int] | None:
-    if settings.postgres_dsn is None:
+def _postgres_rows(
+    connections: Connections, partitions: Collection[Partition] | None
+) -> dict[Partition, int] | None:
+    if not connections.has_postgres:
         return None
-    from elt.stores import postgres  # only where there is one
+    from elt.stores import postgres  # its drivers only where there is one
 
-    with postgres.connect(settings.postgres_dsn) as connection:
+    with connections.postgres() as connection:
         return {
-            (ds.name, month): rows
-            for ds in DATASETS.values()
+            Partition(ds.name, month): rows
+            for ds in _wanted(partitions)
             if ds.in_postgres
-            for month, rows in postgres.count(connection, ds).items()
+            for month, rows in postgres.count(connection, ds, _months(ds, partitions)).items()
         }

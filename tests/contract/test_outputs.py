@@ -2,23 +2,31 @@
 
 import ast
 import json
+import re
+from functools import cache
 
 import pytest
 import yaml
 
+from elt.connections import GOOGLE
 from lakehouse.outputs import CREDENTIALS, CREDENTIALS_PATH, VARIABLES
-from taxiway.environment.paths import REPOSITORY
+from taxiway.environment.home import REPOSITORY
 from taxiway.infrastructure.plan import plan
 
+READERS = [REPOSITORY / name for name in ("docker-compose.yaml", "airflow/entrypoint", "README.md")]
+OUTPUT_LIKE = re.compile(
+    r"\b(?:GCP_[A-Z_]+|BIGQUERY_(?!\w*PORT|JOB_DETAIL)[A-Z_]+|STORAGE_EMULATOR_[A-Z]+"
+    r"|GOOGLE_APPLICATION_[A-Z_]+|AIRFLOW_CONN_GOOGLE_[A-Z_]+)\b"
+)
+VARIABLE = re.compile(r"[A-Z]+(?:_[A-Z]+)+")
 INVENTORIES = REPOSITORY / "tests" / "infra" / "inventories"
 COMPOSE = REPOSITORY / "docker-compose.yaml"
 LIBRARY = REPOSITORY / "plugins" / "elt"
-# What the verbs say, because it is no infrastructure.
-OF_THE_VERBS = {"TLC_BASE_URL", "TAXI_POSTGRES_DSN", "TAXI_SCHEDULE_START"}
-# Read by Airflow's and Google's own libraries, not by ours.
-OF_OTHERS = {"AIRFLOW_CONN_GOOGLE_CLOUD_DEFAULT", "GOOGLE_APPLICATION_CREDENTIALS"}
+# What the commands set, because it is no infrastructure.
+OF_THE_COMMANDS = {"TAXI_SCHEDULE_START", "TAXI_MAX_BYTES_BILLED", "TAXI_JOB_SECONDS"}
 
 
+@cache
 def outputs(scenario):
     config = yaml.safe_load((INVENTORIES / f"{scenario}.yaml").read_text())["config"]
     return plan("alice", config).outputs
@@ -28,29 +36,31 @@ def every_output():
     return set().union(*(outputs(path.stem) for path in INVENTORIES.glob("*.yaml")))
 
 
+def python(folder):
+    return sorted((REPOSITORY / folder).rglob("*.py"))
+
+
 def read_by_the_library():
-    """Names of variables: the string constants in capitals of the module that reads the environment."""
-    tree = ast.parse((LIBRARY / "settings.py").read_text())
-    constants = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)}
-    return {
-        text
-        for text in constants
-        if isinstance(text, str) and text.isupper() and "_" in text and " " not in text
-    }
+    """Names of variables: constants in capitals of the modules that read the environment, and connections."""
+    trees = [ast.parse((LIBRARY / name).read_text()) for name in ("settings.py", "connections.py")]
+    constants = {node.value for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Constant)}
+    named = {text for text in constants if isinstance(text, str) and VARIABLE.fullmatch(text)}
+    # Its tasks and its commands reach Google by this connection alone.
+    return named | {f"AIRFLOW_CONN_{GOOGLE.upper()}"}
 
 
 def test_the_contract_names_every_output_and_nothing_else():
     assert every_output() == {*VARIABLES, CREDENTIALS}
 
 
-def test_every_setting_of_the_library_is_an_output_or_the_verbs_business():
+def test_every_setting_of_the_library_is_an_output_or_the_commands_business():
     needed = read_by_the_library()
     assert {"GCP_PROJECT_ID", "GCP_GCS_BUCKET", "BIGQUERY_DATASET", "GCP_LOCATION"} <= needed
-    assert needed - OF_THE_VERBS <= set(VARIABLES)
+    assert needed - OF_THE_COMMANDS <= set(VARIABLES)
 
 
 def test_no_output_is_read_by_nobody():
-    assert set(VARIABLES) - read_by_the_library() <= OF_OTHERS
+    assert set(VARIABLES) <= read_by_the_library()
 
 
 @pytest.mark.skipif(not COMPOSE.exists(), reason="docker-compose.yaml is not there")
@@ -64,6 +74,16 @@ def test_compose_puts_the_credential_file_where_the_output_says():
     content = COMPOSE.read_text()
     assert CREDENTIALS_PATH in content
     assert CREDENTIALS in yaml.safe_load(content).get("secrets", {}) or f"{CREDENTIALS}:" in content
+
+
+def test_whoever_names_an_output_names_one_that_there_is():
+    """Many files name outputs: a variable that is renamed in one of them alone is found here."""
+    named = {}
+    for file in [*READERS, *(path for folder in ("scripts", "plugins", "dags") for path in python(folder))]:
+        for name in OUTPUT_LIKE.findall(file.read_text()):
+            named.setdefault(name, set()).add(str(file.relative_to(REPOSITORY)))
+    assert {"GCP_PROJECT_ID", "AIRFLOW_CONN_GOOGLE_CLOUD_DEFAULT"} <= set(named)
+    assert {name: files for name, files in named.items() if name not in VARIABLES} == {}
 
 
 def test_only_a_target_on_emulators_names_emulators():

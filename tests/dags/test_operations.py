@@ -1,7 +1,8 @@
-"""What every DAG and task has for its operation: retries with judgement, alerts, assets from end to end."""
+"""What every DAG and task has for its operation: retries, alerts, an end to every wait, assets throughout."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any
@@ -13,36 +14,69 @@ from repository import REPOSITORY
 
 from elt.catalogue.registry import DATASETS
 from elt.errors import InvalidMonthError
+from elt.months import Month
 from elt.orchestration import alerts
-from elt.orchestration.retries import Judgement
-from elt.orchestration.wiring import announce, follows_forced, forced, month_of, raw_asset
+from elt.orchestration.assets import raw_asset
+from elt.orchestration.retries import RetryTransientErrors
+from elt.orchestration.run_context import announce, follows_forced, is_forced, month_of
 
 YELLOW = DATASETS["yellow"]
 
 
-@pytest.fixture(scope="module")
-def dags() -> dict[str, DAG]:
-    bags = [DagBag(REPOSITORY / folder) for folder in ("dags", "dags_local")]
-    found = {dag_id: dag for bag in bags for dag_id, dag in bag.dags.items()}
-    assert len(found) >= 4 * 4
-    return found
+def callbacks(of: Any) -> list[Callable[..., Any]]:
+    return of if isinstance(of, list) else [of] if of else []
 
 
-def test_every_task_is_judged_and_tells_of_its_failure(dags: dict[str, DAG]) -> None:
+def test_every_task_has_the_retry_rule_and_reports_its_failure(dags: dict[str, DAG]) -> None:
     for task in [task for dag in dags.values() for task in dag.tasks]:
-        assert isinstance(task.retry_policy, Judgement), task
-        callbacks = task.on_failure_callback
-        assert alerts.task_failed in (callbacks if isinstance(callbacks, list) else [callbacks]), task
+        assert isinstance(task.retry_policy, RetryTransientErrors), task
+        assert alerts.task_failed in callbacks(task.on_failure_callback), task
 
 
-def test_every_run_tells_of_what_was_killed(dags: dict[str, DAG]) -> None:
+def test_nothing_is_sent_when_a_task_is_retried(dags: dict[str, DAG]) -> None:
+    """Also not when the scheduler retries it ("state mismatch"): then Airflow calls this callback alone."""
+    assert not [task for dag in dags.values() for task in dag.tasks if callbacks(task.on_retry_callback)]
+
+
+def test_every_run_reports_what_was_killed(dags: dict[str, DAG]) -> None:
     silent = [dag_id for dag_id, dag in dags.items() if dag.on_failure_callback is not alerts.run_failed]
-    assert not silent, "give each **common()"
+    assert not silent, "give each **dag_defaults()"
 
 
-def test_a_month_that_is_late_is_told_of(dags: dict[str, DAG]) -> None:
-    callbacks = dags["yellow_to_lake"].get_task("wait_until_published").on_skipped_callback
-    assert alerts.late in (callbacks if isinstance(callbacks, list) else [callbacks])
+def test_a_month_that_is_late_is_reported(dags: dict[str, DAG]) -> None:
+    sensor = dags["yellow_to_lake"].get_task("wait_until_published")
+    assert alerts.late in callbacks(sensor.on_skipped_callback)
+
+
+def test_every_wait_ends(dags: dict[str, DAG]) -> None:
+    """Each kind of task, by name: none may be without a time-out, and none may be unknown here."""
+    limits: dict[str, set[timedelta | None]] = {}
+    for task in [task for dag in dags.values() for task in dag.tasks]:
+        limits.setdefault(task.task_id.removeprefix("reload."), set()).add(task.execution_timeout)
+    hours = {
+        name: {limit and limit / timedelta(hours=1) for limit in found} for name, found in limits.items()
+    }
+    assert hours == {
+        "wait_until_published": {1 / 6},
+        "check": {1},
+        "download": {3},
+        "conform": {3},
+        "load_postgres": {3},
+        **{name: {0.5} for name in ("stage", "audit", "publish", "mart")},
+    }
+
+
+def test_every_run_ends(dags: dict[str, DAG]) -> None:
+    days = {
+        dag_id: dag.dagrun_timeout and dag.dagrun_timeout / timedelta(days=1) for dag_id, dag in dags.items()
+    }
+    assert {dag_id for dag_id, limit in days.items() if limit != 1} == {
+        f"{name}_to_lake" for name in DATASETS
+    }
+    # Longer than the longest wait for a publication.
+    waits = {dags[f"{name}_to_lake"].get_task("wait_until_published").timeout for name in DATASETS}
+    assert waits == {timedelta(days=21).total_seconds()}
+    assert {days[f"{name}_to_lake"] for name in DATASETS} == {22}
 
 
 @pytest.mark.parametrize("name", [name for name, entry in DATASETS.items() if entry.feeds])
@@ -65,17 +99,85 @@ def test_assets_lead_from_the_source_to_every_mart_and_to_postgres(dags: dict[st
 
 
 @pytest.mark.parametrize("name", DATASETS)
-def test_a_source_check_makes_what_the_lake_dag_makes_and_begins_a_day_later(
-    dags: dict[str, DAG], name: str
-) -> None:
+def test_a_source_check_makes_what_the_lake_dag_makes(dags: dict[str, DAG], name: str) -> None:
     check, lake = dags[f"{name}_source_check"], dags[f"{name}_to_lake"]
     made = [{outlet.name for task in dag.tasks for outlet in task.outlets} for dag in (check, lake)]
     assert made[0] == made[1]
-    assert check.start_date - lake.start_date == timedelta(days=1)
     assert check.max_active_runs == 1
     assert check.get_task("check").pool == "source"
     reloads = [task for task in check.tasks if task.task_id.startswith("reload.")]
-    assert [task.pool for task in reloads] == [task.task_id.removeprefix("reload.") for task in reloads]
+    assert all(task.pool == task.task_id.removeprefix("reload.") for task in reloads)
+
+
+# Schedules
+
+
+def parsed(folder: str = "dags") -> DagBag:
+    return DagBag(REPOSITORY / folder)
+
+
+def test_without_a_schedule_start_no_month_is_loaded_unasked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on Composer. tests/integration/orchestration/test_deferral.py sees that Airflow makes no run."""
+    monkeypatch.delenv("TAXI_SCHEDULE_START", raising=False)
+    lakes = [dag for dag_id, dag in parsed().dags.items() if dag_id.endswith("_to_lake")]
+    assert len(lakes) == len(DATASETS)
+    assert {dag.start_date.year for dag in lakes} == {2200}
+
+
+def test_with_a_schedule_start_months_are_scheduled_from_then_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TAXI_SCHEDULE_START", "2025-06-17")
+    dags = parsed().dags
+    assert dags["yellow_to_lake"].start_date.isoformat() == "2025-06-17T00:00:00+00:00"
+    assert type(dags["yellow_to_lake"].timetable).__name__ == "CronPartitionTimetable"
+    # What was loaded on the first day has not changed since.
+    assert dags["yellow_source_check"].start_date.isoformat() == "2025-06-18T00:00:00+00:00"
+
+
+@pytest.mark.parametrize("text", ["2024-13-01", "soon", "2024-01-01T12:00+05:00"])
+def test_a_malformed_schedule_start_is_one_sentence_with_its_remedy(
+    monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    monkeypatch.setenv("TAXI_SCHEDULE_START", text)
+    errors = parsed().import_errors
+    assert len(errors) >= 3
+    for error in errors.values():
+        last = error.strip().splitlines()[-1]
+        assert "TAXI_SCHEDULE_START" in last
+        assert repr(text) in last
+        assert "Write it like 2024-01-31" in last
+
+
+def test_an_entry_that_was_left_out_is_an_import_error_and_costs_no_other_dag(tmp_path: Any) -> None:
+    """The DAG file that says so, in a copy of the plugins in which one entry is wrong."""
+    import shutil
+    import subprocess
+    import sys
+
+    shutil.copytree(
+        REPOSITORY / "plugins", tmp_path / "plugins", ignore=shutil.ignore_patterns("__pycache__")
+    )
+    wrong = tmp_path / "plugins" / "nyc_taxi" / "datasets" / "wrong.py"
+    wrong.write_text(
+        "from elt.catalogue import Dataset\nWRONG = Dataset(name='No name!', title='', path='')\n"
+    )
+    code = f"""
+import sys; sys.path.insert(0, {str(tmp_path / "plugins")!r})
+from airflow.dag_processing.dagbag import DagBag
+bag = DagBag({str(REPOSITORY / "dags")!r})
+import elt; assert elt.__file__.startswith({str(tmp_path)!r})
+print(len(bag.dags)); print(*[e.strip().splitlines()[-1] for e in bag.import_errors.values()], sep="\\n")
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=120, cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stderr
+    count, *errors = done.stdout.strip().splitlines()[-2:]
+    assert int(count) == len(parsed().dags)
+    assert len(errors) == 1
+    assert "wrong.py" in errors[0]
+
+
+# Run context
 
 
 def context(conf: Any = None, events: Any = None, key: str | None = None) -> dict[str, Any]:
@@ -97,13 +199,13 @@ class Event:
     ("conf", "expected"), [({"force": True}, True), ({"force": "no"}, False), (None, False)]
 )
 def test_a_run_is_forced_by_its_configuration_alone(conf: Any, expected: bool) -> None:
-    assert forced(context(conf)) is expected
+    assert is_forced(context(conf)) is expected
 
 
 def test_a_forced_run_hands_that_on_to_those_that_follow_it() -> None:
     asset = raw_asset(YELLOW)
     first = context({"force": True})
-    announce(asset, {"rows": 98}, first, "2024-01")
+    announce(asset, {"rows": 98}, first, Month(2024, 1))
     event = first["outlet_events"][asset]
     assert event.extra == {"rows": 98, "force": True}
     assert event.partitions == ["2024-01"]
@@ -112,8 +214,8 @@ def test_a_forced_run_hands_that_on_to_those_that_follow_it() -> None:
     assert not follows_forced(context(events={asset: [Event(rows=98)]}))
 
 
-def test_a_run_without_a_month_is_refused_with_a_sentence() -> None:
+def test_a_run_without_a_month_fails_with_a_sentence() -> None:
     with pytest.raises(InvalidMonthError, match="trigger yellow_to_lake with one"):
         month_of(YELLOW, context())
-    assert month_of(YELLOW, context(key="2024-01")) == "2024-01"
+    assert month_of(YELLOW, context(key="2024-01")) == Month(2024, 1)
     assert month_of(DATASETS["zones"], context()) is None

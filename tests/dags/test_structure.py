@@ -8,7 +8,6 @@ import sys
 from pathlib import Path
 
 import pytest
-from airflow.dag_processing.dagbag import DagBag
 from airflow.sdk import DAG
 from product import DATASETS
 from repository import REPOSITORY
@@ -18,15 +17,7 @@ from elt.orchestration.pools import POOLS
 
 DAG_FILES = sorted([*REPOSITORY.glob("dags/*.py"), *REPOSITORY.glob("dags_local/*.py")])
 FAMILIES = ("source_check", "to_lake", "to_warehouse", "to_postgres")
-HEAVY = {"google.cloud", "pandas", "pyarrow", "psycopg", "requests", "airflow.providers.google"}
-PARSE_SECONDS = 0.5
-
-
-@pytest.fixture(scope="module")
-def dags() -> dict[str, DAG]:
-    bags = [DagBag(REPOSITORY / folder) for folder in ("dags", "dags_local")]
-    assert not [error for bag in bags for error in bag.import_errors.items()]
-    return {dag_id: dag for bag in bags for dag_id, dag in bag.dags.items()}
+HEAVY = {"google.cloud", "pandas", "pyarrow", "psycopg", "requests", "airflow.providers.google.cloud"}
 
 
 def test_the_product_has_exactly_these_dags_and_every_other_dataset_its_own(dags: dict[str, DAG]) -> None:
@@ -43,24 +34,31 @@ def test_every_dag_explains_itself(dags: dict[str, DAG]) -> None:
 
 def test_every_task_is_retried_with_backoff(dags: dict[str, DAG]) -> None:
     for task in [task for dag in dags.values() for task in dag.tasks]:
-        assert task.retries >= 2, f"{task}: default_args=TASKS is missing"
-        assert task.retry_exponential_backoff, f"{task}: default_args=TASKS is missing"
+        assert task.retries >= 2, f"{task}: **dag_defaults() is missing"
+        assert task.retry_exponential_backoff, f"{task}: **dag_defaults() is missing"
 
 
 def test_every_pool_that_a_task_names_is_created_at_start(dags: dict[str, DAG]) -> None:
     named = {task.pool for dag in dags.values() for task in dag.tasks}
-    assert named - {"default_pool"} == set(POOLS) & named
     assert named <= {"default_pool", *POOLS}, (
         "add the pool to elt.orchestration.pools.POOLS, or the task waits for ever"
     )
+    assert set(POOLS) <= named, "a pool that no task names"
 
 
-def test_what_publishes_to_one_table_runs_alone(dags: dict[str, DAG]) -> None:
+def test_what_publishes_to_one_table_runs_alone_even_while_its_job_runs(dags: dict[str, DAG]) -> None:
     publishing = [task for dag in dags.values() for task in dag.tasks if task.task_id in ("publish", "mart")]
     assert publishing
-    assert {POOLS[task.pool] for task in publishing} == {1}
+    assert {(POOLS[task.pool].slots, POOLS[task.pool].include_deferred) for task in publishing} == {(1, True)}
     marts = {task.pool for task in publishing if task.task_id == "mart"}
     assert len(marts) == 1, "all datasets feed the same tables"
+
+
+def test_no_other_task_that_waits_for_a_job_holds_a_slot(dags: dict[str, DAG]) -> None:
+    waiting = {task.pool for dag in dags.values() for task in dag.tasks if task.task_id in ("stage", "audit")}
+    assert waiting == {"default_pool"}
+    alone = {name for name, pool in POOLS.items() if pool.include_deferred}
+    assert all(name == "mart" or name.startswith("publish_") for name in alone)
 
 
 def test_the_tasks_are_in_the_documented_order(dags: dict[str, DAG]) -> None:
@@ -69,7 +67,7 @@ def test_the_tasks_are_in_the_documented_order(dags: dict[str, DAG]) -> None:
 
     assert order("yellow_to_lake") == ["wait_until_published", "download", "conform"]
     assert order("yellow_to_warehouse") == ["stage", "audit", "publish", "mart"]
-    assert order("yellow_to_postgres") == ["download", "ingest"]
+    assert order("yellow_to_postgres") == ["download", "load_postgres"]
     assert order("zones_to_lake") == ["wait_until_published", "download", "conform"]
     assert order("zones_to_warehouse") == ["stage", "audit", "publish"]
 
@@ -95,21 +93,20 @@ def test_a_dag_file_only_wires(file: Path) -> None:
     assert all(name.startswith(("airflow.sdk", "elt")) for name in imported), imported
 
 
-def test_parsing_all_dag_files_is_light() -> None:
-    """In a fresh interpreter, beyond Airflow's own import: time and modules."""
+def test_parsing_all_dag_files_imports_nothing_heavy() -> None:
+    """In a fresh interpreter. Seconds are the benchmark's business; modules are what they come from."""
     code = f"""
-import sys, time, importlib.util
-from airflow.sdk import Asset, BaseOperator, BaseSensorOperator, CronPartitionTimetable, DAG
-from airflow.sdk import PartitionedAssetTimetable, get_current_context, task
-import airflow.sdk.exceptions
+import sys, importlib.util
+import airflow.sdk
 sys.path.insert(0, {str(REPOSITORY / "plugins")!r})
-before, started = set(sys.modules), time.process_time()
 for number, file in enumerate({[str(file) for file in DAG_FILES]!r}):
     spec = importlib.util.spec_from_file_location(f"dag_file_{{number}}", file)
     spec.loader.exec_module(importlib.util.module_from_spec(spec))
-print(time.process_time() - started, *sorted(set(sys.modules) - before))
+print(*sorted(sys.modules))
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    seconds, *modules = done.stdout.split()
-    assert float(seconds) < PARSE_SECONDS
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120
+    )
+    modules = done.stdout.split()
+    assert "elt.orchestration.operators" in modules
     assert not [m for m in modules if any(m == h or m.startswith(f"{h}.") for h in HEAVY)]

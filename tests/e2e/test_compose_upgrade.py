@@ -12,7 +12,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1500)]
 ANOTHER = "3.3.1"
 
 
-def test_compose_upgrade_is_rehearsed_and_says_what_would_change() -> None:
+def test_compose_upgrade_is_rehearsed_and_reports_what_would_change() -> None:
     """With the classic builder: the other tests build with BuildKit."""
     require_docker()
     files = [REPOSITORY / name for name in ("uv.lock", "pyproject.toml", "airflow/requirements.txt")]

@@ -1,4 +1,4 @@
-"""Months from a static web server laid out like TLC's site: TLC's own rows where they are at hand.
+"""Months from a static web server laid out like TLC's site: TLC's own rows.
 
 Among them files that no pipeline should trust. One of the platform's worst days at the end: its process
 manager is killed, and `down` still leaves nothing.
@@ -20,10 +20,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
-from repository import REPOSITORY
+from repository import TLC
 
 pytestmark = pytest.mark.e2e
-TLC = REPOSITORY.parent / "shared" / "data" / "tlc"
 MONTHS = ("2019-01", "2019-02", "2020-04", "2020-12")
 ROWS = 10_000
 
@@ -36,10 +35,7 @@ def file_of(folder: Path, month: str) -> Path:
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Four months, a truncated one, an error page in place of one, and one with nothing between its ends."""
     folder = tmp_path_factory.mktemp("site")
-    if TLC.is_dir():
-        shutil.copytree(TLC, folder, dirs_exist_ok=True)
-    else:
-        _generate(folder)
+    shutil.copytree(TLC, folder, dirs_exist_ok=True)
     good = file_of(folder, "2019-01").read_bytes()
     file_of(folder, "2019-03").write_bytes(good[: len(good) // 2])
     file_of(folder, "2019-04").write_text("<!DOCTYPE html><html>Service unavailable</html>")
@@ -62,23 +58,10 @@ class _Quiet(http.server.SimpleHTTPRequestHandler):
         pass
 
 
-def _generate(folder: Path) -> None:
-    from taxiway.emulators.tlc_sample.months import Month
-    from taxiway.emulators.tlc_sample.store import Store
-
-    store = Store(folder / "cache", ROWS, Month(2019, 1), Month(2024, 12))
-    for path in ["/misc/taxi_zone_lookup.csv", *(f"/trip-data/{file_of(folder, m).name}" for m in MONTHS)]:
-        made = store.find(path)
-        assert made is not None
-        target = folder / path.lstrip("/")
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(made.path, target)
-
-
 def test_months_of_a_static_server_are_loaded_to_the_last_row(checkout: Any, site: str) -> None:
-    checkout.verb("up", "--source", site, "--months", "2019-01..2019-02")
-    checkout.verb("run", "yellow", "2020-04")
-    checkout.verb("run", "yellow", "2020-12")
+    checkout.command("up", "--source", site, "--months", "2019-01..2019-02")
+    checkout.command("run", "yellow", "2020-04")
+    checkout.command("run", "yellow", "2020-12")
     rows = checkout.datasets()
     for month in MONTHS:
         row = rows["yellow", month]
@@ -88,8 +71,8 @@ def test_months_of_a_static_server_are_loaded_to_the_last_row(checkout: Any, sit
 
 def test_the_same_again_changes_nothing(checkout: Any, site: str) -> None:
     before = checkout.datasets()
-    checkout.verb("up", "--source", site, "--months", "2019-01..2019-02")
-    checkout.verb(
+    checkout.command("up", "--source", site, "--months", "2019-01..2019-02")
+    checkout.command(
         "run", "yellow", "2020-04..2020-12", "--wait", "1", code=4
     )  # the months between are not there
     assert checkout.datasets() == before
@@ -104,7 +87,7 @@ def test_a_file_that_is_not_what_it_should_be_is_refused_by_name(
 ) -> None:
     import re
 
-    done = checkout.verb("run", "yellow", month, code=1)
+    done = checkout.command("run", "yellow", month, code=1)
     sentence = next(line for line in done.stderr.splitlines() if "is not loaded" in line)
     assert f"yellow_tripdata_{month}.parquet" in sentence
     assert re.search(reason, sentence)
@@ -122,7 +105,7 @@ def test_a_month_that_the_publisher_has_repaired_is_loaded(checkout: Any, site: 
     )
     both = pa.concat_tables([april, pq.read_table(file_of(folder, "2019-02")).slice(0, 500)])
     pq.write_table(both, file_of(folder, "2019-04"))
-    checkout.verb("run", "yellow", "2019-04")
+    checkout.command("run", "yellow", "2019-04")
     row = checkout.datasets()["yellow", "2019-04"]
     assert row["quarantined_rows"] >= 500
     assert row["typed_rows"] + row["quarantined_rows"] == len(both)
@@ -134,7 +117,7 @@ def test_down_leaves_nothing_even_after_the_process_manager_was_killed(checkout:
     manager.kill()
     psutil.wait_procs([manager], timeout=5)
     assert checkout.processes(), "its children should have outlived it"
-    done = checkout.verb("down")
+    done = checkout.command("down")
     assert "Nothing is left" in done.stdout
     assert checkout.processes() == []
     assert not checkout.home.exists()

@@ -16,38 +16,34 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
-import docker_machine
 import pytest
 from repository import REPOSITORY
 
-from elt.settings import Settings
+from elt.connections import EnvironmentConnections
+from lakehouse.names import Names
 from taxiway.airflow.client import AirflowApi
+from taxiway.compose import variables
+from taxiway.compose.project import Docker
+from taxiway.errors import PreflightError
+from taxiway.infrastructure import LOCAL_CONFIG
 
-PORTS = (
-    "AIRFLOW_PORT", "FLOWER_PORT", "TAXI_POSTGRES_PORT", "GCS_PORT", "BIGQUERY_PORT", "BIGQUERY_GRPC_PORT",
-    "CONTROL_PLANE_PORT", "SAMPLE_SOURCE_PORT",
-)  # fmt: skip
 # Whoever cloned the repository, where the tests run as root.
 USER = 12345
 FOREIGN = ("AIRFLOW_", "COMPOSE_", "GCP_", "GOOGLE_", "TAXIWAY_", "BIGQUERY_", "STORAGE_")
 
 
 def require_docker() -> None:
-    """Return where containers can be run, after installing what that takes; fail, and say why, elsewhere."""
+    """Return if containers can be run here; fail, and say what is missing, if they cannot."""
     if reason := _unavailable():
         pytest.fail(f"scripts/test --docker cannot run containers here: {reason}", pytrace=False)
 
 
 @cache
 def _unavailable() -> str:
-    begun = time.monotonic()
     try:
-        engine = docker_machine.provide()
-        note("engine, Compose and base images are there", time.monotonic() - begun, "s")
-    except docker_machine.UnavailableError as error:
-        return str(error)
-    if engine is not None:
-        atexit.register(docker_machine.stop_engine, engine)
+        Docker().check()
+    except PreflightError as error:
+        return f"{error}. {error.remedy}"
     return ""
 
 
@@ -90,10 +86,10 @@ class Stack:
                 pytest.fail(f"{error}\n{states}\n{logs}", pytrace=False)
             finally:
                 events.terminate()
-            told = [line.split(maxsplit=1) for line in events.stdout or ()]
+            seen = [line.split(maxsplit=1) for line in events.stdout or ()]
         done = time.time()
-        built = min(int(moment) / 1e9 for moment, what in told if "create" in what)
-        healthy = max(int(moment) / 1e9 for moment, what in told if what.strip() == "health_status: healthy")
+        built = min(int(moment) / 1e9 for moment, what in seen if "create" in what)
+        healthy = max(int(moment) / 1e9 for moment, what in seen if what.strip() == "health_status: healthy")
         note(f"{self.name}: images are built", built - begun, "s")
         note(f"{self.name}: from then until all services are healthy", healthy - built, "s")
         note(f"{self.name}: from then until the loader is done", done - healthy, "s")
@@ -112,11 +108,11 @@ class Stack:
         return self.compose("ps", "--all", "--quiet", *([service] if service else [])).split()
 
     def inspect(self) -> dict[str, dict[str, Any]]:
-        """What docker says of each container, by its name without the project's."""
-        said = subprocess.run(
-            ["docker", "inspect", *self.containers()], capture_output=True, text=True, check=True
+        """What docker reports of each container, by its name without the project's."""
+        found = subprocess.run(
+            ["docker", "inspect", *self.containers()], capture_output=True, text=True, check=True, timeout=60
         )
-        return {entry["Name"].removeprefix(f"/{self.name}-"): entry for entry in json.loads(said.stdout)}
+        return {entry["Name"].removeprefix(f"/{self.name}-"): entry for entry in json.loads(found.stdout)}
 
     def read(self, service: str, file: str) -> str:
         return self.compose("exec", "-T", service, "cat", file).strip()
@@ -132,18 +128,26 @@ class Stack:
         return AirflowApi(f"http://127.0.0.1:{self.variables['AIRFLOW_PORT']}", password)
 
     @property
-    def settings(self) -> Settings:
-        """The stores, as they are reached from here."""
+    def connections(self) -> EnvironmentConnections:
+        """The stores, as they are reached from here; the source as the workers name it."""
+        project = LOCAL_CONFIG["taxiway:project"]
+        names, port = Names.of(project, "local"), self.variables
         password = self.read("taxi-postgres", "/run/taxiway/taxi/password")
-        taxi = f"host=127.0.0.1 port={self.variables['TAXI_POSTGRES_PORT']} dbname=taxi user=taxi"
-        return Settings(
-            project="taxiway-local",
-            bucket="taxiway-local-taxiway-local",
-            dataset="taxiway_local",
-            location="US",
-            postgres_dsn=f"{taxi} password={password}",
-            storage_endpoint=f"http://127.0.0.1:{self.variables['GCS_PORT']}",
-            bigquery_endpoint=f"http://127.0.0.1:{self.variables['BIGQUERY_PORT']}",
+        taxi = {
+            "conn_type": "postgres", "host": "127.0.0.1", "port": port["TAXI_POSTGRES_PORT"],
+            "schema": "taxi", "login": "taxi", "password": password,
+        }  # fmt: skip
+        return EnvironmentConnections(
+            {
+                "GCP_PROJECT_ID": project,
+                "GCP_GCS_BUCKET": names.bucket,
+                "BIGQUERY_DATASET": names.dataset,
+                "GCP_LOCATION": "US",
+                "STORAGE_EMULATOR_HOST": f"http://127.0.0.1:{port['GCS_PORT']}",
+                "BIGQUERY_EMULATOR_HOST": f"http://127.0.0.1:{port['BIGQUERY_PORT']}",
+                variables.SOURCE: "http://sample-source:9080",
+                variables.POSTGRES: json.dumps(taxi),
+            }
         )
 
     def left(self) -> list[str]:
@@ -155,7 +159,7 @@ class Stack:
 
 def docker(*arguments: str) -> str:
     """What `docker ARGUMENTS` prints."""
-    done = subprocess.run(["docker", *arguments], capture_output=True, text=True, check=True)
+    done = subprocess.run(["docker", *arguments], capture_output=True, text=True, check=True, timeout=300)
     return done.stdout + done.stderr
 
 
@@ -180,7 +184,7 @@ def fresh_clone(name: str) -> Path:
 def remove_images(tag: str) -> None:
     """Remove what was built for a project."""
     for image in (f"taxiway-airflow:{tag}", f"taxiway-local:{tag}"):
-        subprocess.run(["docker", "image", "rm", "--force", image], capture_output=True)
+        subprocess.run(["docker", "image", "rm", "--force", image], capture_output=True, timeout=300)
 
 
 def as_its_owner(*command: str) -> None:
@@ -191,10 +195,11 @@ def as_its_owner(*command: str) -> None:
 
 def free_ports() -> dict[str, str]:
     """A free port of the loopback for each variable that publishes one."""
-    probes = [socket.socket() for _ in PORTS]
+    names = [*variables.PORTS.values()]
+    probes = [socket.socket() for _ in names]
     for probe in probes:
         probe.bind(("127.0.0.1", 0))
-    ports = {name: str(probe.getsockname()[1]) for name, probe in zip(PORTS, probes, strict=True)}
+    ports = {name: str(probe.getsockname()[1]) for name, probe in zip(names, probes, strict=True)}
     for probe in probes:
         probe.close()
     return ports

@@ -3,9 +3,10 @@
 Its address is a secret: it is the password of the Airflow connection `taxi_alerts`, which Airflow keeps
 encrypted and masks in logs.
 
-A task that fails tells so itself, where it runs, with the exception. One that is killed cannot: Airflow
-calls its callback on its behalf, twice, once or (where only its process died) not at all. So the run's
-callback, which the DAG processor calls once, tells of whatever has failed without a word.
+A failed task sends its own alert, where it runs, with the exception. A killed one cannot: Airflow calls its
+callback on its behalf twice, once or (where only its process died) not at all. So the run's callback, which
+the DAG processor calls once, reports every failed task that has sent none. A task that is retried, for
+whatever reason, sends nothing: nobody has to do anything.
 """
 
 from __future__ import annotations
@@ -15,28 +16,31 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 CONNECTION = "taxi_alerts"
-# Key of the XCom by which a task says that it has told of its failure.
-TOLD = "told_of_failure"
-# Seconds to connect within, and to be answered in.
+# Key of the XCom by which a task says that it has reported its failure.
+REPORTED = "reported_failure"
+# Seconds to connect, and to wait for the answer.
 TIMEOUT = (3, 10)
-LONGEST = 600
+MAX_LENGTH = 600
 
 log = logging.getLogger(__name__)
 
 
 def task_failed(context: Mapping[str, Any]) -> None:
-    """Tell that a task has failed for good, and with what."""
+    """Report that a task has failed for good, and with what."""
+    # Without an exception Airflow calls on behalf of a killed task, possibly twice.
     if context.get("exception") is not None:
-        _notify(lambda: failure_text(context), before=lambda: context["ti"].xcom_push(TOLD, True))
+        _notify(lambda: failure_text(context), before=lambda: context["ti"].xcom_push(REPORTED, True))
 
 
 def run_failed(context: Mapping[str, Any]) -> None:
-    """Tell of the tasks of a failed run that could not do so themselves."""
-    _notify(lambda: silence_text(context, _silent(context)))
+    """Report what of a failed run has not been reported: killed tasks, or that its time was over."""
+    if context.get("reason") == "timed_out":
+        _notify(lambda: timeout_text(context))
+    _notify(lambda: killed_text(context, _unreported(context)))
 
 
 def late(context: Mapping[str, Any]) -> None:
-    """Tell that a month was not published in time, unless someone waited for it and knows."""
+    """Report that a month was not published in time, unless somebody waited for it and knows."""
     if (context["dag_run"].conf or {}).get("late_alert", True):
         _notify(lambda: late_text(context))
 
@@ -44,22 +48,30 @@ def late(context: Mapping[str, Any]) -> None:
 def failure_text(context: Mapping[str, Any]) -> str:
     """Which task, which month, the sentence it ended with, and where its log is."""
     ti, exception = context["ti"], context["exception"]
-    words = escape(str(exception).strip() or type(exception).__name__)
-    quoted = "\n".join(f"> {line}" for line in words[:LONGEST].splitlines())
+    text = escape(str(exception).strip() or type(exception).__name__)
+    quoted = "\n".join(f"> {line}" for line in text[:MAX_LENGTH].splitlines())
     return (
         f":red_circle: *{_run(context)}*: `{ti.task_id}` failed (try {ti.try_number})\n"
         f"{quoted}\n<{ti.log_url}|log>"
     )
 
 
-def silence_text(context: Mapping[str, Any], tasks: Sequence[str]) -> str:
-    """Which tasks ended without a word; nothing where there are none."""
+def killed_text(context: Mapping[str, Any], tasks: Sequence[str]) -> str:
+    """Which tasks ended without an error of their own; empty where there are none."""
     if not tasks:
         return ""
     named = ", ".join(f"`{task}`" for task in tasks)
     return (
-        f":red_circle: *{_run(context)}*: {named} failed without a word\n"
-        f"> Killed, out of memory, or its worker is gone.\n<{context['ti'].log_url}|log>"
+        f":red_circle: *{_run(context)}*: {named} failed without an error message\n"
+        f"> Probably killed (out of memory?), or the worker died.\n<{context['ti'].log_url}|log>"
+    )
+
+
+def timeout_text(context: Mapping[str, Any]) -> str:
+    """Which run was not over in time."""
+    return (
+        f":red_circle: *{_run(context)}*: not finished within {context['dag'].dagrun_timeout}\n"
+        f"> Airflow has ended the run. See what its tasks waited for.\n<{context['ti'].log_url}|log>"
     )
 
 
@@ -78,7 +90,7 @@ def escape(text: str) -> str:
 
 def send(url: str, text: str) -> str:
     """Post a message; returns what went wrong, without the address, or nothing."""
-    import requests  # only where there is something to tell
+    import requests  # only where there is something to send
 
     try:
         answer = requests.post(url, json={"text": text}, timeout=TIMEOUT)
@@ -93,14 +105,14 @@ def _run(context: Mapping[str, Any]) -> str:
     return " ".join(filter(None, [run.dag_id, month]))
 
 
-def _silent(context: Mapping[str, Any]) -> list[str]:
-    """Failed tasks of the run that have not told of it; the instances of a mapped one as `task_3`."""
+def _unreported(context: Mapping[str, Any]) -> list[str]:
+    """Failed tasks of the run that have sent no alert; the instances of a mapped one as `task_3`."""
     ti, dag, run_id = context["ti"], context["dag"], context["dag_run"].run_id
     states = ti.get_task_states(dag_id=dag.dag_id, run_ids=[run_id]).get(run_id, {})
     return [
         name
         for name, state in sorted(states.items())
-        if state == "failed" and not ti.xcom_pull(key=TOLD, **_instance(name, dag.task_ids))
+        if state == "failed" and not ti.xcom_pull(key=REPORTED, **_instance(name, dag.task_ids))
     ]
 
 
@@ -118,11 +130,12 @@ def _notify(text: Callable[[], str], before: Callable[[], object] = lambda: None
             return
         before()
         message = text()
-        complaint = send(url, message) if message else ""
+        problem = send(url, message) if message else ""
     except Exception as error:
-        complaint = type(error).__name__
-    if complaint:
-        log.warning("no alert was sent: %s", complaint)
+        # Only the type: the text may hold the address.
+        problem = type(error).__name__
+    if problem:
+        log.warning("no alert was sent: %s", problem)
 
 
 def _webhook() -> str | None:

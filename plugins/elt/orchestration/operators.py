@@ -1,72 +1,195 @@
-"""Operators of our own: what several DAGs do with a dataset."""
+"""The operators of all DAGs: one stage of the pipeline, and the check of a dataset's source."""
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NoReturn
 
-from airflow.sdk import BaseOperator
+from airflow.sdk import BaseOperator, BaseOperatorLink, BaseXCom
+from airflow.sdk.exceptions import TaskDeferralError, TaskDeferralTimeout
 
-from elt.catalogue import registry as catalogue
-from elt.orchestration.wiring import announce, month_of, run_verb, schedule_start
+from elt.catalogue import registry
+from elt.connections import GOOGLE, Connections
+from elt.errors import JobRunningError, TransientError
+from elt.months import Month
+from elt.orchestration.dag_defaults import EXECUTION_TIMEOUTS, TRIGGER_GRACE
+from elt.orchestration.run_context import announce, follows_forced, is_forced, month_of
+from elt.settings import Settings
+from elt.stage_request import StageRequest
+from elt.stages import run
+
+# Stages that are BigQuery jobs, each with a link to it.
+JOB_STAGES = ("stage", "audit", "publish", "mart")
 
 
-class MonthOperator(BaseOperator):
-    """Does `verb` (a function of `elt.stages.registry`) with a month of `dataset`: `month`, or the run's.
+class JobLink(BaseOperatorLink):
+    """The job in Google's console: the provider's `BigQueryJobDetailLink`, without its import at DAG parse.
 
-    Returns the verb's counts, and hands them to the consumers of its outlets with the event.
+    The task keeps the whole address as soon as it has submitted the job: it is there while the job runs.
     """
 
-    template_fields: Sequence[str] = ("dataset", "verb", "month")
+    name = "BigQuery Job Detail"
+    xcom_key = "bigquery_job_detail"
+
+    def get_link(self, operator: Any, *, ti_key: Any) -> str:  # noqa: ARG002 - Airflow's signature
+        """The address that the task has kept; empty before there is a job."""
+        return BaseXCom.get_value(key=self.xcom_key, ti_key=ti_key) or ""
+
+    @classmethod
+    def keep(cls, context: Any, project: str, location: str, job_id: str) -> None:
+        """Keep the address of a job."""
+        from airflow.providers.google.cloud.links.base import BASE_LINK
+        from airflow.providers.google.cloud.links.bigquery import BIGQUERY_JOB_DETAIL_LINK
+
+        path = BIGQUERY_JOB_DETAIL_LINK.format(project_id=project, location=location, job_id=job_id)
+        context["ti"].xcom_push(key=cls.xcom_key, value=BASE_LINK + path)
+
+
+class StageOperator(BaseOperator):
+    """Runs a stage (see `elt.stages`) for one month of `dataset`: `month`, or else the run's.
+
+    A BigQuery job that takes longer than `patience` seconds is awaited by the triggerer, which looks every
+    `poll_interval` seconds: the task holds no worker. Then the same stage runs again, finds its job by its id
+    and goes on. A killed task does not cancel its job: the next try finds it, too.
+
+    Returns the stage's counts, and hands them to the consumers of its outlets with the event.
+    """
+
+    template_fields: Sequence[str] = ("dataset", "stage", "month")
     ui_color = "#d5e8f7"
 
-    def __init__(self, *, dataset: str, verb: str, month: str | None = None, **kwargs: Any) -> None:
-        super().__init__(**{"task_id": verb, **kwargs})
+    def __init__(
+        self,
+        *,
+        dataset: str,
+        stage: str,
+        month: str | None = None,
+        patience: float = 10.0,
+        poll_interval: float = 10.0,
+        **kwargs: Any,
+    ) -> None:
+        defaults = {"task_id": stage, "execution_timeout": EXECUTION_TIMEOUTS[stage]}
+        super().__init__(**{**defaults, **kwargs})
         self.dataset = dataset
-        self.verb = verb
+        self.stage = stage
         self.month = month
-        self._done: dict[str, Any] = {}
+        self.patience = patience
+        self.poll_interval = poll_interval
+        self.operator_extra_links = (JobLink(),) if stage in JOB_STAGES else ()
+        self._result: dict[str, Any] = {}
 
     def execute(self, context: Any) -> dict[str, Any]:
-        """Do it; a refusal fails at once, trouble is retried."""
-        dataset = catalogue.dataset(self.dataset)
-        # A source check hands over "" for a dataset that has no months.
-        month = month_of(dataset, context) if self.month is None else self.month or None
-        done = run_verb(self.verb, dataset, context, month)
-        self.log.info("%s %s: %s", self.verb, self.dataset, done)
-        for asset in self.outlets:
-            announce(asset, done, context, month)
-        self._done = done
-        return done
+        """Run the stage. Permanent errors fail at once, transient ones are retried."""
+        return self._run(context, started_at=dt.datetime.now(dt.UTC))
+
+    def resume(self, context: Any, event: dict[str, Any], awaited: str, started_at: str) -> dict[str, Any]:
+        """Run the stage again, now that its job `awaited` has ended.
+
+        The trigger's word is only logged: it may also mean that BigQuery did not answer it. Whether the job
+        did its work, and else why not, the stage sees for itself.
+        """
+        self.log.info("BigQuery job %s: %s", awaited, event.get("message") or event.get("status"))
+        return self._run(context, started_at=dt.datetime.fromisoformat(started_at), awaited=awaited)
+
+    def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Any) -> Any:
+        """Airflow's entry after a deferral, also where the trigger has never fired."""
+        try:
+            return super().resume_execution(next_method, next_kwargs, context)
+        except (TaskDeferralError, TaskDeferralTimeout) as error:
+            # The next try finds the job and sees for itself.
+            raise TransientError(f"the triggerer has not reported the job's end ({error}).") from None
+
+    def connections(self, settings: Settings, context: Any) -> Connections:
+        """How the stage reaches the outside: by Airflow's connections."""
+        from elt.orchestration.connections import AirflowConnections
+
+        def submitted(project: str, location: str, job_id: str) -> None:
+            self.log.info("BigQuery job %s is submitted", job_id)
+            JobLink.keep(context, project, location, job_id)
+
+        return AirflowConnections(settings, self.patience, submitted)
 
     def get_openlineage_facets_on_complete(self, _: Any) -> Any:
-        """Called where OpenLineage is on."""
-        from elt.orchestration.openlineage import lineage
+        """Called by the OpenLineage provider, where it is on."""
+        from elt.orchestration.assets import lineage
+        from elt.orchestration.connections import AirflowConnections
 
-        return lineage(self.inlets, self.outlets, self._done)
+        return lineage(
+            self.inlets, self.outlets, self._result, AirflowConnections(Settings.from_environment())
+        )
+
+    def _run(self, context: Any, started_at: dt.datetime, awaited: str | None = None) -> dict[str, Any]:
+        dataset, settings = registry.dataset(self.dataset), Settings.from_environment()
+        month = Month.parse(self.month) if self.month else month_of(dataset, context)
+        # A run that follows a forced one need not download again what that one has just downloaded.
+        force = is_forced(context) or (self.stage != "download" and follows_forced(context))
+        request = StageRequest(
+            dataset, month, context["run_id"], settings, force=force, started_at=started_at, awaited=awaited
+        )
+        try:
+            result = run(self.stage, request, self.connections(settings, context))
+        except JobRunningError as running:
+            self._defer(running, request)
+        self.log.info("%s %s: %s", self.stage, request.partition, result)
+        for asset in self.outlets:
+            announce(asset, result, context, month)
+        self._result = result
+        return result
+
+    def _defer(self, running: JobRunningError, request: StageRequest) -> NoReturn:
+        from elt.orchestration.triggers import JobTrigger
+
+        self.log.info("%s The triggerer waits for it.", running)
+        self.defer(
+            trigger=JobTrigger(
+                conn_id=GOOGLE,
+                job_id=running.job_id,
+                project_id=running.project,
+                location=running.location,
+                poll_interval=self.poll_interval,
+            ),
+            method_name="resume",
+            # The same instant again: what a forced run has made since then is its own work.
+            kwargs={"awaited": running.job_id, "started_at": request.started_at.isoformat()},
+            # BigQuery itself ends the job before that.
+            timeout=dt.timedelta(seconds=request.settings.job_seconds) + TRIGGER_GRACE,
+        )
 
 
 class SourceCheckOperator(BaseOperator):
-    """Returns the months of `dataset` in the lake that the publisher has changed since, and late ones.
+    """Returns the months of `dataset` that its publisher has changed or published late, for what follows.
 
-    One HEAD request for each month. Where a dataset has no months, it is one that is called "".
+    A dataset without months has one that is None.
     """
 
     template_fields: Sequence[str] = ("dataset",)
     ui_color = "#f7e8b0"
 
     def __init__(self, *, dataset: str, **kwargs: Any) -> None:
-        super().__init__(**{"task_id": "check", **kwargs})
+        defaults = {"task_id": "check", "execution_timeout": EXECUTION_TIMEOUTS["check"]}
+        super().__init__(**{**defaults, **kwargs})
         self.dataset = dataset
 
-    def execute(self, context: Any) -> list[str]:  # noqa: ARG002 - Airflow's signature
-        """Ask the source."""
-        from elt.settings import Settings
+    def execute(self, context: Any) -> list[str | None]:  # noqa: ARG002 - Airflow's signature
+        """Ask with one HEAD request for each month that is loaded, or that the schedule has given up.
+
+        A month whose answer makes no sense is a warning in the log, and the others are compared all the same.
+        """
         from elt.sources import changes
 
-        dataset, settings = catalogue.dataset(self.dataset), Settings.from_environment()
-        found = changes.look(dataset, settings, scheduled_since=schedule_start().date())
-        for month, why in found.refused.items():
-            self.log.warning("%s %s stays as it is: %s", self.dataset, month, why)
-        self.log.info("%s: %d looked at, to load: %s", self.dataset, found.looked_at, found.to_load or "none")
-        return list(found.to_load)
+        dataset, settings = registry.dataset(self.dataset), Settings.from_environment()
+        connections = self.connections(settings)
+        with connections.source(dataset) as source, connections.lake() as lake:
+            found = changes.scan(dataset, source, lake, scheduled_since=settings.schedule_start)
+        for what, why in found.failed.items():
+            self.log.warning("%s stays as it is: %s", what, why)
+        to_load = [str(month) if month else None for month in found.to_load]
+        self.log.info("%s: %d months compared, to load: %s", self.dataset, found.checked, to_load)
+        return to_load
+
+    def connections(self, settings: Settings) -> Connections:
+        """How the check reaches source and lake: by Airflow's connections."""
+        from elt.orchestration.connections import AirflowConnections
+
+        return AirflowConnections(settings)

@@ -1,35 +1,38 @@
 """raw/ → typed/ and quarantine/."""
 
 import logging
+from dataclasses import replace
 from typing import Any, BinaryIO
 
-from elt.conforming import stream as typed
-from elt.frugal import be_frugal
-from elt.layout import quarantine_object, typed_object
-from elt.provenance import Loaded, Origin, drift_in
-from elt.stage_request import Request
-from elt.stages.raw import complete_raw
+from elt.conforming.stream import Split, write
+from elt.connections import Connections
+from elt.errors import PermanentError, TransientError
+from elt.layout import quarantine_object, raw_object, typed_object
+from elt.provenance import Loaded, Origin, read_drift, read_source
+from elt.stage_request import StageRequest
 from elt.stores.gcs import Content, Lake, Stored
 from elt.warehouse.load_log import record
 
 _LOG = logging.getLogger(__name__)
-_SHOWN = 20
+# Of the columns that nobody knows: all of an object's metadata have to fit into 8 KiB.
+_NAMES_KEPT, _NAME_LENGTH = 20, 60
 
 
-def refine(request: Request) -> dict[str, Any]:
+def conform(request: StageRequest, connections: Connections) -> dict[str, Any]:
     """Conform a raw file, unless its typed rows are there."""
-    be_frugal()
-    lake = Lake(request.settings)
-    raw, origin = complete_raw(request, lake)
-    present = lake.find(typed_object(request.ds, request.month))
-    reused = present is not None and not request.force and origin.same(Origin.read(present.metadata))
-    if present is None or not reused:
-        present = _replace(request, lake, raw, origin, present)
-    loaded = Loaded.read({**present.metadata, "bytes": present.size})
-    if not loaded.quarantined:
-        lake.remove(quarantine_object(request.ds, request.month))
-    record(request, "typed", loaded, repeated=reused)
-    drift = drift_in(present.metadata)
+    with connections.lake() as lake:
+        raw, origin = complete_raw(request, lake)
+        present = lake.find(typed_object(request.dataset, request.month))
+        reused = present is not None and not request.force and origin.same(Origin.read(present.metadata))
+        if present is None or not reused:
+            present = _replace(request, lake, raw, origin, present)
+        loaded = replace(Loaded.read({**present.metadata, "bytes": present.size}), origin=origin)
+        if not loaded.quarantined:
+            # Of an older file, or of a run that was killed before it had written its typed rows.
+            lake.remove(quarantine_object(request.dataset, request.month))
+    with connections.warehouse() as warehouse:
+        record(warehouse, request, "typed", loaded, repeated=reused)
+    drift = read_drift(present.metadata)
     if drift:
         _LOG.warning(
             "%s has columns that the catalogue does not know: %s. They are kept in raw/ only.",
@@ -39,36 +42,48 @@ def refine(request: Request) -> dict[str, Any]:
     return request.result(object=present.name, drift=drift, reused=reused, **loaded.facts())
 
 
-def _replace(request: Request, lake: Lake, raw: Stored, origin: Origin, present: Stored | None) -> Stored:
-    """Upload the quarantine, then the typed rows: who sees these finds that complete."""
-    with lake.fetch(raw) as source:
-        parts = typed.split(source, request.ds, request.month)
-        rows, rejected = typed.write(parts, request.ds)
-    facts = _facts(request, parts, origin)
-    with rows:
-        if rejected is not None:
-            with rejected:
-                lake.write(quarantine_object(request.ds, request.month), _content(rejected, facts))
-        # Never over the work of another run, which may have seen a newer raw file.
-        return lake.write(typed_object(request.ds, request.month), _content(rows, facts), over=present)
+def complete_raw(request: StageRequest, lake: Lake) -> tuple[Stored, Origin]:
+    """Find a partition's raw object, and what rows that are made from it now come from."""
+    if not request.dataset.tabular:
+        raise PermanentError(f"{request.file}: kept as it is, since {request.dataset.name} has no columns.")
+    stored = lake.find(raw_object(request.dataset, request.month))
+    if stored is None:
+        raise PermanentError(f"{request.file}: not in the lake. Download it first.")
+    facts = Origin.read(stored.metadata)
+    if facts is None:
+        raise TransientError(f"{request.file}: its download has not finished. Download it again.")
+    version = request.dataset.schema_version
+    return stored, replace(facts, schema_version=version, source=read_source(stored.metadata))
 
 
-def _facts(request: Request, parts: typed.Split, origin: Origin) -> dict[str, str]:
-    return {
+def _replace(
+    request: StageRequest, lake: Lake, raw: Stored, origin: Origin, present: Stored | None
+) -> Stored:
+    """Conform the raw file and upload its quarantine, then its typed rows: their reader finds both."""
+    with lake.fetch(raw) as source, Split(source, request.dataset, request.month) as parts:
+        rows, rejected = write(parts)
+    facts = {
         **request.names,
         "checksum": origin.checksum,
         "schema_version": origin.schema_version,
         "source_etag": origin.source_etag or "",
+        "source": origin.source or "",
         "rows": str(parts.rows),
         "quarantined": str(parts.quarantined),
-        "drift": _listed(parts.drift),
+        "drift": _kept(parts.drift),
     }
+    with rows:
+        if rejected is not None:
+            with rejected:
+                lake.write(quarantine_object(request.dataset, request.month), _content(rejected, facts))
+        # Only over what was there before: another run may have conformed a newer raw file meanwhile.
+        return lake.write(typed_object(request.dataset, request.month), _content(rows, facts), over=present)
 
 
-def _listed(names: tuple[str, ...]) -> str:
-    """Names a line each; all of an object's metadata have to fit into 8 KiB."""
-    shown = [" ".join(name.split())[:60] for name in names[:_SHOWN]]
-    more = [f"… and {len(names) - _SHOWN} more"] if len(names) > _SHOWN else []
+def _kept(names: tuple[str, ...]) -> str:
+    """The first names, a line each."""
+    shown = [" ".join(name.split())[:_NAME_LENGTH] for name in names[:_NAMES_KEPT]]
+    more = [f"… and {len(names) - _NAMES_KEPT} more"] if len(names) > _NAMES_KEPT else []
     return "\n".join(shown + more)
 
 

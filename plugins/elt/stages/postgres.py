@@ -1,34 +1,94 @@
-"""raw/ → Postgres."""
+"""raw/ → Postgres, and the marts there: views under the names that they have in the warehouse."""
 
+from collections.abc import Collection
 from dataclasses import asdict
 from typing import Any
 
-from elt.conforming.stream import split
-from elt.frugal import be_frugal
+import psycopg
+from psycopg import sql
+
+from elt.catalogue import Dataset, Mart
+from elt.catalogue.registry import DATASETS, MARTS
+from elt.conforming.stream import Split
+from elt.connections import Connections
+from elt.layout import digest, identifier
 from elt.provenance import Loaded, Origin
-from elt.stage_request import Request
-from elt.stages.raw import complete_raw
-from elt.stores import postgres
-from elt.stores.gcs import Lake
-from elt.stores.postgres_views import ensure_views
+from elt.stage_request import StageRequest
+from elt.stages.conform import complete_raw
+from elt.stores import postgres as store
 from elt.warehouse.load_log import record
+from elt.warehouse.sql import statement
 
 
-def ingest(request: Request) -> dict[str, Any]:
+def postgres(request: StageRequest, connections: Connections) -> dict[str, Any]:
     """Conform a raw file straight into Postgres, unless its rows are there."""
-    be_frugal()
-    dsn = request.settings.require_postgres()
-    lake = Lake(request.settings)
-    raw, origin = complete_raw(request, lake)
-    with postgres.connect(dsn) as connection:
-        there = postgres.loaded(connection, request.ds, request.month) or {}
+    with connections.lake() as lake, connections.postgres() as connection:
+        raw, origin = complete_raw(request, lake)
+        there = store.loaded(connection, request.dataset, request.month) or {}
         reused = not request.force and origin.same(Origin.read(there))
         if not reused:
-            with lake.fetch(raw) as source:
-                parts = split(source, request.ds, request.month)
+            with lake.fetch(raw) as source, Split(source, request.dataset, request.month) as parts:
                 about = {**asdict(origin), "bytes": raw.size, "run_id": request.run_id}
-                there = postgres.load(connection, parts, request.ds, request.month, about)
+                there = store.load(connection, parts, request.dataset, request.month, about)
         ensure_views(connection)
-    loaded = Loaded.read(there)
-    record(request, "postgres", loaded, repeated=reused)
-    return request.result(table=request.ds.table, reused=reused, **loaded.facts())
+    loaded = Loaded.read({**there, **asdict(origin)})
+    with connections.warehouse() as warehouse:
+        record(warehouse, request, "postgres", loaded, repeated=reused)
+    return request.result(table=request.dataset.table, reused=reused, **loaded.facts())
+
+
+def ensure_views(connection: psycopg.Connection) -> None:
+    """Create or replace the views that differ from the catalogue, over the datasets whose tables are there.
+
+    Datasets whose tables are missing, or have another schema, are left out.
+    """
+    feeding = [ds for ds in DATASETS.values() if ds.feeds and store.is_as_described(connection, ds)]
+    for mart in MARTS.values():
+        text = definition(mart, feeding)
+        # Compared by a digest in the comment: Postgres gives a view's text back in words of its own.
+        if text and _comment(connection, mart) != _title(mart, text):
+            for name in mart.lookups:
+                store.ensure_table(connection, DATASETS[name])
+            with store.alone(connection, "views"):
+                _replace(connection, mart, text)
+
+
+def definition(mart: Mart, feeding: Collection[Dataset]) -> str | None:
+    """The query of a mart's view; None if none of these datasets feeds it."""
+    rows = [
+        statement(f"postgres/{mart.name}", dataset=ds.name, source=identifier(ds.table), **feed.variables)
+        for ds in feeding
+        for feed in ds.feeds
+        if feed.mart == mart.name
+    ]
+    if not rows:
+        return None
+    text = "\nUNION ALL\n".join(rows)
+    lookups = {name: identifier(DATASETS[name].table) for name in mart.lookups}
+    return statement(f"views/{mart.name}", mart=f"(\n{text}\n)", **lookups)
+
+
+def _title(mart: Mart, text: str) -> str:
+    return f"{mart.title} (definition {digest(text)})"
+
+
+def _comment(connection: psycopg.Connection, mart: Mart) -> str | None:
+    query = "SELECT obj_description(to_regclass(%s), 'pg_class')"
+    found = connection.execute(query, [mart.name]).fetchone()
+    return found[0] if found else None
+
+
+def _replace(connection: psycopg.Connection, mart: Mart, text: str) -> None:
+    name = sql.Identifier(identifier(mart.name))
+    create = sql.SQL("CREATE OR REPLACE VIEW {} AS {}").format(name, sql.SQL(text))
+    try:
+        with connection.transaction():
+            connection.execute(create)
+    except psycopg.errors.InvalidTableDefinition:
+        # Other columns than before, which a view in use cannot be given.
+        connection.execute(sql.SQL("DROP VIEW {}").format(name))
+        connection.execute(create)
+    for column in mart.columns:
+        at = sql.Identifier(mart.name, column.name)
+        connection.execute(sql.SQL("COMMENT ON COLUMN {} IS {}").format(at, column.described))
+    connection.execute(sql.SQL("COMMENT ON VIEW {} IS {}").format(name, _title(mart, text)))

@@ -4,153 +4,153 @@ import datetime as dt
 import json
 from typing import Any
 
+from elt.connections import Connections
 from elt.errors import AuditError, PermanentError, TransientError
 from elt.layout import LOAD_LOG, staging_table, typed_object
 from elt.provenance import Loaded, Origin
-from elt.settings import Settings
-from elt.stage_request import Request
-from elt.stores.bigquery import BigQuery
+from elt.stage_request import StageRequest
+from elt.stores.bigquery import Json, Warehouse
 from elt.stores.gcs import Lake, Stored
-from elt.warehouse import load_log
+from elt.warehouse import load_log, tables
 from elt.warehouse.audits import judge
-from elt.warehouse.load_log import LogRow
-from elt.warehouse.provision import ensure as ensure_tables
-from elt.warehouse.provision import ensure_lake_table
 from elt.warehouse.sql import statement
-from elt.warehouse.tables import Json, dataset_table, staged_fields
 
-# What a run that never came back has staged goes by itself.
+# BigQuery deletes what a run that was killed for good has staged; long enough to look into a failed audit.
 _STAGING_LIFE = dt.timedelta(days=2)
 
 
-def ensure(settings: Settings) -> None:
-    """Create what is missing of the catalogue's tables and views; touch nothing that is there."""
-    with BigQuery(settings) as bq:
-        ensure_tables(bq)
-
-
-def stage(request: Request) -> dict[str, Any]:
-    """Load a typed object into this run's staging table, unless the month is published from it already."""
-    lake = Lake(request.settings)
-    stored = _typed(request, lake)
-    loaded = Loaded.read({**stored.metadata, "bytes": stored.size})
-    with BigQuery(request.settings) as bq:
-        ensure_tables(bq)
-        ensure_lake_table(bq, request.ds, request.settings)
-        _check_table(bq, request)
-        published = _logged(bq, request, "warehouse")
+def stage(request: StageRequest, connections: Connections) -> dict[str, Any]:
+    """Load a typed object into this run's staging table, unless it is published from it already."""
+    with connections.lake() as lake, connections.warehouse() as warehouse:
+        stored = _typed(request, lake)
+        loaded = Loaded.read({**stored.metadata, "bytes": stored.size})
+        _check_table(request, warehouse)
+        published = _published(request, warehouse)
         if published and published.origin.same(loaded.origin) and not request.force:
+            # No staging table: `audit` and `publish` of this run see by that that there is nothing to do.
             return request.result(staging=None, reused=True, **loaded.facts())
-        table = _open_staging(bq, request, loaded)
+        tables.ensure_lake_table(warehouse, request.dataset, request.settings.bucket)
+        table = _open_staging(request, warehouse, loaded)
+        # A table that was dropped and created again is new work, although its name is the same.
         work = load_log.work_of("stage", request, table["creationTime"])
-        bq.load(_staging(request), lake.uri(stored.name), staged_fields(request.ds), work)
-    now = lake.find(stored.name)
+        fields = tables.fields(request.dataset.columns)
+        warehouse.load(_staging(request), lake.uri(stored.name), fields, work)
+        now = lake.find(stored.name)
+    # The load job read the object that had the name by then: its rows must be those that were counted.
     if now is None or now.generation != stored.generation:
-        raise TransientError(f"{request}: conformed again while it was staged. Try again.")
+        raise TransientError(f"{request.partition}: conformed again while it was staged. Try again.")
     return request.result(staging=_staging(request), reused=False, **loaded.facts())
 
 
-def audit(request: Request) -> dict[str, Any]:
-    """Judge a staged month by the dataset's audits; AuditError if one with severity *stop* does not pass."""
-    with BigQuery(request.settings) as bq:
-        table = bq.table(_staging(request))
+def audit(request: StageRequest, connections: Connections) -> dict[str, Any]:
+    """Judge what is staged by the dataset's audits; AuditError if one with severity *stop* does not pass."""
+    with connections.warehouse() as warehouse:
+        table = warehouse.table(_staging(request))
         if table is None:
-            return _done_already(bq, request)
+            return _done_already(request, connections, warehouse)
         loaded = _manifest(table)
-        verdicts = judge(bq, request, table, loaded)
+        verdicts = judge(warehouse, request, table, loaded)
     failed = [verdict for verdict in verdicts if not verdict.passed]
     stopping = [f"{v.audit} ({v.found})" for v in failed if v.severity == "stop"]
     if stopping:
-        raise AuditError(f"{request}: nothing was published, audit failed: {'; '.join(stopping)}")
+        raise AuditError(f"{request.partition}: nothing was published, audit failed: {'; '.join(stopping)}")
     warnings = [f"{v.audit}: {v.found}" for v in failed]
     return request.result(audits=len(verdicts), warnings=warnings, reused=False, **loaded.facts())
 
 
-def publish(request: Request) -> dict[str, Any]:
-    """Replace the month by what was staged, in one transaction with its load-log row."""
-    with BigQuery(request.settings) as bq:
-        table = bq.table(_staging(request))
+def publish(request: StageRequest, connections: Connections) -> dict[str, Any]:
+    """Replace the partition by what is staged, in one transaction with its load-log row."""
+    with connections.warehouse() as warehouse:
+        table = warehouse.table(_staging(request))
         if table is None:
-            return _done_already(bq, request)
+            return _done_already(request, connections, warehouse)
         loaded = _manifest(table)
-        parameters = load_log.values(request, "warehouse", loaded) | load_log.month_value(request)
-        bq.execute(
-            _publication(bq, request), parameters, load_log.work_of("publish", request, table["creationTime"])
+        text = statement(
+            "publish_month" if request.month else "publish_whole",
+            table=warehouse.name(request.dataset.table),
+            staging=warehouse.name(_staging(request)),
+            columns=", ".join(f"`{column.name}`" for column in request.dataset.columns),
+            log=statement("log", load_log=warehouse.name(LOAD_LOG), rows="@rows"),
         )
-        bq.drop(_staging(request))
-    return request.result(table=request.ds.table, reused=False, **loaded.facts())
+        values = load_log.values(request, "warehouse", loaded) | load_log.month_value(request)
+        work = load_log.work_of("publish", request, table["creationTime"])
+        tables.with_tables(warehouse, lambda: warehouse.execute(text, values, work))
+        # Not in the transaction, where BigQuery allows no DDL: whoever is killed in between publishes
+        # again, finds its job done, and drops the table then.
+        warehouse.drop(_staging(request))
+    return request.result(table=request.dataset.table, reused=False, **loaded.facts())
 
 
-def _typed(request: Request, lake: Lake) -> Stored:
-    stored = lake.find(typed_object(request.ds, request.month))
+def _typed(request: StageRequest, lake: Lake) -> Stored:
+    stored = lake.find(typed_object(request.dataset, request.month))
     if stored is None:
         raise PermanentError(f"{request.file}: not in the lake's typed/. Conform it first.")
     return stored
 
 
-def _check_table(bq: BigQuery, request: Request) -> None:
-    """Refuse a table of another make than the catalogue's, rather than load into it or change it."""
-    table = bq.table(request.ds.table) or {}
-    present = _columns(table.get("schema", {}).get("fields", []))
-    wanted = _columns(dataset_table(request.ds)["schema"]["fields"])
-    if differing := sorted(name for name, _ in present ^ wanted):
+def _check_table(request: StageRequest, warehouse: Warehouse) -> None:
+    """Raise if the dataset's table has another schema than the catalogue; never alter it."""
+    table = warehouse.table(request.dataset.table)
+    if table is None:
+        # The first month of a dataset creates everything, so that views and marts have their tables.
+        tables.ensure(warehouse)
+        return
+    present = _columns(table["schema"]["fields"])
+    wanted = _columns(tables.dataset_table(request.dataset)["schema"]["fields"])
+    if differing := sorted({name for name, _ in present ^ wanted}):
         raise PermanentError(
-            f"{request}: table {request.ds.table} is not as the catalogue says ({', '.join(differing)}). "
-            "Alter it, or drop it and load its months again."
+            f"{request.partition}: table {request.dataset.table} is not as the catalogue says "
+            f"({', '.join(differing)}). Alter it, or drop it and load its months again."
         )
 
 
 def _columns(fields: list[Json]) -> set[tuple[str, str]]:
-    standard = {"INT64": "INTEGER", "FLOAT64": "FLOAT"}
+    # A table that a user has created by SQL may be described in SQL's words.
+    standard = {"INT64": "INTEGER", "FLOAT64": "FLOAT", "BOOL": "BOOLEAN"}
     return {(str(field["name"]), standard.get(field["type"]) or str(field["type"])) for field in fields}
 
 
-def _staging(request: Request) -> str:
-    return staging_table(request.ds, request.month, request.run_id)
+def _staging(request: StageRequest) -> str:
+    return staging_table(request.dataset, request.month, request.run_id)
 
 
-def _open_staging(bq: BigQuery, request: Request, loaded: Loaded) -> Json:
-    """Create this run's staging table, which says itself what it is of; drop one of something else."""
+def _open_staging(request: StageRequest, warehouse: Warehouse, loaded: Loaded) -> Json:
+    """Create this run's staging table, whose description says what it is of; replace another one."""
     name, facts = _staging(request), json.dumps(loaded.facts())
-    table = bq.table(name)
-    if table is not None and (table.get("description") != facts or request.force):
-        bq.drop(name)
     expires = dt.datetime.now(dt.UTC) + _STAGING_LIFE
-    made = {
+    wanted = {
         "description": facts,
-        "schema": {"fields": staged_fields(request.ds)},
+        "schema": {"fields": tables.fields(request.dataset.columns)},
         "expirationTime": str(int(expires.timestamp() * 1000)),
         "labels": {"app": "taxiway", "use": "staging"},
     }
-    bq.create(name, made)
-    table = bq.table(name)
-    if table is None or table.get("description") != facts:
-        raise TransientError(f"{request}: staging table {name} is someone else's. Try again.")
-    return table
+    # Created first and asked for later: most often there is none yet.
+    for _ in range(2):
+        if created := warehouse.create(name, wanted):
+            return created
+        table = warehouse.table(name)
+        # A forced run stages again; but a job that was awaited has loaded, or loads, into this very table.
+        afresh = request.force and not request.awaited
+        if table is not None and table.get("description") == facts and not afresh:
+            return table
+        warehouse.drop(name)
+    raise TransientError(f"{request.partition}: staging table {name} was created by another run. Try again.")
 
 
 def _manifest(table: Json) -> Loaded:
     return Loaded.read(json.loads(table["description"]))
 
 
-def _logged(bq: BigQuery, request: Request, stage_name: load_log.Stage) -> LogRow | None:
-    return load_log.latest_in(bq).get((request.ds.name, request.month_text, stage_name))
+def _published(request: StageRequest, warehouse: Warehouse) -> load_log.LogRow | None:
+    return load_log.latest(warehouse, [request.partition]).get((request.partition, "warehouse"))
 
 
-def _done_already(bq: BigQuery, request: Request) -> dict[str, Any]:
-    """Account for a month without staging table: it must be published from what is in the lake now."""
-    row, facts = _logged(bq, request, "warehouse"), _typed(request, Lake(request.settings)).metadata
+def _done_already(request: StageRequest, connections: Connections, warehouse: Warehouse) -> dict[str, Any]:
+    """What to return where nothing is staged: the partition must be published from what the lake has now."""
+    with connections.lake() as lake:
+        facts = _typed(request, lake).metadata
+    row = _published(request, warehouse)
     if row is None or not row.origin.same(Origin.read(facts)):
-        raise PermanentError(f"{request}: nothing is staged by this run. Stage it first.")
+        raise PermanentError(f"{request.partition}: nothing is staged by this run. Stage it first.")
     loaded = Loaded(row.origin, row.rows or 0, row.quarantined or 0, row.bytes or 0)
-    return request.result(table=request.ds.table, reused=True, **loaded.facts())
-
-
-def _publication(bq: BigQuery, request: Request) -> str:
-    return statement(
-        "publish_month" if request.month else "publish_whole",
-        table=bq.name(request.ds.table),
-        staging=bq.name(_staging(request)),
-        columns=", ".join(f"`{column.name}`" for column in request.ds.columns),
-        log=statement("log", load_log=bq.name(LOAD_LOG), rows="@rows"),
-    )
+    return request.result(table=request.dataset.table, reused=True, **loaded.facts())

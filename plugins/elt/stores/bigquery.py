@@ -1,268 +1,378 @@
-"""The warehouse's tables and jobs. A job has an id of ours: it is done once, however often asked for."""
+"""The warehouse, over Google's own client.
 
-import itertools
+A job has an id of ours: its work is done once, however often it is asked for.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
 import random
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Self
-from uuid import uuid4
+from functools import partial
+from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
+from urllib.parse import urlsplit
 
-import google.auth
 import requests
 from google.api_core import exceptions
-from google.api_core.retry import Retry, if_exception_type
-from google.auth.credentials import AnonymousCredentials
-from google.auth.exceptions import DefaultCredentialsError, GoogleAuthError, RefreshError
-from google.auth.transport.requests import AuthorizedSession
+from google.api_core.retry import if_exception_type
+from google.auth.exceptions import GoogleAuthError
 
-from elt.errors import PermanentError, PipelineError, TableNotFoundError, TransientError
+from elt.errors import (
+    JobRunningError,
+    PermanentError,
+    PipelineError,
+    TableNotFoundError,
+    TransientError,
+    first_line,
+)
 from elt.settings import Settings
-from elt.stores import bigquery_api as api
-from elt.stores.bigquery_api import Json, Parameter
+from elt.stores import are_refused
 
-__all__ = ["BigQuery", "Json", "Parameter", "Work"]
+if TYPE_CHECKING:
+    # Google's client imports pandas where that is installed: a second of CPU. Whoever made the client that
+    # a Warehouse is given has paid it; importing this module costs nothing.
+    from google.api_core.retry import Retry
+    from google.cloud.bigquery import Client, LoadJob, QueryJob, QueryJobConfig
 
-GOOGLE = "https://bigquery.googleapis.com"
-# Seconds to connect within, and to wait for an answer: the emulator gives it when the job is done.
-TIMEOUT = (5, 300)
-# Seconds to try again within; longer outages are for whoever calls again.
-RETRY = Retry(predicate=api.worth_repeating, timeout=15)
-# A job that was just started may not be found yet.
-SOON = Retry(predicate=if_exception_type(exceptions.NotFound), timeout=15)
-# Permanent by their status, but not for ever.
-_PASSING = ("quotaExceeded", "resourcesExceeded", "tableUnavailable")
-# One transaction at a time may change a table; the later one is aborted, or its statement refused.
+    Job = LoadJob | QueryJob
+
+Json = dict[str, Any]
+T = TypeVar("T")
+Submitted = Callable[[str, str, str], None]
+
+# Seconds to wait for one answer: the emulator gives it only when the job has ended.
+TIMEOUT = 300.0
+# Seconds to repeat a request within; longer outages are for whoever calls again.
+REPEAT_SECONDS = 15.0
+# Seconds between two requests for a job's state: at first, and at most.
+POLL_SECONDS = (0.1, 2.0)
+# Runs of one piece of work that other transactions abort, before it is given up for now.
+CONTENDED_RUNS = 8
+# Jobs that may fail under one id, before somebody has to look.
+NUMBERS = 100
+# One transaction at a time may change a table; the later one is aborted, or its statement refused. BigQuery
+# gives these the reason of any wrong query, so only the text tells them apart.
 _CONTENDED = ("aborted due to concurrent update", "could not serialize access", "transaction conflict")
-TRIES = 8
-# Rows of one answer.
-PAGE = 10_000
-# Seconds between two looks at a job: at first, and at most.
-_LOOKS = (0.1, 2.0)
+# What a job may fail with for good; whatever else it fails with is BigQuery's own trouble.
+# https://cloud.google.com/bigquery/docs/error-messages
+_FINAL = (
+    "accessDenied", "billingNotEnabled", "billingTierLimitExceeded", "blocked", "duplicate", "invalid",
+    "invalidQuery", "policyViolation", "resourceInUse", "responseTooLarge", "stopped",
+)  # fmt: skip
+# Answered with a 4xx, but not for ever.
+_PASSING = ("quotaExceeded", "rateLimitExceeded", "resourcesExceeded", "tableUnavailable")
+
+
+class Clock(Protocol):
+    """What waits and measures: the module `time`, or a test's."""
+
+    def monotonic(self) -> float:
+        """Seconds since any moment."""
+
+    def sleep(self, seconds: float, /) -> None:
+        """Return so many seconds later."""
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A value for `@name` in a statement; `type` as BigQuery names it."""
+
+    type: str
+    value: str | int | float | dt.date | dt.datetime | None
 
 
 @dataclass(frozen=True)
 class Work:
-    """What a job is for: an id that is the same whenever the same work is asked for, and labels."""
+    """What a job is for: an id that is the same whenever the same work is asked for, and labels.
+
+    `awaited` is the id of the job that the caller has waited for already (see `StageRequest`).
+    """
 
     id: str
     labels: Mapping[str, str]
+    awaited: str | None = None
 
 
-class BigQuery:
-    """The stack's warehouse dataset."""
+class Warehouse:
+    """The stack's dataset. Leave it as a context manager: that closes the client.
 
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
-        self._endpoint = settings.bigquery_endpoint or GOOGLE
-        self._url = f"{self._endpoint}/bigquery/v2/projects/{settings.project}"
-        self._tables = f"/datasets/{settings.dataset}/tables"
-        self._http = _session(settings)
+    `patience` is how many seconds to wait for a job before JobRunningError; None: until its deadline.
+    `submitted` is called with project, location and id of a job as soon as BigQuery has it. `emulated`:
+    the client talks to an emulator, which has no tables over the lake's files.
+
+    Raises PermanentError, TableNotFoundError among them, and TransientError, with BigQuery's own sentence.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        settings: Settings,
+        *,
+        patience: float | None = None,
+        submitted: Submitted | None = None,
+        emulated: bool = False,
+        retry: Retry | None = None,
+        clock: Clock = time,
+    ) -> None:
+        from google.cloud.bigquery import DEFAULT_RETRY
+
+        self.emulated = emulated
+        self._client, self._settings, self._clock = client, settings, clock
+        self._patience, self._submitted = patience, submitted
+        self._how: Json = {"retry": retry or DEFAULT_RETRY.with_timeout(REPEAT_SECONDS), "timeout": TIMEOUT}
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._http.close()  # type: ignore[no-untyped-call]
+        self._client.close()  # type: ignore[no-untyped-call]
+
+    @property
+    def project(self) -> str:
+        """The project that has the dataset and runs the jobs."""
+        return str(self._client.project)
 
     def name(self, table: str) -> str:
         """Full name of a table, ready for SQL."""
-        return f"`{self._settings.project}.{self._settings.dataset}.{table}`"
+        return f"`{self.project}.{self._settings.dataset}.{table}`"
 
     def tables(self) -> set[str]:
         """Names of all tables and views."""
         with self._errors("dataset", self._settings.dataset):
-            pages = self._pages(self._tables, {"maxResults": "1000"})
-            return {table["tableReference"]["tableId"] for page in pages for table in page.get("tables", [])}
+            dataset = f"{self.project}.{self._settings.dataset}"
+            found = self._client.list_tables(dataset, page_size=1000, **self._how)
+            return {table.table_id for table in found}
 
     def table(self, name: str) -> Json | None:
         """Describe a table as the API does; None if it is not there."""
         try:
             with self._errors("table", name):
-                return self._call("GET", f"{self._tables}/{name}")
+                found = self._client.get_table(self._full(name), **self._how)
         except TableNotFoundError:
             return None
+        return dict(found.to_api_repr())
 
-    def create(self, name: str, table: Json) -> None:
-        """Create a table or view; one that is there already stays as it is."""
+    def create(self, name: str, table: Json) -> Json | None:
+        """Create a table or view and describe it; None if there is one already, which stays as it is."""
+        from google.cloud.bigquery import Table
+
         with self._errors("table", name):
+            reference = {"projectId": self.project, "datasetId": self._settings.dataset, "tableId": name}
+            wanted = Table.from_api_repr({**table, "tableReference": reference})
             try:
-                self._call("POST", self._tables, {**table, "tableReference": self._reference(name)})
+                made = self._client.create_table(wanted, **self._how)
             except exceptions.Conflict:
-                return
+                return None
+        return dict(made.to_api_repr())
 
     def drop(self, name: str) -> None:
         """Delete a table that may be gone already."""
         with self._errors("table", name):
-            try:
-                self._call("DELETE", f"{self._tables}/{name}")
-            except exceptions.NotFound:
-                return
+            self._client.delete_table(self._full(name), not_found_ok=True, **self._how)
 
     def load(self, table: str, uri: str, fields: Sequence[Json], work: Work) -> None:
         """Load one Parquet object into an empty table."""
-        load = {
-            "sourceUris": [uri],
-            "sourceFormat": "PARQUET",
-            "destinationTable": self._reference(table),
-            "schema": {"fields": list(fields)},
-            "createDisposition": "CREATE_NEVER",
-            "writeDisposition": "WRITE_EMPTY",
-        }
-        with self._errors("job", work.id):
-            self._run({"load": load}, work)
+        from google.cloud.bigquery import LoadJobConfig
+
+        config = LoadJobConfig(
+            source_format="PARQUET",
+            schema=list(fields),
+            create_disposition="CREATE_NEVER",
+            # Whatever goes wrong with ids, rows are never there twice.
+            write_disposition="WRITE_EMPTY",
+            **self._limits(work.labels),
+        )
+        load = partial(self._client.load_table_from_uri, uri, self._full(table), job_config=config)
+        self._run(work, load)
 
     def execute(self, statement: str, parameters: Mapping[str, Parameter], work: Work) -> None:
         """Run a statement or script."""
-        with self._errors("job", work.id):
-            self._run(self._query(statement, parameters), work)
+        config = self._query(parameters, work.labels)
+        # Without job_retry=None the client would repeat a failed statement under an id of its own.
+        self._run(work, partial(self._client.query, statement, config, job_retry=None))
 
-    def rows(
+    def query(
         self, statement: str, parameters: Mapping[str, Parameter], labels: Mapping[str, str]
     ) -> list[dict[str, Any]]:
-        """Run a SELECT; return its rows by column name."""
-        work = Work(f"taxiway-{uuid4().hex}", labels)
-        with self._errors("job", work.id):
-            job_id = self._run(self._query(statement, parameters), work)
-            asked = {
-                "location": self._settings.location,
-                "maxResults": str(PAGE),
-                "formatOptions.useInt64Timestamp": "true",
-            }
-            pages = self._pages(f"/queries/{job_id}", asked)
-            return [row for page in pages for row in api.rows(page)]
+        """Run a statement that takes a moment and return its rows by column name.
 
-    def _query(self, statement: str, parameters: Mapping[str, Parameter]) -> Json:
-        query = {
-            "query": statement,
-            "useLegacySql": False,
-            "queryParameters": api.parameters(parameters),
-            "maximumBytesBilled": str(self._settings.max_bytes_billed),
-        }
-        return {"query": query}
-
-    def _run(self, configuration: Json, work: Work) -> str:
-        """Finish this work: its job that is there already, or a new one where those there have failed.
-
-        BigQuery never forgets an id, so after a failed job comes the next number of the same id; returns
-        that of the job which has done it.
+        One request where BigQuery answers at once, under an id of BigQuery's: whoever is killed does not find
+        it again.
         """
-        contentions = 0
-        for number in itertools.count():
-            job_id = f"{work.id}-{number}"
-            job, found = self._submit({**configuration, "labels": dict(work.labels)}, job_id)
-            error = api.failure_of(self._finished(job, job_id))
-            if error is None:
-                return job_id
-            if found:
-                continue
-            contentions += 1
-            if not _contended(error) or contentions == TRIES:
+
+        def run() -> list[dict[str, Any]]:
+            found = self._client.query_and_wait(
+                statement,
+                job_config=self._query(parameters, labels),
+                location=self._settings.location,
+                api_timeout=TIMEOUT,
+                wait_timeout=float(self._settings.job_seconds),
+                retry=self._how["retry"],
+                job_retry=None,  # type: ignore[arg-type]  # as documented: no repetition
+            )
+            return [dict(row.items()) for row in found]
+
+        with self._errors("query", labels.get("step", "")):
+            return self._uncontended(run)
+
+    def _limits(self, labels: Mapping[str, str]) -> Json:
+        return {"labels": dict(labels), "job_timeout_ms": self._settings.job_seconds * 1000}
+
+    def _query(self, parameters: Mapping[str, Parameter], labels: Mapping[str, str]) -> QueryJobConfig:
+        from google.cloud.bigquery import QueryJobConfig, ScalarQueryParameter
+
+        return QueryJobConfig(
+            query_parameters=[ScalarQueryParameter(name, p.type, p.value) for name, p in parameters.items()],
+            maximum_bytes_billed=self._settings.max_bytes_billed,
+            **self._limits(labels),
+        )
+
+    def _run(self, work: Work, submit: Callable[..., Job]) -> None:
+        """Have this work done by its job: one that is there already, else a new one."""
+        jobs = self._jobs(work, submit)
+
+        def run() -> None:
+            job = next(jobs)
+            if error := self._ended(job):
                 raise error
+
+        # By the work, not by the number of the job: the link to the job shows which one it was.
+        with self._errors("job", work.id):
+            self._uncontended(run)
+
+    def _uncontended(self, run: Callable[[], T]) -> T:
+        """Run something again as long as other transactions are in its way, with pauses that grow."""
+        # Not by Google's Retry: each run of a job needs an id of its own.
+        for runs in range(1, CONTENDED_RUNS):
+            try:
+                return run()
+            except exceptions.GoogleAPICallError as error:
+                if not _is_contended(error):
+                    raise
             # Let the other one finish; two that wait must not meet again.
-            time.sleep(random.uniform(0.1, 0.3) * 2**contentions)  # noqa: S311
-        raise AssertionError("unreachable")
+            self._clock.sleep(random.uniform(0.1, 0.3) * 2**runs)  # noqa: S311 - no secret
+        return run()
 
-    def _submit(self, configuration: Json, job_id: str) -> tuple[Json, bool]:
-        """Start a job, or find it where it was started before."""
-        reference = {
-            "projectId": self._settings.project,
-            "jobId": job_id,
-            "location": self._settings.location,
-        }
-        try:
-            job = self._call("POST", "/jobs", {"jobReference": reference, "configuration": configuration})
-        except exceptions.Conflict:
-            return SOON(self._job)(job_id), True
-        return job, False
+    def _jobs(self, work: Work, submit: Callable[..., Job]) -> Iterator[Job]:
+        """The job that the caller has waited for or the one to find or start, then new ones."""
+        work_id, _, awaited = (work.awaited or "").rpartition("-")
+        number = 0
+        if work_id == work.id:
+            # However it has ended, that is the answer; it is not replaced in silence.
+            yield self._job(work_id, int(awaited))
+            number = int(awaited) + 1
+        while True:
+            job, number = self._begin(work, submit, number)
+            yield job
+            number += 1
 
-    def _job(self, job_id: str) -> Json:
-        return self._call("GET", f"/jobs/{job_id}", query={"location": self._settings.location})
+    def _begin(self, work: Work, submit: Callable[..., Job], number: int) -> tuple[Job, int]:
+        """Start the work under the first number that is free, or find its job that is under way or done.
 
-    def _finished(self, job: Json, job_id: str) -> Json:
-        """Wait for a job's end."""
-        pause, longest = _LOOKS
-        while job["status"]["state"] != "DONE":
-            time.sleep(pause)
-            pause = min(pause * 1.5, longest)
-            job = self._job(job_id)
+        BigQuery never takes an id again: after a job that has failed comes the next number of the same id.
+        """
+        while number < NUMBERS:
+            try:
+                job = submit(job_id=f"{work.id}-{number}", location=self._settings.location, **self._how)
+            except exceptions.Conflict:
+                job, number = self._latest(work.id, number)
+                if job.state == "DONE" and job.error_result:
+                    number += 1
+                    continue
+            # Also for a job that was found: the task that has lost it wants its link again.
+            if self._submitted:
+                self._submitted(self.project, self._settings.location, job.job_id)
+            return job, number
+        raise PermanentError(
+            f"BigQuery: job {work.id} has failed {NUMBERS} times. See its last reason in Google's console, "
+            "then trigger a new run."
+        )
+
+    def _latest(self, work_id: str, low: int) -> tuple[Job, int]:
+        """The job with the highest number; `low` exists, and there are no gaps: halving finds it."""
+        # A job that was just started may not be found yet.
+        soon = self._how["retry"].with_predicate(if_exception_type(exceptions.NotFound))
+        job = soon(self._job)(work_id, low)
+        high, step = NUMBERS, 1
+        while job.state == "DONE" and job.error_result and high - low > 1:
+            # Steps that grow, since most often few have failed; halves once the end is near.
+            probe = min(low + step, (low + high) // 2)
+            try:
+                job, low, step = self._job(work_id, probe), probe, 2 * step
+            except exceptions.NotFound:
+                high = probe
+        return job, low
+
+    def _job(self, work_id: str, number: int) -> Job:
+        job: Job = self._client.get_job(  # type: ignore[assignment]  # we start no others
+            f"{work_id}-{number}", location=self._settings.location, **self._how
+        )
         return job
 
-    def _pages(self, path: str, query: Mapping[str, str]) -> Iterator[Json]:
-        more: dict[str, str] = {}
-        while True:
-            page = self._call("GET", path, query={**query, **more})
-            yield page
-            token = page.get("pageToken") or page.get("nextPageToken")
-            if not token:
-                return
-            more = {"pageToken": token}
+    def _ended(self, job: Job) -> exceptions.GoogleAPICallError | None:
+        """Wait for a job's end; the error that it ended with."""
+        began = self._clock.monotonic()
+        pause, longest = POLL_SECONDS
+        while job.state != "DONE":
+            waited = self._clock.monotonic() - began
+            if self._patience is not None and waited >= self._patience:
+                raise JobRunningError(job.job_id, self.project, self._settings.location)
+            if waited >= self._settings.job_seconds + TIMEOUT:
+                # BigQuery should have stopped it by itself (`job_timeout_ms`).
+                raise TransientError(f"BigQuery: job {job.job_id} has not ended after {waited:,.0f} s.")
+            self._clock.sleep(pause)
+            pause = min(pause * 1.5, longest)
+            job.reload(**self._how)
+        return _failure(job.error_result)
 
-    def _call(
-        self, method: str, path: str, body: Json | None = None, query: Mapping[str, str] | None = None
-    ) -> Json:
-        return RETRY(api.call)(self._http, method, self._url + path, body, query or {})
-
-    def _reference(self, table: str) -> Json:
-        return {
-            "projectId": self._settings.project,
-            "datasetId": self._settings.dataset,
-            "tableId": table,
-        }
+    def _full(self, table: str) -> str:
+        return f"{self.project}.{self._settings.dataset}.{table}"
 
     @contextmanager
     def _errors(self, kind: str, name: str) -> Iterator[None]:
-        """Turn the API's errors into ours."""
+        """Turn the client's errors into ours."""
         try:
             yield
-        except exceptions.RetryError as error:
-            if isinstance(error.cause, exceptions.GoogleAPICallError):
-                raise TransientError(_text(kind, name, error.cause)) from None
-            raise self._silence(error.cause) from None
-        except exceptions.GoogleAPICallError as error:
-            raise _kind_of(error)(_text(kind, name, error)) from None
-        except RefreshError as error:
-            raise PermanentError(f"BigQuery: the credentials are not accepted ({error}).") from None
-        except (requests.RequestException, GoogleAuthError, TimeoutError) as error:
-            raise self._silence(error) from None
-
-    def _silence(self, error: Exception) -> TransientError:
-        return TransientError(f"BigQuery does not answer ({type(error).__name__} at {self._endpoint}).")
+        except (exceptions.GoogleAPIError, requests.RequestException, GoogleAuthError, TimeoutError) as error:
+            raise _ours(error, f"{kind} {name}".strip()) from None
 
 
-class _Session(AuthorizedSession):
-    """Requests with an end: without it one waits for ever to be connected, and for an answer."""
-
-    def request(self, *what: Any, **how: Any) -> Any:
-        return super().request(*what, **{**how, "timeout": TIMEOUT})  # type: ignore[no-untyped-call]
-
-
-def _session(settings: Settings) -> _Session:
-    if settings.bigquery_endpoint:
-        return _Session(AnonymousCredentials())  # type: ignore[no-untyped-call]
-    try:
-        return _Session(google.auth.default(scopes=api.SCOPES)[0])  # type: ignore[no-untyped-call]
-    except DefaultCredentialsError as error:
-        raise PermanentError(f"BigQuery: no credentials ({error}).") from None
+def _failure(found: Mapping[str, Any] | None) -> exceptions.GoogleAPICallError | None:
+    """A job's `errorResult` as the exception that an answer with that error would be."""
+    if not found:
+        return None
+    reason = found.get("reason")
+    status = 404 if reason == "notFound" else 400 if reason in _FINAL else 500
+    error: exceptions.GoogleAPICallError = exceptions.from_http_status(  # type: ignore[no-untyped-call]
+        status, found.get("message", ""), errors=[found]
+    )
+    return error
 
 
-def _contended(error: exceptions.GoogleAPICallError) -> bool:
+def _is_contended(error: exceptions.GoogleAPICallError) -> bool:
     return any(words in error.message.lower() for words in _CONTENDED)
 
 
-def _kind_of(error: exceptions.GoogleAPICallError) -> type[PipelineError]:
-    if isinstance(error, exceptions.NotFound):
-        return TableNotFoundError
-    passing = isinstance(error, (exceptions.ServerError, exceptions.TooManyRequests)) or _contended(error)
-    return TransientError if passing or api.reason_of(error) in _PASSING else PermanentError
-
-
-def _text(kind: str, name: str, error: exceptions.GoogleAPICallError) -> str:
-    message = _detail(error).get("message") or f"it answers {error.code}"
-    return f"BigQuery: {kind} {name}: {message.split(chr(10), 1)[0]}"
-
-
-def _detail(error: exceptions.GoogleAPICallError) -> Json:
-    """What BigQuery itself says: the error's own message has the request and all details in it."""
-    return next(iter(error.errors), {})
+def _ours(error: Exception, what: str) -> PipelineError:
+    if isinstance(error, exceptions.RetryError) and error.cause:
+        # It was repeated until the time was over, so it was worth repeating.
+        cause = _ours(error.cause, what)
+        return cause if isinstance(cause, TransientError) else TransientError(str(cause))
+    if isinstance(error, exceptions.GoogleAPICallError):
+        # BigQuery's own sentence: the error's has the request and all details in it.
+        detail: Mapping[str, Any] = next(iter(error.errors), {})
+        message = detail.get("message") or f"it answers {error.code}"
+        text = f"BigQuery: {what}: {message.splitlines()[0]}"
+        if isinstance(error, exceptions.NotFound):
+            return TableNotFoundError(text)
+        passing = detail.get("reason") in _PASSING or _is_contended(error)
+        passing = passing or isinstance(error, exceptions.ServerError | exceptions.TooManyRequests)
+        return TransientError(text) if passing else PermanentError(text)
+    if are_refused(error):
+        return PermanentError(f"BigQuery: the credentials are not accepted ({first_line(error)}).")
+    request = getattr(error, "request", None)
+    where = f" at {urlsplit(request.url)._replace(path='', query='').geturl()}" if request is not None else ""
+    return TransientError(f"BigQuery does not answer ({type(error).__name__}{where}).")

@@ -1,26 +1,28 @@
-"""The bucket. An object is complete or absent, whenever this process dies."""
+"""The bucket, over Google's own client. An object is complete or absent, whenever this process dies."""
 
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, BinaryIO, Literal, Protocol
+from typing import Any, BinaryIO, Literal, Protocol, Self
 
-import google.auth.exceptions
 import requests
 from google.api_core import exceptions
-from google.auth.credentials import AnonymousCredentials
+from google.api_core.retry import Retry
+from google.auth.exceptions import GoogleAuthError
 from google.cloud.storage import Client
 from google.cloud.storage.exceptions import DataCorruption
 from google.cloud.storage.retry import DEFAULT_RETRY
 
-from elt.errors import PermanentError, TransientError
-from elt.settings import Settings
+from elt.errors import PermanentError, TransientError, first_line
+from elt.stores import are_refused
 
-# Every byte in memory is in one of these: an upload's size does not matter.
+# Bytes of an upload that are in memory at once, so that its size does not matter; a multiple of 256 KiB.
 CHUNK = 3 * 2**20
-# Seconds to try again within; longer outages are for whoever calls again.
-RETRY = DEFAULT_RETRY.with_timeout(15)
+# Seconds to connect within, and between two pieces of an answer.
+TIMEOUT = (10.0, 60.0)
+# Seconds to repeat a request within; longer outages are for whoever calls again.
+REPEAT_SECONDS = 15.0
 
 
 class Readable(Protocol):
@@ -39,7 +41,7 @@ class Content:
 
     stream: Readable
     size: int | None
-    kind: str
+    media_type: str
     metadata: Mapping[str, str]
 
 
@@ -54,11 +56,21 @@ class Stored:
 
 
 class Lake:
-    """The stack's bucket."""
+    """The stack's bucket. Leave it as a context manager: that closes the client.
 
-    def __init__(self, settings: Settings) -> None:
-        self._name = settings.bucket
-        self._bucket = _client(settings).bucket(settings.bucket)
+    Raises PermanentError where access is denied, TransientError otherwise, with the object's address.
+    """
+
+    def __init__(self, client: Client, bucket: str, *, retry: Retry | None = None) -> None:
+        self._client, self._name = client, bucket
+        self._bucket = client.bucket(bucket)
+        self._how = {"timeout": TIMEOUT, "retry": retry or DEFAULT_RETRY.with_timeout(REPEAT_SECONDS)}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._client.close()
 
     def uri(self, name: str) -> str:
         """Address of an object for BigQuery."""
@@ -67,13 +79,13 @@ class Lake:
     def find(self, name: str) -> Stored | None:
         """Look an object up; None if it is not there."""
         with self._errors(name):
-            blob = self._bucket.get_blob(name, retry=RETRY)
+            blob = self._bucket.get_blob(name, **self._how)
         return _stored(blob) if blob else None
 
     def list(self, prefix: str) -> Iterator[Stored]:
         """Go through the objects below a prefix."""
         with self._errors(prefix):
-            for blob in self._bucket.list_blobs(prefix=prefix, retry=RETRY):
+            for blob in self._bucket.list_blobs(prefix=prefix, **self._how):
                 yield _stored(blob)
 
     def write(self, name: str, content: Content, *, over: Stored | Literal["any"] | None = "any") -> Stored:
@@ -84,14 +96,15 @@ class Lake:
         """
         blob = self._bucket.blob(name, chunk_size=CHUNK)
         blob.metadata = dict(content.metadata)
+        # Generation 0 is the API's word for: only if there is no such object.
         expected = None if over == "any" else over.generation if over else 0
         with self._errors(name):
             blob.upload_from_file(
                 content.stream,
                 size=content.size,
-                content_type=content.kind,
+                content_type=content.media_type,
                 if_generation_match=expected,
-                retry=RETRY,
+                **self._how,
             )
         return _stored(blob)
 
@@ -100,57 +113,52 @@ class Lake:
         blob = self._bucket.blob(stored.name)
         blob.metadata = {**stored.metadata, **metadata}
         with self._errors(stored.name):
-            blob.patch(if_generation_match=stored.generation, retry=RETRY)
+            blob.patch(if_generation_match=stored.generation, **self._how)
         return _stored(blob)
 
     def fetch(self, stored: Stored) -> BinaryIO:
         """Return that very object as an open file without a name: nothing to clean up after a kill."""
         file = tempfile.TemporaryFile()  # noqa: SIM115 - the caller closes it
-        with self._errors(stored.name):
-            blob = self._bucket.blob(stored.name, generation=stored.generation)
-            blob.download_to_file(file, retry=RETRY)
-        file.seek(0)
+        try:
+            with self._errors(stored.name):
+                blob = self._bucket.blob(stored.name, generation=stored.generation)
+                blob.download_to_file(file, **self._how)
+            file.seek(0)
+        except BaseException:
+            # Without a name it takes disk until it is closed.
+            file.close()
+            raise
         return file
 
     def remove(self, name: str) -> None:
         """Delete an object that may be gone already."""
         with self._errors(name):
-            self._bucket.delete_blobs([self._bucket.blob(name)], on_error=lambda _: None, retry=RETRY)
+            # A single DELETE would raise where there is none; this is the client's own way to ignore that.
+            self._bucket.delete_blobs([self._bucket.blob(name)], on_error=lambda _: None, **self._how)
 
     @contextmanager
     def _errors(self, name: str) -> Iterator[None]:
+        """Turn the client's errors into ours."""
         address = self.uri(name)
         try:
             yield
-        except (exceptions.Unauthorized, exceptions.Forbidden, google.auth.exceptions.RefreshError) as error:
-            raise PermanentError(f"{address}: access denied ({_first_line(error)}).") from None
+        except (exceptions.Unauthorized, exceptions.Forbidden) as error:
+            raise PermanentError(f"{address}: access denied ({first_line(error)}).") from None
         except exceptions.PreconditionFailed:
             raise TransientError(f"{address}: replaced by someone else meanwhile. Try again.") from None
         except exceptions.NotFound as error:
-            raise TransientError(f"{address}: not found ({_first_line(error)}). Is the stack up?") from None
+            # Transient: a bucket that was just created is not found everywhere at once.
+            raise TransientError(f"{address}: not found ({first_line(error)}). Is the stack up?") from None
         except (
             exceptions.GoogleAPIError,
             DataCorruption,
             requests.RequestException,
-            google.auth.exceptions.GoogleAuthError,
+            GoogleAuthError,
         ) as error:
-            raise TransientError(f"{address}: the lake does not answer ({_first_line(error)}).") from None
-
-
-def _client(settings: Settings) -> Client:
-    if settings.storage_endpoint is None:
-        return Client(project=settings.project)
-    options = {"api_endpoint": settings.storage_endpoint}
-    return Client(
-        project=settings.project,
-        credentials=AnonymousCredentials(),  # type: ignore[no-untyped-call]
-        client_options=options,
-    )
+            if are_refused(error):
+                raise PermanentError(f"{address}: access denied ({first_line(error)}).") from None
+            raise TransientError(f"{address}: the lake does not answer ({first_line(error)}).") from None
 
 
 def _stored(blob: Any) -> Stored:
     return Stored(blob.name, int(blob.size), int(blob.generation), dict(blob.metadata or {}))
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).split("\n", 1)[0][:200]

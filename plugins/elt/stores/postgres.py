@@ -1,7 +1,7 @@
 """Postgres: a month is a partition, filled beside the table and swapped in with one commit."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import closing, contextmanager
 from typing import Any
 
@@ -10,12 +10,13 @@ import psycopg
 from psycopg import sql
 
 from elt.catalogue import Column, Dataset, Type
-from elt.conforming.rows import typed_schema
+from elt.conforming.schema import typed_schema
 from elt.conforming.stream import Split
-from elt.errors import PermanentError, TransientError
-from elt.formats.prefetch import ahead
+from elt.errors import PermanentError, TransientError, first_line
+from elt.formats.prefetch import prefetch
 from elt.layout import digest, identifier, incoming_table, partition_table
 from elt.months import Month
+from elt.stores import MONTH_COLUMN
 
 TYPES: Mapping[Type, str] = {
     "int16": "smallint",
@@ -28,23 +29,39 @@ TYPES: Mapping[Type, str] = {
     "timestamp": "timestamptz",
     "bool": "boolean",
 }
-MONTH_COLUMN = Column("source_month", "date", "First day of the month whose file the row came in.")
-# A swap waits for the readers of the table; how long it may keep others waiting behind it.
-_PATIENCE = "30s"
+# A swap waits for the readers of the table, and everybody else waits behind it: not for ever.
+LOCK_TIMEOUT = "30s"
+# A server that is gone without a word is noticed after a minute; libpq would wait two hours.
+_PATIENCE: Mapping[str, int] = {
+    "connect_timeout": 10,
+    "keepalives_idle": 30,
+    "keepalives_interval": 10,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 60_000,
+}
 # The encoder needs several times the memory of what it is given.
-_PIECE_ROWS = 4_096
+PIECE_ROWS = 4_096
 
 
 @contextmanager
-def connect(dsn: str) -> Iterator[psycopg.Connection]:
-    """Open a connection; its errors are TransientError (the service) or PermanentError (a statement)."""
-    try:
-        with psycopg.connect(dsn, autocommit=True, application_name="taxiway") as connection:
+def connect(**parameters: Any) -> Iterator[psycopg.Connection]:
+    """Open a connection by libpq's parameters, in autocommit; within it psycopg's errors become ours."""
+    with errors():
+        wanted = {"application_name": "taxiway", **_PATIENCE, **parameters}
+        with psycopg.connect(autocommit=True, **wanted) as connection:
+            connection.execute(sql.SQL("SET lock_timeout = {}").format(LOCK_TIMEOUT))
             yield connection
+
+
+@contextmanager
+def errors() -> Iterator[None]:
+    """Turn psycopg's errors into TransientError (the service) or PermanentError (a statement)."""
+    try:
+        yield
     except psycopg.OperationalError as error:
-        raise TransientError(f"Postgres: {_first_line(error)}") from None
+        raise TransientError(f"Postgres: {first_line(error)}") from None
     except psycopg.Error as error:
-        raise PermanentError(f"Postgres: {_first_line(error)}") from None
+        raise PermanentError(f"Postgres: {first_line(error)}") from None
 
 
 def load(
@@ -57,10 +74,11 @@ def load(
     ensure_table(connection, ds)
     incoming = incoming_table(ds, month, str(about["run_id"]))
     with connection.transaction():
-        connection.execute(sql.SQL("SET LOCAL lock_timeout = {}").format(_PATIENCE))
         connection.execute(_create(incoming, ds, month))
         _copy(connection, incoming, parts, ds)
+        # Counts are complete only now that all parts have passed.
         about = {**about, "rows": parts.rows, "quarantined": parts.quarantined}
+        # After the rows, not before: whoever loads another month of this table copies beside us.
         _lock(connection, ds.table)
         if month is None:
             _replace_rows(connection, incoming, ds)
@@ -80,27 +98,35 @@ def loaded(connection: psycopg.Connection, ds: Dataset, month: Month | None) -> 
     return about
 
 
-def count(connection: psycopg.Connection, ds: Dataset) -> dict[str | None, int]:
-    """Rows by month (`2024-01`; None for a dataset without months), counted in the table itself."""
+def count(
+    connection: psycopg.Connection, ds: Dataset, months: Collection[Month] | None = None
+) -> dict[Month | None, int]:
+    """Rows by month (None for a dataset without months), counted in the table; `months`: of these only."""
     if connection.execute("SELECT to_regclass(%s)", [ds.table]).fetchone() == (None,):
         return {}
-    month = "to_char(source_month, 'YYYY-MM')" if ds.monthly else "NULL"
-    query = sql.SQL("SELECT {}, count(*) FROM {} GROUP BY 1").format(sql.SQL(month), sql.Identifier(ds.table))
-    return dict(connection.execute(query).fetchall())
+    table = sql.Identifier(ds.table)
+    if not ds.monthly:
+        found = connection.execute(sql.SQL("SELECT count(*) FROM {}").format(table)).fetchone()
+        return {None: found[0]} if found and found[0] else {}
+    days = None if months is None else [month.first_day() for month in months]
+    text = "SELECT source_month, count(*) FROM {} WHERE {} GROUP BY 1"
+    condition = sql.SQL("TRUE" if months is None else "source_month = ANY(%(days)s::date[])")
+    query = sql.SQL(text).format(table, condition)
+    return {Month.of(day): rows for day, rows in connection.execute(query, {"days": days}).fetchall()}
 
 
 def ensure_table(connection: psycopg.Connection, ds: Dataset) -> None:
-    """Create a dataset's table; PermanentError if there is one of another make."""
+    """Create a dataset's table; PermanentError if there is one with another schema."""
     # CREATE TABLE IF NOT EXISTS fails when two do it at once.
     with alone(connection, ds.table):
         present, wanted = _present(connection, ds), _wanted(ds)
         if not present:
             _create_table(connection, ds, _columns(ds))
         elif present != wanted:
-            differing = wanted.keys() ^ present.keys()
+            differing = sorted(name for name, _ in wanted.items() ^ present.items())
             raise PermanentError(
                 f"Postgres: table {ds.table} is not as the catalogue says "
-                f"({', '.join(sorted(differing)) or 'types differ'}). Drop it or alter it, then load again."
+                f"({', '.join(dict.fromkeys(differing))}). Drop it or alter it, then load again."
             )
 
 
@@ -150,7 +176,7 @@ def _define(column: Column) -> sql.Composable:
 
 
 def _create(incoming: str, ds: Dataset, month: Month | None) -> sql.Composed:
-    """Say how to create a table like the dataset's, without touching (so locking) that one."""
+    """CREATE TABLE for a table like the dataset's. Not LIKE, which would lock that one until the commit."""
     defined: list[sql.Composable] = [_define(column) for column in ds.columns]
     if month is not None:
         # The default spares sending the month with each row, the check spares ATTACH a scan.
@@ -166,31 +192,34 @@ def _copy(connection: psycopg.Connection, incoming: str, parts: Split, ds: Datas
         sql.Identifier(incoming), names
     )
     # The next batch is encoded while the server takes this one in.
-    with connection.cursor().copy(statement) as copy, closing(ahead(_encoded(parts, ds), 2)) as pieces:
+    cursor = connection.cursor()  # kept: it knows how many rows the server has taken
+    with cursor.copy(statement) as copy, closing(prefetch(_encoded(parts, ds), 2)) as pieces:
         for piece in pieces:
             copy.write(piece)
+    if cursor.rowcount != parts.rows:
+        raise PermanentError(f"Postgres: {incoming} took {cursor.rowcount:,} of {parts.rows:,} rows.")
 
 
 def _encoded(parts: Split, ds: Dataset) -> Iterator[bytes]:
     encoder = pgpq.ArrowToPostgresBinaryEncoder(typed_schema(ds))
     yield encoder.write_header()
     for part in parts:
-        for start in range(0, part.typed.num_rows, _PIECE_ROWS):
-            yield encoder.write_batch(part.typed.slice(start, _PIECE_ROWS))
+        for start in range(0, part.typed.num_rows, PIECE_ROWS):
+            yield encoder.write_batch(part.typed.slice(start, PIECE_ROWS))
     yield encoder.finish()
 
 
 @contextmanager
 def alone(connection: psycopg.Connection, name: str) -> Iterator[None]:
-    """A transaction that no other of this name runs beside, and that does not wait for readers for ever."""
+    """A transaction that no other of this name runs beside."""
     with connection.transaction():
-        connection.execute(sql.SQL("SET LOCAL lock_timeout = {}").format(_PATIENCE))
         _lock(connection, name)
         yield
 
 
 def _lock(connection: psycopg.Connection, name: str) -> None:
     """Make this transaction the only one that changes what is called so."""
+    # 40 bits of a digest: an advisory lock has a number for a name.
     key = int(digest(f"taxiway/{name}"), 16)
     connection.execute("SELECT pg_advisory_xact_lock(%s)", [key])
 
@@ -215,7 +244,3 @@ def _replace_rows(connection: psycopg.Connection, incoming: str, ds: Dataset) ->
 def _describe(connection: psycopg.Connection, table: str, about: Mapping[str, Any]) -> None:
     statement = sql.SQL("COMMENT ON TABLE {} IS {}")
     connection.execute(statement.format(sql.Identifier(table), json.dumps(about)))
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).split("\n", 1)[0][:300]

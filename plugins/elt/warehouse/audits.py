@@ -1,26 +1,24 @@
-"""Judging a staged month by the dataset's audits, and keeping what they found."""
+"""Judging what is staged by the dataset's audits, and keeping what they found."""
 
-from collections.abc import Mapping
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Self
 
 from elt.catalogue import Dataset
 from elt.errors import TableNotFoundError
 from elt.layout import AUDIT_RESULTS, digest
+from elt.months import Partition
 from elt.provenance import Loaded
-from elt.stage_request import Request
-from elt.stores.bigquery import BigQuery, Json, Parameter
+from elt.stage_request import StageRequest
+from elt.stores.bigquery import Json, Parameter, Warehouse
 from elt.warehouse import load_log
-from elt.warehouse.load_log import labels
-from elt.warehouse.provision import ensure
 from elt.warehouse.sql import audit_statement, statement
-
-Month = tuple[str, str | None]
+from elt.warehouse.tables import with_tables
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What one audit says of a month."""
+    """What one audit says of a partition; `found` is for people."""
 
     audit: str
     severity: str
@@ -30,44 +28,47 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Tally:
-    """How many audits of a month's latest judgement there were, and failed with either severity."""
+    """How many audits a partition's latest judgement had, and how many of either severity failed."""
 
     audits: int = 0
     warnings: int = 0
     failures: int = 0
 
     @classmethod
-    def all_in(cls, bq: BigQuery) -> dict[Month, Self]:
-        """Tally every month that was ever judged."""
-        query = statement("audits_latest", audit_results=bq.name(AUDIT_RESULTS))
+    def latest(
+        cls, warehouse: Warehouse, partitions: Collection[Partition] | None = None
+    ) -> dict[Partition, Self]:
+        """Tally some partitions (None: every one that was ever judged)."""
+        condition, given = load_log.among(partitions)
+        text = statement("audits_latest", audit_results=warehouse.name(AUDIT_RESULTS), partitions=condition)
         try:
-            found = bq.rows(query, {}, labels("all", "report"))
+            found = warehouse.query(text, given, load_log.labels("report"))
         except TableNotFoundError:
             return {}
-        return {
-            (row["dataset"], row["month"]): cls(row["audits"], row["warnings"], row["failures"])
-            for row in found
-        }
+        tallies = [(row.pop("dataset"), row.pop("month"), cls(**row)) for row in found]
+        return {Partition.parse(dataset, month): tally for dataset, month, tally in tallies}
 
 
-def judge(bq: BigQuery, request: Request, staging: Json, loaded: Loaded) -> list[Verdict]:
+def judge(warehouse: Warehouse, request: StageRequest, staging: Json, loaded: Loaded) -> list[Verdict]:
     """Judge a staging table once, however often asked; the verdicts are kept whatever they are."""
+    ds = request.dataset
     name = str(staging["tableReference"]["tableId"])
-    text = statement(
-        "record_audits",
-        audit_results=bq.name(AUDIT_RESULTS),
-        audits=rules(request.ds, bq.name(name), bq.name(request.ds.table)),
-    )
-    # Other rules are another judgement: who corrected one clears the task.
-    since = f"{staging['creationTime']}-{digest(rules(request.ds, 'staging', 'published'))}"
+    results = warehouse.name(AUDIT_RESULTS)
+    audits = rules(ds, warehouse.name(name), warehouse.name(ds.table))
+    text = statement("record_audits", audit_results=results, audits=audits)
+    # Other rules are other work: whoever corrects a rule and clears the task gets another verdict.
+    since = f"{staging['creationTime']}-{digest(rules(ds, 'staging', 'published'))}"
     work = load_log.work_of("audit", request, since)
-    try:
-        bq.execute(text, _values(request, loaded), work)
-    except TableNotFoundError:
-        ensure(bq)
-        bq.execute(text, _values(request, loaded), work)
-    query = statement("audits_of_run", audit_results=bq.name(AUDIT_RESULTS))
-    found = bq.rows(query, _whose(request), labels(request.ds.name, "audit"))
+    owner = load_log.owner(request)
+    values = {
+        "rows": Parameter("INT64", loaded.rows),
+        "quarantined": Parameter("INT64", loaded.quarantined),
+        **owner,
+        **load_log.month_value(request),
+    }
+    with_tables(warehouse, lambda: warehouse.execute(text, values, work))
+    query = statement("audits_of_run", audit_results=results)
+    found = warehouse.query(query, owner, load_log.labels("audit", request.partition))
     return [Verdict(**row) for row in found]
 
 
@@ -88,14 +89,3 @@ def rules(ds: Dataset, staging: str, table: str) -> str:
         f"FROM (\n{audit_statement(audit, ds.package, **given)}\n)"
         for audit in ds.audits
     )
-
-
-def _values(request: Request, loaded: Loaded) -> Mapping[str, Parameter]:
-    counts = {"rows": loaded.rows, "quarantined": loaded.quarantined}
-    counted = {name: Parameter("INT64", value) for name, value in counts.items()}
-    return counted | _whose(request) | load_log.month_value(request)
-
-
-def _whose(request: Request) -> dict[str, Parameter]:
-    names = {"dataset": request.ds.name, "month": request.month_text, "run_id": request.run_id}
-    return {name: Parameter("STRING", value) for name, value in names.items()}

@@ -1,116 +1,142 @@
-"""The load log: a row for each thing that became visible. The latest row of a stage is its state."""
+"""The load log: one row per stage result that readers can see. The latest row of a stage is its state."""
 
 import datetime as dt
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
-from uuid import uuid4
 
-from elt.errors import TableNotFoundError
+from elt.errors import PermanentError, TableNotFoundError
 from elt.layout import LOAD_LOG, digest
+from elt.months import Partition
 from elt.provenance import Loaded, Origin
-from elt.settings import Settings
-from elt.stage_request import Request
-from elt.stores.bigquery import BigQuery, Parameter, Work
-from elt.warehouse.provision import ensure
+from elt.stage_request import StageRequest
+from elt.stores.bigquery import Parameter, Warehouse, Work
 from elt.warehouse.sql import statement
+from elt.warehouse.tables import widen_log, with_tables
 
-Stage = Literal["raw", "typed", "warehouse", "mart", "postgres"]
-Key = tuple[str, str | None, str]
+# The log's column `stage` names what has become visible, which is less than there are stages.
+LogStage = Literal["raw", "typed", "warehouse", "mart", "postgres"]
 
 
 @dataclass(frozen=True)
 class LogRow:
-    """A row of the log; `rows` is None for raw bytes, `month` for a dataset without months."""
+    """A row of the log; `rows` and `quarantined` are None for raw bytes."""
 
-    dataset: str
-    month: str | None
-    stage: str
+    partition: Partition
+    stage: LogStage
     rows: int | None
     quarantined: int | None
     bytes: int | None
-    checksum: str
-    schema_version: str
-    source_etag: str | None
+    origin: Origin
     run_id: str
     started_at: dt.datetime
     finished_at: dt.datetime
 
-    @property
-    def origin(self) -> Origin:
-        """Where its rows come from."""
-        return Origin(self.checksum, self.schema_version, self.source_etag)
+    @classmethod
+    def read(cls, row: Mapping[str, Any]) -> "LogRow":
+        """A row as a query returns it."""
+        origin = Origin(row["checksum"], row["schema_version"], row["source_etag"], row["source"])
+        return cls(
+            Partition.parse(row["dataset"], row["month"]),
+            row["stage"],
+            row["row_count"],
+            row["quarantined_count"],
+            row["byte_count"],
+            origin,
+            row["run_id"],
+            row["started_at"],
+            row["finished_at"],
+        )
 
 
-def values(request: Request, stage: Stage, loaded: Loaded) -> dict[str, Parameter]:
-    """Give the values that `log.sql` wants."""
+Log = Mapping[tuple[Partition, LogStage], LogRow]
+
+
+def latest(warehouse: Warehouse, partitions: Collection[Partition] | None = None) -> Log:
+    """The latest row of each stage of some partitions (None: of all); nothing where there is no log yet."""
+    condition, given = among(partitions)
+    text = statement("log_latest", load_log=warehouse.name(LOAD_LOG), partitions=condition)
+    try:
+        found = warehouse.query(text, given, labels("log"))
+    except TableNotFoundError:
+        # Reading creates nothing: `status` of an empty stack leaves it empty.
+        return {}
+    except PermanentError:
+        if not widen_log(warehouse):
+            raise
+        found = warehouse.query(text, given, labels("log"))
+    return {(row.partition, row.stage): row for row in map(LogRow.read, found)}
+
+
+def record(
+    warehouse: Warehouse, request: StageRequest, stage: LogStage, loaded: Loaded, *, repeated: bool = False
+) -> None:
+    """Add a row; `repeated`: only if the latest row of the stage says something else.
+
+    A stage that finds its work done passes `repeated`: a predecessor that was killed may have done the work
+    and not have added its row.
+    """
+    name = "log_once" if repeated else "log"
+    text = statement(name, load_log=warehouse.name(LOAD_LOG), rows="@rows")
+    given = values(request, stage, loaded)
+    # No job with an id of ours: a row too many is harmless, and the query answers in one request.
+    with_tables(warehouse, lambda: warehouse.query(text, given, labels("log", request.partition)))
+
+
+def values(request: StageRequest, stage: LogStage, loaded: Loaded) -> dict[str, Parameter]:
+    """The values that `log.sql` and `log_once.sql` want."""
+    counted = stage != "raw"
     return {
-        "dataset": Parameter("STRING", request.ds.name),
-        "month": Parameter("STRING", request.month_text),
+        **owner(request),
         "stage": Parameter("STRING", stage),
-        "rows": Parameter("INT64", loaded.rows if stage != "raw" else None),
-        "quarantined": Parameter("INT64", loaded.quarantined if stage != "raw" else None),
+        "rows": Parameter("INT64", loaded.rows if counted else None),
+        "quarantined": Parameter("INT64", loaded.quarantined if counted else None),
         "bytes": Parameter("INT64", loaded.bytes),
         "checksum": Parameter("STRING", loaded.origin.checksum),
         "schema_version": Parameter("STRING", loaded.origin.schema_version),
         "source_etag": Parameter("STRING", loaded.origin.source_etag),
-        "run_id": Parameter("STRING", request.run_id),
+        "source": Parameter("STRING", loaded.origin.source),
         "started_at": Parameter("TIMESTAMP", request.started_at),
     }
 
 
-def record(request: Request, stage: Stage, loaded: Loaded, *, repeated: bool = False) -> None:
-    """Add a row; `repeated`: only if the latest one says something else.
-
-    A stage that finds its work done adds the row that a killed predecessor may not have added.
-    """
-    with BigQuery(request.settings) as bq:
-        text = statement("log", load_log=bq.name(LOAD_LOG), rows="@rows")
-        if repeated:
-            text = statement("log_once", log=text, load_log=bq.name(LOAD_LOG))
-        work = Work(f"taxiway-log-{uuid4().hex}", labels(request.ds.name, "log"))
-        try:
-            bq.execute(text, values(request, stage, loaded), work)
-        except TableNotFoundError:
-            ensure(bq)
-            bq.execute(text, values(request, stage, loaded), work)
+def owner(request: StageRequest) -> dict[str, Parameter]:
+    """The values of `@dataset`, `@month` and `@run_id`."""
+    partition = request.partition
+    names = {"dataset": partition.dataset, "month": partition.month_text, "run_id": request.run_id}
+    return {name: Parameter("STRING", value) for name, value in names.items()}
 
 
-def latest(settings: Settings) -> dict[Key, LogRow]:
-    """Return the latest row of each (dataset, month, stage); nothing where there is no log yet."""
-    with BigQuery(settings) as bq:
-        return latest_in(bq)
-
-
-def latest_in(bq: BigQuery) -> dict[Key, LogRow]:
-    """Do the same on open connections."""
-    query = statement("log_latest", load_log=bq.name(LOAD_LOG))
-    try:
-        found = [_row(row) for row in bq.rows(query, {}, labels("all", "log"))]
-    except TableNotFoundError:
-        return {}
-    return {(row.dataset, row.month, row.stage): row for row in found}
-
-
-def month_value(request: Request) -> dict[str, Parameter]:
-    """Give the value of `@source_month`, where there is a month."""
+def month_value(request: StageRequest) -> dict[str, Parameter]:
+    """The value of `@source_month`, where there is a month."""
     return {"source_month": Parameter("DATE", request.month.first_day())} if request.month else {}
 
 
-def work_of(step: str, request: Request, since: str) -> Work:
-    """Name a job by what it does and by what it does it with, so that a retry finds it."""
-    month = request.month_text or "all"
-    # A project has one name space of jobs for all its stacks.
+def among(partitions: Collection[Partition] | None) -> tuple[str, dict[str, Parameter]]:
+    """A condition upon the columns `dataset` and `month`, and its values; None: all partitions."""
+    if partitions is None:
+        return "TRUE", {}
+    # Plain comparisons: by these BigQuery reads few blocks of a clustered table, by functions all of them.
+    terms, given = list[str](), dict[str, Parameter]()
+    for number, partition in enumerate(sorted(partitions)):
+        given[f"dataset_{number}"] = Parameter("STRING", partition.dataset)
+        month = "IS NULL"
+        if partition.month:
+            month, given[f"month_{number}"] = f"= @month_{number}", Parameter("STRING", partition.month_text)
+        terms.append(f"(dataset = @dataset_{number} AND month {month})")
+    return " OR ".join(terms) or "FALSE", given
+
+
+def work_of(step: str, request: StageRequest, since: str) -> Work:
+    """Name a job by what it does, for whom and with what (`since`), so that a retry finds it."""
+    # All stacks of a project share one name space of jobs, and may have runs of the same id.
     run = digest(f"{request.settings.dataset} {request.run_id}")
-    parts = ["taxiway", step, request.ds.name, month, run, since]
-    return Work("-".join(parts), {**labels(request.ds.name, step), "month": month})
+    month = (str(request.month),) if request.month else ()
+    parts = ("taxiway", step, request.dataset.name, *month, run, since)
+    return Work("-".join(parts), labels(step, request.partition), request.awaited)
 
 
-def labels(dataset: str, step: str) -> Mapping[str, str]:
-    """Labels of a job, by which costs can be told apart."""
-    return {"app": "taxiway", "dataset": dataset, "step": step}
-
-
-def _row(row: Mapping[str, Any]) -> LogRow:
-    names = {"row_count": "rows", "quarantined_count": "quarantined", "byte_count": "bytes"}
-    return LogRow(**{names.get(name, name): value for name, value in row.items()})
+def labels(step: str, partition: Partition | None = None) -> dict[str, str]:
+    """Labels of a job, by which costs can be told apart in BigQuery's billing export."""
+    of = {"dataset": partition.dataset, "month": partition.month_text} if partition else {}
+    return {"app": "taxiway", "step": step, **{name: value for name, value in of.items() if value}}

@@ -1,19 +1,23 @@
-"""The warehouse's tables as BigQuery's API describes them, from the catalogue. Pure."""
+"""The warehouse's tables, derived from the catalogue: as BigQuery's API describes them, and creating them."""
 
+import logging
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TypeVar
 
 from elt.catalogue import Column, Dataset, Mart, Type
 from elt.catalogue.registry import DATASETS, MARTS
-from elt.layout import AUDIT_RESULTS, LOAD_LOG, mart_table
+from elt.errors import PermanentError
+from elt.layout import AUDIT_RESULTS, LOAD_LOG, lake_table, mart_table
+from elt.stores import MONTH_COLUMN
+from elt.stores.bigquery import Json, Warehouse
 from elt.warehouse.sql import statement
 
-Json = dict[str, Any]
+_LOG = logging.getLogger(__name__)
+T = TypeVar("T")
 
+# The API's names: it answers with these whatever it was sent, and SQL's INT64 would look like a difference.
 TYPES: Mapping[Type, str] = {
-    "int16": "INTEGER",
-    "int32": "INTEGER",
-    "int64": "INTEGER",
+    **dict.fromkeys(("int16", "int32", "int64"), "INTEGER"),
     "float64": "FLOAT",
     "string": "STRING",
     "date": "DATE",
@@ -21,9 +25,8 @@ TYPES: Mapping[Type, str] = {
     "timestamp": "TIMESTAMP",
     "bool": "BOOLEAN",
 }
-_MONTH = Column("source_month", "date", "First day of the month whose file the row came in.")
 _DATASET = Column("dataset", "string", "Dataset of the catalogue that the row came from.")
-_LOG = (
+_LOG_COLUMNS = (
     Column("dataset", "string", "Dataset of the catalogue."),
     Column("month", "string", "Month as 2024-01; null for a dataset without months."),
     Column("stage", "string", "raw, typed, warehouse, mart or postgres."),
@@ -33,6 +36,7 @@ _LOG = (
     Column("checksum", "string", "SHA-256 of the published file all of it comes from."),
     Column("schema_version", "string", "Version of the catalogue's rules it was conformed by."),
     Column("source_etag", "string", "ETag of the published file, where the source gives one."),
+    Column("source", "string", "Base URL the published file came from, without user and password."),
     Column("run_id", "string", "Airflow run that did it."),
     Column("started_at", "timestamp", "When the stage began."),
     Column("finished_at", "timestamp", "When the stage's result became visible."),
@@ -50,30 +54,18 @@ _AUDITS = (
 
 
 def fields(columns: tuple[Column, ...]) -> list[Json]:
-    """Describe columns."""
-    return [
-        {
-            "name": column.name,
-            "type": TYPES[column.type],
-            "description": column.described,
-        }
-        for column in columns
-    ]
-
-
-def staged_fields(ds: Dataset) -> list[Json]:
-    """Describe what a typed file has."""
-    return fields(ds.columns)
+    """A table's columns as the API's `schema.fields`; those of a dataset are what its typed files have."""
+    return [{"name": c.name, "type": TYPES[c.type], "description": c.described} for c in columns]
 
 
 def dataset_table(ds: Dataset) -> Json:
-    """Describe a dataset's table."""
-    columns = (_MONTH, *ds.columns) if ds.monthly else ds.columns
-    return _table(ds.title, columns, ds.cluster, _MONTH if ds.monthly else None)
+    """A dataset's table: of one by months the month comes first, and partitions it."""
+    columns = (MONTH_COLUMN, *ds.columns) if ds.monthly else ds.columns
+    return _table(ds.title, columns, ds.cluster, MONTH_COLUMN if ds.monthly else None)
 
 
 def external_table(ds: Dataset, bucket: str) -> Json:
-    """Describe the table over a dataset's typed files, with a column for each level of their folders."""
+    """A table over a dataset's typed files where they are, with a column for each level of their folders."""
     folder = f"gs://{bucket}/typed/{ds.name}/"
     reading: Json = {"sourceFormat": "PARQUET", "sourceUris": [f"{folder}*"]}
     if ds.monthly:
@@ -81,18 +73,14 @@ def external_table(ds: Dataset, bucket: str) -> Json:
         reading["hivePartitioningOptions"] = {"mode": "CUSTOM", "sourceUriPrefix": prefix}
     return {
         "description": f"{ds.title}: the lake's typed files",
-        "schema": {"fields": staged_fields(ds)},
+        "schema": {"fields": fields(ds.columns)},
         "labels": {"app": "taxiway"},
         "externalDataConfiguration": reading,
     }
 
 
-def _mart_table(mart: Mart) -> Json:
-    return _table(mart.title, (_DATASET, _MONTH, *mart.columns), mart.cluster, _MONTH)
-
-
 def _table(title: str, columns: tuple[Column, ...], cluster: tuple[str, ...], months: Column | None) -> Json:
-    """Describe a table; `months` is the column by whose months it is partitioned."""
+    """A table; `months` is the column by whose months it is partitioned."""
     table: Json = {"description": title, "schema": {"fields": fields(columns)}, "labels": {"app": "taxiway"}}
     if months:
         table["timePartitioning"] = {"type": "MONTH", "field": months.name}
@@ -102,17 +90,19 @@ def _table(title: str, columns: tuple[Column, ...], cluster: tuple[str, ...], mo
 
 
 def all_tables(name: Callable[[str], str]) -> dict[str, Json]:
-    """Describe every table and view, views last; `name` makes a table's full name for SQL."""
-    log = _table("What was loaded, when and from what; rows are only ever added", _LOG, (), None)
-    audits = _table(
-        "What each month was judged before it was published, or not; rows are only ever added",
-        _AUDITS,
-        ("dataset", "month"),
-        _AUDITS[-1],
-    )
-    tables = {LOAD_LOG: log, AUDIT_RESULTS: audits}
+    """Every table and view by its name, views last; `name` makes a table's full name for SQL."""
+    loaded = "What was loaded, when and from what; rows are only ever added"
+    judged = "What each month was judged before it was published, or not; rows are only ever added"
+    # Both are asked for a partition at a time. They grow for ever: by time a user can let old rows expire.
+    by_partition = ("dataset", "month")
+    tables = {
+        LOAD_LOG: _table(loaded, _LOG_COLUMNS, by_partition, _LOG_COLUMNS[-1]),
+        AUDIT_RESULTS: _table(judged, _AUDITS, by_partition, _AUDITS[-1]),
+    }
     tables |= {ds.table: dataset_table(ds) for ds in DATASETS.values() if ds.tabular}
-    tables |= {mart_table(mart.name): _mart_table(mart) for mart in MARTS.values()}
+    for mart in MARTS.values():
+        columns = (_DATASET, MONTH_COLUMN, *mart.columns)
+        tables[mart_table(mart.name)] = _table(mart.title, columns, mart.cluster, MONTH_COLUMN)
     return tables | {mart.name: _view(mart, name) for mart in MARTS.values()}
 
 
@@ -124,3 +114,52 @@ def _view(mart: Mart, name: Callable[[str], str]) -> Json:
         "description": mart.title + (joined if lookups else ""),
         "view": {"query": query, "useLegacySql": False},
     }
+
+
+def ensure(warehouse: Warehouse) -> bool:
+    """Create the catalogue's tables and views that are missing; return whether any was.
+
+    Existing ones stay as they are, except that an older version's load log gets the column it lacks. Several
+    tasks may call this at once.
+    """
+    present = warehouse.tables()
+    missing = {name: table for name, table in all_tables(warehouse.name).items() if name not in present}
+    for name, table in missing.items():
+        warehouse.create(name, table)
+    return (LOAD_LOG in present and widen_log(warehouse)) or bool(missing)
+
+
+def with_tables(warehouse: Warehouse, act: Callable[[], T]) -> T:
+    """Call `act`; if it fails and tables or columns were missing, create them and call it again."""
+    # Asking first would cost each stage two requests for what is missing once in an environment's life.
+    try:
+        return act()
+    except PermanentError:
+        if not ensure(warehouse):
+            raise
+        return act()
+
+
+def widen_log(warehouse: Warehouse) -> bool:
+    """Add the column that an older version's load log lacks; return whether it lacked one."""
+    described = warehouse.table(LOAD_LOG) or {}
+    if any(field["name"] == "source" for field in described.get("schema", {}).get("fields", [])):
+        return False
+    # By SQL: IF NOT EXISTS lets two tasks do it at once, where the API's PATCH would make one of them fail.
+    text = statement("log_add_source", load_log=warehouse.name(LOAD_LOG))
+    warehouse.query(text, {}, {"app": "taxiway", "step": "migrate"})
+    return True
+
+
+def ensure_lake_table(warehouse: Warehouse, ds: Dataset, bucket: str) -> None:
+    """Create the table over a dataset's typed files, of which BigQuery wants to see one.
+
+    No stage reads it, so a stack whose account may not create it loads its months all the same.
+    """
+    if warehouse.emulated:
+        # It has external tables, and they are always empty: worse than none.
+        return
+    try:
+        warehouse.create(lake_table(ds), external_table(ds, bucket))
+    except PermanentError as error:
+        _LOG.warning("no table over the lake's files of %s: %s", ds.name, error)

@@ -7,35 +7,33 @@ import taxi
 from emulators import Emulators
 from faulty_source import FaultySource
 
-from elt.settings import Settings
+import stacks
 from elt.sources import client as source
-from elt.stores import bigquery
+from stacks import Stack
 from taxiway.embedded.postgres import PostgresServer
 
 
 @pytest.fixture(scope="session")
 def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
     """A PostgreSQL for the whole session."""
-    with taxi.postgres_running(tmp_path_factory.mktemp("postgres")) as server:
+    with stacks.postgres_running(tmp_path_factory.mktemp("postgres")) as server:
         yield server
 
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is tried again is tried again at once."""
-    monkeypatch.setattr(source, "PAUSES", (0.01, 0.01, 0.01))
-    monkeypatch.setattr(source, "BACKOFF", 0)
-    monkeypatch.setattr(bigquery, "RETRY", bigquery.RETRY.with_delay(initial=0.01))
+    monkeypatch.setattr(source, "PATIENCE", source.Patience((0.01, 0.01, 0.01), 0))
 
 
 @pytest.fixture
 def dsn(postgres_server: PostgresServer) -> str:
     """An empty database."""
-    return taxi.new_database(postgres_server)
+    return stacks.new_database(postgres_server)
 
 
 @pytest.fixture
-def stack(emulators: Emulators, faulty_source: FaultySource) -> Settings:
+def stack(emulators: Emulators, faulty_source: FaultySource) -> Stack:
     """Lake and warehouse that are empty, no Postgres, and a source that has the zones."""
     faulty_source.serve(taxi.ZONES, taxi.ZONES_CSV)
-    return taxi.new_stack(emulators, faulty_source.url)
+    return stacks.new_stack(emulators, faulty_source.url)

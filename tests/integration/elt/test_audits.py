@@ -8,17 +8,15 @@ import pytest
 import taxi
 
 from elt import status as report
-from elt.catalogue import registry as catalogue
 from elt.catalogue.registry import DATASETS
 from elt.errors import AuditError
 from elt.layout import staging_table
 from elt.months import Month
 from elt.provenance import Loaded, Origin
-from elt.stage_request import Request
-from elt.stages import registry as pipeline
-from elt.stages import warehouse
-from elt.stores.bigquery import BigQuery, Work
-from elt.warehouse import audits, load_log
+from elt.stages import warehouse as stages
+from elt.stores.bigquery import Work
+from elt.warehouse import audits
+from elt.warehouse.tables import ensure
 
 pytestmark = pytest.mark.emulators
 LAKE = ("download", "conform")
@@ -35,8 +33,8 @@ EXPECTED = {
 STOPPING = {"row_count", "key_present", "inside_month", "key_unique"}
 
 
-def run(stack, *verbs, run_id="run", ds="yellow", month="2024-01"):
-    return [getattr(pipeline, verb)(ds, month, run_id, stack) for verb in verbs]
+def run(stack, *names, run_id="run", ds="yellow", month="2024-01"):
+    return [stack.run(stage, ds, month, run_id) for stage in names]
 
 
 @pytest.fixture
@@ -54,13 +52,12 @@ def staged(stack, faulty_source):
 
 
 def spoil(stack, change, table):
-    with BigQuery(stack) as bq:
+    with stack.warehouse() as bq:
         bq.execute(change.replace("TABLE", bq.name(table)), {}, Work(f"spoil-{uuid4().hex}", {}))
 
 
 def results(stack):
-    with BigQuery(stack) as bq:
-        return bq.rows(RESULTS.replace("TABLE", bq.name("audit_results")), {}, {})
+    return stack.select(RESULTS, "audit_results")
 
 
 def test_the_audits_of_every_dataset_are_these():
@@ -74,11 +71,10 @@ def test_the_audits_of_every_dataset_are_these():
 def test_every_audit_can_be_asked_of_its_dataset(stack, name):
     """In the tables as they are: empty, with a row that fits, with one that breaks all rules about values."""
     ds = DATASETS[name]
-    month = Month(2024, 1) if ds.monthly else None
-    request = Request(ds, month, "run", stack)
-    warehouse.ensure(stack)
-    with BigQuery(stack) as bq:
-        table = warehouse._open_staging(bq, request, loaded := Loaded(Origin("c", "v"), 0, 0, 0))
+    request = stack.request(ds, "2024-01" if ds.monthly else None)
+    with stack.warehouse() as bq:
+        ensure(bq)
+        table = stages._open_staging(request, bq, loaded := Loaded(Origin("c", "v"), 0, 0, 0))
         verdicts = audits.judge(bq, request, table, loaded)
     assert {verdict.audit for verdict in verdicts} == EXPECTED[name]
     assert all(verdict.passed for verdict in verdicts), "nothing to complain about in no rows"
@@ -117,7 +113,7 @@ def test_every_warning_audit_can_warn_and_does_not_stop(stack, staged, change, w
     (audited,) = run(stack, "audit")
     assert [text for text in audited["warnings"] if text.startswith(warning)]
     run(stack, "publish")
-    (entry,) = report.status(stack)
+    (entry,) = report.status(stack.connections)
     assert (entry["warehouse_rows"], entry["audit_failures"]) == (100, 0)
     assert entry["audit_warnings"] == len(audited["warnings"]) > 0
 
@@ -126,8 +122,7 @@ def test_a_zone_that_is_there_twice_stops_the_zones(stack, faulty_source):
     faulty_source.serve(taxi.ZONES, taxi.ZONES_CSV + b'1,"Twice","Newark Airport","EWR"\n')
     with pytest.raises(AuditError, match=r"key_unique \(1 rows share their location_id with another\)"):
         run(stack, *LAKE, "stage", "audit", ds="zones", month=None)
-    with BigQuery(stack) as bq:
-        assert bq.rows(f"SELECT COUNT(*) AS n FROM {bq.name('zones')}", {}, {}) == [{"n": 0}]
+    assert stack.select("SELECT COUNT(*) AS n FROM TABLE", "zones") == [{"n": 0}]
 
 
 def test_a_column_that_is_null_more_often_than_in_the_months_before_is_told(stack, staged):
@@ -175,7 +170,7 @@ def test_what_was_found_of_a_month_that_fails_is_kept_too_and_shown(stack, stage
     failed = [row for row in results(stack) if not row["passed"]]
     assert [(row["audit"], row["severity"]) for row in failed] == [("row_count", "stop")]
     assert failed[0]["found"] == "50 rows staged, 100 in the lake"
-    (entry,) = report.status(stack)
+    (entry,) = report.status(stack.connections)
     assert (entry["audit_failures"], entry["audit_warnings"], entry["warehouse_rows"]) == (1, 0, 0)
 
 
@@ -185,34 +180,24 @@ def test_the_status_is_that_of_the_latest_run(stack, staged):
         run(stack, "audit", run_id="bad")
     staged(run_id="good")
     run(stack, "audit", "publish", run_id="good")
-    (entry,) = report.status(stack)
+    (entry,) = report.status(stack.connections)
     assert (entry["audit_failures"], entry["audit_warnings"]) == (0, 0)
     assert {row["run_id"] for row in results(stack)} == {"bad", "good"}
 
 
-def test_whoever_corrects_a_rule_and_asks_again_is_answered_by_the_new_one(stack, staged, monkeypatch):
+def test_whoever_corrects_a_rule_and_asks_again_is_answered_by_the_new_one(stack, staged):
     staged("DELETE FROM TABLE WHERE vendor_id = 1")
     with pytest.raises(AuditError):
         run(stack, "audit")
     ds = DATASETS["yellow"]
     relaxed = replace(ds, audits=tuple(audit for audit in ds.audits if audit.name != "row_count"))
-    monkeypatch.setattr(catalogue, "DATASETS", {"yellow": relaxed})
-    assert run(stack, "audit")[0]["audits"] == len(relaxed.audits)
+    assert run(stack, "audit", ds=relaxed)[0]["audits"] == len(relaxed.audits)
 
 
 def test_an_environment_from_before_the_table_of_results_gets_it(stack, staged):
     staged()
-    with BigQuery(stack) as bq:
+    with stack.warehouse() as bq:
         bq.drop("audit_results")
-        assert audits.Tally.all_in(bq) == {}
+        assert audits.Tally.latest(bq) == {}
     run(stack, "audit")
     assert len(results(stack)) == len(EXPECTED["yellow"])
-
-
-def test_the_work_of_an_audit_is_its_own_in_a_project_of_many_stacks(stack):
-    request = Request(DATASETS["yellow"], Month(2024, 1), "run", stack)
-    work = load_log.work_of("audit", request, "1-2")
-    assert work.labels == {"app": "taxiway", "dataset": "yellow", "step": "audit", "month": "2024-01"}
-    other = replace(request, settings=replace(stack, dataset="other"))
-    assert load_log.work_of("audit", other, "1-2").id != work.id
-    assert load_log.work_of("audit", replace(request, force=True), "1-2").id == work.id

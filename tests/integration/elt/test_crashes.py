@@ -8,7 +8,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -18,15 +18,10 @@ import taxi
 from requests.adapters import HTTPAdapter
 
 from elt.catalogue.registry import DATASETS, MARTS
-from elt.settings import Settings
-from elt.stages import registry as pipeline
-from elt.stores import postgres
-from elt.stores.bigquery import BigQuery
-from elt.stores.gcs import Lake
-from elt.warehouse.load_log import latest
+from stacks import Stack
 
 pytestmark = pytest.mark.emulators
-# What a verb finds done.
+# What a stage finds done.
 NEEDS = {
     "download": (),
     "conform": ("download",),
@@ -34,7 +29,7 @@ NEEDS = {
     "audit": ("download", "conform", "stage"),
     "publish": ("download", "conform", "stage", "audit"),
     "mart": ("download", "conform", "stage", "audit", "publish"),
-    "ingest": ("download",),
+    "postgres": ("download",),
 }
 RANDOM_KILLS = 6
 SEED = 2024
@@ -44,9 +39,9 @@ STEPS = ((HTTPAdapter, "send"), (psycopg.Connection, "execute"), (psycopg.Copy, 
 
 @dataclass(frozen=True)
 class Case:
-    """One verb upon one dataset, whose published file can be exchanged for another."""
+    """One stage of one dataset, whose published file can be exchanged for another."""
 
-    verb: str
+    stage: str
     dataset: str
     month: str | None
 
@@ -57,20 +52,20 @@ class Case:
         else:
             source.serve(taxi.ZONES, taxi.ZONES_CSV.replace(b"264", b"26%d" % (4 + edition)))
 
-    def run(self, stack: Settings, *verbs: str) -> None:
-        for verb in verbs or (self.verb,):
-            getattr(pipeline, verb)(self.dataset, self.month, "run", stack)
+    def run(self, stack: Stack, *stages: str) -> None:
+        for stage in stages or (self.stage,):
+            stack.run(stage, self.dataset, self.month)
 
 
 CASES = [
-    *(Case(verb, "yellow", "2024-01") for verb in NEEDS),
-    *(Case(verb, "zones", None) for verb in ("publish", "ingest")),
+    *(Case(stage, "yellow", "2024-01") for stage in NEEDS),
+    *(Case(stage, "zones", None) for stage in ("publish", "postgres")),
 ]
 
 
 @pytest.fixture
-def stack(stack, dsn) -> Settings:
-    return replace(stack, postgres_dsn=dsn)
+def stack(stack, dsn) -> Stack:
+    return stack.with_postgres(dsn)
 
 
 @pytest.fixture
@@ -82,7 +77,7 @@ def scratch(tmp_path, monkeypatch) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.dataset} {case.verb}")
+@pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.dataset} {case.stage}")
 def test_a_task_killed_at_any_step_ends_the_same_when_it_is_tried_again(stack, faulty_source, scratch, case):
     undisturbed, took = [], 0.0
     for edition in (0, 1):
@@ -102,15 +97,15 @@ def test_a_task_killed_at_any_step_ends_the_same_when_it_is_tried_again(stack, f
         assert everything(stack, scratch) == undisturbed[edition], kill
         done += not kill.missed
     assert done > 4, "it was killed at several steps"
-    if case.verb == "audit":
+    if case.stage == "audit":
         assert judgements(stack) == number + 1, "each month that was staged is judged once"
 
 
-def prepare(case: Case, stack: Settings, source, edition: int) -> None:
-    """Let everything before the verb be done with this edition of the file."""
+def prepare(case: Case, stack: Stack, source, edition: int) -> None:
+    """Let everything before the stage be done with this edition of the file."""
     case.publish(source, edition)
-    if NEEDS[case.verb]:
-        case.run(stack, *NEEDS[case.verb])
+    if NEEDS[case.stage]:
+        case.run(stack, *NEEDS[case.stage])
 
 
 def kills(case: Case, took: float) -> Iterator["AfterStep | AtTime"]:
@@ -188,7 +183,7 @@ def was_killed(child: int) -> bool:
     return os.WIFSIGNALED(status)
 
 
-def whole(stack: Settings, case: Case, undisturbed: list[dict]) -> bool:
+def whole(stack: Stack, case: Case, undisturbed: list[dict]) -> bool:
     """Whether what a reader sees of a dataset is one edition of it, in each place."""
     names = {"yellow": ("yellow_trips", "mart_daily_zone_revenue"), "zones": ("zones",)}[case.dataset]
     now = {**tables(stack), **{f"postgres {k}": v for k, v in in_postgres(stack).items()}}
@@ -202,39 +197,44 @@ def whole(stack: Settings, case: Case, undisturbed: list[dict]) -> bool:
     return True
 
 
-def everything(stack: Settings, scratch: Path) -> dict[str, object]:
+def everything(stack: Stack, scratch: Path) -> dict[str, object]:
     """All there is anywhere, without times."""
     return {
-        "objects": {s.name: (s.size, dict(s.metadata)) for s in Lake(stack).list("")},
+        "objects": objects(stack),
         "tables": tables(stack),
-        "log": {key: (row.rows, row.quarantined, row.checksum) for key, row in latest(stack).items()},
+        "log": {key: (row.rows, row.quarantined, row.origin.checksum) for key, row in stack.logs().items()},
         "postgres": in_postgres(stack),
         "temporary files": sorted(path.name for path in scratch.iterdir()),
     }
 
 
-def judgements(stack: Settings) -> float:
+def objects(stack: Stack) -> dict[str, object]:
+    """The objects of the lake, without what changes with each write."""
+    with stack.lake() as lake:
+        return {stored.name: (stored.size, dict(stored.metadata)) for stored in lake.list("")}
+
+
+def judgements(stack: Stack) -> float:
     """How often all audits of the dataset were asked."""
-    with BigQuery(stack) as bq:
-        (found,) = bq.rows(f"SELECT COUNT(*) AS n FROM {bq.name('audit_results')}", {}, {})
+    (found,) = stack.select("SELECT COUNT(*) AS n FROM TABLE", "audit_results")
     return float(found["n"] / len(DATASETS["yellow"].audits))
 
 
-def tables(stack: Settings) -> dict[str, list[str]]:
+def tables(stack: Stack) -> dict[str, list[str]]:
     """The rows of every table of the warehouse that has any; the names of all."""
-    with BigQuery(stack) as bq:
+    with stack.warehouse() as bq:
         names = sorted(bq.tables() - {"load_log", "audit_results", *MARTS})
         select = "SELECT '{0}' AS name, TO_JSON_STRING(t) AS row FROM {1} AS t"
         query = "\nUNION ALL\n".join(select.format(name, bq.name(name)) for name in names)
         found: dict[str, list[str]] = {name: [] for name in names}
-        for row in bq.rows(query, {}, {}) if names else []:
+        for row in bq.query(query, {}, {}) if names else []:
             found[row["name"]].append(row["row"])
     return {name: sorted(rows) for name, rows in found.items()}
 
 
-def in_postgres(stack: Settings) -> dict[str, list[str]]:
+def in_postgres(stack: Stack) -> dict[str, list[str]]:
     """The rows of every table and view of Postgres."""
-    with postgres.connect(stack.require_postgres()) as connection:
+    with stack.connections.postgres() as connection:
         query = """SELECT relname FROM pg_class
             WHERE relkind IN ('r', 'p', 'v') AND relnamespace = 'public'::regnamespace"""
         names = [name for (name,) in connection.execute(query)]

@@ -8,16 +8,15 @@ from dataclasses import replace
 import pyarrow.parquet as pq
 import pytest
 import taxi
+from google.auth.credentials import AnonymousCredentials
+from google.cloud.storage import Client
+from google.cloud.storage.retry import DEFAULT_RETRY
 
-from elt.catalogue import Column, Dataset
-from elt.catalogue import registry as catalogue
-from elt.conforming import stream as typed
+from elt.catalogue import Column, Dataset, model
 from elt.errors import PermanentError, SourceNotPublishedError, TransientError
 from elt.months import Month
-from elt.stages import registry as pipeline
-from elt.stores import gcs as lake
 from elt.stores.gcs import Content, Lake
-from elt.warehouse.load_log import latest
+from stacks import source_connection
 
 pytestmark = pytest.mark.emulators
 PATH = taxi.YELLOW.format("2024-01")
@@ -27,20 +26,25 @@ QUARANTINE = TYPED.replace("typed/", "quarantine/")
 
 
 def download(stack, run="run", **how):
-    return pipeline.download("yellow", "2024-01", run, stack, **how)
+    return stack.run("download", run_id=run, **how)
 
 
 def conform(stack, run="run", **how):
-    return pipeline.conform("yellow", "2024-01", run, stack, **how)
+    return stack.run("conform", run_id=run, **how)
+
+
+def find(stack, name):
+    with stack.lake() as lake:
+        return lake.find(name)
 
 
 def names(stack):
-    return [stored.name for stored in Lake(stack).list("")]
+    with stack.lake() as lake:
+        return [stored.name for stored in lake.list("")]
 
 
 def content(stack, name):
-    lake = Lake(stack)
-    with lake.fetch(lake.find(name)) as file:
+    with stack.lake() as lake, lake.fetch(lake.find(name)) as file:
         return file.read()
 
 
@@ -54,31 +58,31 @@ def test_raw_holds_the_published_bytes_with_checksum_and_source(stack, faulty_so
     done = download(stack)
     checksum = hashlib.sha256(published).hexdigest()
     assert content(stack, RAW) == published
-    facts = Lake(stack).find(RAW).metadata
+    facts = find(stack, RAW).metadata
     assert (facts["checksum"], facts["source_url"]) == (checksum, faulty_source.url + PATH)
     assert facts["source_etag"]
     assert facts["source_last_modified"]
     expected = {"bytes": len(published), "checksum": checksum, "reused": False, "object": RAW}
     assert done == done | expected
-    row = latest(stack)["yellow", "2024-01", "raw"]
-    assert (row.checksum, row.bytes, row.run_id) == (checksum, len(published), "run")
+    row = stack.log("raw")
+    assert (row.origin.checksum, row.bytes, row.run_id) == (checksum, len(published), "run")
 
 
 def test_an_unchanged_file_costs_one_head_request(stack, faulty_source):
     faulty_source.serve(PATH, taxi.parquet(taxi.trips()))
     download(stack)
     faulty_source.requests.clear()
-    before, log = Lake(stack).find(RAW), latest(stack)
+    before, log = find(stack, RAW), stack.logs()
     assert download(stack, "another")["reused"]
     assert faulty_source.requests == [("HEAD", PATH)]
-    assert (Lake(stack).find(RAW), latest(stack)) == (before, log)
+    assert (find(stack, RAW), stack.logs()) == (before, log)
 
 
 def test_force_fetches_an_unchanged_file_again(stack, faulty_source):
     faulty_source.serve(PATH, taxi.parquet(taxi.trips()))
     download(stack)
     assert not download(stack, "another", force=True)["reused"]
-    assert latest(stack)["yellow", "2024-01", "raw"].run_id == "another"
+    assert stack.log("raw").run_id == "another"
 
 
 def test_a_republished_file_replaces_the_old_one(stack, faulty_source):
@@ -87,39 +91,39 @@ def test_a_republished_file_replaces_the_old_one(stack, faulty_source):
     faulty_source.serve(PATH, taxi.parquet(taxi.trips(seed=2)))
     second = download(stack)
     assert second["checksum"] != first["checksum"]
-    assert latest(stack)["yellow", "2024-01", "raw"].checksum == second["checksum"]
+    assert stack.log("raw").origin.checksum == second["checksum"]
 
 
 def test_a_raw_object_without_checksum_counts_as_unfinished(stack, faulty_source):
     published = taxi.parquet(taxi.trips())
     faulty_source.serve(PATH, published)
     download(stack)
-    facts = {name: value for name, value in Lake(stack).find(RAW).metadata.items() if name != "checksum"}
-    Lake(stack).write(RAW, Content(io.BytesIO(published), len(published), "x/y", facts))
+    facts = {name: value for name, value in find(stack, RAW).metadata.items() if name != "checksum"}
+    with stack.lake() as lake:
+        lake.write(RAW, Content(io.BytesIO(published), len(published), "x/y", facts))
     with pytest.raises(TransientError, match="its download has not finished"):
         conform(stack)
     assert not download(stack)["reused"]
     assert conform(stack)["rows"] == 100
 
 
-def test_a_log_row_that_a_killed_task_did_not_write_is_written_by_the_next(stack, faulty_source, monkeypatch):
+def test_a_log_row_that_a_killed_task_did_not_write_is_written_by_the_next(stack, faulty_source):
     faulty_source.serve(PATH, taxi.parquet(taxi.trips()))
-    with monkeypatch.context() as broken:
-        broken.setattr("elt.stages.download.record", lambda *_, **__: 1 / 0)
-        with pytest.raises(ZeroDivisionError):
-            download(stack)
-    assert latest(stack) == {}
+    download(stack)
+    stack.sql("DELETE FROM {} WHERE TRUE", "load_log")
+    assert stack.logs() == {}
     assert download(stack, "second")["reused"]
-    assert latest(stack)["yellow", "2024-01", "raw"].run_id == "second"
+    assert stack.log("raw").run_id == "second"
 
 
 def test_metadata_are_added_to_the_object_they_are_of_only(stack):
-    first = Lake(stack).write("raw/x", Content(io.BytesIO(b"one"), 3, "x/y", {}))
-    Lake(stack).write("raw/x", Content(io.BytesIO(b"two"), 3, "x/y", {}))
-    with pytest.raises(TransientError, match="replaced by someone else"):
-        Lake(stack).describe(first, {"checksum": "of one"})
-    with pytest.raises(TransientError, match="not found"):
-        Lake(stack).fetch(first)
+    with stack.lake() as lake:
+        first = lake.write("raw/x", Content(io.BytesIO(b"one"), 3, "x/y", {}))
+        lake.write("raw/x", Content(io.BytesIO(b"two"), 3, "x/y", {}))
+        with pytest.raises(TransientError, match="replaced by someone else"):
+            lake.describe(first, {"checksum": "of one"})
+        with pytest.raises(TransientError, match="not found"):
+            lake.fetch(first)
 
 
 def test_a_large_file_goes_through_in_chunks_and_over_a_dropped_connection(stack, faulty_source):
@@ -133,7 +137,7 @@ def test_a_file_of_exactly_whole_chunks_is_complete(stack, faulty_source):
     published = b"PAR1" + bytes(2 * 8 * 2**20 - 8) + b"PAR1"
     faulty_source.serve(PATH, published)
     assert download(stack)["bytes"] == 2 * 8 * 2**20
-    assert Lake(stack).find(RAW).size == 2 * 8 * 2**20
+    assert find(stack, RAW).size == 2 * 8 * 2**20
 
 
 BIG = b"PAR1" + bytes(9 * 2**20)  # an upload in several requests
@@ -155,7 +159,7 @@ def test_a_bad_file_is_refused_by_name_and_never_becomes_visible(stack, faulty_s
     assert case.split(" inside")[0].split(" and")[0].lower() in str(refusal.value).lower()
     assert "\n" not in str(refusal.value)
     assert names(stack) == []
-    assert latest(stack) == {}
+    assert stack.logs() == {}
 
 
 def test_a_connection_that_keeps_breaking_leaves_nothing(stack, faulty_source):
@@ -184,17 +188,19 @@ def test_a_month_that_is_not_published_is_said_so(stack, faulty_source, status):
         download(stack)
 
 
-def test_a_lake_that_does_not_answer_is_trouble(stack, faulty_source, monkeypatch):
-    monkeypatch.setattr(lake, "RETRY", lake.RETRY.with_timeout(0.1))
-    faulty_source.serve(PATH, taxi.parquet(taxi.trips()))
-    with pytest.raises(TransientError, match=rf"gs://{stack.bucket}/"):
-        download(replace(stack, storage_endpoint="http://127.0.0.1:9"))
+def test_a_lake_that_does_not_answer_is_transient(stack):
+    client = Client("p", AnonymousCredentials(), client_options={"api_endpoint": "http://127.0.0.1:9"})
+    with (
+        pytest.raises(TransientError, match=r"gs://b/raw/x: the lake does not answer"),
+        Lake(client, "b", retry=DEFAULT_RETRY.with_timeout(0.1)) as lake,
+    ):
+        lake.find("raw/x")
 
 
 def test_a_bucket_that_is_gone_is_named(stack, faulty_source):
     faulty_source.serve(PATH, taxi.parquet(taxi.trips()))
     with pytest.raises(TransientError, match=r"gs://nobodys/raw/.*not found"):
-        download(replace(stack, bucket="nobodys"))
+        download(stack.changed(GCP_GCS_BUCKET="nobodys"))
 
 
 def test_typed_and_quarantine_lie_beside_each_other_and_add_up(stack, faulty_source):
@@ -204,8 +210,8 @@ def test_typed_and_quarantine_lie_beside_each_other_and_add_up(stack, faulty_sou
     assert (done["rows"], done["quarantined"], done["drift"]) == (97, 3, [])
     assert rows(stack, TYPED)["vendor_id"].to_pylist() == taxi.trips()["VendorID"].to_pylist()[3:]
     assert rows(stack, QUARANTINE)["VendorID"].to_pylist() == ["1", "2", "1"]
-    row = latest(stack)["yellow", "2024-01", "typed"]
-    assert (row.rows, row.quarantined, row.checksum) == (97, 3, done["checksum"])
+    row = stack.log("typed")
+    assert (row.rows, row.quarantined, row.origin.checksum) == (97, 3, done["checksum"])
 
 
 def test_drift_is_reported_now_and_when_nothing_is_to_do(stack, faulty_source):
@@ -219,9 +225,9 @@ def test_conforming_again_changes_nothing(stack, faulty_source):
     faulty_source.serve(PATH, taxi.parquet(taxi.trips(strays=3)))
     download(stack)
     conform(stack)
-    before, log = [Lake(stack).find(name) for name in names(stack)], latest(stack)
+    before, log = [find(stack, name) for name in names(stack)], stack.logs()
     assert conform(stack, "another")["reused"]
-    assert ([Lake(stack).find(name) for name in names(stack)], latest(stack)) == (before, log)
+    assert ([find(stack, name) for name in names(stack)], stack.logs()) == (before, log)
 
 
 def test_a_clean_successor_takes_the_old_quarantine_away(stack, faulty_source):
@@ -239,9 +245,9 @@ def test_rules_that_changed_conform_again(stack, faulty_source, monkeypatch):
     faulty_source.serve(PATH, taxi.parquet(taxi.trips()))
     download(stack)
     conform(stack)
-    monkeypatch.setattr("elt.catalogue.model.CONFORM_RULES", -1)
+    monkeypatch.setattr(model, "CONFORM_RULES", -1)
     assert not conform(stack, "another")["reused"]
-    assert latest(stack)["yellow", "2024-01", "typed"].run_id == "another"
+    assert stack.log("typed").run_id == "another"
 
 
 UNFIT = {
@@ -275,27 +281,19 @@ def test_conforming_what_is_not_there_says_what_to_do_first(stack):
         conform(stack)
 
 
-def test_a_run_does_not_write_over_the_work_of_another(stack, faulty_source, monkeypatch):
-    faulty_source.serve(PATH, taxi.parquet(taxi.trips(seed=1)))
-    download(stack)
-    real = typed.write
-
-    def overtaken(parts, ds):
-        monkeypatch.setattr(typed, "write", real)
-        faulty_source.serve(PATH, taxi.parquet(taxi.trips(seed=2)))
-        download(stack)
-        conform(stack)
-        return real(parts, ds)
-
-    monkeypatch.setattr(typed, "write", overtaken)
-    with pytest.raises(TransientError, match="replaced by someone else meanwhile"):
-        conform(stack)
-    assert Lake(stack).find(TYPED).metadata["checksum"] == Lake(stack).find(RAW).metadata["checksum"]
+def test_a_run_does_not_write_over_the_work_of_another(stack):
+    with stack.lake() as lake:
+        first = lake.write(TYPED, Content(io.BytesIO(b"one"), 3, "x/y", {}), over=None)
+        lake.write(TYPED, Content(io.BytesIO(b"two"), 3, "x/y", {}), over=first)
+        for over in (None, first):
+            with pytest.raises(TransientError, match="replaced by someone else meanwhile"):
+                lake.write(TYPED, Content(io.BytesIO(b"three"), 5, "x/y", {}), over=over)
+    assert content(stack, TYPED) == b"two"
 
 
 def test_zones_are_conformed_from_csv(stack):
-    pipeline.download("zones", None, "run", stack)
-    done = pipeline.conform("zones", None, "run", stack)
+    stack.run("download", "zones", None)
+    done = stack.run("conform", "zones", None)
     assert (done["rows"], done["month"]) == (3, None)
     assert rows(stack, "typed/zones/taxi_zone_lookup.parquet")["zone"].to_pylist()[:2] == [
         "Newark Airport",
@@ -305,8 +303,8 @@ def test_zones_are_conformed_from_csv(stack):
 
 def test_a_broken_line_of_csv_is_kept_whole_and_counted(stack, faulty_source):
     faulty_source.serve(taxi.ZONES, taxi.ZONES_CSV + b"1,2\n")
-    pipeline.download("zones", None, "run", stack)
-    done = pipeline.conform("zones", None, "run", stack)
+    stack.run("download", "zones", None)
+    done = stack.run("conform", "zones", None)
     assert (done["rows"], done["quarantined"]) == (3, 1)
     [row] = rows(stack, "quarantine/zones/taxi_zone_lookup.parquet").to_pylist()
     assert (row["source_line"], row["reason"]) == ("1,2", "the line has 2 values for 4 columns")
@@ -343,15 +341,14 @@ def own(ending):
 
 
 @pytest.mark.parametrize("ending", FILES)
-def test_every_format_of_lines_goes_its_way_from_any_host(stack, faulty_source, monkeypatch, ending):
+def test_every_format_of_lines_goes_its_way_from_any_host(stack, faulty_source, ending):
     ds = own(ending)
     ds = replace(ds, path=ds.path.replace("{source}", faulty_source.url))
-    monkeypatch.setattr(catalogue, "DATASETS", {"own": ds})
     faulty_source.serve(f"/own_2024-01.{ending}", FILES[ending])
-    elsewhere = replace(stack, source_url="http://127.0.0.1:9")
-    pipeline.download("own", "2024-01", "run", elsewhere)
+    elsewhere = stack.changed(AIRFLOW_CONN_TAXI_SOURCE=source_connection("http://127.0.0.1:9"))
+    elsewhere.run("download", ds)
     assert content(stack, f"raw/own/own_2024-01.{ending}") == FILES[ending]
-    done = pipeline.conform("own", "2024-01", "run", elsewhere)
+    done = elsewhere.run("conform", ds)
     assert (done["rows"], done["quarantined"]) == (2, 2)
     typed_rows = rows(stack, "typed/own/year=2024/month=01/own_2024-01.parquet")
     assert typed_rows.column_names == ["trip", "at", "note"]
@@ -360,13 +357,12 @@ def test_every_format_of_lines_goes_its_way_from_any_host(stack, faulty_source, 
     assert min(told) == "at 2024-02-01 00:00:00 is outside 2024-01"
 
 
-def test_a_page_in_the_place_of_a_gzipped_file_is_refused(stack, faulty_source, monkeypatch):
+def test_a_page_in_the_place_of_a_gzipped_file_is_refused(stack, faulty_source):
     ds = own("csv.gz")
     ds = replace(ds, path=ds.path.replace("{source}", faulty_source.url))
-    monkeypatch.setattr(catalogue, "DATASETS", {"own": ds})
     faulty_source.serve("/own_2024-01.csv.gz", CSV)
     with pytest.raises(PermanentError, match="not gzip"):
-        pipeline.download("own", "2024-01", "run", stack)
+        stack.run("download", ds)
     assert names(stack) == []
 
 
@@ -388,4 +384,4 @@ def test_many_names_nobody_knows_fit_into_an_objects_metadata(stack, faulty_sour
     download(stack)
     drift = conform(stack)["drift"]
     assert (len(drift), drift[-1]) == (21, "… and 40 more")
-    assert sum(len(k) + len(v) for k, v in Lake(stack).find(TYPED).metadata.items()) < 8192
+    assert sum(len(k) + len(v) for k, v in find(stack, TYPED).metadata.items()) < 8192

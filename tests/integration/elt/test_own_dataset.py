@@ -7,7 +7,6 @@ import shlex
 import shutil
 import subprocess
 import sys
-from dataclasses import replace
 from typing import get_args
 
 import psycopg
@@ -19,8 +18,6 @@ from repository import REPOSITORY, share_environment
 
 from elt.catalogue import Type
 from elt.catalogue.model import EXTENSIONS
-from elt.stores.bigquery import BigQuery
-from elt.stores.gcs import Lake
 
 PAGE = (REPOSITORY / "docs/your-own-dataset.md").read_text()
 BLOCK = re.compile(
@@ -37,28 +34,30 @@ RUN = """
 import json, sys
 from airflow.dag_processing.dagbag import DagBag
 from elt import status as report
-from elt.stages import registry as pipeline
 from elt.catalogue.registry import DATASETS
-from elt.settings import Settings
-from taxiway.docgen import datasets as dataset_page
-from taxiway.loads.arguments import read, units
-from taxiway.loads.runner import needed
+from elt.connections import EnvironmentConnections
+from elt.layout import dag_id
+from elt.stage_request import StageRequest
+from elt.stages import STAGES, run
 from taxiway.airflow.bootstrap import expected_dags
+from taxiway.docgen import datasets as dataset_page
+from taxiway.loads.arguments import partitions, read
 
-settings = Settings.from_environment()
+connections = EnvironmentConnections()
 bags = [DagBag(folder) for folder in ("dags", "dags_local")]
+dags = {dag_id: dag for bag in bags for dag_id, dag in bag.dags.items()}
 for asked in json.loads(sys.argv[1]):
-    for unit in units(*read(asked)):
-        for dag_id in needed(unit, {}):
-            dag = next(bag.dags[dag_id] for bag in bags if dag_id in bag.dags)
-            for task in dag.topological_sort():
-                if hasattr(pipeline, task.task_id):
-                    stage = getattr(pipeline, task.task_id)
-                    stage(unit.dataset, unit.month or None, f"run of {unit.month}", settings)
-dags = {dag_id for bag in bags for dag_id in bag.dags}
+    for partition in partitions(read(asked)):
+        entry, run_id = DATASETS[partition.dataset], f"run of {partition}"
+        request = StageRequest(entry, partition.month, run_id, connections.settings)
+        for family in ("to_lake", "to_warehouse", "to_postgres"):
+            dag = dags.get(dag_id(partition.dataset, family))
+            for task in dag.topological_sort() if dag else ():
+                if task.task_id in STAGES:
+                    run(task.task_id, request, connections)
 errors = [error for bag in bags for error in bag.import_errors.items()]
-found = {"status": report.status(settings), "errors": errors, "page": dataset_page.page()}
-found["differing"] = sorted(dags ^ expected_dags())
+found = {"status": report.status(connections), "errors": errors, "page": dataset_page.page()}
+found["differing"] = sorted(dags.keys() ^ {name for names in expected_dags().values() for name in names})
 json.dump(found, open("out", "w"))
 """
 
@@ -120,11 +119,9 @@ def environment(product, stack):
     """What scripts/up hands to every process."""
     return {
         **{name: value for name, value in os.environ.items() if name != "AIRFLOW__CORE__PLUGINS_FOLDER"},
+        **stack.variables,
         "PYTHONPATH": f"{product}/plugins:{product}/scripts:{product}/infra",
-        "GCP_PROJECT_ID": stack.project, "GCP_GCS_BUCKET": stack.bucket, "BIGQUERY_DATASET": stack.dataset,
-        "GCP_LOCATION": stack.location, "STORAGE_EMULATOR_HOST": stack.storage_endpoint,
-        "BIGQUERY_EMULATOR_HOST": stack.bigquery_endpoint, "TAXI_POSTGRES_DSN": stack.postgres_dsn,
-    }  # fmt: skip
+    }
 
 
 def asked_for():
@@ -135,7 +132,7 @@ def asked_for():
 
 @pytest.mark.emulators
 def test_the_walk_through_does_what_it_says(product, served, stack, dsn):
-    stack = replace(stack, postgres_dsn=dsn)
+    stack = stack.with_postgres(dsn)
     save_files(product, served)
     done = subprocess.run(
         [sys.executable, "-c", RUN, json.dumps(asked_for())],
@@ -151,19 +148,18 @@ def test_the_walk_through_does_what_it_says(product, served, stack, dsn):
     assert {row["state"] for row in months.values()} == {"loaded"}
     january = months["bikes", "2024-01"]
     assert (january["typed_rows"], january["quarantined_rows"], january["drift"]) == (3, 2, ["weather"])
-    assert Lake(stack).find("quarantine/bikes/year=2024/month=01/bikes_2024-01.parquet")
-    assert Lake(stack).find("raw/stations/stations.csv")
+    with stack.lake() as lake:
+        assert lake.find("quarantine/bikes/year=2024/month=01/bikes_2024-01.parquet")
+        assert lake.find("raw/stations/stations.csv")
     plan = months["plan", None]
     assert (plan["typed_rows"], plan["warehouse_rows"], plan["postgres_rows"]) == (None, None, None)
-    lake = Lake(stack)
-    with lake.fetch(lake.find("raw/plan/plan.svg")) as kept:
+    with stack.lake() as lake, lake.fetch(lake.find("raw/plan/plan.svg")) as kept:
         assert kept.read() == (product.parent / "my-data/plan.svg").read_bytes()
-    with BigQuery(stack) as bq:
-        query = f"SELECT month, passed, found FROM {bq.name('audit_results')} WHERE audit = 'few_bikes'"
-        assert bq.rows(f"{query} ORDER BY month", {}, {}) == [
-            {"month": "2024-01", "passed": True, "found": "0 of 3 counts are above 50"},
-            {"month": "2024-02", "passed": True, "found": "0 of 1 counts are above 50"},
-        ]
+    query = "SELECT month, passed, found FROM TABLE WHERE audit = 'few_bikes' ORDER BY month"
+    assert stack.select(query, "audit_results") == [
+        {"month": "2024-01", "passed": True, "found": "0 of 3 counts are above 50"},
+        {"month": "2024-02", "passed": True, "found": "0 of 1 counts are above 50"},
+    ]
 
     [query] = [text for kind, text in BLOCKS if kind == "sql"]
     [answer] = [text for kind, text in BLOCKS if not kind]

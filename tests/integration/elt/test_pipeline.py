@@ -1,7 +1,5 @@
 """Whole months from source to mart and Postgres: added up, repeated, spoilt."""
 
-from dataclasses import replace
-
 import psycopg
 import pytest
 import taxi
@@ -9,42 +7,45 @@ import taxi
 from elt import status as report
 from elt.catalogue.registry import MARTS
 from elt.errors import PipelineError
-from elt.settings import Settings
-from elt.stages import registry as pipeline
-from elt.stores import postgres
-from elt.stores.bigquery import BigQuery
-from elt.stores.gcs import Lake
-from elt.warehouse.load_log import latest
+from elt.months import Partition
+from elt.stages import STAGES
+from stacks import Stack, database
 
 pytestmark = pytest.mark.emulators
-VERBS = ("download", "conform", "stage", "audit", "publish", "mart", "ingest")
 PATH = taxi.YELLOW.format("2024-01")
 
 
 @pytest.fixture
-def stack(stack, dsn) -> Settings:
-    return replace(stack, postgres_dsn=dsn)
+def stack(stack, dsn) -> Stack:
+    return stack.with_postgres(dsn)
 
 
-def run(stack: Settings, *verbs: str, month: str | None = "2024-01", ds: str = "yellow", run_id: str = "run"):
-    return [getattr(pipeline, verb)(ds, month, run_id, stack) for verb in verbs or VERBS]
+def run(stack: Stack, *stages: str, month: str | None = "2024-01", ds: str = "yellow", run_id: str = "run"):
+    return [stack.run(stage, ds, month, run_id) for stage in stages or STAGES]
 
 
-def entry(stack: Settings, month: str | None = "2024-01", ds: str = "yellow"):
-    return next(e for e in report.status(stack) if (e["dataset"], e["month"]) == (ds, month))
+def status(stack: Stack):
+    return report.status(stack.connections)
 
 
-def everything(stack: Settings) -> dict[str, object]:
+def entry(stack: Stack, month: str | None = "2024-01", ds: str = "yellow"):
+    return next(e for e in status(stack) if (e["dataset"], e["month"]) == (ds, month))
+
+
+def everything(stack: Stack, dsn: str) -> dict[str, object]:
     """All that is visible anywhere, without times and run ids."""
-    lake = Lake(stack)
-    objects = {stored.name: (stored.size, dict(stored.metadata)) for stored in lake.list("")}
-    with BigQuery(stack) as bq:
-        tables = {}
-        for name in sorted(bq.tables() - {"load_log"}):
-            rows = bq.rows(f"SELECT TO_JSON_STRING(t) AS row FROM {bq.name(name)} AS t", {}, {})
-            tables[name] = sorted(row["row"] for row in rows)
-    log = {key: (row.rows, row.quarantined, row.checksum) for key, row in latest(stack).items()}
-    with postgres.connect(stack.require_postgres()) as connection:
+    with stack.lake() as lake:
+        objects = {stored.name: (stored.size, dict(stored.metadata)) for stored in lake.list("")}
+    with stack.warehouse() as bq:
+        names = sorted(bq.tables() - {"load_log"})
+    tables = {
+        name: sorted(
+            row["row"] for row in stack.select("SELECT TO_JSON_STRING(t) AS row FROM TABLE AS t", name)
+        )
+        for name in names
+    }
+    log = {key: (row.rows, row.quarantined, row.origin.checksum) for key, row in stack.logs().items()}
+    with database(dsn) as connection:
         query = "SELECT tablename FROM pg_tables WHERE schemaname = 'public' ORDER BY 1"
         there = [name for (name,) in connection.execute(query)]
         kept = {name: sorted(map(str, connection.execute(f"SELECT * FROM {name}"))) for name in there}
@@ -68,12 +69,12 @@ def test_zones_are_loaded_without_a_month(stack):
     assert (found["warehouse_rows"], found["postgres_rows"], found["state"]) == (3, 3, "loaded")
 
 
-def test_the_same_again_changes_nothing(stack, faulty_source):
+def test_the_same_again_changes_nothing(stack, faulty_source, dsn):
     faulty_source.serve(PATH, taxi.parquet(taxi.trips(strays=3)))
     run(stack)
-    before, status = everything(stack), report.status(stack)
+    before, described = everything(stack, dsn), status(stack)
     assert all(done["reused"] for done in run(stack, run_id="another"))
-    assert (everything(stack), report.status(stack)) == (before, status)
+    assert (everything(stack, dsn), status(stack)) == (before, described)
 
 
 def test_a_republished_month_is_loaded_again_everywhere(stack, faulty_source):
@@ -88,23 +89,26 @@ def test_a_republished_month_is_loaded_again_everywhere(stack, faulty_source):
 
 
 def test_an_empty_stack_has_nothing_to_report(stack):
-    assert report.status(stack) == []
-    assert report.mart_head(stack, MARTS["daily_zone_revenue"], 5) == []
+    assert status(stack) == []
+    assert report.mart_head(stack.connections, MARTS["daily_zone_revenue"], 5) == []
 
 
 def test_a_month_is_partial_until_it_is_everywhere(stack, faulty_source):
     faulty_source.serve(PATH, taxi.parquet(taxi.trips()))
     states = []
-    for verb in VERBS:
-        run(stack, verb)
+    for stage in STAGES:
+        run(stack, stage)
         states.append(entry(stack)["state"])
     assert states == ["partial"] * 6 + ["loaded"]
+    assert report.missing(stack.connections, [Partition.parse("yellow", "2024-01")]) == {
+        Partition.parse("yellow", "2024-01"): ()
+    }
 
 
-def test_rows_that_vanish_from_a_store_are_missed(stack, faulty_source):
+def test_rows_that_vanish_from_a_store_are_missed(stack, faulty_source, dsn):
     faulty_source.serve(PATH, taxi.parquet(taxi.trips()))
     run(stack)
-    with psycopg.connect(stack.require_postgres()) as connection:
+    with psycopg.connect(dsn) as connection:
         connection.execute("DELETE FROM yellow_trips WHERE vendor_id = 1")
     found = entry(stack)
     assert (found["postgres_rows"], found["state"]) == (50, "partial")
@@ -120,18 +124,18 @@ BAD = {
 }
 
 
-def test_bad_input_changes_nothing_that_anybody_reads(stack, faulty_source):
+def test_bad_input_changes_nothing_that_anybody_reads(stack, faulty_source, dsn):
     faulty_source.serve(PATH, taxi.parquet(taxi.trips(rows=50)))
     run(stack)
-    before = everything(stack)
+    before = everything(stack, dsn)
     for reason, serve in BAD.items():
         serve(faulty_source)
         with pytest.raises(PipelineError, match=rf"^(yellow_tripdata_2024-01.parquet: )?.*{reason}"):
-            run(stack, *VERBS[:2], run_id="bad")
+            run(stack, "download", "conform", run_id="bad")
         if reason in ("corrupt", "lost"):
             with pytest.raises(PipelineError, match=reason):
-                run(stack, "ingest", run_id="bad")
-    after = everything(stack)
+                run(stack, "postgres", run_id="bad")
+    after = everything(stack, dsn)
     for store in ("tables", "postgres"):
         assert after[store] == before[store]
     readable = [

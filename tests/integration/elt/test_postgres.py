@@ -11,10 +11,11 @@ import pytest
 import taxi
 
 from elt.catalogue.registry import DATASETS
-from elt.conforming.stream import split
+from elt.conforming.stream import Split
 from elt.errors import PermanentError, TransientError
 from elt.months import Month
 from elt.stores import postgres
+from stacks import database
 
 YELLOW, ZONES, JANUARY = DATASETS["yellow"], DATASETS["zones"], Month(2024, 1)
 ABOUT = {"checksum": "c", "schema_version": "v", "source_etag": None, "bytes": 1}
@@ -22,12 +23,12 @@ ABOUT = {"checksum": "c", "schema_version": "v", "source_etag": None, "bytes": 1
 
 @pytest.fixture
 def connection(dsn) -> Iterator[psycopg.Connection]:
-    with postgres.connect(dsn) as connection:
+    with database(dsn) as connection:
         yield connection
 
 
 def load(connection, table, month=JANUARY, run="run", ds=YELLOW):
-    parts = split(io.BytesIO(taxi.parquet(table)), ds, month)
+    parts = Split(io.BytesIO(taxi.parquet(table)), ds, month)
     return postgres.load(connection, parts, ds, month, {**ABOUT, "run_id": run})
 
 
@@ -80,7 +81,7 @@ def test_a_month_loaded_again_replaces_itself_and_nothing_else(connection):
     load(connection, taxi.trips(rows=50))
     load(connection, taxi.trips("2024-02", rows=60), Month(2024, 2))
     load(connection, taxi.trips(rows=70), run="another")
-    assert postgres.count(connection, YELLOW) == {"2024-01": 70, "2024-02": 60}
+    assert postgres.count(connection, YELLOW) == {JANUARY: 70, Month(2024, 2): 60}
     assert tables(connection) == ["yellow_trips", "yellow_trips_2024_01", "yellow_trips_2024_02"]
 
 
@@ -105,9 +106,9 @@ def test_a_file_that_turns_out_bad_leaves_the_old_month(connection, broken):
         middle = len(content) // 3
         content = content[:middle] + b"\xff" * middle + content[2 * middle :]
     with pytest.raises(PermanentError, match=broken):
-        parts = split(io.BytesIO(content), YELLOW, JANUARY)
+        parts = Split(io.BytesIO(content), YELLOW, JANUARY)
         postgres.load(connection, parts, YELLOW, JANUARY, {**ABOUT, "run_id": "run"})
-    assert postgres.count(connection, YELLOW) == {"2024-01": 50}
+    assert postgres.count(connection, YELLOW) == {JANUARY: 50}
     assert tables(connection) == ["yellow_trips", "yellow_trips_2024_01"]
 
 
@@ -115,7 +116,7 @@ def test_a_dataset_without_months_is_replaced_under_its_views(connection, dsn):
     zones = io.BytesIO(taxi.ZONES_CSV)
     for _ in range(2):
         zones.seek(0)
-        postgres.load(connection, split(zones, ZONES, None), ZONES, None, {**ABOUT, "run_id": "run"})
+        postgres.load(connection, Split(zones, ZONES, None), ZONES, None, {**ABOUT, "run_id": "run"})
         connection.execute("CREATE OR REPLACE VIEW boroughs AS SELECT DISTINCT borough FROM zones")
     assert postgres.count(connection, ZONES) == {None: 3}
     assert select(connection, "SELECT count(*) FROM boroughs") == [(3,)]
@@ -126,13 +127,13 @@ def test_tasks_that_begin_at_once_do_not_trip_over_each_other(dsn):
     months = [Month(2024, n) for n in (1, 1, 2, 3, 3, 4)]
 
     def task(number: int) -> None:
-        with postgres.connect(dsn) as own:
+        with database(dsn) as own:
             load(own, taxi.trips(str(months[number]), rows=100), months[number], run=f"run {number}")
 
     with ThreadPoolExecutor(len(months)) as pool:
         list(pool.map(task, range(len(months))))
-    with postgres.connect(dsn) as connection:
-        assert postgres.count(connection, YELLOW) == {f"2024-0{n}": 100 for n in (1, 2, 3, 4)}
+    with database(dsn) as connection:
+        assert postgres.count(connection, YELLOW) == {Month(2024, n): 100 for n in (1, 2, 3, 4)}
 
 
 def test_a_reader_sees_the_old_month_or_the_new_one(dsn, connection):
@@ -153,30 +154,63 @@ def test_a_reader_sees_the_old_month_or_the_new_one(dsn, connection):
     assert seen == {1000, 2000}
 
 
-def test_a_reader_that_does_not_end_is_trouble_not_a_standstill(dsn, connection, monkeypatch):
-    monkeypatch.setattr(postgres, "_PATIENCE", "100ms")
+def test_a_reader_that_does_not_end_is_transient_not_a_standstill(dsn, connection):
     load(connection, taxi.trips(rows=50))
     with psycopg.connect(dsn) as reader:
         reader.execute("SELECT count(*) FROM yellow_trips")
-        with pytest.raises(TransientError, match="lock timeout"), postgres.connect(dsn) as own:
+        with pytest.raises(TransientError, match="lock timeout"), database(dsn) as own:
+            own.execute("SET lock_timeout = '100ms'")
             load(own, taxi.trips(rows=60), run="another")
-    assert postgres.count(connection, YELLOW) == {"2024-01": 50}
+    assert postgres.count(connection, YELLOW) == {JANUARY: 50}
 
 
-def test_a_table_of_another_make_is_refused_and_left_alone(connection):
+def test_locks_are_not_waited_for_for_ever(connection):
+    assert select(connection, "SHOW lock_timeout") == [(postgres.LOCK_TIMEOUT,)]
+
+
+def test_a_table_with_another_schema_is_left_alone(connection):
     load(connection, taxi.trips(rows=50))
     wider = replace(
         YELLOW, columns=(*YELLOW.columns, replace(YELLOW.columns[-1], name="new_fee", aliases=()))
     )
     with pytest.raises(PermanentError, match=r"table yellow_trips is not as the catalogue says \(new_fee\)"):
         load(connection, taxi.trips(rows=60), ds=wider)
-    assert postgres.count(connection, YELLOW) == {"2024-01": 50}
+    assert postgres.count(connection, YELLOW) == {JANUARY: 50}
 
 
-def test_a_server_that_is_down_is_trouble():
+@pytest.mark.parametrize(
+    ("change", "remedy"),
+    [
+        ("ALTER TABLE yellow_trips ADD COLUMN mine text", "ALTER TABLE yellow_trips DROP COLUMN mine"),
+        (
+            "ALTER TABLE yellow_trips ALTER COLUMN extra TYPE real",
+            "ALTER TABLE yellow_trips ALTER COLUMN extra TYPE double precision",
+        ),
+    ],
+)
+def test_the_remedy_that_the_error_names_works(connection, change, remedy):
+    load(connection, taxi.trips(rows=50))
+    connection.execute(change)
+    with pytest.raises(
+        PermanentError, match=r"not as the catalogue says \((mine|extra)\)\. Drop it or alter it"
+    ):
+        load(connection, taxi.trips(rows=60))
+    connection.execute(remedy)
+    load(connection, taxi.trips(rows=60))
+    assert postgres.count(connection, YELLOW) == {JANUARY: 60}
+
+
+def test_some_months_are_counted_without_the_others(connection):
+    for month in (JANUARY, JANUARY.next()):
+        load(connection, taxi.trips(str(month), rows=10), month)
+    assert postgres.count(connection, YELLOW, [JANUARY]) == {JANUARY: 10}
+    assert postgres.count(connection, YELLOW, []) == {}
+
+
+def test_a_server_that_is_down_is_transient():
     with (
         pytest.raises(TransientError, match=r"Postgres: .*port 9"),
-        postgres.connect("host=127.0.0.1 port=9"),
+        postgres.connect(host="127.0.0.1", port=9),
     ):
         pass
 

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import grpc
 import psycopg
@@ -17,10 +17,10 @@ from google.cloud.bigquery_storage_v1 import BigQueryReadClient
 from google.cloud.bigquery_storage_v1.services.big_query_read.transports import BigQueryReadGrpcTransport
 from google.cloud.bigquery_storage_v1.types import DataFormat, ReadSession
 
+from elt.catalogue.registry import DATASETS
 from elt.errors import AuditError
-from elt.stages import registry as pipeline
-from elt.stages import warehouse
-from elt.stores.bigquery import BigQuery
+from elt.layout import typed_object
+from elt.months import Month as CalendarMonth
 
 pytestmark = pytest.mark.emulators
 # Enough for a replacement to take longer than a reading.
@@ -47,19 +47,19 @@ class Month:
     def serve(self, rows: int) -> None:
         self.source.serve(taxi.YELLOW.format("2024-01"), self.files[rows])
 
-    def run(self, run_id: str, *verbs: str, month: str = "2024-01") -> None:
-        for verb in verbs:
-            getattr(pipeline, verb)("yellow", month, run_id, self.stack)
+    def run(self, run_id: str, *stages: str, month: str = "2024-01") -> None:
+        for stage in stages:
+            self.stack.run(stage, "yellow", month, run_id)
 
 
 @pytest.fixture
 def month(stack, dsn, faulty_source, files) -> Month:
     """Both months, published everywhere."""
     faulty_source.serve(taxi.YELLOW.format("2023-12"), taxi.parquet(taxi.trips("2023-12", OTHER_MONTH)))
-    month = Month(replace(stack, postgres_dsn=dsn), faulty_source, files)
+    month = Month(stack.with_postgres(dsn), faulty_source, files)
     month.serve(EDITIONS[0])
     for each in ("2023-12", "2024-01"):
-        month.run("first", "download", "conform", "stage", "audit", "publish", "mart", "ingest", month=each)
+        month.run("first", "download", "conform", "stage", "audit", "publish", "mart", "postgres", month=each)
     return month
 
 
@@ -91,13 +91,10 @@ def queries(stack, table: str, rows: str = "COUNT(*)") -> Callable[[], Reading]:
     """A reader by SQL."""
 
     def read() -> Reading:
-        with BigQuery(stack) as bq:
-            found = bq.rows(
-                f"SELECT FORMAT_DATE('%Y-%m', source_month) AS month, {rows} AS n "
-                f"FROM {bq.name(table)} GROUP BY month",
-                {},
-                {},
-            )
+        found = stack.select(
+            f"SELECT FORMAT_DATE('%Y-%m', source_month) AS month, {rows} AS n FROM TABLE GROUP BY month",
+            table,
+        )
         return frozenset((row["month"], row["n"]) for row in found)
 
     return read
@@ -108,14 +105,14 @@ def storage(emulators, stack, table: str) -> Callable[[], Reading]:
     transport = BigQueryReadGrpcTransport(channel=grpc.insecure_channel(emulators.bigquery_grpc))
     client = BigQueryReadClient(transport=transport)
     wanted = ReadSession(
-        table=f"projects/{stack.project}/datasets/{stack.dataset}/tables/{table}",
+        table=f"projects/{stack.connections.project}/datasets/{stack.connections.settings.dataset}/tables/{table}",
         data_format=DataFormat.ARROW,
         read_options=ReadSession.TableReadOptions(selected_fields=["source_month"]),
     )
 
     def read() -> Reading:
         session = client.create_read_session(
-            parent=f"projects/{stack.project}", read_session=wanted, max_stream_count=1
+            parent=f"projects/{stack.connections.project}", read_session=wanted, max_stream_count=1
         )
         schema = pa.ipc.read_schema(pa.py_buffer(session.arrow_schema.serialized_schema))
         months: Counter[str] = Counter()
@@ -159,31 +156,27 @@ def test_of_a_mart_that_is_built_again(month, emulators):
     assert seen == [expected(*EDITIONS)]
 
 
-def test_of_a_month_whose_audit_fails(month, emulators, monkeypatch):
+def test_of_a_month_whose_audit_fails(month, emulators):
     """Nothing is published, and the old month can be read all the while."""
-    table, real = "yellow_trips", warehouse.Loaded.read
-
-    def miscounted(_, facts):
-        return replace(real(facts), rows=7)
-
+    table = "yellow_trips"
+    typed = typed_object(DATASETS["yellow"], CalendarMonth(2024, 1))
     with reading(queries(month.stack, table), storage(emulators, month.stack, table)) as seen:
         for number in range(ROUNDS):
             month.serve(EDITIONS[1])
             run_id = f"bad {number}"
             month.run(run_id, "download", "conform")
-            with monkeypatch.context() as patch:
-                patch.setattr(warehouse.Loaded, "read", classmethod(miscounted))
-                month.run(run_id, "stage")
-                with pytest.raises(AuditError, match="row_count"):
-                    month.run(run_id, "audit")
+            with month.stack.lake() as lake:
+                lake.describe(lake.find(typed), {"rows": "7"})
+            month.run(run_id, "stage")
+            with pytest.raises(AuditError, match="row_count"):
+                month.run(run_id, "audit")
     assert seen == [expected(EDITIONS[0])] * 2
 
 
-def test_of_a_partition_that_is_swapped_in(month):
-    dsn = month.stack.require_postgres()
+def test_of_a_partition_that_is_swapped_in(month, dsn):
     readers = (in_postgres(dsn, "yellow_trips"), in_postgres(dsn, "hourly_demand", "sum(trips)"))
     with reading(*readers) as seen:
         for number in range(1, 3 * ROUNDS + 1):
             month.serve(EDITIONS[number % 2])
-            month.run(f"run {number}", "download", "ingest")
+            month.run(f"run {number}", "download", "postgres")
     assert seen == [expected(*EDITIONS)] * 2

@@ -51,3 +51,7 @@ def test_what_is_not_an_identifier_never_reaches_sql(name):
 def test_a_month_that_the_dataset_cannot_have_has_no_place():
     with pytest.raises(InvalidMonthError):
         layout.typed_object(YELLOW, None)
+
+
+def test_a_dag_is_named_by_dataset_and_family():
+    assert layout.dag_id("yellow", "to_lake") == "yellow_to_lake"

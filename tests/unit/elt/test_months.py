@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from elt.errors import InvalidMonthError
-from elt.months import Month, parse_range
+from elt.months import Month, Partition, parse_range
 
 months = st.builds(Month, st.integers(1000, 9000), st.integers(1, 12))
 
@@ -78,3 +78,29 @@ def test_a_malformed_range_is_refused(text):
 def test_a_month_that_no_calendar_has_is_refused():
     with pytest.raises(InvalidMonthError):
         Month(2024, 13)
+
+
+ZONES, JANUARY = Partition("zones"), Partition("yellow", Month(2024, 1))
+
+
+def test_a_partition_is_written_as_people_do():
+    assert (str(JANUARY), JANUARY.month_text) == ("yellow 2024-01", "2024-01")
+    assert (str(ZONES), ZONES.month_text) == ("zones", None)
+
+
+@pytest.mark.parametrize("nothing", [None, ""])
+def test_no_month_is_none_however_a_text_says_it(nothing):
+    assert Partition.parse("zones", nothing) == ZONES
+    assert Partition.parse("yellow", "2024-01") == JANUARY
+
+
+def test_a_partition_of_a_month_that_is_none_is_refused():
+    with pytest.raises(InvalidMonthError):
+        Partition.parse("yellow", "2024-13")
+
+
+@given(st.permutations([ZONES, JANUARY, Partition("yellow"), Partition("yellow", Month(2023, 12))]))
+def test_partitions_sort_by_dataset_then_month_with_none_first(partitions):
+    expected = ["yellow", "yellow 2023-12", "yellow 2024-01", "zones"]
+    assert [str(partition) for partition in sorted(partitions)] == expected
+    assert max(partitions) == ZONES

@@ -1,18 +1,15 @@
+import datetime as dt
+
 import pytest
 
 from elt.errors import SettingError, UsageError
-from elt.settings import Settings
+from elt.settings import Settings, schedule_start
 
-COMPLETE = {
-    "GCP_PROJECT_ID": "p",
-    "GCP_GCS_BUCKET": "b",
-    "BIGQUERY_DATASET": "d",
-    "GCP_LOCATION": "EU",
-}
+COMPLETE = {"GCP_GCS_BUCKET": "b", "BIGQUERY_DATASET": "d", "GCP_LOCATION": "EU"}
 
 
 def test_the_stacks_outputs_are_enough():
-    assert Settings.from_environment(COMPLETE) == Settings("p", "b", "d", "EU")
+    assert Settings.from_environment(COMPLETE) == Settings("b", "d", "EU")
 
 
 @pytest.mark.parametrize("name", COMPLETE)
@@ -23,24 +20,37 @@ def test_a_missing_variable_is_named_with_the_remedy(name, empty):
         Settings.from_environment(env)
 
 
-def test_emulators_source_and_postgres_come_from_the_environment():
-    env = COMPLETE | {
-        "STORAGE_EMULATOR_HOST": "http://127.0.0.1:1",
-        "BIGQUERY_EMULATOR_HOST": "http://127.0.0.1:2/",
-        "TLC_BASE_URL": "http://127.0.0.1:3/",
-        "TAXI_POSTGRES_DSN": "dbname=taxi",
-    }
-    found = Settings.from_environment(env)
-    assert (found.storage_endpoint, found.bigquery_endpoint) == ("http://127.0.0.1:1", "http://127.0.0.1:2")
-    assert found.source_url == "http://127.0.0.1:3"
-    assert found.require_postgres() == "dbname=taxi"
+def test_without_a_start_no_month_is_scheduled():
+    for env in ({}, {"TAXI_SCHEDULE_START": ""}):
+        assert schedule_start(env) is None
+        assert Settings.from_environment(COMPLETE | env).schedule_start is None
 
 
-def test_a_malformed_address_is_shown():
-    with pytest.raises(SettingError, match=r"TLC_BASE_URL='127\.0\.0\.1:3' is not a URL"):
-        Settings.from_environment(COMPLETE | {"TLC_BASE_URL": "127.0.0.1:3"})
+def test_the_schedule_starts_on_a_day():
+    env = {"TAXI_SCHEDULE_START": "2024-02-29"}
+    assert Settings.from_environment(COMPLETE | env).schedule_start == dt.date(2024, 2, 29)
+    assert schedule_start(env) == dt.date(2024, 2, 29), "DAG files need no other variable"
 
 
-def test_a_target_without_postgres_says_so_when_it_is_needed():
-    with pytest.raises(UsageError, match="TAXI_POSTGRES_DSN is not set"):
-        Settings.from_environment(COMPLETE).require_postgres()
+@pytest.mark.parametrize(
+    "text",
+    ["2024-13-01", "2024-02-30", "20240131", "2024-W05-3", "2024-1-5", "2024-01-01T12:00+05:00", "soon", " "],
+)
+def test_a_malformed_start_is_a_usage_error_that_shows_it(text):
+    with pytest.raises(UsageError, match=r"TAXI_SCHEDULE_START='.*' is not a day\. Write it like 2024-01-31"):
+        Settings.from_environment(COMPLETE | {"TAXI_SCHEDULE_START": text})
+
+
+def test_limits_may_be_set():
+    env = {"TAXI_MAX_BYTES_BILLED": "1000", "TAXI_JOB_SECONDS": "60"}
+    found = Settings.from_environment(COMPLETE | env)
+    assert (found.max_bytes_billed, found.job_seconds) == (1000, 60)
+    found = Settings.from_environment(COMPLETE | dict.fromkeys(env, ""))
+    assert (found.max_bytes_billed, found.job_seconds) == (100 * 2**30, 3600)
+
+
+@pytest.mark.parametrize("name", ["TAXI_MAX_BYTES_BILLED", "TAXI_JOB_SECONDS"])
+@pytest.mark.parametrize("text", ["0", "-1", "1e9", "10 GB", "\u0661"])
+def test_a_malformed_limit_is_shown(name, text):
+    with pytest.raises(SettingError, match=rf"{name}='.*' is not a whole number above 0"):
+        Settings.from_environment(COMPLETE | {name: text})

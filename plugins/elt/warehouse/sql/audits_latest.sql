@@ -1,4 +1,4 @@
--- What the latest judgement of each month says.
+-- What the latest judgement of each partition says.
 SELECT
   dataset, month, COUNT(*) AS audits,
   COUNTIF(NOT passed AND severity = 'warn') AS warnings,
@@ -6,7 +6,7 @@ SELECT
 FROM (
   SELECT dataset, month, severity, passed
   FROM ${audit_results}
-  WHERE TRUE
+  WHERE ${partitions}
   QUALIFY checked_at = MAX(checked_at) OVER (PARTITION BY dataset, month)
 )
 GROUP BY dataset, month

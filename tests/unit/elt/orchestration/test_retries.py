@@ -1,24 +1,25 @@
-"""Which failures are tried again: trouble is, a refusal is not, a defect once."""
+"""Which failures are retried: transient ones are, permanent ones are not, unforeseen ones once."""
 
 from __future__ import annotations
 
 import pytest
 import requests
 from airflow.sdk import RetryAction
+from airflow.sdk.exceptions import AirflowTaskTimeout
 
 from elt.errors import AuditError, InvalidMonthError, PermanentError, SourceNotPublishedError, TransientError
-from elt.orchestration.retries import RETRIES, Judgement
+from elt.orchestration.retries import RETRIES, RetryTransientErrors
 
 
-def judged(error: BaseException, attempt: int = 1) -> RetryAction:
-    return Judgement().evaluate(error, attempt, RETRIES["retries"]).action
+def action(error: BaseException, attempt: int = 1) -> RetryAction:
+    return RetryTransientErrors().evaluate(error, attempt, RETRIES["retries"]).action
 
 
 @pytest.mark.parametrize(
     "error", [PermanentError("truncated"), AuditError("rows"), InvalidMonthError("2024-13")]
 )
-def test_a_refusal_fails_at_once(error: Exception) -> None:
-    assert judged(error) is RetryAction.FAIL
+def test_a_permanent_or_usage_error_fails_at_once(error: Exception) -> None:
+    assert action(error) is RetryAction.FAIL
 
 
 @pytest.mark.parametrize(
@@ -31,10 +32,11 @@ def test_a_refusal_fails_at_once(error: Exception) -> None:
     ],
 )
 @pytest.mark.parametrize("attempt", [1, 4])
-def test_trouble_is_tried_again_as_often_as_the_task_says(error: Exception, attempt: int) -> None:
-    assert judged(error, attempt) is RetryAction.DEFAULT
+def test_a_transient_error_is_retried_as_often_as_the_task_says(error: Exception, attempt: int) -> None:
+    assert action(error, attempt) is RetryAction.DEFAULT
 
 
-def test_a_defect_is_tried_once_more() -> None:
-    assert judged(KeyError("column"), 1) is RetryAction.DEFAULT
-    assert judged(KeyError("column"), 2) is RetryAction.FAIL
+@pytest.mark.parametrize("error", [KeyError("column"), AirflowTaskTimeout("hours")])
+def test_an_unforeseen_error_gets_one_more_try(error: BaseException) -> None:
+    assert action(error, 1) is RetryAction.DEFAULT
+    assert action(error, 2) is RetryAction.FAIL

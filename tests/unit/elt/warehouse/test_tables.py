@@ -1,10 +1,18 @@
 import pytest
 
 from elt.catalogue.registry import DATASETS, MARTS
+from elt.errors import PermanentError, TableNotFoundError
 from elt.layout import typed_object
 from elt.months import Month
 from elt.warehouse.sql import statement
-from elt.warehouse.tables import all_tables, dataset_table, external_table, staged_fields
+from elt.warehouse.tables import (
+    all_tables,
+    dataset_table,
+    ensure,
+    external_table,
+    fields,
+    with_tables,
+)
 
 TABLES = all_tables(lambda table: f"`p.d.{table}`")
 
@@ -38,8 +46,17 @@ def test_a_mart_is_partitioned_and_clustered_too(name):
     assert [field["name"] for field in TABLES[name]["schema"]["fields"]][:2] == ["dataset", "source_month"]
 
 
-def test_what_audits_found_is_kept_by_the_month_they_found_it_in():
-    assert TABLES["audit_results"]["timePartitioning"] == {"type": "MONTH", "field": "checked_at"}
+@pytest.mark.parametrize(("name", "field"), [("audit_results", "checked_at"), ("load_log", "finished_at")])
+def test_what_only_grows_is_partitioned_by_time_and_found_by_partition(name, field):
+    assert TABLES[name]["timePartitioning"] == {"type": "MONTH", "field": field}
+    assert TABLES[name]["clustering"] == {"fields": ["dataset", "month"]}
+
+
+def test_the_log_has_a_place_for_every_value_that_is_put_into_it():
+    columns = {field["name"] for field in TABLES["load_log"]["schema"]["fields"]}
+    for name in ("log", "log_once"):
+        named = statement(name, load_log="log", rows="@rows").split("(")[1].split(")")[0]
+        assert {column.strip() for column in named.split(",")} == columns
 
 
 def test_the_lakes_files_are_a_table_with_a_column_for_each_level_of_their_folders():
@@ -50,7 +67,7 @@ def test_the_lakes_files_are_a_table_with_a_column_for_each_level_of_their_folde
     prefix = reading["hivePartitioningOptions"]["sourceUriPrefix"]
     assert prefix == "gs://b/typed/yellow/{year:INTEGER}/{month:INTEGER}"
     assert month.startswith("typed/yellow/year=2024/month=01/")
-    assert table["schema"]["fields"] == staged_fields(DATASETS["yellow"])
+    assert table["schema"]["fields"] == fields(DATASETS["yellow"].columns)
     assert (
         "hivePartitioningOptions" not in external_table(DATASETS["zones"], "b")["externalDataConfiguration"]
     )
@@ -75,7 +92,7 @@ def test_a_staging_table_has_what_a_typed_file_has():
     for ds in [ds for ds in DATASETS.values() if ds.tabular]:
         month = ["source_month"] if ds.monthly else []
         names = [field["name"] for field in dataset_table(ds)["schema"]["fields"]]
-        assert names == month + [field["name"] for field in staged_fields(ds)]
+        assert names == month + [field["name"] for field in fields(ds.columns)]
 
 
 def test_publishing_is_one_transaction_that_ends_with_the_log():
@@ -85,3 +102,54 @@ def test_publishing_is_one_transaction_that_ends_with_the_log():
         assert "BEGIN TRANSACTION; DELETE FROM t WHERE" in " ".join(text.split())
         assert text.endswith("INSERT INTO log SELECT 1;\nCOMMIT TRANSACTION")
         assert len(steps) == 5
+
+
+def test_what_is_missing_is_created_and_what_is_there_stays(stack):
+    with stack.warehouse() as warehouse:
+        assert ensure(warehouse)
+        assert set(stack.bigquery.tables) == set(TABLES)
+        del stack.bigquery.tables["hourly_demand"]
+        stack.bigquery.sql("DROP VIEW d.hourly_demand")
+        before = {name: table["creationTime"] for name, table in stack.bigquery.tables.items()}
+        assert ensure(warehouse)
+        assert not ensure(warehouse), "there was nothing to do"
+    after = {name: table["creationTime"] for name, table in stack.bigquery.tables.items()}
+    assert after.pop("hourly_demand")
+    assert after == before
+
+
+def test_several_may_create_the_tables_at_once(stack):
+    def overtake(request):
+        # When we have listed the tables somebody else makes them all.
+        stack.bigquery.after = lambda _: None
+        with stack.warehouse() as other:
+            ensure(other)
+
+    stack.bigquery.after = overtake
+    with stack.warehouse() as warehouse:
+        ensure(warehouse)
+    assert set(stack.bigquery.tables) == set(TABLES)
+
+
+def test_what_needs_tables_is_done_again_once_they_are_made(stack):
+    tries = []
+
+    def act():
+        tries.append(len(stack.bigquery.tables))
+        if not stack.bigquery.tables:
+            raise TableNotFoundError("no table")
+        return "done"
+
+    with stack.warehouse() as warehouse:
+        assert with_tables(warehouse, act) == "done"
+    assert tries == [0, len(TABLES)]
+
+
+def test_what_fails_although_the_tables_are_there_has_failed(stack):
+    def act():
+        raise PermanentError("broken")
+
+    with stack.warehouse() as warehouse:
+        ensure(warehouse)
+        with pytest.raises(PermanentError, match="broken"):
+            with_tables(warehouse, act)

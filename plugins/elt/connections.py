@@ -1,0 +1,277 @@
+"""How stages reach the outside: the lake, the warehouse, Postgres and a dataset's source.
+
+`Connections` is what stages take. In Airflow's tasks it is `elt.orchestration.connections`, over the
+provider's hooks; commands use `EnvironmentConnections`, which reads the same `AIRFLOW_CONN_*` variables
+without importing Airflow (seconds, for a command that lasts one).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol, Self
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+from elt.catalogue import Dataset
+from elt.errors import PermanentError, SettingError
+from elt.months import Month
+from elt.settings import Settings, required
+
+if TYPE_CHECKING:
+    import psycopg
+
+    from elt.sources.client import Published, Transfer
+    from elt.stores.bigquery import Warehouse
+    from elt.stores.gcs import Lake
+
+GOOGLE = "google_cloud_default"
+POSTGRES = "taxi_postgres"
+_SCOPES = ("https://www.googleapis.com/auth/cloud-platform",)
+
+
+class Source(Protocol):
+    """Where the files of one dataset are published. Leaving it as a context manager closes its session."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(self, *_: object) -> None: ...
+
+    @property
+    def base_url(self) -> str:
+        """The address they are below, without user and password: the load log's `source`."""
+
+    def probe(self, month: Month | None) -> Published | None:
+        """Ask with one HEAD request for a file; None if it is not published."""
+
+    def open(self, month: Month | None) -> AbstractContextManager[Transfer]:
+        """Begin to read a file with one GET request; SourceNotPublishedError if it is not published."""
+
+
+class Connections(Protocol):
+    """What a stage reaches the outside by. Each call gives a client of its own; leaving it closes it."""
+
+    @property
+    def project(self) -> str:
+        """The Google Cloud project that runs (and pays for) the jobs."""
+
+    @property
+    def has_postgres(self) -> bool:
+        """Whether this target has a Postgres."""
+
+    def lake(self) -> Lake:
+        """The stack's bucket."""
+
+    def warehouse(self) -> Warehouse:
+        """The stack's dataset."""
+
+    def postgres(self) -> AbstractContextManager[psycopg.Connection]:
+        """The Postgres, in autocommit; SettingError where there is none.
+
+        Inside, psycopg's errors become `elt.errors` (see `elt.stores.postgres.errors`).
+        """
+
+    def source(self, dataset: Dataset) -> Source:
+        """Where the files of a dataset come from."""
+
+
+@dataclass(frozen=True)
+class ConnectionFields:
+    """An Airflow connection's fields, under Airflow's names; `schema` is a database or a URL's scheme."""
+
+    conn_type: str = ""
+    host: str = ""
+    schema: str = ""
+    login: str = ""
+    password: str = field(default="", repr=False)
+    port: int | None = None
+    extra: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+    @classmethod
+    def parse(cls, text: str, name: str) -> Self:
+        """Read the JSON or the URI form; SettingError names the variable, never its content (a secret)."""
+        try:
+            return cls._from_json(text) if text.lstrip().startswith("{") else cls._from_uri(text)
+        except (ValueError, TypeError, AttributeError):
+            raise SettingError(
+                f"{name} is not a connection. Write it as JSON, such as "
+                '{"conn_type": "postgres", "host": "127.0.0.1"}, or as a URI, as Airflow documents both.'
+            ) from None
+
+    @classmethod
+    def _from_json(cls, text: str) -> Self:
+        found = {key: value for key, value in json.loads(text).items() if value is not None}
+        extra = found.get("extra") or {}
+        port = found.get("port")
+        texts = {key: str(found.get(key, "")) for key in ("host", "schema", "login", "password")}
+        return cls(
+            conn_type=str(found.get("conn_type", "")).replace("-", "_"),
+            port=int(port) if port else None,
+            extra=dict(json.loads(extra) if isinstance(extra, str) else extra),
+            **texts,
+        )
+
+    @classmethod
+    def _from_uri(cls, text: str) -> Self:
+        """`type://login:password@host:port/schema?extra`; `type://https://host` puts a scheme into host."""
+        conn_type, separator, rest = text.partition("://")
+        if not separator:
+            raise ValueError(text)
+        protocol, inner, _ = rest.partition("?")[0].partition("://")
+        parts = urlsplit(f"//{rest.removeprefix(protocol + inner)}" if inner else f"//{rest}")
+        query = dict(parse_qsl(parts.query, keep_blank_values=True))
+        # Not `parts.hostname`, which is in lower case: a host may be the path of a socket.
+        host = unquote(parts.netloc.rpartition("@")[2].partition(":")[0])
+        return cls(
+            conn_type=conn_type.replace("-", "_"),
+            host=f"{protocol}://{host}" if inner else host,
+            schema=unquote(parts.path[1:]),
+            login=unquote(parts.username or ""),
+            password=unquote(parts.password or ""),
+            port=parts.port,
+            extra=dict(json.loads(query["__extra__"])) if "__extra__" in query else query,
+        )
+
+    def url(self) -> str:
+        """The base URL of an HTTP connection, without user and password and without a slash at its end."""
+        scheme = self.schema or (self.conn_type if self.conn_type == "https" else "http")
+        base = self.host if "://" in self.host else f"{scheme}://{self.host}"
+        return (f"{base}:{self.port}" if self.port else base).rstrip("/")
+
+
+def http_source(dataset: Dataset, found: ConnectionFields | None) -> Source:
+    """A dataset's source: the connection that its entry names, or the entry's public address without one."""
+    from elt.sources.client import HttpSource
+
+    if found is None:
+        return HttpSource(dataset)
+    auth = (found.login, found.password) if found.login else None
+    return HttpSource(dataset, found.url(), auth=auth, headers=found.extra.get("headers"))
+
+
+def source_connection(dataset: Dataset) -> str | None:
+    """The id of the connection that a dataset's entry names, if it names one."""
+    return dataset.source.connection if dataset.source else None
+
+
+def postgres_parameters(found: ConnectionFields) -> dict[str, Any]:
+    """What psycopg connects by: libpq's names, `passfile` and `service` among the extra ones."""
+    named = {"host": found.host, "port": found.port, "user": found.login, "password": found.password}
+    named |= {"dbname": found.schema, **found.extra}
+    return {name: value for name, value in named.items() if value not in ("", None)}
+
+
+@dataclass(frozen=True)
+class EnvironmentConnections:
+    """The connections that an environment's variables describe, whatever this process' own are.
+
+    SettingError names a variable that is absent or malformed; credentials that cannot be read are a
+    PermanentError.
+    """
+
+    variables: Mapping[str, str] = field(default_factory=lambda: dict(os.environ), repr=False)
+
+    @property
+    def settings(self) -> Settings:
+        """The same variables' settings."""
+        return Settings.from_environment(self.variables)
+
+    @property
+    def project(self) -> str:
+        """The connection's project, else the stack's."""
+        # In the hooks' order: a user who changes the connection moves commands and tasks alike.
+        google = self._fields(GOOGLE)
+        return str(
+            (google.extra.get("project") if google else "") or required(self.variables, "GCP_PROJECT_ID")
+        )
+
+    @property
+    def has_postgres(self) -> bool:
+        """Whether AIRFLOW_CONN_TAXI_POSTGRES is set."""
+        return self._fields(POSTGRES) is not None
+
+    def lake(self) -> Lake:
+        """The stack's bucket; on the emulator where STORAGE_EMULATOR_HOST says so."""
+        from google.cloud.storage import Client
+
+        from elt.stores.gcs import Lake
+
+        return Lake(Client(**self._google("STORAGE_EMULATOR_HOST", "storage")), self.settings.bucket)
+
+    def warehouse(self) -> Warehouse:
+        """The stack's dataset; on the emulator where BIGQUERY_EMULATOR_HOST says so."""
+        from google.cloud.bigquery import Client
+
+        from elt.stores.bigquery import Warehouse
+
+        client = Client(**self._google("BIGQUERY_EMULATOR_HOST", "bigquery"))
+        return Warehouse(client, self.settings, emulated=bool(self.variables.get("BIGQUERY_EMULATOR_HOST")))
+
+    def postgres(self) -> AbstractContextManager[psycopg.Connection]:
+        """The Postgres of AIRFLOW_CONN_TAXI_POSTGRES."""
+        from elt.stores.postgres import connect
+
+        found = self._fields(POSTGRES)
+        if found is None:
+            raise SettingError(
+                f"{_variable(POSTGRES)} is not set: this target has no Postgres. Set it to a connection like "
+                '{"conn_type": "postgres", "host": "127.0.0.1", "schema": "taxi", "login": "taxi"}.'
+            )
+        return connect(**postgres_parameters(found))
+
+    def source(self, dataset: Dataset) -> Source:
+        """The source of a dataset, by the connection that its entry names."""
+        name = source_connection(dataset)
+        return http_source(dataset, self._fields(name) if name else None)
+
+    def _fields(self, connection: str) -> ConnectionFields | None:
+        name = _variable(connection)
+        text = self.variables.get(name, "")
+        return ConnectionFields.parse(text, name) if text else None
+
+    def _google(self, emulator: str, service: str) -> dict[str, Any]:
+        """A Google client's arguments. The endpoint is always given: without one it asks os.environ."""
+        from google.auth.credentials import AnonymousCredentials
+
+        # An emulator is never sent real credentials, whatever the connection says.
+        host = self.variables.get(emulator, "").rstrip("/")
+        endpoint = host or f"https://{service}.googleapis.com"
+        credentials = AnonymousCredentials() if host else self._credentials()  # type: ignore[no-untyped-call]
+        return {
+            "project": self.project,
+            "credentials": credentials,
+            "client_options": {"api_endpoint": endpoint},
+        }
+
+    def _credentials(self) -> Any:
+        """As the provider's hooks choose them: anonymous, a key file, else what Google's libraries find."""
+        import google.auth
+        from google.auth import impersonated_credentials
+        from google.auth.credentials import AnonymousCredentials
+        from google.auth.exceptions import GoogleAuthError
+
+        google_ = self._fields(GOOGLE) or ConnectionFields()
+        if google_.extra.get("is_anonymous"):
+            return AnonymousCredentials()  # type: ignore[no-untyped-call]
+        # Read here, not put into os.environ, where every library of this process would find it.
+        path = google_.extra.get("key_path") or self.variables.get("GOOGLE_APPLICATION_CREDENTIALS")
+        try:
+            if path:
+                found, _ = google.auth.load_credentials_from_file(path, scopes=_SCOPES)  # type: ignore[no-untyped-call]
+            else:
+                found, _ = google.auth.default(scopes=_SCOPES)
+        except (GoogleAuthError, OSError, ValueError) as error:
+            raise PermanentError(f"Google Cloud: no credentials ({error}).") from None
+        chain = google_.extra.get("impersonation_chain") or []
+        if not chain:
+            return found
+        *delegates, target = [n.strip() for n in (chain.split(",") if isinstance(chain, str) else chain)]
+        return impersonated_credentials.Credentials(  # type: ignore[no-untyped-call]
+            found, target_principal=target, delegates=delegates, target_scopes=list(_SCOPES)
+        )
+
+
+def _variable(connection: str) -> str:
+    return f"AIRFLOW_CONN_{connection.upper()}"

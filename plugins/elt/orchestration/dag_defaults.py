@@ -1,0 +1,84 @@
+"""What every DAG and task has: start, retries, alerts, and an end to every wait."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, date, datetime, time, timedelta
+from types import MappingProxyType
+from typing import Any
+
+from airflow.sdk import CronPartitionTimetable
+
+from elt.catalogue import Dataset
+from elt.orchestration import alerts
+from elt.orchestration.retries import RETRIES
+from elt.settings import schedule_start
+from elt.sources.publication import PATIENCE
+
+TASKS: Mapping[str, Any] = MappingProxyType({**RETRIES, "on_failure_callback": alerts.task_failed})
+"""`default_args` of every DAG."""
+
+EXECUTION_TIMEOUTS: Mapping[str, timedelta] = MappingProxyType(
+    {
+        # What waits or asks: a few requests, each with a time-out of its own.
+        "wait": timedelta(minutes=10),
+        "check": timedelta(hours=1),
+        # What moves bytes: the largest months take minutes on a small machine.
+        "download": timedelta(hours=3),
+        "conform": timedelta(hours=3),
+        "postgres": timedelta(hours=3),
+        # What waits for BigQuery only begins here: a job that takes longer is awaited by the triggerer.
+        "stage": timedelta(minutes=30),
+        "audit": timedelta(minutes=30),
+        "publish": timedelta(minutes=30),
+        "mart": timedelta(minutes=30),
+    }
+)
+"""How long a task may hold a worker, by its stage (or `wait` and `check`)."""
+
+TRIGGER_GRACE = timedelta(minutes=10)
+"""How long after what it waits for must be over a trigger is given up."""
+
+# Anything but a wait for a publication is over within a day, or somebody has to look.
+_DAY = timedelta(days=1)
+# Airflow wants a day to start from, also for what no schedule start concerns.
+_ANY_DAY = date(2024, 1, 1)
+_NEVER = date(2200, 1, 1)
+
+
+def dag_defaults(days_later: int = 0) -> dict[str, Any]:
+    """What every DAG has; its schedule begins so many days after the environment's.
+
+    SettingError where TAXI_SCHEDULE_START is malformed.
+    """
+    return {
+        "start_date": _start(schedule_start() or _ANY_DAY) + timedelta(days=days_later),
+        "catchup": False,
+        "default_args": dict(TASKS),
+        "on_failure_callback": alerts.run_failed,
+        "dagrun_timeout": _DAY,
+    }
+
+
+def lake_defaults() -> dict[str, Any]:
+    """What a DAG has that loads months which its schedule, and nobody else, asks for.
+
+    Airflow runs the latest tick as soon as a DAG is unpaused, also without catch-up. Where no schedule start
+    is set (a foreign Airflow) the schedule never begins: months can be triggered and backfilled, but none is
+    loaded unasked.
+    """
+    start = _start(schedule_start() or _NEVER)
+    return {**dag_defaults(), "start_date": start, "dagrun_timeout": PATIENCE + _DAY}
+
+
+def lake_schedule(dataset: Dataset) -> CronPartitionTimetable | None:
+    """On the first of each month the month that is published by then; None for a dataset without months."""
+    if not dataset.monthly:
+        return None
+    return CronPartitionTimetable(
+        "0 0 1 * *", timezone="UTC", run_offset=-dataset.lag_months, key_format="%Y-%m"
+    )
+
+
+def _start(day: date) -> datetime:
+    return datetime.combine(day, time(), UTC)

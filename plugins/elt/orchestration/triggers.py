@@ -1,0 +1,120 @@
+"""What the triggerer waits for while a task holds no worker: the end of a BigQuery job, a publication.
+
+Airflow 3.3 fails a deferred task whose trigger fires before the scheduler has read that its worker left
+("state mismatch", apache/airflow#72716): no trigger here fires in its first seconds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+from airflow.providers.google.cloud.triggers.bigquery import BigQueryInsertJobTrigger
+from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
+from airflow.triggers.base import BaseTrigger, TriggerEvent
+
+from elt.errors import PermanentError, TransientError
+from elt.orchestration.connections import http_client
+
+# Seconds before a trigger may fire: far more than the scheduler's loop takes, and what a busy one needs.
+SETTLE = 5.0
+# States of a task that has ended: nobody will ask for its job again.
+_ENDED = ("success", "failed", "skipped", "upstream_failed", "removed")
+# Seconds that a request to cancel a job may take; Airflow gives `on_kill` thirty.
+_CANCEL_TIMEOUT = 20.0
+
+
+class JobTrigger(BigQueryInsertJobTrigger):
+    """The provider's trigger, which looks for the first time after a poll interval, and cancels with care."""
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        """The class and what to make it from, as Airflow stores them."""
+        _, arguments = super().serialize()
+        return f"{__name__}.{type(self).__name__}", arguments
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        """Fire when the job has ended, however it ended."""
+        await asyncio.sleep(max(SETTLE, self.poll_interval))
+        async for event in super().run():
+            yield event
+
+    async def on_kill(self) -> None:
+        """Cancel the job of a task that somebody has marked as ended.
+
+        Airflow calls this "killed by a user", but also when a task is cleared (its next run finds the job)
+        and when a triggerer that was thought dead comes back (another one waits for the job by then).
+        """
+        if self.cancel_on_kill and await asyncio.to_thread(self.task_state) in _ENDED:
+            await asyncio.to_thread(self._cancel)
+
+    def task_state(self) -> str | None:
+        """State of the task that waits, as Airflow has it now."""
+        task = self.task_instance
+        if task is None:
+            return None
+        found = RuntimeTaskInstance.get_task_states(
+            dag_id=task.dag_id, task_ids=[task.task_id], run_ids=[task.run_id], map_index=task.map_index
+        )
+        # A mapped task's instance has a name of its own there.
+        return next(iter(found.get(task.run_id, {}).values()), None)
+
+    def _cancel(self) -> None:
+        from airflow.providers.google.cloud.hooks.bigquery import BigQueryHook
+        from google.cloud.bigquery import DEFAULT_RETRY
+
+        # Not the provider's own way: its asynchronous client ignores BIGQUERY_EMULATOR_HOST.
+        hook = BigQueryHook(
+            gcp_conn_id=self.conn_id, use_legacy_sql=False, impersonation_chain=self.impersonation_chain
+        )
+        client = hook.get_client(project_id=self.project_id, location=self.location)
+        retry = DEFAULT_RETRY.with_timeout(_CANCEL_TIMEOUT)
+        client.cancel_job(str(self.job_id), timeout=_CANCEL_TIMEOUT, retry=retry)
+        self.log.info("BigQuery job %s is cancelled", self.job_id)
+
+
+class PublicationTrigger(BaseTrigger):
+    """Fires when the file at `url` is published, when `deadline` has passed, or when it can never come.
+
+    Plain values only, for Airflow's database: `connection` is the id of the source's HTTP connection (None:
+    it has none), `file` the name for messages, `deadline` seconds since 1970, `interval` seconds between two
+    requests. The catalogue is not asked: the triggerer has the one of its start, the task a newer one.
+    """
+
+    def __init__(self, connection: str | None, url: str, file: str, deadline: float, interval: float) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.arguments: dict[str, Any] = {
+            "connection": connection, "url": url, "file": file, "deadline": deadline, "interval": interval,
+        }  # fmt: skip
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        """The class and what to make it from, as Airflow stores them."""
+        return f"{__name__}.{type(self).__name__}", self.arguments
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        """Fire once: `status` is published, late, or failed (with a `message`)."""
+        deadline, interval = self.arguments["deadline"], self.arguments["interval"]
+        while True:
+            await asyncio.sleep(max(SETTLE, min(interval, deadline - time.time())))
+            # In a thread: the triggerer's loop has other triggers to serve.
+            event = await asyncio.to_thread(self._ask)
+            if event is None and time.time() >= deadline:
+                event = {"status": "late"}
+            if event is not None:
+                yield TriggerEvent(event)  # type: ignore[no-untyped-call]
+                return
+
+    def _ask(self) -> dict[str, str] | None:
+        """One HEAD request."""
+        url, file = self.arguments["url"], self.arguments["file"]
+        try:
+            with http_client(self.arguments["connection"], url) as http:
+                published = http.probe(url, file)
+        except TransientError as error:
+            # A source may be down for a night; its months come all the same.
+            self.log.warning("%s", error)
+            return None
+        except PermanentError as error:
+            return {"status": "failed", "message": str(error)}
+        return {"status": "published"} if published else None
