@@ -136,6 +136,10 @@ class ConnectionFields:
 
     def url(self) -> str:
         """The base URL of an HTTP connection, without user and password and without a slash at its end."""
+        if not self.host:
+            raise SettingError(
+                'An HTTP connection has no host. Write it like {"host": "https://example.com"}.'
+            )
         scheme = self.schema or (self.conn_type if self.conn_type == "https" else "http")
         base = self.host if "://" in self.host else f"{scheme}://{self.host}"
         return (f"{base}:{self.port}" if self.port else base).rstrip("/")
@@ -237,6 +241,8 @@ class EnvironmentConnections:
 
         # An emulator is never sent real credentials, whatever the connection says.
         host = self.variables.get(emulator, "").rstrip("/")
+        if host and not host.startswith(("http://", "https://")):
+            raise SettingError(f"{emulator}={host!r} is not a URL. Write it like http://127.0.0.1:8080.")
         endpoint = host or f"https://{service}.googleapis.com"
         credentials = AnonymousCredentials() if host else self._credentials()  # type: ignore[no-untyped-call]
         return {

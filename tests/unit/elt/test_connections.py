@@ -131,6 +131,12 @@ def test_only_the_variables_say_where_google_is(monkeypatch):
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize("name", EMULATED)
+def test_an_emulators_malformed_address_is_shown(name):
+    with pytest.raises(SettingError, match=rf"{name}='127\.0\.0\.1:3' is not a URL\. Write it like http://"):
+        list(clients(connections(**EMULATED | {name: "127.0.0.1:3"})))
+
+
 def test_a_warehouse_knows_whether_it_is_an_emulator():
     with connections(**EMULATED).warehouse() as warehouse:
         assert warehouse.emulated
@@ -220,3 +226,8 @@ def test_a_target_without_postgres_says_so_when_it_is_needed():
 )
 def test_a_source_is_where_its_connection_says_else_at_its_public_address(text, base_url):
     assert connections(AIRFLOW_CONN_TAXI_SOURCE=text).source(YELLOW).base_url == base_url
+
+
+def test_a_source_connection_without_a_host_says_so():
+    with pytest.raises(SettingError, match="HTTP connection has no host"):
+        connections(AIRFLOW_CONN_TAXI_SOURCE='{"conn_type": "http", "login": "me"}').source(YELLOW)
