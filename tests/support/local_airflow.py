@@ -22,6 +22,7 @@ import psycopg
 import requests
 from emulators import free_port
 from repository import REPOSITORY
+
 from stacks import PASSWORD, postgres_running
 
 COMPONENTS = ("api-server", "scheduler", "triggerer", "dag-processor")
