@@ -2,11 +2,11 @@
 
 import pulumi
 
-from lakehouse.apis import Apis
 from lakehouse.context import Context
 from lakehouse.identity import PipelineIdentity
 from lakehouse.lake import Lake
-from lakehouse.outputs import export, variables
+from lakehouse.outputs import outputs, places
+from lakehouse.project import Apis, Budget
 from lakehouse.warehouse import Warehouse
 
 context = Context.of_stack()
@@ -15,11 +15,11 @@ identity = PipelineIdentity(context, ready)
 lake = Lake(context, identity.member, ready)
 warehouse = Warehouse(context, identity.member, ready)
 if context.settings.composer:
+    # It lists every file of dags/ and plugins/, which no other stack needs.
     from lakehouse.composer import Composer
 
-    Composer(context, identity, variables(context, lake, warehouse), ready)
+    Composer(context, identity, places(context.settings, lake.name, warehouse.dataset_id), ready)
 if context.settings.budget:
-    from lakehouse.budget import Budget
-
     Budget(context, ready)
-export(context, lake, warehouse, identity)
+for name, value in outputs(context.settings, lake.name, warehouse.dataset_id, identity.credentials).items():
+    pulumi.export(name, value)

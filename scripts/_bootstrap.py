@@ -1,7 +1,7 @@
-"""From whatever Python the user has to the locked environment, then into the verb.
+"""From whatever Python the user has to the locked environment, then into the command.
 
 Runs on the system Python: standard library only, and syntax that an old Python still parses,
-so that an unsupported one hears a sentence instead of a SyntaxError.
+so that an unsupported one prints a sentence instead of a SyntaxError.
 """
 
 import contextlib
@@ -18,48 +18,68 @@ TOOLS = os.path.join(ROOT, ".tools")
 PRIVATE_UV = os.path.join(TOOLS, "uv", "bin", "uv")
 UV = "uv==0.13.9"
 OLDEST, NEWEST = (3, 11), (3, 13)
+# What .venv was made of: written last, so that an installation that was ended is begun again.
+STAMP = os.path.join(ROOT, ".venv", ".taxiway-lock")
+# What decides what is installed: the lock, and the packages of this checkout with their entry points.
+DECIDING = (
+    "uv.lock",
+    "pyproject.toml",
+    "infra/pyproject.toml",
+    "plugins/pyproject.toml",
+    "plugins/left_out/pyproject.toml",
+    "scripts/pyproject.toml",
+)
+# Dependency groups that a command needs beyond what the platform runs with.
+GROUPS = {"test": ("test",), "check": ("check",), "bench": ("bench",)}
+ALL_GROUPS = {group for groups in GROUPS.values() for group in groups}
 
 
-def run(verb):
-    """Run `verb` inside the locked environment, setting that up first where it is missing."""
-    if os.path.realpath(sys.prefix) == os.path.realpath(os.path.join(ROOT, ".venv")):
-        from taxiway.cli.main import main
-
-        sys.exit(main(verb, sys.argv[1:]))
-    ensure_environment()
-    script = os.path.join(ROOT, "scripts", verb)
-    os.execv(VENV_PYTHON, [VENV_PYTHON, script, *sys.argv[1:]])
+def run(command):
+    """Run `command` inside the locked environment, which is set up first if it is missing."""
+    ensure_environment(GROUPS.get(command, ()))
+    # Bytecode is written when a module is first imported: of 22,000 modules the platform imports 3,500.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    os.execv(VENV_PYTHON, [VENV_PYTHON, "-m", "taxiway", command, *sys.argv[1:]])
 
 
-def ensure_environment():
-    """Install what uv.lock says into .venv; costs one hash where that has been done."""
-    stamp, wanted = os.path.join(ROOT, ".venv", ".taxiway-lock"), lock_hash()
-    if installed(stamp, wanted):
+def ensure_environment(groups=()):
+    """Install what uv.lock says into .venv, with these dependency groups; costs one hash if that is done."""
+    wanted = lock_hash()
+    if complete(wanted, groups):
         return
     with only_one_at_a_time():
-        if installed(stamp, wanted):
+        if complete(wanted, groups):
             return
         python = supported_python()
         uv = private_uv(python)
-        say("installing the locked packages into .venv (once; about 2 GB on disk)")
-        sync(uv, python)
-        with open(stamp, "w") as file:
-            file.write(wanted)
+        # What a command has added before stays: the commands would take it from each other else.
+        groups = sorted(installed_groups().intersection(ALL_GROUPS).union(groups))
+        say("installing the locked packages into .venv (once; 1.1 GB on disk)")
+        sync(uv, python, groups)
+        with open(STAMP + ".new", "w") as file:
+            file.write(" ".join([wanted, *groups]))
+        # A file of its own, not the old one's content: a copy of .venv may share its files by hard links.
+        os.replace(STAMP + ".new", STAMP)
 
 
-def installed(stamp, wanted):
-    """Whether .venv holds exactly what the lock asks for."""
+def complete(wanted, groups):
+    """Whether .venv holds what the lock of that hash says, with these groups."""
+    return installed_groups().issuperset([wanted, *groups])
+
+
+def installed_groups():
+    """The hash of the lock that .venv was made of, and the groups that were added to it."""
     try:
-        with open(stamp) as file:
-            return file.read() == wanted and os.access(VENV_PYTHON, os.X_OK)
+        with open(STAMP) as file:
+            return set(file.read().split()) if os.access(VENV_PYTHON, os.X_OK) else set()
     except OSError:
-        return False
+        return set()
 
 
 def lock_hash():
     """Hash of the files that decide what is installed."""
     digest = hashlib.sha256(UV.encode())
-    for name in ("uv.lock", "pyproject.toml"):
+    for name in DECIDING:
         with open(os.path.join(ROOT, name), "rb") as file:
             digest.update(file.read())
     return digest.hexdigest()
@@ -67,7 +87,7 @@ def lock_hash():
 
 @contextlib.contextmanager
 def only_one_at_a_time():
-    """Two verbs started together must not install into one folder at once."""
+    """Two commands started together must not install into one folder at once."""
     os.makedirs(TOOLS, exist_ok=True)
     with open(os.path.join(TOOLS, "lock"), "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -88,17 +108,17 @@ def supported_python():
 
 
 def version_of(python):
-    """(major, minor) of an interpreter; (0, 0) where it does not run (a pyenv shim, say)."""
+    """(major, minor) of an interpreter; (0, 0) if it does not run (a pyenv shim, say)."""
     code = "import sys; print(*sys.version_info[:2])"
     try:
-        answer = subprocess.run([python, "-c", code], capture_output=True, text=True, check=True)
+        answer = subprocess.run([python, "-c", code], capture_output=True, text=True, check=True, timeout=30)
         return tuple(map(int, answer.stdout.split()))
-    except (OSError, subprocess.CalledProcessError, ValueError):
+    except (OSError, subprocess.SubprocessError, ValueError):
         return (0, 0)
 
 
 def private_uv(python):
-    """Path of uv: our own where venv or pip can install it, else the one on PATH."""
+    """Path of uv: our own if venv or pip can install it, else the one on PATH."""
     if os.access(PRIVATE_UV, os.X_OK):
         return PRIVATE_UV
     target = os.path.dirname(os.path.dirname(PRIVATE_UV))
@@ -113,7 +133,7 @@ def private_uv(python):
     reason = ""
     for commands in ways:
         shutil.rmtree(target, ignore_errors=True)
-        reason = first_complaint(commands)
+        reason = first_failure(commands)
         if not reason and os.access(PRIVATE_UV, os.X_OK):
             return PRIVATE_UV
     shutil.rmtree(target, ignore_errors=True)
@@ -126,38 +146,45 @@ def private_uv(python):
     )
 
 
-def first_complaint(commands):
-    """Run the commands until one fails; its last words, empty where none does."""
+def first_failure(commands):
+    """Run the commands until one fails; the last line that it printed, empty if none fails."""
     for command in commands:
-        done = subprocess.run(command, capture_output=True, text=True)
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, timeout=600)
+        except subprocess.TimeoutExpired:
+            return "no end within 600 s"
         if done.returncode:
             return ((done.stderr or done.stdout).strip().splitlines() or ["no reason given"])[-1]
     return ""
 
 
-def sync(uv, python):
-    """Install the lock with bytecode compiled: every Airflow process starts twice as fast."""
+def sync(uv, python, groups):
+    """Install the lock, without compiling it: that took a minute, for bytecode that is hardly ever read.
+
+    It has no time limit of ours: uv has one for each request, and a slow network may need an hour.
+    """
     env = dict(os.environ, UV_PYTHON_DOWNLOADS="never", UV_PROJECT_ENVIRONMENT=os.path.join(ROOT, ".venv"))
     env.pop("VIRTUAL_ENV", None)
-    env.pop("PYTHONDONTWRITEBYTECODE", None)
     if not os.path.exists(VENV_PYTHON):
         # Relocatable: its programs keep working when the checkout is moved or copied.
         make = [uv, "venv", "--quiet", "--clear", "--relocatable", "--no-managed-python", "--python", python]
-        subprocess.run([*make, os.path.join(ROOT, ".venv")], cwd=ROOT, env=env, check=False)
-    command = [uv, "sync", "--frozen", "--compile-bytecode", "--no-managed-python", "--python", python]
+        subprocess.run([*make, os.path.join(ROOT, ".venv")], cwd=ROOT, env=env, check=False, timeout=300)
+    command = [uv, "sync", "--frozen", "--no-managed-python", "--python", python]
+    for group in groups:
+        command += ["--group", group]
     with subprocess.Popen(command, cwd=ROOT, env=env, stderr=subprocess.PIPE, text=True) as process:
-        heard = [line for line in map(str.rstrip, process.stderr) if not show_progress(line)]
+        unseen = [line for line in map(str.rstrip, process.stderr) if not show_progress(line)]
     if process.returncode:
-        sys.stderr.write("\n".join(heard[-20:]) + "\n")
+        sys.stderr.write("\n".join(unseen[-20:]) + "\n")
         fail(
             "the locked packages could not be installed (uv sync exited with %d)." % process.returncode,
-            "Check the network to the package index and the free disk (about 3 GB), then call again.",
+            "Check the network to the package index and the free disk (about 2 GB), then call again.",
         )
 
 
 def show_progress(line):
-    """Show what a user waits for, keep the rest (300 package names, remarks on other Pythons)."""
-    wanted = line.lstrip().startswith(("Downloading", "Prepared", "Installed", "Bytecode"))
+    """Print what a user waits for, keep the rest (300 package names, remarks on other Pythons)."""
+    wanted = line.lstrip().startswith(("Downloading", "Prepared", "Installed"))
     if wanted:
         say(line.strip())
     return wanted

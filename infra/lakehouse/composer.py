@@ -1,4 +1,7 @@
-"""Cloud Composer 3: the same DAGs and library on Google's own Airflow. Off by default, and dear."""
+"""Cloud Composer 3: the same DAGs and library on Google's own Airflow.
+
+Off by default: it costs several hundred dollars a month.
+"""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -10,12 +13,11 @@ import pulumi_gcp as gcp
 from lakehouse.context import Context
 from lakehouse.identity import PipelineIdentity
 from lakehouse.lake import ROLE as OBJECT_ROLE
+from lakehouse.names import region
 
 WORKER_ROLE: Final = "roles/composer.worker"
 _REPOSITORY: Final = Path(__file__).resolve().parents[2]
 _FOLDERS: Final = ("dags", "plugins")
-# Composer runs in a region, also where the data is in a multi-region.
-_REGIONS: Final[Mapping[str, str]] = {"US": "us-central1", "EU": "europe-west1"}
 
 
 class Composer(pulumi.ComponentResource):
@@ -37,6 +39,7 @@ class Composer(pulumi.ComponentResource):
         self._upload(bucket)
         environment = gcp.composer.Environment(
             "composer",
+            # What is valid as an account's id is valid here too.
             name=context.names.account,
             project=context.settings.project,
             region=region(context.settings.location),
@@ -97,11 +100,6 @@ class Composer(pulumi.ComponentResource):
                 source=pulumi.FileAsset(str(_REPOSITORY / name)),
                 opts=self._child,
             )
-
-
-def region(location: str) -> str:
-    """Return the region in which Composer runs next to data in a location."""
-    return _REGIONS.get(location.upper(), location.lower())
 
 
 def sources() -> Iterator[str]:

@@ -3,10 +3,12 @@
 from dataclasses import dataclass
 
 import pulumi
-from pulumi.runtime.config import CONFIG, get_config_env
 
 from lakehouse.names import Names, labels
-from lakehouse.settings import Settings, SettingsError
+from lakehouse.settings import KEYS, NAMESPACE, Settings, SettingsError
+
+# The provider's own settings, from which ours follow where they are not set.
+_PROVIDER_KEYS = ("project", "storageCustomEndpoint", "bigQueryCustomEndpoint")
 
 
 @dataclass(frozen=True)
@@ -19,7 +21,7 @@ class Context:
 
     @classmethod
     def of(cls, settings: Settings, stack: str) -> "Context":
-        """Return the context of a stack."""
+        """Return the context of a stack named as Pulumi names it, such as `alice`."""
         names = Names.of(settings.project, stack)
         return cls(settings, names, labels(names.label, settings.owner))
 
@@ -29,10 +31,8 @@ class Context:
 
         Raises pulumi.RunError where a setting is wrong: Pulumi shows its message without a traceback.
         """
-        # The whole configuration, not single keys: a misspelt `ephemeral` must not pass unseen.
-        config = {key: str(value) for key, value in {**get_config_env(), **CONFIG.get()}.items()}
         try:
-            return cls.of(Settings.from_config(config), pulumi.get_stack())
+            return cls.of(Settings.from_config(_configuration()), pulumi.get_stack())
         except SettingsError as error:
             raise pulumi.RunError(str(error)) from None
 
@@ -44,3 +44,14 @@ class Context:
     def deletion_policy(self) -> str:
         """The provider's own switch against deletion, for whoever removes Pulumi's `protect`."""
         return "DELETE" if self.settings.ephemeral else "PREVENT"
+
+
+def _configuration() -> dict[str, str]:
+    """Return the stack's configuration, keys with their namespaces."""
+    # pulumi.Config can be asked for known keys alone. Pulumi's engine hands over the rest in the environment,
+    # and there a misspelt key is found; an in-process evaluation looks for those before it runs the program.
+    found = {key: str(value) for key, value in pulumi.runtime.get_config_env().items()}
+    for namespace, keys in ((NAMESPACE, KEYS.values()), ("gcp", _PROVIDER_KEYS)):
+        config = pulumi.Config(namespace)
+        found |= {f"{namespace}:{key}": str(value) for key in keys if (value := config.get(key)) is not None}
+    return found

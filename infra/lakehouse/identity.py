@@ -43,6 +43,7 @@ class PipelineIdentity(pulumi.ComponentResource):
         jobs = gcp.projects.IAMMember(
             "pipelines-jobs", project=settings.project, role=JOB_ROLE, member=self.member, opts=self._child
         )
+        # Waits for the grant: whoever has the address may run jobs.
         self.email = pulumi.Output.all(self._account.email, jobs.id).apply(lambda values: str(values[0]))
         self.credentials = self._credentials(settings)
         self.register_outputs({"email": self.email})
@@ -66,6 +67,7 @@ class PipelineIdentity(pulumi.ComponentResource):
         ready = pulumi.Output.all(self._account.email, grant.id)
         return ready.apply(lambda values: federation_file(settings, values[0]))
 
+    # The organization may forbid keys (iam.disableServiceAccountKeyCreation); then only this mode fails.
     def _key(self) -> pulumi.Output[str]:
         key = gcp.serviceaccount.Key("pipelines-key", service_account_id=self._account.name, opts=self._child)
         content = key.private_key.apply(lambda encoded: base64.b64decode(encoded).decode())
@@ -85,6 +87,7 @@ def federated_member(settings: Settings) -> str:
     return f"{kind}://iam.googleapis.com/{pool}/{settings.workload_identity_principal}"
 
 
+# Both files are what Google's libraries read as GOOGLE_APPLICATION_CREDENTIALS; their formats are Google's.
 def impersonation_file(email: str) -> str:
     """Return a credential file that acts as the account; the developer's own credentials go into it later."""
     return _json(

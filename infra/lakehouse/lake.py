@@ -27,17 +27,20 @@ class Lake(pulumi.ComponentResource):
             member=member,
             opts=pulumi.ResourceOptions(parent=self),
         )
+        # Waits for the grant: whoever has the name may write.
         self.name = pulumi.Output.all(bucket.name, grant.id).apply(lambda values: str(values[0]))
         self.register_outputs({"name": self.name})
 
     def _bucket(self, context: Context) -> gcp.storage.Bucket:
         settings = context.settings
+        # Deleted objects cost as much as others; an ephemeral lake is to be empty once it is gone.
         kept = 0 if settings.ephemeral else settings.retention_days
         return gcp.storage.Bucket(
             "lake",
             name=context.names.bucket,
             # Without it the provider asks the Compute API for the project.
             project=settings.project,
+            # The API answers in capitals: anything else would be a change at every update.
             location=settings.location.upper(),
             labels=context.labels,
             uniform_bucket_level_access=True,
@@ -64,6 +67,7 @@ def lifecycle(settings: Settings) -> list[gcp.storage.BucketLifecycleRuleArgsDic
         }
         rules.append({"action": nearline, "condition": {"age": settings.lifecycle_days}})
     if settings.retention_days and not settings.ephemeral:
+        # Versions keep what is overwritten, soft delete what is deleted; this rule ends the first.
         old: gcp.storage.BucketLifecycleRuleConditionArgsDict = {
             "days_since_noncurrent_time": settings.retention_days,
             "with_state": "ARCHIVED",

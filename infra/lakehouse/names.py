@@ -53,6 +53,11 @@ def label_value(text: str) -> str:
     return re.sub(r"[^a-z0-9_-]+", "-", text.split(":")[-1].split("@")[0].lower()).strip("-")[:63].rstrip("-")
 
 
+def region(location: str) -> str:
+    """Return the region that Composer runs in, which has no multi-regions: `us-central1` for `US`."""
+    return {"US": "us-central1", "EU": "europe-west1"}.get(location.upper(), location.lower())
+
+
 def _bucket(project: str, stack: str, digest: str) -> str:
     """Return a name that is unique in the world, as the project's id is."""
     if _PLAIN.fullmatch(project) and not _GOOGLE.search(project) and "-taxiway-" not in f"{project}-":

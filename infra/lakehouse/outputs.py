@@ -1,59 +1,61 @@
 """The contract between infrastructure and pipelines: every output is a variable of the environment.
 
-This is the only place that names them. `CREDENTIALS` is the one exception, the content of the file
-to which GOOGLE_APPLICATION_CREDENTIALS points.
+This is the only place that names them; who reads one imports its name, or is tested against it. Nothing here
+needs Pulumi, so a command that wants a name does not wait for its import.
 """
 
 import json
-from typing import Final
+from collections.abc import Mapping
+from typing import Final, TypeVar
 
-import pulumi
-
-from lakehouse.context import Context
-from lakehouse.identity import PipelineIdentity
-from lakehouse.lake import Lake
 from lakehouse.settings import Settings
-from lakehouse.warehouse import Warehouse
 
-CREDENTIALS: Final = "google_credentials"
-# Where containers find the file; on the host the verbs say where it is.
-CREDENTIALS_PATH: Final = f"/run/secrets/{CREDENTIALS}"
+PROJECT: Final = "GCP_PROJECT_ID"
+LOCATION: Final = "GCP_LOCATION"
+BUCKET: Final = "GCP_GCS_BUCKET"
+DATASET: Final = "BIGQUERY_DATASET"
+CONNECTION: Final = "AIRFLOW_CONN_GOOGLE_CLOUD_DEFAULT"
+CREDENTIAL_FILE: Final = "GOOGLE_APPLICATION_CREDENTIALS"
+STORAGE_EMULATOR: Final = "STORAGE_EMULATOR_HOST"
+BIGQUERY_EMULATOR: Final = "BIGQUERY_EMULATOR_HOST"
 
-VARIABLES: Final = (
-    "AIRFLOW_CONN_GOOGLE_CLOUD_DEFAULT",
-    "BIGQUERY_DATASET",
-    "BIGQUERY_EMULATOR_HOST",
-    "GCP_GCS_BUCKET",
-    "GCP_LOCATION",
-    "GCP_PROJECT_ID",
-    "GOOGLE_APPLICATION_CREDENTIALS",
-    "STORAGE_EMULATOR_HOST",
+VARIABLES: Final = tuple(
+    sorted(
+        (PROJECT, LOCATION, BUCKET, DATASET, CONNECTION, CREDENTIAL_FILE, STORAGE_EMULATOR, BIGQUERY_EMULATOR)
+    )
 )
 
+# The one output that is no variable: the content of the file that CREDENTIAL_FILE points to.
+CREDENTIALS: Final = "google_credentials"
+# Where containers find that file; on the host the commands put it elsewhere and set the variable.
+CREDENTIALS_PATH: Final = f"/run/secrets/{CREDENTIALS}"
 
-def variables(context: Context, lake: Lake, warehouse: Warehouse) -> dict[str, pulumi.Input[str]]:
+Value = TypeVar("Value")
+
+
+def places(settings: Settings, bucket: Value, dataset: Value) -> dict[str, Value | str]:
     """Return the variables that say where the data is, the same for every target."""
-    return {
-        "BIGQUERY_DATASET": warehouse.dataset_id,
-        "GCP_GCS_BUCKET": lake.name,
-        "GCP_LOCATION": context.settings.location,
-        "GCP_PROJECT_ID": context.settings.project,
-    }
+    return {PROJECT: settings.project, LOCATION: settings.location, BUCKET: bucket, DATASET: dataset}
 
 
-def export(context: Context, lake: Lake, warehouse: Warehouse, identity: PipelineIdentity) -> None:
-    """Export the stack's outputs; those that do not apply are left out."""
-    outputs: dict[str, pulumi.Input[str] | None] = {
-        **variables(context, lake, warehouse),
-        "AIRFLOW_CONN_GOOGLE_CLOUD_DEFAULT": connection(context.settings),
-        "BIGQUERY_EMULATOR_HOST": context.settings.bigquery_emulator,
-        "GOOGLE_APPLICATION_CREDENTIALS": identity.credentials and CREDENTIALS_PATH,
-        "STORAGE_EMULATOR_HOST": context.settings.storage_emulator,
-        CREDENTIALS: identity.credentials,
+def outputs(
+    settings: Settings, bucket: Value, dataset: Value, credentials: Value | None
+) -> Mapping[str, Value | str]:
+    """Return the stack's outputs; those that do not apply are left out.
+
+    `credentials` is the content of the credential file, None where the stack's mode needs none.
+    """
+    found: dict[str, Value | str] = {
+        **places(settings, bucket, dataset),
+        CONNECTION: connection(settings),
     }
-    for name, value in outputs.items():
-        if isinstance(value, pulumi.Output) or value:
-            pulumi.export(name, value)
+    if settings.on_emulators:
+        found[STORAGE_EMULATOR] = settings.storage_emulator
+        found[BIGQUERY_EMULATOR] = settings.bigquery_emulator
+    if credentials is not None:
+        found[CREDENTIAL_FILE] = CREDENTIALS_PATH
+        found[CREDENTIALS] = credentials
+    return found
 
 
 def connection(settings: Settings) -> str:

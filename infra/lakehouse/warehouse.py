@@ -29,6 +29,7 @@ class Warehouse(pulumi.ComponentResource):
             member=member,
             opts=pulumi.ResourceOptions(parent=self),
         )
+        # Waits for the grant: whoever has the id may write.
         self.dataset_id = pulumi.Output.all(dataset.dataset_id, grant.id).apply(lambda values: str(values[0]))
         self.register_outputs({"dataset_id": self.dataset_id})
 
@@ -39,6 +40,7 @@ class Warehouse(pulumi.ComponentResource):
             dataset_id=context.names.dataset,
             description="Tables of the taxiway pipelines. Managed by Pulumi.",
             project=settings.project,
+            # Not in capitals, as the bucket: BigQuery answers a region in lower case.
             location=settings.location,
             labels=context.labels,
             delete_contents_on_destroy=settings.ephemeral,

@@ -181,6 +181,7 @@ class EnvironmentConnections:
     @property
     def project(self) -> str:
         """The connection's project, else the stack's."""
+        # In the hooks' order: a user who changes the connection moves commands and tasks alike.
         google = self._fields(GOOGLE)
         return str(
             (google.extra.get("project") if google else "") or required(self.variables, "GCP_PROJECT_ID")
@@ -234,6 +235,7 @@ class EnvironmentConnections:
         """A Google client's arguments. The endpoint is always given: without one it asks os.environ."""
         from google.auth.credentials import AnonymousCredentials
 
+        # An emulator is never sent real credentials, whatever the connection says.
         host = self.variables.get(emulator, "").rstrip("/")
         endpoint = host or f"https://{service}.googleapis.com"
         credentials = AnonymousCredentials() if host else self._credentials()  # type: ignore[no-untyped-call]
@@ -253,6 +255,7 @@ class EnvironmentConnections:
         google_ = self._fields(GOOGLE) or ConnectionFields()
         if google_.extra.get("is_anonymous"):
             return AnonymousCredentials()  # type: ignore[no-untyped-call]
+        # Read here, not put into os.environ, where every library of this process would find it.
         path = google_.extra.get("key_path") or self.variables.get("GOOGLE_APPLICATION_CREDENTIALS")
         try:
             if path:

@@ -1,1 +1,1 @@
-"""What the verbs in scripts/ do: environments created, run, shown and removed."""
+"""What the commands in scripts/ do: create, run, show and remove environments."""

@@ -1,10 +1,17 @@
-"""What a verb may end with: a sentence, a remedy, an exit code."""
+"""How a command fails: a sentence, a remedy, an exit code.
+
+TaxiwayError (1)
+├── UsageError (2)
+└── PreflightError (3)
+
+Anything else that leaves a command is a defect, and its traceback goes to a file.
+"""
 
 from __future__ import annotations
 
 
 class TaxiwayError(Exception):
-    """The verb failed. `remedy` says what to do; shown below the message."""
+    """The command failed. The message says what and why, `remedy` what the user can do about it."""
 
     exit_code = 1
 
@@ -14,12 +21,12 @@ class TaxiwayError(Exception):
 
 
 class UsageError(TaxiwayError):
-    """The command line asks for something that does not exist."""
+    """The command line asks for something that does not exist or contradicts itself."""
 
     exit_code = 2
 
 
 class PreflightError(TaxiwayError):
-    """The machine cannot run it; nothing was started."""
+    """Nothing was started: this machine cannot run it."""
 
     exit_code = 3

@@ -1,4 +1,4 @@
-"""What we rely on from BigQuery. Where the emulated one needed a correction, its code names the gap."""
+"""What we rely on from BigQuery, on the emulated one and on Google's own."""
 
 import io
 import secrets
@@ -197,6 +197,88 @@ def test_parquet_is_loaded_by_name_whatever_the_path(
     ]
 
 
+@pytest.mark.parametrize(
+    "name", ["a b%+ü.parquet", "'quoted'.parquet", "n" * 1_000 + ".parquet", "no-ending", "x/", "x/y"]
+)
+def test_an_object_of_any_name_is_loaded(
+    bigquery_client: Any, storage_client: Any, bucket: str, new_table: Any, parquet: Any, name: str
+) -> None:
+    table, made = new_table(), parquet(zone=[1])
+    source = storage_client.bucket(bucket).blob(made.removeprefix(f"gs://{bucket}/"))
+    storage_client.bucket(bucket).copy_blob(source, storage_client.bucket(bucket), name)
+    assert load(bigquery_client, f"gs://{bucket}/{name}", table).output_rows == 1
+
+
+def test_a_star_stands_for_many_objects(
+    bigquery_client: Any, storage_client: Any, bucket: str, new_table: Any, parquet: Any
+) -> None:
+    table, folder = new_table(), f"star-{secrets.token_hex(4)}"
+    for number, part in enumerate([parquet(zone=[1]), parquet(zone=[2, 3])]):
+        source = storage_client.bucket(bucket).blob(part.removeprefix(f"gs://{bucket}/"))
+        storage_client.bucket(bucket).copy_blob(
+            source, storage_client.bucket(bucket), f"{folder}/{number}/part.parquet"
+        )
+    job = load(bigquery_client, f"gs://{bucket}/{folder}/*.parquet", table)
+    assert (job.output_rows, job.input_files) == (3, 2)
+
+
+@pytest.mark.parametrize(
+    ("kind", "content"),
+    [
+        ("CSV", b"zone,fare\n1,2.5\n"),
+        ("NEWLINE_DELIMITED_JSON", b'{"zone": 1, "fare": 2.5}\n'),
+    ],
+)
+@pytest.mark.parametrize("packed", [False, True])
+def test_text_is_loaded_packed_or_not(
+    bigquery_client: Any, storage_client: Any, bucket: str, dataset: str, sql: Any,
+    kind: str, content: bytes, packed: bool,
+) -> None:  # fmt: skip
+    import gzip
+
+    from google.cloud import bigquery
+
+    name = f"{secrets.token_hex(4)}.txt{'.gz' if packed else ''}"
+    blob = storage_client.bucket(bucket).blob(name)
+    blob.upload_from_string(gzip.compress(content) if packed else content)
+    schema = [bigquery.SchemaField("zone", "INT64"), bigquery.SchemaField("fare", "FLOAT64")]
+    options = {"skip_leading_rows": 1} if kind == "CSV" else {}
+    config = bigquery.LoadJobConfig(source_format=kind, schema=schema, **options)
+    table = f"{bigquery_client.project}.{dataset}.t{secrets.token_hex(4)}"
+    bigquery_client.load_table_from_uri(f"gs://{bucket}/{name}", table, job_config=config).result()
+    assert sql(f"SELECT zone, fare FROM `{table}`") == [(1, 2.5)]
+
+
+def test_a_file_can_be_uploaded_into_a_table(bigquery_client: Any, new_table: Any, sql: Any) -> None:
+    from google.cloud import bigquery
+
+    table = new_table()
+    config = bigquery.LoadJobConfig(source_format="NEWLINE_DELIMITED_JSON")
+    for resumable in (False, True):
+        content = io.BytesIO(b'{"zone": 7}\n')
+        size = None if resumable else len(content.getvalue())
+        bigquery_client.load_table_from_file(content, table, size=size, job_config=config).result()
+    assert sql(f"SELECT zone FROM `{table}`") == [(7,), (7,)]
+
+
+@pytest.mark.parametrize(
+    "uri", ["gs://{bucket}/nowhere.parquet", "gs://{bucket}-nowhere/x", "gs://{bucket}/n*x"]
+)
+def test_a_load_of_what_is_not_there_says_so(
+    bigquery_client: Any, bucket: str, new_table: Any, uri: str
+) -> None:
+    with pytest.raises(Exception, match="Not found") as caught:
+        load(bigquery_client, uri.format(bucket=bucket), new_table())
+    assert caught.value.code == 404
+
+
+@pytest.mark.parametrize("uri", ["file:///etc/passwd", "/etc/passwd", "gs://", "gs://x", "gs://b/a*b*c", ""])
+def test_a_load_of_what_is_no_object_is_refused(bigquery_client: Any, new_table: Any, uri: str) -> None:
+    with pytest.raises(Exception, match=r"Cloud Storage|URI") as caught:
+        load(bigquery_client, uri, new_table())
+    assert caught.value.code == 400
+
+
 def test_a_load_that_truncates_replaces_the_rows(
     bigquery_client: Any, new_table: Any, parquet: Any, sql: Any
 ) -> None:
@@ -251,6 +333,79 @@ def test_a_job_id_runs_once(bigquery_client: Any, new_table: Any, parquet: Any, 
     again = cloud.call("POST", f"{cloud.bigquery}/projects/{cloud.project}/jobs", body)
     assert error_of(again) == (409, "duplicate")
     assert bigquery_client.get_table(table).num_rows == 1
+
+
+def test_a_query_is_found_and_read_by_its_id(bigquery_client: Any) -> None:
+    """As a task does that was killed while it waited."""
+    from google.cloud import bigquery
+
+    job_id = f"found-{secrets.token_hex(6)}"
+    statement = "SELECT x FROM UNNEST([1, 2, 3]) AS x ORDER BY x"
+    bigquery_client.query(statement, job_id=job_id, job_retry=None).result()
+    found = bigquery_client.get_job(job_id)
+    assert isinstance(found, bigquery.QueryJob)
+    assert (found.state, found.statement_type, found.error_result) == ("DONE", "SELECT", None)
+    assert [row.x for row in found.result()] == [1, 2, 3]
+    assert [row.x for row in found.result(page_size=2)] == [1, 2, 3]
+
+
+def test_a_job_that_has_ended_can_be_cancelled_without_harm(bigquery_client: Any) -> None:
+    job = bigquery_client.query("SELECT 1 AS x")
+    job.result()
+    cancelled = bigquery_client.cancel_job(job.job_id, location=job.location)
+    assert (cancelled.job_id, cancelled.state) == (job.job_id, "DONE")
+    assert [row.x for row in bigquery_client.get_job(job.job_id).result()] == [1]
+
+
+def test_a_job_that_is_gone_is_not_found(cloud: Any) -> None:
+    for path in ("jobs/nowhere", "queries/nowhere"):
+        url = f"{cloud.bigquery}/projects/{cloud.project}/{path}"
+        assert error_of(cloud.call("GET", url, location=cloud.location)) == (404, "notFound")
+    url = f"{cloud.bigquery}/projects/{cloud.project}/jobs/nowhere/cancel"
+    assert error_of(cloud.call("POST", url, location=cloud.location)) == (404, "notFound")
+
+
+@pytest.mark.parametrize("job_id", [None, "with-dashes_and-more-{}"])
+def test_a_result_lies_in_a_table_of_its_own(bigquery_client: Any, job_id: str | None) -> None:
+    named = job_id.format(secrets.token_hex(4)) if job_id else None
+    statement = "SELECT x, 'a' AS y FROM UNNEST([1, 2, 3]) AS x ORDER BY x"
+    job = bigquery_client.query(statement, job_id=named, job_retry=None)
+    job.result()
+    table = bigquery_client.get_table(job.destination)
+    assert (table.num_rows, [field.name for field in table.schema]) == (3, ["x", "y"])
+    listed = bigquery_client.list_rows(table, page_size=2)
+    assert [tuple(row.values()) for row in listed] == [(1, "a"), (2, "a"), (3, "a")]
+
+
+def test_a_query_that_fails_is_found_with_its_reason(bigquery_client: Any) -> None:
+    job_id = f"failed-{secrets.token_hex(6)}"
+    with pytest.raises(Exception, match="nothing of the kind"):
+        statement = "SELECT ERROR('nothing of the kind')"
+        bigquery_client.query(statement, job_id=job_id, job_retry=None).result()
+    found = bigquery_client.get_job(job_id)
+    assert (found.state, found.error_result["reason"]) == ("DONE", "invalidQuery")
+
+
+def test_jobs_are_listed_in_pages(bigquery_client: Any) -> None:
+    ids = {bigquery_client.query(f"SELECT {number}").job_id for number in range(3)}
+    listed = {job.job_id for job in bigquery_client.list_jobs(page_size=2, max_results=1000)}
+    assert ids <= listed
+
+
+def test_datasets_and_tables_are_listed_in_pages(bigquery_client: Any, new_dataset: Any, cloud: Any) -> None:
+    url = new_dataset(labels={"a": "1"})
+    name = url.rsplit("/", 1)[1]
+    for number in range(3):
+        reference = {"projectId": cloud.project, "datasetId": name, "tableId": f"t{number}"}
+        cloud.ok("POST", f"{url}/tables", {"tableReference": reference, "schema": {"fields": SCHEMA}})
+    first = cloud.ok("GET", f"{url}/tables", maxResults="2")
+    assert (len(first["tables"]), "nextPageToken" in first) == (2, True)
+    listed = bigquery_client.list_tables(name, page_size=2)
+    assert [table.table_id for table in listed] == ["t0", "t1", "t2"]
+    for _ in range(2):
+        new_dataset()
+    found = {dataset.dataset_id: dataset.labels for dataset in bigquery_client.list_datasets(page_size=1)}
+    assert found[name] == {"a": "1"}
 
 
 def test_a_job_keeps_its_labels(bigquery_client: Any, new_table: Any, parquet: Any) -> None:

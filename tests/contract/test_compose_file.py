@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 import subprocess
+import sys
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -18,18 +19,17 @@ from packaging.tags import Tag, compatible_tags, cpython_tags
 from packaging.utils import parse_wheel_filename
 from repository import REPOSITORY
 
+from elt.connections import ConnectionFields, postgres_parameters
 from lakehouse.names import Names
-from lakehouse.outputs import CREDENTIALS_PATH, VARIABLES
-from taxiway.compose import dotenv, requirements, secrets, target
-from taxiway.compose import project_settings as choices
-from taxiway.compose.infrastructure import meaning
+from lakehouse.outputs import CONNECTION, CREDENTIAL_FILE, CREDENTIALS_PATH, VARIABLES
+from taxiway.compose import packages, prepare, target, variables
 from taxiway.infrastructure import LOCAL_CONFIG, Endpoints
 from taxiway.infrastructure.plan import plan
 
 TEXT = (REPOSITORY / "docker-compose.yaml").read_text()
 FILE: dict[str, Any] = yaml.safe_load(TEXT)
 SERVICES: dict[str, Any] = FILE["services"]
-EMULATED = {"gcs", "bigquery", "control-plane", "sample-source", "infrastructure"}
+EMULATED = {"gcs", "bigquery", "sample-source", "infrastructure"}
 AIRFLOW = {
     "airflow-init", "airflow-api-server", "airflow-scheduler", "airflow-dag-processor", "airflow-triggerer",
     "airflow-worker", "flower", "loader", "janitor",
@@ -87,7 +87,7 @@ def test_every_secret_that_a_service_names_is_in_a_volume_that_it_has() -> None:
 
 
 def test_every_audience_of_secrets_is_a_volume_of_the_service_that_writes_them() -> None:
-    audiences = {*secrets.forms(dict.fromkeys(secrets.GENERATORS, "x")), secrets.VAULT}
+    audiences = {*prepare.forms(dict.fromkeys(prepare.GENERATORS, "x")), prepare.VAULT}
     written = {
         v.split(":")[1] for v in SERVICES["prepare"]["volumes"] if v.split(":")[1].startswith("/secrets/")
     }
@@ -127,36 +127,90 @@ def test_the_emulators_have_the_profile_that_env_takes_away() -> None:
 
 
 def test_the_defaults_of_the_stack_are_what_the_program_exports_for_the_emulators() -> None:
-    endpoints = Endpoints("http://gcs:9023", "http://bigquery:9050", "http://control-plane:9070")
+    endpoints = Endpoints("http://gcs:9023", "http://bigquery:9050")
     outputs = plan("local", {**endpoints.config(), **LOCAL_CONFIG}).outputs
-    told = SERVICES["airflow-worker"]["environment"]
-    defaults = {name: re.fullmatch(r"\$\{" + name + r"-(.*)\}", told[name]) for name in outputs}
-    assert {name: meaning(found[1]) for name, found in defaults.items() if found} == {
-        name: meaning(value) for name, value in outputs.items()
+    given = SERVICES["airflow-worker"]["environment"]
+    defaults = {name: re.fullmatch(r"\$\{" + name + r"-(.*)\}", given[name]) for name in outputs}
+    found = {name: default[1] for name, default in defaults.items() if default}
+    # Its JSON has braces, which would end the default; a connection has a URI form as well.
+    connections = [ConnectionFields.parse(values.pop(CONNECTION), CONNECTION) for values in (found, outputs)]
+    assert connections[0] == connections[1]
+    assert found == outputs
+    assert {*outputs, CONNECTION} == set(VARIABLES) - {CREDENTIAL_FILE}
+
+
+def test_the_source_and_the_taxi_database_are_connections_that_the_library_reads() -> None:
+    given = SERVICES["airflow-worker"]["environment"]
+    default = given[variables.SOURCE].removeprefix(f"${{{variables.SOURCE}-").removesuffix("}")
+    assert ConnectionFields.parse(default, variables.SOURCE).url() == "http://sample-source:9080"
+    taxi = ConnectionFields.parse(given[variables.POSTGRES], variables.POSTGRES)
+    assert postgres_parameters(taxi) == {"service": "taxi"}
+    assert SERVICES["loader"]["environment"][variables.POSTGRES] == given[variables.POSTGRES]
+
+
+def test_no_path_is_patched_in_the_containers() -> None:
+    """Python finds the mounted packages by a file that each image holds."""
+    for dockerfile in BUILDS.values():
+        text = (REPOSITORY / dockerfile).read_text()
+        assert "PYTHONPATH" not in text
+        places = re.search(r"^RUN printf '%s\\n' (.+) \\$", text, re.MULTILINE)
+        assert places
+        image = next(
+            s["image"] for s in SERVICES.values() if s.get("build", {}).get("dockerfile") == dockerfile
+        )
+        volumes = [v for s in SERVICES.values() if s["image"] == image for v in s["volumes"]]
+        mounted = {volume.split(":")[1] for volume in volumes if isinstance(volume, str)}
+        assert {place for place in places[1].split() if not place.endswith("left_out")} <= mounted
+    assert "PYTHONPATH" not in TEXT
+
+
+def test_what_forks_imports_first_what_its_forks_need() -> None:
+    preloading = {n: s["environment"].get("TAXIWAY_PRELOAD") for n, s in SERVICES.items() if n in AIRFLOW}
+    assert {name: what for name, what in preloading.items() if what} == {
+        "airflow-dag-processor": "dags",
+        "airflow-triggerer": "tasks",
+        "airflow-worker": "tasks",
     }
-    assert set(outputs) == set(VARIABLES) - {"GOOGLE_APPLICATION_CREDENTIALS"}
 
 
-def test_a_stack_of_another_name_is_told_its_own_names() -> None:
-    told = dotenv.emulated("alice")
-    names = Names.of(told["GCP_PROJECT_ID"], "alice")
-    assert (told["GCP_GCS_BUCKET"], told["BIGQUERY_DATASET"]) == (names.bucket, names.dataset)
-    assert told["TAXIWAY_STACK"] == "alice"
+@pytest.mark.parametrize(
+    ("image", "absent", "modules"),
+    [
+        ("airflow", "pulumi lakehouse bqemulator duckdb", "taxiway.compose.prepare taxiway.compose.loader"),
+        ("emulators", "airflow elt nyc_taxi supervisor", "taxiway.compose.infrastructure"),
+    ],
+)
+def test_what_runs_in_an_image_imports_nothing_that_it_lacks(image: str, absent: str, modules: str) -> None:
+    code = (
+        f"import importlib, sys; sys.modules.update(dict.fromkeys('{absent}'.split())); "
+        f"[importlib.import_module(name) for name in '{modules}'.split()]"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-2000:]
 
 
-def test_every_port_that_the_verbs_choose_is_one_that_the_file_publishes() -> None:
+def test_a_stack_of_another_name_gets_its_own_names() -> None:
+    written = variables.emulated("alice")
+    names = Names.of(written["GCP_PROJECT_ID"], "alice")
+    assert (written["GCP_GCS_BUCKET"], written["BIGQUERY_DATASET"]) == (names.bucket, names.dataset)
+    assert written["TAXIWAY_STACK"] == "alice"
+
+
+def test_every_port_that_the_commands_choose_is_one_that_the_file_publishes() -> None:
     published = {
         name: str(port)
         for service in SERVICES.values()
         for port in service.get("ports", [])
         for name in re.findall(r"\$\{(\w+)", port)
     }
-    assert set(published) == set(choices.VARIABLES.values())
+    assert set(published) == set(variables.PORTS.values())
 
 
-def test_every_variable_that_the_verbs_write_is_read_by_the_file() -> None:
+def test_every_variable_that_the_commands_write_is_read_by_the_file() -> None:
     outputs = {name: "x" for name in VARIABLES if "EMULATOR" not in name}
-    written = {*dotenv.emulated("alice"), *dotenv.of_stack("alice", outputs, None)} - {"COMPOSE_PROJECT_NAME"}
+    written = {*variables.emulated("alice"), *variables.of_stack("alice", outputs, None)} - {
+        "COMPOSE_PROJECT_NAME"
+    }
     assert "EMULATORS_OFF" in written
     assert [name for name in sorted(written) if f"${{{name}" not in TEXT] == []
 
@@ -166,7 +220,7 @@ def test_each_image_is_built_once_and_never_pulled(service: str, dockerfile: str
     image = SERVICES[service]["image"]
     assert SERVICES[service]["build"]["dockerfile"] == dockerfile
     sharing = [s for n, s in SERVICES.items() if s["image"] == image and n != service]
-    assert len(sharing) > 3
+    assert len(sharing) >= 3
     assert all(s["pull_policy"] == "never" and "build" not in s for s in sharing)
 
 
@@ -185,15 +239,15 @@ def test_a_dockerfile_builds_with_the_classic_builder_and_gives_a_reason_for_eac
     assert not re.search(r"gcc|build-essential|apt-get", text)
 
 
-@pytest.mark.parametrize("file", requirements.EXPORTS)
+@pytest.mark.parametrize("file", packages.EXPORTS)
 def test_what_the_images_install_is_what_the_lock_says(file: str) -> None:
-    exported = requirements.export(requirements.EXPORTS[file])
-    assert (REPOSITORY / file).read_text() == exported, "run: python -m taxiway.compose.requirements"
+    exported = packages.export(packages.EXPORTS[file])
+    assert (REPOSITORY / file).read_text() == exported, "run: scripts/docs"
     assert "--hash=sha256:" in exported
 
 
 @pytest.mark.parametrize("machine", ["x86_64", "aarch64"])
-@pytest.mark.parametrize("file", requirements.EXPORTS)
+@pytest.mark.parametrize("file", packages.EXPORTS)
 def test_every_package_of_the_images_has_a_wheel_for(machine: str, file: str) -> None:
     """Nothing is compiled in the images: `--only-binary :all:`."""
     there = {"platform_machine": machine, "sys_platform": "linux", "platform_system": "Linux"}
@@ -249,7 +303,7 @@ def test_the_airflow_folder_holds_no_python_module() -> None:
     assert list((REPOSITORY / "airflow").rglob("*.py")) == []
 
 
-@pytest.mark.parametrize("script", ["entrypoint", "probe", "http-ok", "forget"])
+@pytest.mark.parametrize("script", ["entrypoint", "probe", "http-ok", "cleanup"])
 def test_a_script_of_the_images_is_executable_bash(script: str) -> None:
     file = REPOSITORY / "airflow" / script
     assert file.stat().st_mode & 0o111

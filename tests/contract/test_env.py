@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import stat
-from collections.abc import Iterator
-from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +12,12 @@ import pytest
 import yaml
 
 from lakehouse.outputs import CREDENTIALS
-from taxiway.cli.commands import env
-from taxiway.compose import dotenv
-from taxiway.compose import project_settings as choices
+from taxiway.cli.main import main
+from taxiway.compose import variables
 from taxiway.docgen.inventory import STACK
-from taxiway.environment.paths import REPOSITORY
-from taxiway.errors import TaxiwayError
+from taxiway.environment.home import REPOSITORY
 from taxiway.infrastructure.plan import plan
-from taxiway.targets.stack import StackSettings
+from taxiway.targets.target import Checkout
 
 INVENTORIES = REPOSITORY / "tests" / "infra" / "inventories"
 SECRET = "a-secret-of-the-test"
@@ -44,26 +41,29 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     own.write_text(json.dumps(OWN))
     monkeypatch.setenv("CLOUDSDK_CONFIG", str(own.parent))
     monkeypatch.delenv("GOOGLE_APPLICATION_CREDENTIALS", raising=False)
-    monkeypatch.setattr(env, "REPOSITORY", tmp_path)
     return tmp_path
 
 
+@dataclass
+class Engine:
+    """The engine of a stack that is up, in one of the inventories' scenarios."""
+
+    found: dict[str, Any]
+
+    def exists(self) -> bool:
+        return True
+
+    def outputs(self) -> dict[str, Any]:
+        return self.found
+
+
 @pytest.fixture
-def run(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Call the verb for a stack that is up."""
+def run(checkout: Path) -> Any:
+    """Call the command for a stack that is up."""
 
-    def call(scenario: str, *arguments: str) -> None:
-        class Engine:
-            def outputs(self) -> dict[str, Any]:
-                return outputs(scenario)
-
-        @contextmanager
-        def open_stack(wanted: StackSettings) -> Iterator[Engine]:
-            assert wanted.name == STACK
-            yield Engine()
-
-        monkeypatch.setattr(env, "open_stack", open_stack)
-        assert env.main([STACK, *arguments]) == 0
+    def call(scenario: str, *arguments: str, code: int = 0) -> None:
+        opened: Any = lambda *_: Engine(outputs(scenario) if scenario else {})  # noqa: E731
+        assert main(["env", STACK, *arguments], Checkout(checkout, opened)) == code
 
     return call
 
@@ -79,8 +79,8 @@ def test_the_credential_file_is_its_owners_alone_and_where_compose_is_told(
     run(scenario)
     file = checkout / "google_credentials"
     assert mode(file) == mode(checkout / ".env") == 0o600
-    assert file.stat().st_uid == choices.uid(), "whom the containers run as"
-    assert dotenv.read(checkout / ".env")["GOOGLE_CREDENTIALS_FILE"] == str(file)
+    assert file.stat().st_uid == variables.uid(), "whom the containers run as"
+    assert variables.read(checkout / ".env")["GOOGLE_CREDENTIALS_FILE"] == str(file)
 
 
 @pytest.mark.parametrize(
@@ -140,7 +140,7 @@ def test_a_stack_without_a_credential_file_leaves_none_of_another(run: Any, chec
     run("key")
     run("anonymous")
     assert not (checkout / "google_credentials").exists()
-    assert dotenv.read(checkout / ".env")["GOOGLE_CREDENTIALS_FILE"] == ""
+    assert variables.read(checkout / ".env")["GOOGLE_CREDENTIALS_FILE"] == ""
 
 
 def test_both_files_are_ignored_by_git() -> None:
@@ -148,10 +148,11 @@ def test_both_files_are_ignored_by_git() -> None:
     assert {"/.env", "/google_credentials"} <= set(ignored)
 
 
-def test_a_stack_without_outputs_is_said_with_what_makes_it(
-    run: Any, checkout: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_stack_without_outputs_is_reported_with_what_makes_it(
+    run: Any, checkout: Path, capsys: Any
 ) -> None:
-    monkeypatch.setitem(globals(), "outputs", lambda _scenario: {})
-    with pytest.raises(TaxiwayError, match="the stack alice has no outputs yet") as refused:
-        run("anonymous")
-    assert "scripts/up --stack alice" in refused.value.remedy
+    run("", code=1)
+    shown = capsys.readouterr().err
+    assert "the stack alice has no outputs yet" in shown
+    assert "scripts/up --stack alice" in shown
+    assert list(checkout.glob("*env*")) == []

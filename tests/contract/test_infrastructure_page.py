@@ -2,28 +2,32 @@ import re
 import subprocess
 
 import pytest
+import yaml
 
 from elt.orchestration.pools import POOLS
-from taxiway.docgen.infrastructure import PAGE, TABLES, current
-from taxiway.environment.paths import REPOSITORY
+from taxiway.docgen.infrastructure import PARTS
+from taxiway.docgen.inventory import STACK
+from taxiway.docgen.markdown import current, named
+from taxiway.environment.home import REPOSITORY
+from taxiway.infrastructure import LOCAL_CONFIG, Endpoints
+from taxiway.infrastructure.plan import plan
 
-TEXT = PAGE.read_text()
+TEXT = (REPOSITORY / "docs" / "infrastructure.md").read_text()
 NAMED = set(re.findall(r"`((?:infra|scripts|tests|docs|dags|plugins)/[\w./-]*)[`\s]", TEXT))
 MADE_BY_ITS_OWNER = {"infra/stacks/Pulumi.alice.yaml", "infra/stacks/Pulumi.local.yaml"}
-COMMAND = "PYTHONPATH=scripts .venv/bin/python -m taxiway.docgen.infrastructure"
-
-
-def test_the_tables_of_the_page_are_current():
-    assert current(TEXT) == TEXT, f"docs/infrastructure.md is behind the code: {COMMAND}"
+# The settings that the page shows: a block of YAML with `settings` after its language.
+SNIPPETS = re.findall(r"^```yaml settings([^\n]*)\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
+EMULATORS = {**Endpoints("http://127.0.0.1:9023", "http://127.0.0.1:9050").config(), **LOCAL_CONFIG}
 
 
 def test_every_table_is_on_the_page_once():
-    assert sorted(re.findall(r"<!-- table ([\w-]+) -->", TEXT)) == sorted(TABLES)
+    assert sorted(named(TEXT)) == sorted(PARTS)
 
 
 def test_a_table_that_is_behind_the_code_is_noticed():
-    behind = TEXT.replace("roles/bigquery.jobUser", "roles/bigquery.admin", 1)
-    assert current(behind) == TEXT != behind
+    (part,) = re.findall(r"<!-- made rules -->.*?<!-- end -->", TEXT, re.DOTALL)
+    behind = part.replace("No bucket can be made public", "Some buckets can be made public")
+    assert current(behind, PARTS) == part != behind
 
 
 @pytest.mark.parametrize("path", sorted(NAMED - MADE_BY_ITS_OWNER))
@@ -31,9 +35,27 @@ def test_what_the_page_names_exists(path):
     assert (REPOSITORY / path).exists()
 
 
-def test_the_way_by_hand_sets_exactly_what_the_program_asks_for():
-    keys = set(re.findall(r"pulumi config set (taxiway:\w+)", TEXT.split("## What is created")[0]))
-    assert keys == {"taxiway:project", "taxiway:owner"}
+@pytest.mark.parametrize(("where", "snippet"), SNIPPETS, ids=range(len(SNIPPETS)))
+def test_settings_that_the_page_shows_make_a_stack_that_the_rules_allow(where, snippet):
+    shown = yaml.safe_load(snippet)["config"]
+    assert all(isinstance(value, str) for value in shown.values()), "Pulumi reads texts"
+    declared = plan(STACK, {**(EMULATORS if where.strip() else {}), **shown})
+    location = shown.get("taxiway:location", "US")
+    assert declared.outputs["GCP_LOCATION"] == location
+    protected = {resource.name for resource in declared.resources if resource.protect}
+    assert protected == ({"lake", "warehouse"} if shown.get("taxiway:ephemeral") == "false" else set())
+
+
+def test_the_page_shows_settings_for_google_cloud_and_for_emulators():
+    assert {where.strip() for where, _ in SNIPPETS} == {"", "on emulators"}
+    assert not re.findall(r"^```yaml$", TEXT, re.MULTILINE), "tag it, so that it is tried"
+
+
+def test_the_way_by_hand_makes_a_stack():
+    commands = TEXT.split("## What is created")[0]
+    shown = dict(re.findall(r"^pulumi config set (taxiway:\w+) (\S+)$", commands, re.MULTILINE))
+    assert set(shown) == {"taxiway:project", "taxiway:owner"}
+    assert plan(STACK, shown).resources
 
 
 def test_the_way_by_hand_is_complete_from_the_stack_to_the_containers():

@@ -3,15 +3,21 @@
 import ast
 import json
 import re
+from functools import cache
 
 import pytest
 import yaml
 
 from elt.connections import GOOGLE
 from lakehouse.outputs import CREDENTIALS, CREDENTIALS_PATH, VARIABLES
-from taxiway.environment.paths import REPOSITORY
+from taxiway.environment.home import REPOSITORY
 from taxiway.infrastructure.plan import plan
 
+READERS = [REPOSITORY / name for name in ("docker-compose.yaml", "airflow/entrypoint", "README.md")]
+OUTPUT_LIKE = re.compile(
+    r"\b(?:GCP_[A-Z_]+|BIGQUERY_(?!\w*PORT)[A-Z_]+|STORAGE_EMULATOR_[A-Z]+"
+    r"|GOOGLE_APPLICATION_[A-Z_]+|AIRFLOW_CONN_GOOGLE_[A-Z_]+)\b"
+)
 VARIABLE = re.compile(r"[A-Z]+(?:_[A-Z]+)+")
 INVENTORIES = REPOSITORY / "tests" / "infra" / "inventories"
 COMPOSE = REPOSITORY / "docker-compose.yaml"
@@ -20,6 +26,7 @@ LIBRARY = REPOSITORY / "plugins" / "elt"
 OF_THE_COMMANDS = {"TAXI_SCHEDULE_START", "TAXI_MAX_BYTES_BILLED", "TAXI_JOB_SECONDS"}
 
 
+@cache
 def outputs(scenario):
     config = yaml.safe_load((INVENTORIES / f"{scenario}.yaml").read_text())["config"]
     return plan("alice", config).outputs
@@ -27,6 +34,10 @@ def outputs(scenario):
 
 def every_output():
     return set().union(*(outputs(path.stem) for path in INVENTORIES.glob("*.yaml")))
+
+
+def python(folder):
+    return sorted((REPOSITORY / folder).rglob("*.py"))
 
 
 def read_by_the_library():
@@ -63,6 +74,16 @@ def test_compose_puts_the_credential_file_where_the_output_says():
     content = COMPOSE.read_text()
     assert CREDENTIALS_PATH in content
     assert CREDENTIALS in yaml.safe_load(content).get("secrets", {}) or f"{CREDENTIALS}:" in content
+
+
+def test_whoever_names_an_output_names_one_that_there_is():
+    """Many files name outputs: a variable that is renamed in one of them alone is found here."""
+    named = {}
+    for file in [*READERS, *(path for folder in ("scripts", "plugins", "dags") for path in python(folder))]:
+        for name in OUTPUT_LIKE.findall(file.read_text()):
+            named.setdefault(name, set()).add(str(file.relative_to(REPOSITORY)))
+    assert {"GCP_PROJECT_ID", "AIRFLOW_CONN_GOOGLE_CLOUD_DEFAULT"} <= set(named)
+    assert {name: files for name, files in named.items() if name not in VARIABLES} == {}
 
 
 def test_only_a_target_on_emulators_names_emulators():

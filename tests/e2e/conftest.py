@@ -1,4 +1,4 @@
-"""A checkout of its own for each module, as a user would have it, and the verbs run in it as a user would."""
+"""A checkout of its own for each module, as a user has it, and the commands run in it as a user runs them."""
 
 from __future__ import annotations
 
@@ -16,6 +16,9 @@ import pytest
 from compose_stack import Stack, fresh_clone, require_docker
 from repository import REPOSITORY, share_environment
 
+from elt.connections import EnvironmentConnections
+from taxiway.environment.home import Home, read_json
+
 
 @dataclass(frozen=True)
 class Checkout:
@@ -27,7 +30,7 @@ class Checkout:
     def home(self) -> Path:
         return self.folder / ".taxiway" / "local"
 
-    def verb(self, name: str, *arguments: str, code: int = 0) -> subprocess.CompletedProcess[str]:
+    def command(self, name: str, *arguments: str, code: int = 0) -> subprocess.CompletedProcess[str]:
         """Run scripts/NAME; fails the test with all it printed unless it exits with `code`."""
         command = [self.folder / "scripts" / name, *arguments]
         environment = {**os.environ, "COLUMNS": "160", "NO_COLOR": "1"}
@@ -37,8 +40,13 @@ class Checkout:
         )
         return done
 
+    @property
+    def connections(self) -> EnvironmentConnections:
+        """The stores, through the connections that this environment's Airflow has."""
+        return EnvironmentConnections(read_json(Home(self.home).environment))
+
     def status(self) -> dict[str, Any]:
-        facts: dict[str, Any] = json.loads(self.verb("status", "--json").stdout)
+        facts: dict[str, Any] = json.loads(self.command("status", "--json").stdout)
         return facts
 
     def datasets(self) -> dict[tuple[str, str | None], dict[str, Any]]:
@@ -73,7 +81,7 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Checkout]:
     made = make_checkout(tmp_path_factory.mktemp("checkout"))
     yield made
     if made.home.exists():
-        made.verb("down")
+        made.command("down")
 
 
 @pytest.fixture(scope="session")

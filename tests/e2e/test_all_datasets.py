@@ -14,22 +14,21 @@ import itertools
 import json
 import os
 import subprocess
-import threading
 import time
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 import pytest
+from emulators import Service
 
 from elt.catalogue import Dataset
 from elt.catalogue.registry import DATASETS
 from elt.layout import typed_object
 from elt.months import Month
 from elt.orchestration.pools import POOLS
-from elt.stores.bigquery import BigQuery
+from elt.stores.bigquery import Warehouse
 from elt.stores.gcs import Lake
 from taxiway.airflow.client import AirflowApi
-from taxiway.environment.paths import Home
 
 COUNT = int(os.environ.get("TAXIWAY_MONTHS", "2"))
 ROWS = int(os.environ.get("TAXIWAY_ROWS", "300"))
@@ -47,22 +46,15 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(2 * PATIENCE)]
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The sample source with so few rows that what is measured is the platform."""
-    from taxiway.emulators.tlc_sample.months import Month as Published
-    from taxiway.emulators.tlc_sample.server import create_server
-    from taxiway.emulators.tlc_sample.store import Store
-
-    first, last = (Published.parse(str(month)) for month in (MONTHS[0], MONTHS[-1]))
-    store = Store(tmp_path_factory.mktemp("source"), ROWS, first, last)
-    with create_server("127.0.0.1", 0, store) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_address[1]}"
-        server.shutdown()
+    options = ("--rows", str(ROWS), "--first", str(MONTHS[0]), "--last", str(MONTHS[-1]))
+    with Service("tlc_sample", tmp_path_factory.mktemp("source"), options) as running:
+        yield running.wait_until_healthy().url
 
 
 @pytest.fixture(scope="module")
 def loaded(checkout: Any, source: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What `run all` said and took."""
-    checkout.verb("up", "--source", source, "--months", str(MONTHS[0]))
+    checkout.command("up", "--source", source, "--months", str(MONTHS[0]))
     started = time.monotonic()
     shown = run_all(checkout)
     took = round(time.monotonic() - started, 1)
@@ -145,20 +137,24 @@ def test_every_month_of_every_dataset_is_in_every_store(loaded: dict[str, Any], 
 def test_no_pool_lets_more_happen_at_once_than_it_has_slots(loaded: dict[str, Any]) -> None:
     most = loaded["at_once"]
     assert set(POOLS) - {"source"} <= set(most)
-    assert {pool: (n, POOLS[pool]) for pool, n in most.items() if n > POOLS.get(pool, n)} == {}
+    assert {
+        pool: (n, POOLS[pool]) for pool, n in most.items() if pool in POOLS and n > POOLS[pool].slots
+    } == {}
 
 
 def test_lake_warehouse_and_postgres_hold_the_same_rows(loaded: dict[str, Any], checkout: Any) -> None:
-    from taxiway.loads.service import settings_of
-
-    settings, compared = settings_of(Home(checkout.home)), 0
-    with BigQuery(settings) as bq:
+    connections, compared = checkout.connections, 0
+    with (
+        connections.lake() as stored,
+        connections.warehouse() as warehouse,
+        connections.postgres() as postgres,
+    ):
         for name, text in sorted(EXPECTED, key=str):
             entry, month = DATASETS[name], Month.parse(text) if text else None
-            lake = digest(in_lake(Lake(settings), entry, month))
-            assert lake == digest(in_warehouse(bq, entry, month)), (name, text)
+            lake = digest(in_lake(stored, entry, month))
+            assert lake == digest(in_warehouse(warehouse, entry, month)), (name, text)
             if entry.postgres:
-                assert lake == digest(in_postgres(settings.require_postgres(), entry, month)), (name, text)
+                assert lake == digest(in_postgres(postgres, entry, month)), (name, text)
             compared += 1
     assert compared == len(EXPECTED)
 
@@ -166,9 +162,9 @@ def test_lake_warehouse_and_postgres_hold_the_same_rows(loaded: dict[str, Any], 
 def test_a_second_pass_changes_nothing(loaded: dict[str, Any], checkout: Any) -> None:
     before = checkout.datasets()
     assert "nothing to do" in run_all(checkout)
-    looks = [line for line in run_all(checkout, "--changed").splitlines() if "looked at" in line]
-    assert len(looks) == len(DATASETS)
-    assert all(" 0 changed" in line for line in looks)
+    scans = [line for line in run_all(checkout, "--changed").splitlines() if " checked, " in line]
+    assert len(scans) == len(DATASETS)
+    assert all(" 0 changed" in line for line in scans)
     assert checkout.datasets() == before
 
 
@@ -208,17 +204,17 @@ def in_lake(lake: Lake, entry: Dataset, month: Month | None) -> list[dict[str, A
     return rows
 
 
-def in_warehouse(bq: BigQuery, entry: Dataset, month: Month | None) -> list[dict[str, Any]]:
+def in_warehouse(warehouse: Warehouse, entry: Dataset, month: Month | None) -> list[dict[str, Any]]:
     names = ", ".join(column.name for column in entry.columns)
     where = f"WHERE source_month = '{month.first_day()}'" if month else ""
-    return bq.rows(f"SELECT {names} FROM {bq.name(entry.table)} {where}", {}, {"app": "test"})
+    return warehouse.query(f"SELECT {names} FROM {warehouse.name(entry.table)} {where}", {}, {"app": "test"})
 
 
-def in_postgres(dsn: str, entry: Dataset, month: Month | None) -> list[dict[str, Any]]:
-    import psycopg
+def in_postgres(connection: Any, entry: Dataset, month: Month | None) -> list[dict[str, Any]]:
     from psycopg.rows import dict_row
 
     names = ", ".join(column.name for column in entry.columns)
     where = f"WHERE source_month = '{month.first_day()}'" if month else ""
-    with psycopg.connect(dsn, row_factory=dict_row) as connection:
-        return connection.execute(f"SELECT {names} FROM {entry.table} {where}").fetchall()
+    with connection.cursor(row_factory=dict_row) as cursor:
+        found: list[dict[str, Any]] = cursor.execute(f"SELECT {names} FROM {entry.table} {where}").fetchall()
+    return found

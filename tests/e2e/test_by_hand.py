@@ -1,4 +1,4 @@
-"""Pulumi alone makes a stack, as a platform engineer would; the verbs take it as they find it."""
+"""Pulumi alone makes a stack, as a platform engineer would; the commands take it as they find it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import emulators as emulated
 import pytest
 import requests
 
-from taxiway.infrastructure.endpoints import Endpoints
+from taxiway.infrastructure import Endpoints
 
 pytestmark = [
     pytest.mark.e2e,
@@ -69,14 +69,14 @@ def stack(checkout: Any, cloud: emulated.Emulators) -> Iterator[Any]:
 
 
 def test_env_takes_the_selected_stack_and_compose_its_names(stack: Any, checkout: Any) -> None:
-    checkout.verb("env")
+    checkout.command("env")
     written = (checkout.folder / ".env").read_text()
     assert "TAXIWAY_STACK=alice\n" in written
     assert f"GCP_GCS_BUCKET={BUCKET}\n" in written
     key = checkout.folder / "google_credentials"
     assert stat.S_IMODE(key.stat().st_mode) == 0o600
     assert "PRIVATE KEY" in key.read_text()
-    assert "PRIVATE KEY" not in written + checkout.verb("env", "--print").stdout
+    assert "PRIVATE KEY" not in written + checkout.command("env", "--print").stdout
 
 
 def test_the_state_holds_the_key_encrypted_alone(stack: Any, checkout: Any, backend: Path) -> None:
@@ -90,24 +90,24 @@ def test_the_state_holds_the_key_encrypted_alone(stack: Any, checkout: Any, back
 def test_drift_names_a_label_that_was_changed_and_pulumi_puts_it_back(
     stack: Any, checkout: Any, cloud: emulated.Emulators
 ) -> None:
-    assert "Nothing has drifted" in checkout.verb("drift", "--stack", "alice").stdout
+    assert "Nothing has drifted" in checkout.command("drift", "--stack", "alice").stdout
     url = f"{cloud.storage_url}/storage/v1/b/{BUCKET}"
     requests.patch(url, json={"labels": {"taxiway-owner": "mallory"}}, timeout=10).raise_for_status()
-    drifted = checkout.verb("drift", "--stack", "alice", code=5).stdout
+    drifted = checkout.command("drift", "--stack", "alice", code=5).stdout
     assert f"bucket {BUCKET}" in drifted
     assert "taxiway-owner" in drifted
     stack("up", "--yes", "--skip-preview", "--refresh")
-    assert "Nothing has drifted" in checkout.verb("drift", "--stack", "alice").stdout
-    assert "Nothing would change" in checkout.verb("preview", "--stack", "alice").stdout
+    assert "Nothing has drifted" in checkout.command("drift", "--stack", "alice").stdout
+    assert "Nothing would change" in checkout.command("preview", "--stack", "alice").stdout
 
 
 def test_a_stack_that_is_not_there_has_not_drifted_but_is_said(stack: Any, checkout: Any) -> None:
-    assert "there is no stack nobody" in checkout.verb("drift", "--stack", "nobody", code=1).stderr
+    assert "there is no stack nobody" in checkout.command("drift", "--stack", "nobody", code=1).stderr
 
 
 def test_stacks_lists_it_and_selects_no_other(stack: Any, checkout: Any) -> None:
     stack("stack", "init", "bob", "--no-select")
-    shown = checkout.verb("stacks").stdout
+    shown = checkout.command("stacks").stdout
     assert OWNER in shown
     assert "bob" in shown
     assert stack("stack", "--show-name").strip() == "alice"
@@ -122,7 +122,7 @@ def test_a_stale_lock_is_said_with_the_command_that_clears_it(
     (folder / "held.json").write_text(
         '{"pid": 1, "username": "bob", "hostname": "elsewhere", "timestamp": "2026-01-01T00:00:00Z"}'
     )
-    refused = checkout.verb("down", "--stack", "alice", code=1).stderr
+    refused = checkout.command("down", "--stack", "alice", code=1).stderr
     assert "Stack alice is locked by another update" in refused
     remedy = refused.split("If none is running: ")[1].splitlines()[0]
     subprocess.run(remedy, shell=True, check=True, cwd=checkout.folder, capture_output=True)
@@ -130,7 +130,7 @@ def test_a_stale_lock_is_said_with_the_command_that_clears_it(
 
 
 def test_down_takes_it_away_with_its_files(stack: Any, checkout: Any, cloud: emulated.Emulators) -> None:
-    done = checkout.verb("down", "--stack", "alice").stdout
+    done = checkout.command("down", "--stack", "alice").stdout
     assert f"bucket {BUCKET}" in done
     assert "Nothing is left." in done
     assert requests.get(f"{cloud.storage_url}/storage/v1/b/{BUCKET}", timeout=10).status_code == 404
@@ -138,14 +138,14 @@ def test_down_takes_it_away_with_its_files(stack: Any, checkout: Any, cloud: emu
     assert not (checkout.folder / "google_credentials").exists()
     assert not (checkout.folder / ".taxiway").exists()
     assert "alice" not in stack("stack", "ls")
-    assert "nothing to remove" in checkout.verb("down", "--stack", "alice").stdout
+    assert "nothing to remove" in checkout.command("down", "--stack", "alice").stdout
 
 
 def test_an_engineer_without_a_passphrase_is_asked_for_one(
     stack: Any, checkout: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("PULUMI_CONFIG_PASSPHRASE_FILE")
-    refused = checkout.verb("env", "alice", code=1).stderr
+    refused = checkout.command("env", "alice", code=1).stderr
     assert "are encrypted with a passphrase, and none is set" in refused
     assert "PULUMI_CONFIG_PASSPHRASE_FILE" in refused
     assert os.environ["PULUMI_BACKEND_URL"] in refused

@@ -274,7 +274,7 @@ def test_compose_scales_to_two_workers_and_a_killed_ones_task_is_retried_on_the_
     assert len(stack.containers("airflow-worker")) == 2
     eventually(lambda: "slow" in stack.api.dags(), 180, "the DAG slow is seen")
     stack.api.unpause("slow")
-    run = stack.api.trigger("slow", None, {})
+    run = stack.api.trigger("slow", None, {})["dag_run_id"]
     eventually(lambda: _slow(stack, run)["state"] == "running", 180, "the task runs")
     victim = _slow(stack, run)["hostname"]
     docker("kill", victim)

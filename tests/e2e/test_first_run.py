@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import shutil
 import socket
 import stat
@@ -17,16 +18,22 @@ from repository import REPOSITORY
 
 pytestmark = pytest.mark.e2e
 ROWS = 20_000
+README = (REPOSITORY / "README.md").read_text()
+WHAT_NEXT = README.partition("## What next")[2].partition("\n## ")[0]
+NEXT = re.findall(r"^scripts/[^#\n]*", WHAT_NEXT, re.MULTILINE)
+# Commands of the README that other tests run, or nobody would wait for.
+ELSEWHERE = ("scripts/run all", "scripts/alerts", "scripts/bench", "scripts/down")
 KEYS = {
     "dataset", "month", "raw_bytes", "typed_rows", "warehouse_rows", "postgres_rows", "quarantined_rows",
-    "drift", "state", "run_id", "loaded_at", "checksum", "audit_warnings", "audit_failures",
+    "drift", "state", "missing", "source", "run_id", "loaded_at", "checksum", "audit_warnings",
+    "audit_failures",
 }  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def up(checkout: Any) -> str:
     """What `scripts/up` showed."""
-    done = checkout.verb("up")
+    done = checkout.command("up")
     return str(done.stdout + done.stderr)
 
 
@@ -56,7 +63,7 @@ def test_status_names_every_component_and_all_run(up: str, checkout: Any) -> Non
     assert facts["target"] == "embedded"
     states = {part["name"]: part["state"] for part in facts["components"]}
     assert set(states) == {
-        "postgres", "gcs", "bigquery", "control-plane", "sample-source",
+        "postgres", "gcs", "bigquery", "sample-source",
         "api-server", "scheduler", "dag-processor", "triggerer",
     }  # fmt: skip
     assert set(states.values()) == {"RUNNING"}
@@ -64,50 +71,56 @@ def test_status_names_every_component_and_all_run(up: str, checkout: Any) -> Non
 
 def test_up_again_changes_nothing(up: str, checkout: Any) -> None:
     before = checkout.status()
-    again = checkout.verb("up")
+    again = checkout.command("up")
     assert "nothing to do" in again.stderr
     assert checkout.status() == before
 
 
 def test_preview_of_what_is_there_changes_nothing_and_has_a_price(up: str, checkout: Any) -> None:
-    shown = checkout.verb("preview").stdout
+    shown = checkout.command("preview").stdout
     assert "Nothing would change" in shown
     assert re.search(r"in all +\d+\.\d\d", shown)
 
 
 def test_a_label_changed_behind_pulumis_back_is_drift_and_up_puts_it_back(up: str, checkout: Any) -> None:
-    assert "Nothing has drifted" in checkout.verb("drift").stdout
-    variables = dict(line.split("=", 1) for line in checkout.verb("env", "--print").stdout.splitlines())
+    assert "Nothing has drifted" in checkout.command("drift").stdout
+    variables = dict(line.split("=", 1) for line in checkout.command("env", "--print").stdout.splitlines())
     bucket = f"{variables['STORAGE_EMULATOR_HOST']}/storage/v1/b/{variables['GCP_GCS_BUCKET']}"
     requests.patch(bucket, json={"labels": {"taxiway-stack": "mallory"}}, timeout=10).raise_for_status()
-    drifted = checkout.verb("drift", code=5).stdout
+    drifted = checkout.command("drift", code=5).stdout
     assert "bucket" in drifted
     assert "mallory" in drifted
-    checkout.verb("up")
-    assert "Nothing has drifted" in checkout.verb("drift").stdout
+    checkout.command("up")
+    assert "Nothing has drifted" in checkout.command("drift").stdout
 
 
 def test_env_writes_what_the_pipeline_reads_for_its_owner_alone(up: str, checkout: Any) -> None:
-    checkout.verb("env")
+    checkout.command("env")
     written = checkout.folder / ".env"
     assert stat.S_IMODE(written.stat().st_mode) == 0o600
     assert "GCP_GCS_BUCKET=" in written.read_text()
-    assert "local" in checkout.verb("stacks").stdout
+    assert "local" in checkout.command("stacks").stdout
 
 
 def test_run_loads_another_month_through_the_scheduler_once(up: str, checkout: Any) -> None:
-    checkout.verb("run", "yellow", "2023-02")
+    checkout.command("run", "yellow", "2023-02")
     row = checkout.datasets()["yellow", "2023-02"]
     assert row["typed_rows"] + row["quarantined_rows"] == ROWS
     assert row["warehouse_rows"] == row["postgres_rows"] == row["typed_rows"]
-    checkout.verb("run", "yellow", "2023-02")
+    checkout.command("run", "yellow", "2023-02")
     assert checkout.datasets()["yellow", "2023-02"] == row
 
 
-def test_a_month_that_is_not_published_is_said_and_is_no_failure(up: str, checkout: Any) -> None:
-    done = checkout.verb("run", "yellow", "2099-01", "--wait", "4", code=4)
+@pytest.mark.parametrize("line", [line.strip() for line in NEXT if not line.startswith(ELSEWHERE)])
+def test_a_command_of_the_readme_runs_as_it_is_written(up: str, checkout: Any, line: str) -> None:
+    script, *arguments = shlex.split(line)
+    checkout.command(script.removeprefix("scripts/"), *arguments)
+
+
+def test_a_month_that_is_not_published_is_reported_and_is_no_failure(up: str, checkout: Any) -> None:
+    done = checkout.command("run", "yellow", "2099-01", "--wait", "4", code=4)
     assert "yellow 2099-01 is not published yet" in done.stderr
-    assert "up_for_reschedule" in done.stderr
+    assert "deferred" in done.stderr
     assert ("yellow", "2099-01") not in checkout.datasets()
 
 
@@ -124,7 +137,7 @@ def test_a_month_that_is_not_published_is_said_and_is_no_failure(up: str, checko
 def test_a_wrong_command_line_is_a_usage_error_that_names_what_is_valid(
     up: str, checkout: Any, arguments: tuple[str, ...], sentence: str
 ) -> None:
-    done = checkout.verb("run", *arguments, code=2)
+    done = checkout.command("run", *arguments, code=2)
     assert sentence in done.stderr
     assert "Traceback" not in done.stderr
 
@@ -182,9 +195,17 @@ def test_the_ui_shows_dags_docs_and_green_runs_in_a_browser(up: str, checkout: A
         assert "replaces the month" in browser.text()
 
 
+def test_down_keeps_the_data_if_it_is_told_to_and_up_goes_on_with_it(up: str, checkout: Any) -> None:
+    before = checkout.datasets()
+    assert "data kept" in checkout.command("down", "--keep-data").stdout
+    assert checkout.processes() == []
+    assert "nothing to do" in checkout.command("up").stderr
+    assert checkout.datasets() == before
+
+
 def test_down_leaves_nothing(up: str, checkout: Any) -> None:
     facts = checkout.status()
-    done = checkout.verb("down")
+    done = checkout.command("down")
     for removed in ("bucket", "dataset", "service account", "scheduler", "postgres", ".taxiway"):
         assert removed in done.stdout
     assert "Nothing is left" in done.stdout
@@ -196,7 +217,7 @@ def test_down_leaves_nothing(up: str, checkout: Any) -> None:
             with socket.socket() as probe:
                 assert probe.connect_ex(("127.0.0.1", port)) != 0, f"{part['name']} still listens"
     assert not (checkout.folder / ".env").exists()
-    assert "nothing to remove" in checkout.verb("down").stdout
+    assert "nothing to remove" in checkout.command("down").stdout
 
 
 def test_a_python_without_the_packages_is_enough_to_ask_for_help() -> None:

@@ -21,8 +21,8 @@ from faulty_source import FaultySource
 from receiver import SECRET, Receiver
 from taxi import YELLOW, ZONES, ZONES_CSV, parquet, trips
 
+from elt.months import Partition
 from taxiway.airflow.client import AirflowApi
-from taxiway.environment.paths import Home
 
 pytestmark = pytest.mark.e2e
 ROWS = 500
@@ -31,7 +31,7 @@ FINAL = ("success", "failed")
 # Seconds for what takes a few where nothing else runs.
 PATIENCE = 400.0
 PLACES = ("lake", "warehouse", "postgres")
-STAGES = ("raw", "typed", "warehouse", "mart", "postgres")
+STAGES: tuple[Any, ...] = ("raw", "typed", "warehouse", "mart", "postgres")
 # A DAG of a user: a task that is killed, one whose worker is killed as well, and one with a defect.
 OF_A_USER = '''
 """Tasks that end badly."""
@@ -39,9 +39,9 @@ import time
 
 from airflow.sdk import DAG, task
 
-from elt.orchestration.wiring import common
+from elt.orchestration.dag_defaults import dag_defaults
 
-with DAG("badly", schedule=None, doc_md=__doc__, **common()):
+with DAG("badly", schedule=None, doc_md=__doc__, **dag_defaults()):
 
     @task(retries=0)
     def is_killed():
@@ -101,7 +101,7 @@ def up(checkout: Any, source: FaultySource, lineage: Receiver) -> None:
     (checkout.folder / "dags" / "badly.py").write_text(OF_A_USER)
     with pytest.MonkeyPatch.context() as shell:
         shell.setenv("OPENLINEAGE_URL", lineage.address)
-        checkout.verb("up", "--source", source.url, "--months", f"{MONTHS[0]}..{MONTHS[-1]}")
+        checkout.command("up", "--source", source.url, "--months", f"{MONTHS[0]}..{MONTHS[-1]}")
 
 
 @pytest.fixture(scope="module")
@@ -129,7 +129,7 @@ class Run:
 
     def __init__(self, api: AirflowApi, dag_id: str, month: str | None, conf: Mapping[str, Any] = {}) -> None:
         self.api, self.dag_id = api, dag_id
-        self.id = api.trigger(dag_id, month, conf)
+        self.id = api.trigger(dag_id, month, conf)["dag_run_id"]
         self.states: dict[str, list[str | None]] = {}
         self.tries: dict[str, int] = {}
 
@@ -170,10 +170,11 @@ def settled(api: AirflowApi) -> bool:
 def checksums(checkout: Any, month: str) -> set[str]:
     """Of what each stage was made of, as the load log has them."""
     from elt.warehouse import load_log
-    from taxiway.loads.service import settings_of
 
-    log = load_log.latest(settings_of(Home(checkout.home)))
-    return {log["yellow", month, stage].checksum for stage in STAGES}
+    partition = Partition.parse("yellow", month)
+    with checkout.connections.warehouse() as warehouse:
+        log = load_log.latest(warehouse, [partition])
+    return {log[partition, stage].origin.checksum for stage in STAGES}
 
 
 def loaded(checkout: Any) -> dict[tuple[str, str | None], dict[str, Any]]:
@@ -192,9 +193,9 @@ def test_a_task_goes_from_scheduled_to_success(api: AirflowApi) -> None:
         assert states == [state for state in order if state in states]
 
 
-def test_trouble_is_retried_and_passes(api: AirflowApi, source: FaultySource) -> None:
+def test_a_transient_error_is_retried_and_passes(api: AirflowApi, source: FaultySource) -> None:
     content = parquet(trips("2024-03", ROWS))
-    # The library itself asks four times before it calls it trouble.
+    # The library itself asks four times before it calls it a transient error.
     source.serve_after_failures(YELLOW.format("2024-03"), content, failures=5, status=503)
     run = Run(api, "yellow_to_lake", "2024-03", {"publication_timeout": 60})
     assert run.end() == "success"
@@ -202,13 +203,13 @@ def test_trouble_is_retried_and_passes(api: AirflowApi, source: FaultySource) ->
     assert run.tries["wait_until_published"] == 2
 
 
-def test_a_month_that_is_late_is_rescheduled_then_skipped_and_somebody_hears_of_it(
+def test_a_month_that_is_late_is_deferred_then_skipped_and_reported(
     api: AirflowApi, alerts: Receiver
 ) -> None:
     run = Run(api, "yellow_to_lake", "2025-01", {"publication_timeout": 4})
     assert run.end() == "success"
     states = run.states["wait_until_published"]
-    assert "up_for_reschedule" in states
+    assert "deferred" in states
     assert states[-1] == "skipped"
     assert run.states["conform"][-1] == "skipped"
     assert [text for text in about(alerts, "2025-01") if "not published" in text]
@@ -224,7 +225,7 @@ def task_log(api: AirflowApi, run: Run, task_id: str) -> str:
 # Failures and alerts
 
 
-def test_a_refused_file_fails_at_once_and_somebody_hears_why(
+def test_a_file_that_is_refused_fails_at_once_and_is_reported(
     api: AirflowApi, alerts: Receiver, source: FaultySource
 ) -> None:
     source.serve_html(YELLOW.format("2025-02"))
@@ -238,7 +239,7 @@ def test_a_refused_file_fails_at_once_and_somebody_hears_why(
     assert api.url in told[0]
 
 
-def test_killed_tasks_and_a_defect_are_told_of_and_the_defect_is_tried_once_more(
+def test_killed_tasks_and_a_defect_are_reported_and_the_defect_is_tried_once_more(
     api: AirflowApi, alerts: Receiver, checkout: Any
 ) -> None:
     until(lambda: "badly" in api.dags())
@@ -255,7 +256,7 @@ def test_killed_tasks_and_a_defect_are_told_of_and_the_defect_is_tried_once_more
     defect, silent = sorted(told, key=lambda text: "is_killed" in text)
     assert "no such key" in defect
     assert "`has_a_defect` failed (try 2)" in defect
-    assert "`is_killed`, `loses_its_worker` failed without a word" in silent
+    assert "`is_killed`, `loses_its_worker` failed without an error message" in silent
     time.sleep(5)
     assert about(alerts, "badly") == told
 
@@ -308,18 +309,17 @@ def test_every_task_may_be_killed_once_and_all_is_as_if_none_had_been(api: Airfl
 
 def traces(checkout: Any) -> dict[str, Any]:
     """All there is anywhere: objects, tables, rows; without times."""
-    import psycopg
-
-    from elt.stores.bigquery import BigQuery
-    from elt.stores.gcs import Lake
-    from taxiway.loads.service import settings_of
-
-    settings = settings_of(Home(checkout.home))
-    with BigQuery(settings) as bq, psycopg.connect(settings.require_postgres()) as connection:
-        in_warehouse = bq.tables()
+    connections = checkout.connections
+    with (
+        connections.lake() as lake,
+        connections.warehouse() as warehouse,
+        connections.postgres() as connection,
+    ):
+        objects = {(stored.name, stored.size) for stored in lake.list("")}
+        in_warehouse = warehouse.tables()
         in_postgres = set(connection.execute("SELECT relname FROM pg_class WHERE relkind IN ('r', 'p', 'v')"))
     return {
-        "objects": {(stored.name, stored.size) for stored in Lake(settings).list("")},
+        "objects": objects,
         "warehouse": in_warehouse,
         "postgres": in_postgres,
         "months": {key: {**row, "loaded_at": "", "run_id": ""} for key, row in checkout.datasets().items()},
@@ -346,7 +346,7 @@ def test_a_webhook_that_fails_fails_nothing_and_its_address_is_nowhere(
 
 def test_an_address_that_does_not_answer_is_not_kept(checkout: Any, alerts: Receiver) -> None:
     assert "nothing was changed" in set_webhook(checkout, "http://127.0.0.1:1/services/x", code=1)
-    assert "alerts are on" in checkout.verb("alerts").stdout
+    assert "alerts are on" in checkout.command("alerts").stdout
 
 
 # Source changes
@@ -378,20 +378,20 @@ def test_a_republished_month_is_reloaded_with_all_that_follows_from_it(
     assert checksums(checkout, MONTHS[0]) == before[MONTHS[0]]
 
 
-def test_the_verb_reloads_what_has_changed_and_nothing_else(checkout: Any, source: FaultySource) -> None:
+def test_the_command_reloads_what_has_changed_and_nothing_else(checkout: Any, source: FaultySource) -> None:
     before = {month: checksums(checkout, month) for month in MONTHS}
     publish(source, MONTHS[0], seed=9)
-    done = checkout.verb("run", "yellow", "--changed")
+    done = checkout.command("run", "yellow", "--changed")
     assert "1 changed" in done.stderr
     assert len(checksums(checkout, MONTHS[0])) == 1
     assert checksums(checkout, MONTHS[0]) != before[MONTHS[0]]
     assert checksums(checkout, MONTHS[1]) == before[MONTHS[1]]
-    assert "0 changed" in checkout.verb("run", "yellow", "--changed").stderr
+    assert "0 changed" in checkout.command("run", "yellow", "--changed").stderr
 
 
 def test_force_loads_what_is_loaded(checkout: Any) -> None:
     before = checkout.datasets()["yellow", MONTHS[0]]
-    checkout.verb("run", "yellow", MONTHS[0], "--force")
+    checkout.command("run", "yellow", MONTHS[0], "--force")
     after = checkout.datasets()["yellow", MONTHS[0]]
     assert after["loaded_at"] > before["loaded_at"]
     assert {**after, "loaded_at": "", "run_id": ""} == {**before, "loaded_at": "", "run_id": ""}
@@ -411,7 +411,7 @@ def test_a_killed_run_is_continued_and_nothing_is_doubled(
         assert first.stderr
         next(line for line in first.stderr if "running" in line)
         first.kill()
-    checkout.verb("run", "yellow", "2023-01..2023-04")
+    checkout.command("run", "yellow", "2023-01..2023-04")
     assert {("yellow", month) for month in months} <= set(loaded(checkout))
     runs = [run["partition_key"] for run in api.runs(["yellow_to_lake"])]
     assert [runs.count(month) for month in months] == [1] * 4
@@ -423,7 +423,7 @@ def test_a_month_that_was_skipped_as_late_is_loaded_when_it_is_asked_for_again(
     skipped = [run["state"] for run in api.runs(["yellow_to_lake"]) if run["partition_key"] == "2025-01"]
     assert skipped == ["success"], "of which Airflow thinks that all is done"
     publish(source, "2025-01")
-    checkout.verb("run", "yellow", "2025-01")
+    checkout.command("run", "yellow", "2025-01")
     assert ("yellow", "2025-01") in loaded(checkout)
 
 
@@ -445,7 +445,7 @@ def test_airflows_own_backfill_loads_months_newest_first(
     until(lambda: all(("yellow", month) in loaded(checkout) for month in months))
     started = {run["partition_key"]: run["start_date"] for run in api.runs(["yellow_to_lake"])}
     assert sorted(months, key=started.__getitem__) == months[::-1]
-    assert "nothing to do" in checkout.verb("run", "yellow", "2022-01..2022-03").stderr
+    assert "nothing to do" in checkout.command("run", "yellow", "2022-01..2022-03").stderr
 
 
 # Datasets of one's own
@@ -457,8 +457,8 @@ def test_datasets_that_are_added_while_the_platform_runs_are_loaded(
     source.serve("/stations.csv", b"nr,name\n1,W 21 St\n2,E 14 St\n")
     source.serve("/plan.svg", b"<svg/>")
     (checkout.folder / "plugins" / "nyc_taxi" / "datasets" / "own.py").write_text(OWN)
-    checkout.verb("up", "--source", source.url, "--months", MONTHS[0])
-    checkout.verb("run", "stations", "plan")
+    checkout.command("up", "--source", source.url, "--months", MONTHS[0])
+    checkout.command("run", "stations", "plan")
     rows = loaded(checkout)
     stations = rows["stations", None]
     assert (stations["warehouse_rows"], stations["postgres_rows"]) == (2, 2)
@@ -467,6 +467,35 @@ def test_datasets_that_are_added_while_the_platform_runs_are_loaded(
         "plan_to_lake",
         "plan_source_check",
     }
+
+
+def test_an_entry_that_is_wrong_is_named_and_costs_nothing_but_itself(up: None, checkout: Any) -> None:
+    wrong = checkout.folder / "plugins" / "nyc_taxi" / "datasets" / "wrong.py"
+    wrong.write_text(
+        'from elt.catalogue import Dataset\n\nWRONG = Dataset("My Bikes!", "Bikes", "/bikes.csv")\n'
+    )
+    for command in (["status"], ["run", "zones"]):
+        shown = checkout.command(*command).stderr
+        assert "left out: plugins/nyc_taxi/datasets/wrong.py, line 3: dataset My Bikes!" in shown
+    assert checkout.command("logs", "scheduler").stdout
+    wrong.unlink()
+
+
+# Another source
+
+
+def test_the_same_months_of_another_source_are_loaded_again(api: AirflowApi, checkout: Any) -> None:
+    """Generated rows never pass for real ones, nor the rows of one mirror for those of another."""
+    before = checksums(checkout, MONTHS[0])
+    with faulty_source.running() as other:
+        other.serve(ZONES, ZONES_CSV)
+        publish(other, MONTHS[0], seed=21, rows=ROWS + 5)
+        up = ("up", "--source", other.url, "--months", MONTHS[0])
+        checkout.command(*up)
+        assert checksums(checkout, MONTHS[0]) != before
+        assert loaded(checkout)["yellow", MONTHS[0]]["warehouse_rows"] == ROWS + 5 - 3
+        assert "nothing to do" in checkout.command(*up).stderr
+        assert "nothing to do" in checkout.command("up", "--months", MONTHS[0]).stderr, "it stays"
 
 
 # Lineage

@@ -59,9 +59,9 @@ class _Quiet(http.server.SimpleHTTPRequestHandler):
 
 
 def test_months_of_a_static_server_are_loaded_to_the_last_row(checkout: Any, site: str) -> None:
-    checkout.verb("up", "--source", site, "--months", "2019-01..2019-02")
-    checkout.verb("run", "yellow", "2020-04")
-    checkout.verb("run", "yellow", "2020-12")
+    checkout.command("up", "--source", site, "--months", "2019-01..2019-02")
+    checkout.command("run", "yellow", "2020-04")
+    checkout.command("run", "yellow", "2020-12")
     rows = checkout.datasets()
     for month in MONTHS:
         row = rows["yellow", month]
@@ -71,8 +71,8 @@ def test_months_of_a_static_server_are_loaded_to_the_last_row(checkout: Any, sit
 
 def test_the_same_again_changes_nothing(checkout: Any, site: str) -> None:
     before = checkout.datasets()
-    checkout.verb("up", "--source", site, "--months", "2019-01..2019-02")
-    checkout.verb(
+    checkout.command("up", "--source", site, "--months", "2019-01..2019-02")
+    checkout.command(
         "run", "yellow", "2020-04..2020-12", "--wait", "1", code=4
     )  # the months between are not there
     assert checkout.datasets() == before
@@ -87,7 +87,7 @@ def test_a_file_that_is_not_what_it_should_be_is_refused_by_name(
 ) -> None:
     import re
 
-    done = checkout.verb("run", "yellow", month, code=1)
+    done = checkout.command("run", "yellow", month, code=1)
     sentence = next(line for line in done.stderr.splitlines() if "is not loaded" in line)
     assert f"yellow_tripdata_{month}.parquet" in sentence
     assert re.search(reason, sentence)
@@ -105,7 +105,7 @@ def test_a_month_that_the_publisher_has_repaired_is_loaded(checkout: Any, site: 
     )
     both = pa.concat_tables([april, pq.read_table(file_of(folder, "2019-02")).slice(0, 500)])
     pq.write_table(both, file_of(folder, "2019-04"))
-    checkout.verb("run", "yellow", "2019-04")
+    checkout.command("run", "yellow", "2019-04")
     row = checkout.datasets()["yellow", "2019-04"]
     assert row["quarantined_rows"] >= 500
     assert row["typed_rows"] + row["quarantined_rows"] == len(both)
@@ -117,7 +117,7 @@ def test_down_leaves_nothing_even_after_the_process_manager_was_killed(checkout:
     manager.kill()
     psutil.wait_procs([manager], timeout=5)
     assert checkout.processes(), "its children should have outlived it"
-    done = checkout.verb("down")
+    done = checkout.command("down")
     assert "Nothing is left" in done.stdout
     assert checkout.processes() == []
     assert not checkout.home.exists()

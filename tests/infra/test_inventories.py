@@ -1,9 +1,11 @@
+from functools import cache
+
 import pytest
 import yaml
 
 from taxiway.docgen.inventory import inventory
-from taxiway.environment.paths import REPOSITORY
-from taxiway.infrastructure.errors import EngineError
+from taxiway.environment.home import REPOSITORY
+from taxiway.infrastructure import EngineError
 from taxiway.infrastructure.plan import plan
 
 FOLDER = REPOSITORY / "tests" / "infra" / "inventories"
@@ -11,8 +13,19 @@ SCENARIOS = {"anonymous", "budget", "composer", "ephemeral", "key", "protected",
 UPLOAD = "gcp:storage/bucketObject:BucketObject"
 
 
+@cache
 def read(name):
     return yaml.safe_load((FOLDER / f"{name}.yaml").read_text())
+
+
+@cache
+def declared_by(name):
+    return plan("alice", read(name)["config"])
+
+
+@cache
+def found(name):
+    return inventory(read(name)["config"])
 
 
 def test_every_scenario_has_its_inventory():
@@ -23,17 +36,15 @@ def test_every_scenario_has_its_inventory():
 @pytest.mark.parametrize("name", sorted(SCENARIOS))
 def test_the_program_declares_what_its_inventory_says(name, part):
     content = read(name)
-    assert inventory(content["config"])[part] == content[part], (
-        f"{name} is different now. If that is meant, review the difference after:\n"
-        "PYTHONPATH=scripts .venv/bin/python -m taxiway.docgen.inventory "
-        f"tests/infra/inventories/{name}.yaml"
+    assert found(name)[part] == content[part], (
+        f"{name} is different now. If that is meant, call scripts/docs and review the difference"
     )
 
 
 @pytest.mark.parametrize("name", sorted(SCENARIOS))
 def test_the_program_declares_nothing_that_is_ruled_out(name):
     content = read(name)
-    declared = {resource.type for resource in plan("alice", content["config"]).resources}
+    declared = {resource.type for resource in declared_by(name).resources}
     assert content["absent"]
     assert declared.isdisjoint(content["absent"])
 
@@ -41,7 +52,7 @@ def test_the_program_declares_nothing_that_is_ruled_out(name):
 @pytest.mark.parametrize("name", sorted(SCENARIOS - {"composer"}))
 def test_the_pipelines_have_exactly_three_rights(name):
     """On the one bucket, on the one dataset, and to run jobs."""
-    found = granted(read(name)["config"], "serviceAccount:taxiway-alice@")
+    found = granted(name, "serviceAccount:taxiway-alice@")
     assert found == {
         ("lake-pipelines", "roles/storage.objectAdmin"),
         ("warehouse-pipelines", "roles/bigquery.dataEditor"),
@@ -50,8 +61,8 @@ def test_the_pipelines_have_exactly_three_rights(name):
 
 
 def test_composer_adds_a_workers_right_and_its_own_bucket():
-    found = granted(read("composer")["config"], "serviceAccount:taxiway-alice@")
-    assert found - granted(read("ephemeral")["config"], "serviceAccount:taxiway-alice@") == {
+    found = granted("composer", "serviceAccount:taxiway-alice@")
+    assert found - granted("ephemeral", "serviceAccount:taxiway-alice@") == {
         ("composer-worker", "roles/composer.worker"),
         ("composer-files", "roles/storage.objectAdmin"),
     }
@@ -59,8 +70,7 @@ def test_composer_adds_a_workers_right_and_its_own_bucket():
 
 @pytest.mark.parametrize("name", sorted(SCENARIOS))
 def test_nobody_but_the_pipelines_gets_more_than_to_act_as_them(name):
-    config = read(name)["config"]
-    others = granted(config, "") - granted(config, "serviceAccount:taxiway-alice@")
+    others = granted(name, "") - granted(name, "serviceAccount:taxiway-alice@")
     assert {role for _, role in others} <= {
         "roles/iam.serviceAccountTokenCreator",
         "roles/iam.workloadIdentityUser",
@@ -69,20 +79,20 @@ def test_nobody_but_the_pipelines_gets_more_than_to_act_as_them(name):
 
 @pytest.mark.parametrize("name", sorted(SCENARIOS))
 def test_bucket_and_dataset_are_in_one_place(name):
-    resources = plan("alice", read(name)["config"]).resources
+    resources = declared_by(name).resources
     places = [resource.inputs["location"].upper() for resource in resources if "location" in resource.inputs]
     assert len(places) >= 2
     assert len(set(places)) == 1
 
 
 def test_a_key_is_the_only_secret_output():
-    secrets = {name: set(plan("alice", read(name)["config"]).secret) for name in SCENARIOS}
+    secrets = {name: set(declared_by(name).secret) for name in SCENARIOS}
     assert secrets.pop("key") == {"google_credentials"}
     assert set().union(*secrets.values()) == set()
 
 
 def test_composer_gets_the_same_dags_and_plugins():
-    uploads = [r for r in plan("alice", read("composer")["config"]).resources if r.type == UPLOAD]
+    uploads = [r for r in declared_by("composer").resources if r.type == UPLOAD]
     folders = [REPOSITORY / "dags", REPOSITORY / "plugins"]
     files = [path for folder in folders for path in folder.rglob("*") if path.is_file()]
     wanted = {str(path.relative_to(REPOSITORY)) for path in files if "__pycache__" not in path.parts}
@@ -126,8 +136,8 @@ def test_a_refused_evaluation_does_not_hinder_the_next():
         assert plan("alice", config).resources
 
 
-def granted(config, prefix):
-    resources = plan("alice", config).resources
+def granted(name, prefix):
+    resources = declared_by(name).resources
     members = [
         resource for resource in resources if str(resource.inputs.get("member", "")).startswith(prefix)
     ]

@@ -5,9 +5,8 @@ from dataclasses import dataclass, field
 import pytest
 
 from lakehouse.names import Names
-from taxiway.infrastructure import open_engine, stackfile
 from taxiway.infrastructure.api import Api
-from taxiway.infrastructure.leftovers import leftovers
+from taxiway.infrastructure.teardown import leftovers
 
 PROJECT = "acme-data"
 ALICE = Names.of(PROJECT, "alice")
@@ -119,14 +118,8 @@ def test_an_api_that_does_not_know_soft_delete_and_lists_live_buckets_again_name
     assert leftovers(Cloud(buckets=there, soft_deleted=there), PROJECT, "alice") == [f"bucket {ALICE.bucket}"]
 
 
-@pytest.mark.parametrize(
-    ("location", "near"), [("US", "us-central1"), ("eu", "europe-west1"), ("Europe-West4", "europe-west4")]
-)
-def test_composer_is_looked_for_where_it_would_run(location, near, tmp_path, monkeypatch):
-    monkeypatch.setattr(stackfile, "FOLDER", tmp_path)
-    asked = []
-    monkeypatch.setattr("taxiway.infrastructure.cli.leftovers", lambda *about: asked.append(about[1:]))
-    monkeypatch.setattr("taxiway.infrastructure.cli.google", Cloud)
-    settings = {"gcp:project": PROJECT, "taxiway:location": location, "taxiway:composer": "true"}
-    open_engine("cli", "alice", None, tmp_path, settings).leftovers()
-    assert asked == [(PROJECT, "alice", near)]
+def test_without_a_control_plane_accounts_are_not_asked_for():
+    """Then no account was created, only recorded."""
+    there = {"buckets": [{"name": ALICE.bucket}], "account": {"email": EMAIL}}
+    cloud = Cloud(iam="", resource_manager="", **there)
+    assert leftovers(cloud, PROJECT, "alice") == [f"bucket {ALICE.bucket}"]

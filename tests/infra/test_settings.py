@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lakehouse.settings import CREDENTIALS, KEYS, Settings, SettingsError
-from taxiway.environment.paths import REPOSITORY
+from taxiway.environment.home import REPOSITORY
 
 GCP = {"taxiway:project": "acme-data", "taxiway:owner": "alice@example.com"}
 EMULATORS = {
@@ -49,6 +49,10 @@ def test_the_schema_has_exactly_the_settings():
     assert set(schema()) == {f"taxiway:{key}" for key in KEYS.values()}
 
 
+def test_every_setting_has_its_check():
+    assert list(KEYS) == [field.name for field in fields(Settings)]
+
+
 def test_the_schemas_defaults_are_the_settings():
     defaults = {field.name: field.default for field in fields(Settings) if field.name != "project"}
     written = {name: schema()[f"taxiway:{KEYS[name]}"]["default"] for name in defaults}
@@ -69,7 +73,9 @@ def test_anything_is_either_taken_or_refused_with_value_and_remedy(values):
         taken = Settings.from_config(config)
     except SettingsError as refused:
         assert re.search(
-            r"taxiway:\w+ (is|is not) .*; valid is .*pulumi config set taxiway:\w+", str(refused), re.DOTALL
+            r"taxiway:\w+ (is|is not) .*, but must be .*pulumi config set taxiway:\w+",
+            str(refused),
+            re.DOTALL,
         )
     else:
         assert taken.project
@@ -100,7 +106,7 @@ def test_a_location_has_one_spelling(given_, taken):
 @pytest.mark.parametrize("location", ["NAM4", "ASIA", "europe", "us-central1-a", "mars-north1-x"])
 def test_a_location_that_bucket_and_dataset_do_not_share_is_refused(location):
     assert refusal(location=location).startswith(
-        f"taxiway:location is '{location}'; valid is US, EU or a region such as europe-west4."
+        f"taxiway:location is '{location}', but must be US, EU or a region such as europe-west4."
     )
 
 
@@ -125,7 +131,7 @@ def test_a_location_that_bucket_and_dataset_do_not_share_is_refused(location):
 )
 def test_a_bad_value_is_shown_with_what_is_valid_and_how_to_set_it(key, value):
     message = refusal(**{key: value})
-    assert message.startswith(f"taxiway:{key} is '{value}'; valid is ")
+    assert message.startswith(f"taxiway:{key} is '{value}', but must be ")
     assert f"Set it with: pulumi config set taxiway:{key} " in message
 
 
@@ -182,7 +188,7 @@ def test_what_emulators_have_not_is_refused_there(key, value):
 
 
 def test_anonymous_is_for_emulators():
-    assert "valid is impersonation, workload-identity or key on Google Cloud." in refusal(
+    assert "must be impersonation, workload-identity or key on Google Cloud." in refusal(
         credentials="anonymous"
     )
 

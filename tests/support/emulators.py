@@ -1,13 +1,14 @@
 """The emulated cloud for tests: its services as processes, on free ports, with data of their own."""
 
 import json
+import os
 import socket
 import subprocess
 import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,8 +27,16 @@ def free_port() -> int:
 class Service:
     """One service as a process; it keeps its port and its log when it is started again."""
 
-    def __init__(self, module: str, folder: Path, options: tuple[str, ...], port: int = 0) -> None:
-        self._module, self._options = module, options
+    def __init__(
+        self,
+        module: str,
+        folder: Path,
+        options: tuple[str, ...],
+        port: int = 0,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        self._module, self._options, self.folder = module, options, folder
+        self._environment = {**os.environ, **(environment or {})}
         self._log = folder / f"{module}.log"
         self._port = port or free_port()
         self._process: subprocess.Popen[bytes] | None = None
@@ -37,7 +46,9 @@ class Service:
         """Start it; it is not healthy yet."""
         command = [sys.executable, "-m", f"taxiway.emulators.{self._module}", "--port", str(self._port)]
         with self._log.open("ab") as stream:
-            self._process = subprocess.Popen([*command, *self._options], stdout=stream, stderr=stream)
+            self._process = subprocess.Popen(
+                [*command, *self._options], stdout=stream, stderr=stream, env=self._environment
+            )
         return self
 
     def wait_until_healthy(self, seconds: float = 120) -> Self:
@@ -50,6 +61,12 @@ class Service:
             except (urllib.error.URLError, OSError):
                 time.sleep(0.02)
         raise TimeoutError(f"{self.url} did not become healthy:\n{self._log.read_text()[-2000:]}")
+
+    @property
+    def pid(self) -> int:
+        """The process's id."""
+        assert self._process is not None
+        return self._process.pid
 
     def kill(self) -> None:
         """End it as a power cut would."""
@@ -93,6 +110,7 @@ class Emulators:
     control_plane_url: str
     source_url: str
     bigquery_grpc: str
+    token: str = ""
     project: str = PROJECT
     location: str = "US"
 
@@ -108,25 +126,32 @@ class Emulators:
         }
 
 
-def services(folder: Path, grpc_port: int = 0) -> list[Service]:
-    """Return storage, warehouse, control plane and sample source, not started; their data is in `folder`."""
+def services(folder: Path, grpc_port: int = 0, token: str = "") -> list[Service]:
+    """Return storage, warehouse, control plane and sample source, not started; their data is in `folder`.
+
+    With a `token`, all but the sample source answer only clients that carry it.
+    """
     lake = folder / "gcs" / "objects"
     warehouse = ("--data", str(folder / "bigquery"), "--lake-root", str(lake), "--grpc-port", str(grpc_port))
+    guarded: tuple[str, ...] = ()
+    if token:
+        (folder / "token").write_text(token + "\n")
+        guarded = ("--token-file", str(folder / "token"))
     return [
-        Service("gcs", folder, ("--data", str(folder / "gcs"))),
-        Service("bigquery", folder, warehouse),
-        Service("iam", folder, ("--data", str(folder / "control_plane"))),
+        Service("gcs", folder, ("--data", str(folder / "gcs"), *guarded)),
+        Service("bigquery", folder, (*warehouse, *guarded)),
+        Service("iam", folder, ("--data", str(folder / "control_plane"), *guarded)),
         Service("tlc_sample", folder, ("--cache", str(folder / "sample_source"), "--rows", "2000")),
     ]
 
 
 @contextmanager
-def running(folder: Path) -> Iterator[Emulators]:
+def running(folder: Path, token: str = "") -> Iterator[Emulators]:
     """Run all services; their data go with them, so there is nothing to save at the end."""
     with ExitStack() as stack:
         grpc_port = free_port()
-        started = services(folder, grpc_port)
+        started = services(folder, grpc_port, token)
         for service in started:
             stack.callback(service.start().kill)
         urls = [service.wait_until_healthy().url for service in started]
-        yield Emulators(folder, *urls, f"127.0.0.1:{grpc_port}")
+        yield Emulators(folder, *urls, f"127.0.0.1:{grpc_port}", token)

@@ -11,7 +11,7 @@ import pyarrow.csv
 from elt.formats.batches import LINE, Batch, Typed, malformed
 from elt.formats.text_blocks import lines, read_blocks
 
-# Parse as text only, once so many blocks had a value that is not of its type: they are parsed twice.
+# Give up typed parsing after this many blocks with unparsable values: each costs a second pass.
 _MISSES = 4
 _LONE_CR = "a carriage return without a line feed; lines must end with LF or CRLF"
 

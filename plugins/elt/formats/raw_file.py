@@ -43,7 +43,7 @@ class Raw:
 
 
 def open_raw(file: BinaryIO, name: str, ds: Dataset, types: Mapping[str, pa.DataType]) -> Raw:
-    """Open a seekable raw file of a dataset; `types` is what `CsvReader` says of it.
+    """Open a seekable raw file of a dataset; `types` is `CsvReader`'s.
 
     Raises PermanentError for a corrupt file, here or while its batches are read. Close it when done.
     """

@@ -182,7 +182,7 @@ class SourceCheckOperator(BaseOperator):
         connections = self.connections(settings)
         with connections.source(dataset) as source, connections.lake() as lake:
             found = changes.scan(dataset, source, lake, scheduled_since=settings.schedule_start)
-        for what, why in found.refused.items():
+        for what, why in found.failed.items():
             self.log.warning("%s stays as it is: %s", what, why)
         to_load = [str(month) if month else None for month in found.to_load]
         self.log.info("%s: %d months compared, to load: %s", self.dataset, found.checked, to_load)

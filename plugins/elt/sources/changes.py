@@ -22,14 +22,14 @@ if TYPE_CHECKING:
 class Scan:
     """What a scan of the source found; None is the month of a dataset that has none.
 
-    `checked` counts the stored months that were compared. `refused` names each month that could not be,
-    because the source has something else in the file's place or the object in the lake is none of the
-    dataset's, with the reason. A month that the source has withdrawn stays in the lake.
+    `checked` counts the stored months that were compared. `failed` has the reason for each that could not
+    be: the source has something else in the file's place, or the object in the lake is none of the
+    dataset's. A month that the source has withdrawn stays in the lake.
     """
 
     checked: int
     to_load: tuple[Month | None, ...]
-    refused: Mapping[str, str]
+    failed: Mapping[str, str]
 
 
 def scan(
@@ -42,10 +42,10 @@ def scan(
 ) -> Scan:
     """Compare the months in the lake (only those `among` some, where any are named) with the source's.
 
-    With `scheduled_since`, months that the schedule has given up since that day are looked for, too. A
+    With `scheduled_since`, months that the schedule has given up since that day are requested, too. A
     TransientError of the source ends the scan: the other months would most likely meet it as well.
     """
-    stored, refused = _stored(ds, lake)
+    stored, failed = _stored(ds, lake)
     wanted = [month for month in stored if not among or month in among]
     late = given_up(ds, scheduled_since) if scheduled_since else ()
     to_load = []
@@ -53,25 +53,25 @@ def scan(
         try:
             published = source.probe(month)
         except (PermanentError, UsageError) as error:
-            refused[f"{ds.name} {month}" if month else ds.name] = str(error)
+            failed[f"{ds.name} {month}" if month else ds.name] = str(error)
             continue
         present = stored.get(month)
         if published and not (present and is_unchanged(present, published, source.base_url)):
             to_load.append(month)
-    return Scan(len(wanted), tuple(to_load), refused)
+    return Scan(len(wanted), tuple(to_load), failed)
 
 
 def _stored(ds: Dataset, lake: Lake) -> tuple[dict[Month | None, Stored], dict[str, str]]:
     """Raw objects by month, in order; and the names of those with a month that is none of the dataset's."""
     stored: dict[Month | None, Stored] = {}
-    refused: dict[str, str] = {}
+    failed: dict[str, str] = {}
     for each in lake.list(f"raw/{ds.name}/"):
         text = each.metadata.get("month")
         try:
             month = Month.parse(text) if text else None
             ds.check_month(month)
         except UsageError as error:
-            refused[each.name] = str(error)
+            failed[each.name] = str(error)
         else:
             stored[month] = each
-    return dict(sorted(stored.items(), key=lambda item: str(item[0]))), refused
+    return dict(sorted(stored.items(), key=lambda item: str(item[0]))), failed

@@ -136,8 +136,13 @@ class HttpClient:
         except requests.RequestException as error:
             # The error is named by its class: its text may hold an address with a password.
             # Redirects in a circle are the source's mistake, as an address that is none is ours.
-            if isinstance(error, ValueError | requests.TooManyRedirects):
+            if isinstance(error, requests.TooManyRedirects):
                 raise PermanentError(f"{url} cannot be asked for ({type(error).__name__}).") from None
+            if isinstance(error, ValueError):
+                raise PermanentError(
+                    f"{url} is not an address to ask ({type(error).__name__}). "
+                    "Write it like https://example.com/files."
+                ) from None
             reason = "timed out" if isinstance(error, requests.Timeout) else type(error).__name__
             raise TransientError(
                 f"{url} does not answer ({reason}). Is the source up and the address right?"
@@ -273,12 +278,12 @@ class Transfer:
             self._hang_up()
 
     def _check_rest(self, response: requests.Response) -> None:
-        """Compare a part with what was asked for: a cache may answer with another one, or of another file."""
+        """Compare a part with the one requested: a cache may send another one, or one of another file."""
         given = response.headers.get("Content-Range", "")
         part = _CONTENT_RANGE.fullmatch(given)
         if part is None or int(part[1]) != self.received:
             raise TransientError(
-                f"{self._name}: the source was asked for the bytes from {self.received:,} on, and sent "
+                f"{self._name}: bytes from {self.received:,} on were requested, and the source sent "
                 f"{given or 'a part without Content-Range'}. Try again."
             )
         of_same_size = part[2] == "*" or self.published.size in (None, int(part[2]))

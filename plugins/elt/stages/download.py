@@ -20,6 +20,7 @@ def download(request: StageRequest, connections: Connections) -> dict[str, Any]:
         if stored is None or not reused:
             stored = _transfer(request, source, lake)
     facts = stored.metadata
+    # Raw bytes are of no schema, so nothing of the catalogue makes them outdated.
     origin = Origin(facts["checksum"], "", facts["source_etag"] or None, source.base_url)
     with connections.warehouse() as warehouse:
         record(warehouse, request, "raw", Loaded(origin, 0, 0, stored.size), repeated=reused)
@@ -54,5 +55,5 @@ def _transfer(request: StageRequest, source: Source, lake: Lake) -> Stored:
         }
         content = Content(reader, published.size, MEDIA_TYPES[request.dataset.file_format], facts)
         stored = lake.write(raw_object(request.dataset, request.month), content)
-    # Until it has its checksum the object counts as incomplete: only now is it known.
+    # Only now is the checksum known. Until the object has it, it counts as incomplete.
     return lake.describe(stored, {"checksum": reader.checksum})

@@ -38,13 +38,14 @@ def postgres(request: StageRequest, connections: Connections) -> dict[str, Any]:
 
 
 def ensure_views(connection: psycopg.Connection) -> None:
-    """Bring the views up to what the catalogue says of the tables that are there; twice changes nothing.
+    """Create or replace the views that differ from the catalogue, over the datasets whose tables are there.
 
-    Datasets that are not there, or not as the catalogue has them, are left out.
+    Datasets whose tables are missing, or have another schema, are left out.
     """
     feeding = [ds for ds in DATASETS.values() if ds.feeds and store.is_as_described(connection, ds)]
     for mart in MARTS.values():
         text = definition(mart, feeding)
+        # Compared by a digest in the comment: Postgres gives a view's text back in words of its own.
         if text and _comment(connection, mart) != _title(mart, text):
             for name in mart.lookups:
                 store.ensure_table(connection, DATASETS[name])

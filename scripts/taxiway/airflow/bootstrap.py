@@ -1,70 +1,63 @@
-"""Open a platform that has just started: pools, every DAG parsed, every DAG unpaused, consumers first."""
+"""Prepare an Airflow that has just started: pools, every DAG parsed, every DAG unpaused, consumers first."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-from elt.catalogue import Dataset
-from elt.catalogue.registry import DATASETS
-from elt.orchestration.pools import POOLS
 from taxiway.airflow.client import AirflowApi
-from taxiway.errors import TaxiwayError
+from taxiway.waiting import Patience
+
+if TYPE_CHECKING:
+    from elt.layout import Family
 
 HEALTHY = frozenset({"metadatabase", "scheduler", "dag_processor", "triggerer"})
-POLL_SECONDS = 0.2
-# Ends of DAG ids, consumers before what feeds them.
-FAMILIES = ("_to_postgres", "_to_warehouse", "_to_lake", "_source_check")
+# Consumers before what feeds them: a paused DAG drops the asset events that arrive meanwhile.
+FAMILIES: tuple[Family, ...] = ("to_postgres", "to_warehouse", "to_lake", "source_check")
 
 
-def expected_dags() -> set[str]:
-    """The DAG ids that the catalogue asks for."""
-    return {f"{name}{kind}" for name, entry in DATASETS.items() for kind in FAMILIES if _belongs(kind, entry)}
+def expected_dags() -> dict[Family, list[str]]:
+    """The DAG ids that the catalogue asks for, by family, in the order in which they are unpaused."""
+    # Not above: `down` and `logs` import this module, and need no catalogue, be it in order or not.
+    from elt.catalogue.registry import DATASETS
+    from elt.layout import dag_id
+
+    wanted: dict[Family, list[str]] = {family: [] for family in FAMILIES}
+    for entry in DATASETS.values():
+        for family, ids in wanted.items():
+            without = {"to_warehouse": not entry.tabular, "to_postgres": not entry.in_postgres}
+            if not without.get(family, False):
+                ids.append(dag_id(entry.name, family))
+    return wanted
 
 
-def _belongs(kind: str, entry: Dataset) -> bool:
-    if kind == "_to_warehouse":
-        return entry.tabular
-    return kind != "_to_postgres" or entry.in_postgres
-
-
-def wait_until_healthy(api: AirflowApi, seconds: float, watch: Callable[[], None] = lambda: None) -> None:
-    """Return when Airflow says that all its parts are healthy. `watch` is called meanwhile; it may raise."""
-
-    def healthy() -> bool:
-        return {name for name, well in api.healthy().items() if well} >= HEALTHY
-
-    _until(
-        healthy, seconds, watch, lambda: f"Airflow is not healthy: {api.healthy() or 'it does not answer'}"
+def wait_until_healthy(api: AirflowApi, patience: Patience) -> None:
+    """Return when Airflow says that all its parts are healthy."""
+    patience.until(
+        lambda: {name for name, well in api.healthy().items() if well} >= HEALTHY,
+        lambda: f"Airflow is not healthy: {api.healthy() or 'it does not answer'}",
     )
 
 
-def open_dags(api: AirflowApi, seconds: float, watch: Callable[[], None] = lambda: None) -> None:
-    """Pools first, or tasks wait for ever; consumers before what feeds them, or they miss its events."""
-    wanted, parsed = expected_dags(), dict[str, bool]()
-    api.create_pools(POOLS)
+def open_dags(api: AirflowApi, patience: Patience) -> None:
+    """Create the pools, wait until every DAG of the catalogue is parsed, then unpause them.
+
+    Pools come first: a task that names a pool which does not exist waits for ever.
+    """
+    from elt.orchestration.pools import POOLS
+
+    families, parsed = expected_dags(), dict[str, bool]()
+    wanted = {dag_id for ids in families.values() for dag_id in ids}
+    fields = ("slots", "description", "include_deferred")
+    api.create_pools([{"name": n, **{f: getattr(pool, f) for f in fields}} for n, pool in POOLS.items()])
 
     def all_parsed() -> bool:
         parsed.update(api.dags())
         return wanted <= set(parsed)
 
-    def missing() -> str:
-        return f"DAGs are missing: {sorted(wanted - set(parsed))} {api.import_errors()}"
-
-    _until(all_parsed, seconds, watch, missing)
-    for family in FAMILIES:
-        if any(parsed[dag_id] for dag_id in wanted if dag_id.endswith(family)):
-            api.unpause_all(family)
-
-
-def _until(
-    condition: Callable[[], bool], seconds: float, watch: Callable[[], None], complaint: Callable[[], str]
-) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        watch()
-        if time.monotonic() > deadline:
-            raise TaxiwayError(
-                f"{complaint()} (after {seconds:.0f} s)", "See scripts/status and scripts/logs."
-            )
-        time.sleep(POLL_SECONDS)
+    patience.until(
+        all_parsed, lambda: f"DAGs are missing: {sorted(wanted - set(parsed))} {api.import_errors()}"
+    )
+    # One request for a family, and none if a user's `up` finds all of it unpaused.
+    for family, ids in families.items():
+        if any(parsed[dag_id] for dag_id in ids):
+            api.unpause_family(f"_{family}")

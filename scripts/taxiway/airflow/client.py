@@ -1,8 +1,8 @@
-"""Airflow's REST API, as much of it as the verbs need."""
+"""Airflow's REST API, as much of it as the commands need."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,7 +10,9 @@ import requests
 
 from taxiway.errors import TaxiwayError
 
+# A server beside a busy scheduler is slow before it is broken.
 SECONDS = 30
+# More than `[api] maximum_page_limit` allows is cut by the server, so every listing counts what it got.
 PAGE = 1000
 
 
@@ -21,42 +23,55 @@ class AirflowApi:
     url: str
     password: str
     user: str = "admin"
-    _session: requests.Session = field(default_factory=requests.Session, repr=False)
+    session: requests.Session = field(default_factory=requests.Session, repr=False)
 
     def __post_init__(self) -> None:
-        self._session.trust_env = False  # a proxy of the user's must not come between us and the loopback
+        self.session.trust_env = False  # a proxy of the user's must not come between us and the loopback
 
     def dags(self) -> dict[str, bool]:
         """Whether paused, by DAG id, for each DAG that Airflow has parsed."""
-        listed = self._call("GET", "/dags", params={"limit": 100, "exclude_stale": True})["dags"]
-        return {dag["dag_id"]: dag["is_paused"] for dag in listed}
+        found: dict[str, bool] = {}
+        while True:
+            page = {"limit": PAGE, "offset": len(found), "exclude_stale": True, "order_by": "dag_id"}
+            answer = self._call("GET", "/dags", params=page)
+            found |= {dag["dag_id"]: dag["is_paused"] for dag in answer["dags"]}
+            if not answer["dags"] or len(found) >= answer["total_entries"]:
+                return found
 
     def import_errors(self) -> list[str]:
         """`file: last line of the error` of each DAG file that does not import."""
-        listed = self._call("GET", "/importErrors")["import_errors"]
+        listed = self._call("GET", "/importErrors", params={"limit": PAGE})["import_errors"]
         return [f"{e['filename']}: {e['stack_trace'].strip().splitlines()[-1]}" for e in listed]
 
     def unpause(self, dag_id: str) -> None:
         """Let the scheduler run the DAG."""
         self._call("PATCH", f"/dags/{dag_id}", json={"is_paused": False})
 
-    def unpause_all(self, ending: str) -> None:
-        """Do so with every DAG whose id ends so, in one request."""
-        which = {"dag_id_pattern": f"%{ending}", "exclude_stale": True, "limit": PAGE}
-        self._call("PATCH", "/dags", params=which, json={"is_paused": False})
+    def unpause_family(self, suffix: str) -> None:
+        """Unpause all DAGs whose ids end with `suffix`, a page of them in one request."""
+        which = {"dag_id_pattern": f"%{suffix}", "exclude_stale": True, "paused": True, "limit": PAGE}
+        while True:
+            # What a request has unpaused the next one no longer finds.
+            answer = self._call("PATCH", "/dags", params=which, json={"is_paused": False})
+            if not answer["dags"] or len(answer["dags"]) >= answer["total_entries"]:
+                return
 
-    def create_pools(self, pools: Mapping[str, int]) -> None:
-        """Create the pools that are missing; those that exist keep the size a user gave them."""
-        entities = [{"name": name, "slots": slots} for name, slots in pools.items()]
-        create = {"action": "create", "action_on_existence": "skip", "entities": entities}
+    def create_pools(self, pools: Sequence[Mapping[str, Any]]) -> None:
+        """Create the pools that are missing; those that exist keep the size a user gave them.
+
+        Each is as Airflow's API wants it: `name`, `slots`, `include_deferred`.
+        """
+        create = {"action": "create", "action_on_existence": "skip", "entities": list(pools)}
         done = self._call("PATCH", "/pools", json={"actions": [create]})
         if errors := done["create"]["errors"]:
-            raise TaxiwayError(f"Airflow refused to create pools: {errors}")
+            raise TaxiwayError(f"Airflow did not create the pools: {errors}")
 
-    def has_connection(self, name: str) -> bool:
-        """Whether there is a connection of that name."""
-        listed = self._call("GET", "/connections", params={"connection_id_pattern": name, "limit": 100})
-        return name in {connection["connection_id"] for connection in listed["connections"]}
+    def connection(self, name: str) -> dict[str, Any] | None:
+        """A connection that Airflow stores, its secrets masked; None if there is none of that name."""
+        # By a list, in which a missing one is no error.
+        listed = self._call("GET", "/connections", params={"connection_id_pattern": name, "limit": PAGE})
+        found = (c for c in listed["connections"] if c["connection_id"] == name)
+        return next(found, None)
 
     def set_connection(self, name: str, password: str, *, replace: bool) -> None:
         """Keep a secret as a connection's password; Airflow encrypts it and shows it to nobody again."""
@@ -65,21 +80,18 @@ class AirflowApi:
         self._call(method, path, json=body)
 
     def delete_connection(self, name: str) -> None:
-        """Forget a connection."""
+        """Remove a connection."""
         self._call("DELETE", f"/connections/{name}")
 
-    def trigger(self, dag_id: str, month: str | None, conf: Mapping[str, Any]) -> str:
-        """Start a run, for a month where the DAG has months; returns its id."""
-        return str(self.start(dag_id, month, conf)["dag_run_id"])
-
-    def start(self, dag_id: str, month: str | None, conf: Mapping[str, Any]) -> dict[str, Any]:
-        """Do the same; returns the run."""
-        body = {"logical_date": None, "partition_key": month, "conf": dict(conf)}
+    def trigger(self, dag_id: str, partition: str | None, conf: Mapping[str, Any]) -> dict[str, Any]:
+        """Start a run, for a partition key if the DAG has any; returns the run as Airflow describes it."""
+        # Airflow wants the logical date said to be none: else it takes today for one.
+        body = {"logical_date": None, "partition_key": partition, "conf": dict(conf)}
         run: dict[str, Any] = self._call("POST", f"/dags/{dag_id}/dagRuns", json=body)
         return run
 
     def runs(self, dag_ids: list[str], **criteria: Any) -> list[dict[str, Any]]:
-        """Runs of some DAGs as they started; `criteria` as Airflow's batch request has them (`states`)."""
+        """Runs of some DAGs in the order in which they started; `criteria` as in Airflow's batch request."""
         return self._pages(
             "/dags/~/dagRuns/list", "dag_runs", dag_ids=dag_ids, order_by="start_date", **criteria
         )
@@ -99,7 +111,7 @@ class AirflowApi:
                 return listed
 
     def failure(self, dag_id: str, run_id: str, task_id: str, attempt: int) -> str:
-        """The message of the exception that ended a task's attempt; empty where its log has none."""
+        """The message of the exception that ended a task's attempt; empty if its log has none."""
         path = f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/logs/{attempt}"
         content: list[Any] = self._call("GET", path, params={"full_content": True})["content"]
         details = [
@@ -107,12 +119,13 @@ class AirflowApi:
             for entry in content
             if isinstance(entry, dict) and entry.get("error_detail")
         ]
+        # The last error of the log, and of its chain of causes the one that left the task.
         return str(details[-1][0]["exc_value"]) if details else ""
 
     def healthy(self) -> dict[str, bool]:
         """Whether each of Airflow's components reports healthy; empty while the server does not answer."""
         try:
-            answer = self._session.get(f"{self.url}/api/v2/monitor/health", timeout=5)
+            answer = self.session.get(f"{self.url}/api/v2/monitor/health", timeout=5)
             return {name: part.get("status") == "healthy" for name, part in answer.json().items()}
         except (requests.RequestException, ValueError):
             return {}
@@ -120,6 +133,7 @@ class AirflowApi:
     def _call(self, method: str, path: str, **options: Any) -> Any:
         try:
             response = self._request(method, path, **options)
+            # At first there is no token, and years of months outlast the one there is.
             if response.status_code == requests.codes.unauthorized:
                 self._sign_in()
                 response = self._request(method, path, **options)
@@ -129,19 +143,19 @@ class AirflowApi:
             ) from None
         if not response.ok:
             raise TaxiwayError(
-                f"Airflow refused {method} {path}: {response.status_code} {response.text[:300]}"
+                f"Airflow rejected {method} {path}: {response.status_code} {response.text[:300]}"
             )
         return response.json() if response.content else None
 
     def _request(self, method: str, path: str, **options: Any) -> requests.Response:
-        return self._session.request(method, f"{self.url}/api/v2{path}", timeout=SECONDS, **options)
+        return self.session.request(method, f"{self.url}/api/v2{path}", timeout=SECONDS, **options)
 
     def _sign_in(self) -> None:
         body = {"username": self.user, "password": self.password}
-        answer = self._session.post(f"{self.url}/auth/token", json=body, timeout=SECONDS)
+        answer = self.session.post(f"{self.url}/auth/token", json=body, timeout=SECONDS)
         if not answer.ok:
             raise TaxiwayError(
                 f"Airflow at {self.url} does not accept the password of {self.user!r}",
                 "Call scripts/down, then scripts/up: a new environment gets a new password.",
             )
-        self._session.headers["Authorization"] = f"Bearer {answer.json()['access_token']}"
+        self.session.headers["Authorization"] = f"Bearer {answer.json()['access_token']}"

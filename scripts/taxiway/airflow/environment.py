@@ -9,7 +9,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from taxiway.environment.paths import REPOSITORY, Home
+from taxiway.environment.home import REPOSITORY, SAMPLE, Home, State
 
 # A child must not inherit another Airflow's or another cloud's settings from the user's shell.
 _FOREIGN = (
@@ -30,37 +30,48 @@ def clean_environment() -> dict[str, str]:
     kept = {k: v for k, v in os.environ.items() if not k.startswith(_FOREIGN)}
     return {
         **kept,
+        # Airflow finds its own programs, and those of tasks, by name.
         "PATH": f"{Path(sys.prefix) / 'bin'}:{kept.get('PATH', '/usr/bin:/bin')}",
+        # Every service is on the loopback, which a proxy of the user's cannot reach.
         "NO_PROXY": ",".join(filter(None, [kept.get("NO_PROXY"), "127.0.0.1,localhost"])),
     }
 
 
-def airflow_environment(
-    home: Home, ports: Mapping[str, int], outputs: Mapping[str, str], source_url: str, schedule_start: str
-) -> dict[str, str]:
+def airflow_environment(home: Home, state: State, outputs: Mapping[str, str]) -> dict[str, str]:
     """`outputs` of the stack plus what this machine decides: paths, ports, where secrets are."""
-    api = f"http://127.0.0.1:{ports['api-server']}"
-    dsn = (
-        f"host=127.0.0.1 port={ports['postgres']} dbname=taxi user=taxi passfile='{home.secrets / 'pgpass'}'"
-    )
     return {
         **outputs,
         **_paths(home),
         **_secrets(home),
+        **source_connection(state),
         # Airflow's own dependencies deprecate things; its users can do nothing about that.
         "PYTHONWARNINGS": "ignore::DeprecationWarning",
         "AIRFLOW__API__HOST": "127.0.0.1",
-        "AIRFLOW__API__PORT": str(ports["api-server"]),
-        "AIRFLOW__API__BASE_URL": api,
-        "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{api}/execution/",
-        "AIRFLOW__LOGGING__WORKER_LOG_SERVER_PORT": str(ports["worker-logs"]),
-        "AIRFLOW__LOGGING__TRIGGER_LOG_SERVER_PORT": str(ports["trigger-logs"]),
+        "AIRFLOW__API__PORT": str(state.ports["api-server"]),
+        "AIRFLOW__API__BASE_URL": state.api_url,
+        "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{state.api_url}/execution/",
+        "AIRFLOW__LOGGING__WORKER_LOG_SERVER_PORT": str(state.ports["worker-logs"]),
+        "AIRFLOW__LOGGING__TRIGGER_LOG_SERVER_PORT": str(state.ports["trigger-logs"]),
+        "AIRFLOW_CONN_TAXI_POSTGRES": postgres_connection(home, state.ports["postgres"]),
+        # Tasks and server are of one release: airflow_local_settings.py need not build the API of nine.
         "TAXIWAY_SAME_RELEASE": "1",
-        "TLC_BASE_URL": source_url,
-        "TAXI_POSTGRES_DSN": dsn,
-        "TAXI_SCHEDULE_START": schedule_start,
+        "TAXI_SCHEDULE_START": state.schedule_start,
         **lineage(),
     }
+
+
+def source_connection(state: State) -> dict[str, str]:
+    """The connection to the source of the months, unless the datasets' own default (TLC's site) is meant."""
+    sample = f"http://127.0.0.1:{state.ports.get('sample-source')}"
+    url = {SAMPLE: sample, "tlc": ""}.get(state.source, state.source)
+    return {"AIRFLOW_CONN_TAXI_SOURCE": json.dumps({"conn_type": "http", "host": url})} if url else {}
+
+
+def postgres_connection(home: Home, port: int) -> str:
+    """The connection to the taxi database. libpq reads the password from a private file, nobody else does."""
+    extra = {"passfile": str(home.secrets / "pgpass")}
+    where = {"host": "127.0.0.1", "port": port, "schema": "taxi", "login": "taxi"}
+    return json.dumps({"conn_type": "postgres", **where, "extra": extra})
 
 
 def lineage() -> dict[str, str]:

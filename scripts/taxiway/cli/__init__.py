@@ -1,1 +1,1 @@
-"""The commands."""
+"""The command line: the only folder that knows click."""

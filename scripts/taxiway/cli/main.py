@@ -1,38 +1,73 @@
-"""From a verb and its arguments to an exit code.
+"""From a command line to an exit code.
 
-0 done, 1 failed, 2 usage, 3 this machine cannot run it (nothing was started), 4 months are not published.
+0 done · 1 failed · 2 wrong command line · 3 this machine cannot run it, nothing was started · 4 a month is
+not published yet · 5 something has drifted · 130 interrupted
 """
 
 from __future__ import annotations
 
-import importlib
 import os
 import sys
-from pathlib import Path
+import tempfile
+import traceback
+from typing import Any
+
+import click
 
 from taxiway.errors import TaxiwayError
 
 INTERRUPTED = 130
 
 
-def main(verb: str, arguments: list[str]) -> int:
-    """Run a verb; what goes wrong is one sentence and a remedy, never a traceback."""
-    module = importlib.import_module(f"taxiway.cli.commands.{verb}")
+def group() -> click.Group:
+    """All commands, as `taxiway COMMAND`: the entry point, and what completes a command line."""
+    from taxiway.cli.commands import airflow, infrastructure, platform, tools
+
+    commands = (*platform.COMMANDS, *airflow.COMMANDS, *infrastructure.COMMANDS, *tools.COMMANDS)
+    return click.Group(
+        "taxiway", commands, help="The commands of scripts/: the platform's life, and its data."
+    )
+
+
+def main(arguments: list[str] | None = None, checkout: Any = None, *, wrapped: bool = False) -> int:
+    """Run a command; what goes wrong is one sentence and a remedy, never a traceback.
+
+    `wrapped` by a file in scripts/, a command calls itself scripts/COMMAND, else taxiway COMMAND.
+    """
+    given = sys.argv[1:] if arguments is None else arguments
     try:
-        code: int = module.main(arguments)
-    except KeyboardInterrupt:
-        return _tell("interrupted", f"Call scripts/{verb} again: it goes on where it stopped.", INTERRUPTED)
+        return _run(given or ["--help"], checkout, wrapped=wrapped)
+    except click.ClickException as error:
+        # Errors of the command line know which command they belong to.
+        where = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else "taxiway"
+        return _report(error.format_message(), f"See {where} --help", error.exit_code)
+    except (KeyboardInterrupt, click.Abort):
+        again = f"scripts/{given[0]}" if given else "it"
+        return _report("interrupted", f"Call {again} again: it goes on where it stopped.", INTERRUPTED)
     except BrokenPipeError:
+        # Whoever read the output has read enough; Python would complain once more when it flushes.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except TaxiwayError as error:
-        return _tell(str(error), error.remedy, error.exit_code)
+        return _report(str(error), error.remedy, error.exit_code)
     except Exception as error:
         return _unexpected(error)
-    return code
 
 
-def _tell(sentence: str, remedy: str, code: int) -> int:
+def _run(arguments: list[str], checkout: Any, *, wrapped: bool) -> int:
+    # Here, within the `try`: an import that fails is reported like everything else.
+    from taxiway.targets.target import Checkout
+
+    known: click.Group = group()
+    called: click.Command = known
+    name = "taxiway"
+    if wrapped and arguments[0] in known.commands:
+        called, name, arguments = known.commands[arguments[0]], f"scripts/{arguments[0]}", arguments[1:]
+    result = called.main(arguments, prog_name=name, standalone_mode=False, obj=checkout or Checkout())
+    return int(result or 0)
+
+
+def _report(sentence: str, remedy: str, code: int) -> int:
     sys.stderr.write(f"taxiway: {sentence}\n" + (f"         {remedy}\n" if remedy else ""))
     return code
 
@@ -42,15 +77,8 @@ def _unexpected(error: Exception) -> int:
     from elt.errors import PipelineError, UsageError
 
     if isinstance(error, PipelineError):
-        return _tell(str(error), "", 2 if isinstance(error, UsageError) else 1)
-    report = Path(_write_traceback())
-    return _tell(f"{type(error).__name__}: {error}", f"This is a defect; its traceback is in {report}", 1)
-
-
-def _write_traceback() -> str:
-    import tempfile
-    import traceback
-
+        return _report(str(error), "", 2 if isinstance(error, UsageError) else 1)
     with tempfile.NamedTemporaryFile("w", prefix="taxiway-", suffix=".traceback", delete=False) as file:
-        traceback.print_exc(file=file)
-    return file.name
+        traceback.print_exception(error, file=file)
+    remedy = f"This is a defect; its traceback is in {file.name}"
+    return _report(f"{type(error).__name__}: {error}", remedy, 1)

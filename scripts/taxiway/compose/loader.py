@@ -9,21 +9,17 @@ from pathlib import Path
 
 from rich.console import Console
 
-from elt import status as report
-from elt.catalogue.registry import dataset
+from elt.connections import EnvironmentConnections
 from elt.errors import PipelineError
-from elt.months import parse_range
-from elt.settings import Settings
 from taxiway.airflow.bootstrap import open_dags, wait_until_healthy
 from taxiway.airflow.client import AirflowApi
-from taxiway.compose.infrastructure import TROUBLE
+from taxiway.compose import TROUBLE
 from taxiway.console.progress import Progress
 from taxiway.console.tables import show_datasets
-from taxiway.environment.files import write_json
-from taxiway.environment.paths import Home
 from taxiway.errors import TaxiwayError
-from taxiway.loads.runner import Unit, units
-from taxiway.loads.service import NOT_PUBLISHED_CODE, load_months
+from taxiway.loads.arguments import first_load
+from taxiway.loads.service import NOT_PUBLISHED_CODE, Loads
+from taxiway.waiting import Patience
 
 API = "http://airflow-api-server:8080"
 PASSWORD = Path("/run/taxiway/admin/admin_password")
@@ -39,7 +35,7 @@ More      in Airflow's interface: trigger yellow_to_lake with a partition key su
 
 
 def main(arguments: list[str]) -> int:
-    """Return 0 where what is asked for is loaded, or not published yet."""
+    """Return 0 if what is requested is loaded, or not published yet."""
     parser = argparse.ArgumentParser(prog="loader", description=__doc__)
     parser.add_argument("months", nargs="?", default="", help="such as 2024-01..2024-02; empty: none")
     chosen = parser.parse_args(arguments)
@@ -50,7 +46,8 @@ def main(arguments: list[str]) -> int:
     except (TaxiwayError, PipelineError) as error:
         console.print(f"loader: {error} {getattr(error, 'remedy', '')}")
         return 1
-    _tell_how_to_sign_in(console)
+    # Where the passwords are; a log is no place for them.
+    console.print(HOW_TO_SIGN_IN.format(**_places()), soft_wrap=True)
     return 0 if code == NOT_PUBLISHED_CODE else code
 
 
@@ -59,9 +56,9 @@ def _open_and_load(months: str, progress: Progress, console: Console) -> int:
         raise TaxiwayError(INFRASTRUCTURE.read_text().strip())
     api = AirflowApi(API, PASSWORD.read_text())
     with progress.phase("Airflow is healthy"):
-        wait_until_healthy(api, READY_SECONDS)
+        wait_until_healthy(api, Patience(READY_SECONDS, every=1.0))
     with progress.phase("DAGs are parsed, pools made, DAGs unpaused"):
-        open_dags(api, READY_SECONDS)
+        open_dags(api, Patience(READY_SECONDS, every=1.0))
     if not months:
         return 0
     if not os.environ.get("BIGQUERY_EMULATOR_HOST"):
@@ -69,25 +66,20 @@ def _open_and_load(months: str, progress: Progress, console: Console) -> int:
             "on Google Cloud no month is loaded unasked: scripts/run yellow 2024-01, or Airflow's UI"
         )
         return 0
-    wanted = [Unit("zones"), *units(dataset("yellow"), parse_range(months))]
-    home = Home(Path("/tmp/taxiway"))  # noqa: S108 - the container's own
-    write_json(home.environment, dict(os.environ))
-    code = load_months(home, api, progress, wanted, PUBLICATION_SECONDS)
-    show_datasets(console, report.status(Settings.from_environment()))
+    loads = Loads(api, EnvironmentConnections(), progress)
+    loads.report_problems()
+    code = loads.load(first_load(months), PUBLICATION_SECONDS)
+    show_datasets(console, loads.status())
     return code
 
 
-def _tell_how_to_sign_in(console: Console) -> None:
-    """Where the passwords are; a log is no place for them."""
-    console.print(
-        HOW_TO_SIGN_IN.format(
-            airflow=os.environ.get("AIRFLOW_PORT", "8080"),
-            flower=os.environ.get("FLOWER_PORT", "5555"),
-            password=PASSWORD,
-            flower_password="/run/taxiway/flower/flower_password",  # noqa: S106 - where it is
-        ),
-        soft_wrap=True,
-    )
+def _places() -> dict[str, str]:
+    return {
+        "airflow": os.environ.get("AIRFLOW_PORT", "8080"),
+        "flower": os.environ.get("FLOWER_PORT", "5555"),
+        "password": str(PASSWORD),
+        "flower_password": "/run/taxiway/flower/flower_password",
+    }
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -18,34 +18,40 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1", "0.0.0.0")  # noqa: S104 - named to
 SHARED = ("dags", "dags_local", "plugins", "scripts", "infra", "airflow")
 
 
-def check_engine(info: Mapping[str, Any]) -> None:
-    """PreflightError unless the engine (a virtual machine's, maybe) has memory and disk enough."""
+def check_engine(
+    info: Mapping[str, Any], free: Callable[[Path], int] = lambda root: shutil.disk_usage(root).free
+) -> None:
+    """PreflightError unless what `docker info` says has memory and disk enough.
+
+    `free` gives the bytes that are free below a folder.
+    """
     memory = int(info.get("MemTotal") or 0)
     if memory < MEMORY_BYTES:
         raise PreflightError(
             f"Docker has {memory / GIB:.1f} GiB of memory, the platform needs {MEMORY_BYTES / GIB:.0f}",
             "Give it more (Docker Desktop: Settings, Resources), or use scripts/up without --target compose.",
         )
+    # An engine in a virtual machine names a folder of that machine: only one that is here can be measured.
     root = Path(str(info.get("DockerRootDir") or "/nowhere"))
-    if root.exists() and (free := shutil.disk_usage(root).free) < DISK_BYTES:
+    if root.exists() and (left := free(root)) < DISK_BYTES:
         raise PreflightError(
-            f"{free / GIB:.1f} GiB of disk are free below {root}, images need {DISK_BYTES / GIB:.0f}",
+            f"{left / GIB:.1f} GiB of disk are free below {root}, images need {DISK_BYTES / GIB:.0f}",
             "Free some (docker system prune removes what no container uses), then call again.",
         )
 
 
 def check_source(source: str) -> None:
-    """PreflightError where `source` is a URL of this machine's loopback, which containers have not."""
+    """PreflightError if `source` is a URL of this machine's loopback, which is not the containers'."""
     address = urlsplit(source)
     if address.scheme and address.hostname in LOOPBACK:
         raise PreflightError(
             f"containers cannot reach {source}: their loopback is not this machine's",
-            f"Let it listen on 0.0.0.0 and say --source http://host.docker.internal:{address.port or 80}",
+            f"Let it listen on 0.0.0.0 and pass --source http://host.docker.internal:{address.port or 80}",
         )
 
 
 def check_readable(folder: Path, uid: int) -> None:
-    """PreflightError where the containers' user cannot read what is shared with it."""
+    """PreflightError if the containers' user cannot read what is shared with it."""
     if os.getuid() == uid:
         return
     for name in SHARED:

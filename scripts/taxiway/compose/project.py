@@ -1,17 +1,80 @@
-"""One Compose project: `docker compose` with the variables that its verbs decided on."""
+"""The docker command, one Compose project, and what Compose says of its containers."""
 
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from taxiway.airflow.environment import clean_environment
-from taxiway.compose import dotenv
-from taxiway.compose.docker import last_line
-from taxiway.errors import TaxiwayError
+from taxiway.compose import variables
+from taxiway.errors import PreflightError, TaxiwayError
+from taxiway.waiting import run
+
+OLDEST_COMPOSE = (2, 24)
+INSTALL = "Install Docker with Compose 2.24 or newer: https://docs.docker.com/engine/install/"
+RESTART = "Docker's engine may hang: restart it, then call again."
+# An image is built from a hundred packages; everything else answers or ends within a minute or two.
+BUILD_SECONDS = 3600
+SECONDS = 300
+Container = Mapping[str, Any]
+"""One object of `docker compose ps --format json`."""
+
+
+@dataclass(frozen=True)
+class Docker:
+    """The docker command of this machine."""
+
+    program: str = "docker"
+
+    def run(
+        self, *arguments: str, seconds: float = SECONDS, **options: Any
+    ) -> subprocess.CompletedProcess[str]:
+        """`docker ARGUMENTS`, whether it fails or not; TaxiwayError if it takes more than `seconds`."""
+        return run([self.program, *arguments], seconds, RESTART, **options)
+
+    def output(self, *arguments: str) -> str:
+        """What `docker ARGUMENTS` prints; TaxiwayError with its last line if it fails."""
+        done = self.run(*arguments)
+        if done.returncode:
+            raise TaxiwayError(f"docker {arguments[0]} failed: {last_line(done.stderr)}")
+        return done.stdout.strip()
+
+    def check(self) -> dict[str, Any]:
+        """What `docker info` says; PreflightError without an engine, or with a Compose that is too old."""
+        if shutil.which(self.program) is None:
+            raise PreflightError("there is no docker on PATH", INSTALL)
+        version = self.run("compose", "version", "--short")
+        if version.returncode or compose_version(version.stdout) < OLDEST_COMPOSE:
+            raise PreflightError(
+                f"docker compose is missing or too old ({version.stdout.strip() or 'none'})", INSTALL
+            )
+        info = self.run("info", "--format", "{{json .}}")
+        facts: dict[str, Any] = json.loads(info.stdout) if info.stdout.strip() else {}
+        # Without an engine old clients exit with 0, and say what is wrong among the facts.
+        if info.returncode or facts.get("ServerErrors"):
+            reason = (facts.get("ServerErrors") or [last_line(info.stderr)])[0]
+            raise PreflightError(
+                f"Docker's engine does not answer: {reason}", "Start Docker, then call again."
+            )
+        return facts
+
+    def labelled(self, kind: str, project: str) -> list[str]:
+        """Names of a Compose project's objects; `kind` is container, volume or network."""
+        options = ["--all", "--format", "{{.Names}}"] if kind == "container" else ["--format", "{{.Name}}"]
+        found = self.output(kind, "ls", "--filter", f"label=com.docker.compose.project={project}", *options)
+        return sorted(found.splitlines())
+
+    def owner(self, project: str) -> Path | None:
+        """The checkout whose containers bear this project's name."""
+        shown = '{{.Label "com.docker.compose.project.working_dir"}}'
+        chosen = ("--filter", f"label=com.docker.compose.project={project}", "--format", shown)
+        found = self.output("container", "ls", "--all", *chosen)
+        return Path(found.splitlines()[0]) if found else None
 
 
 @dataclass(frozen=True)
@@ -20,29 +83,32 @@ class Project:
 
     folder: Path
     file: Path
+    docker: Docker = field(default_factory=Docker)
 
     @property
     def name(self) -> str:
-        """The project's name, by which its containers, volumes and networks are labelled."""
-        return dotenv.read(self.file)["COMPOSE_PROJECT_NAME"]
+        """What its containers, volumes and networks are labelled with; empty before `up`."""
+        return variables.read(self.file).get("COMPOSE_PROJECT_NAME", "")
 
-    def run(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-        """`docker compose ARGUMENTS`; TaxiwayError with its last line where it fails."""
-        done = subprocess.run(
-            self.command(*arguments), env=self.environment(), capture_output=True, text=True, cwd=self.folder
-        )
+    def run(
+        self, *arguments: str, check: bool = True, seconds: float = SECONDS
+    ) -> subprocess.CompletedProcess[str]:
+        """`docker compose ARGUMENTS`; TaxiwayError with its last line if it fails."""
+        _, *words = self.command(*arguments)
+        done = self.docker.run(*words, seconds=seconds, env=self.environment(), cwd=self.folder)
         if check and done.returncode:
             reason = last_line(done.stderr or done.stdout)
             raise TaxiwayError(f"docker compose {arguments[0]} failed: {reason}")
         return done
 
     def command(self, *arguments: str) -> list[str]:
-        """The command line of `run`. A .env that is here is another stack's, maybe: it is not read."""
-        return ["docker", "compose", "--env-file", str(self.file), "--ansi", "never", *arguments]
+        """The command line of `run`. A .env that is here may be another stack's: it is not read."""
+        options = ("--env-file", str(self.file), "--ansi", "never")
+        return [self.docker.program, "compose", *options, *arguments]
 
     def environment(self) -> dict[str, str]:
-        """What `run` runs with: nothing that would win over the file."""
-        ours = dotenv.read(self.file)
+        """What `run` runs with. Compose prefers the shell's variables to the file's: none of those stays."""
+        ours = variables.read(self.file)
         kept = clean_environment().items()
         return {name: value for name, value in kept if name not in ours and not name.startswith("COMPOSE_")}
 
@@ -54,6 +120,7 @@ class Project:
     def containers(self) -> list[dict[str, Any]]:
         """What `docker compose ps` says of each container, those that have ended included."""
         text = self.run("ps", "--all", "--format", "json").stdout.strip()
+        # Compose before 2.21 prints one list, later ones an object a line.
         if text.startswith("["):
             listed: list[dict[str, Any]] = json.loads(text)
             return listed
@@ -68,3 +135,59 @@ class Project:
         options = ("--no-log-prefix", "--no-color", "--tail", str(count))
         lines = self.run("logs", *options, service, check=False).stdout.replace("\x1b[2K", "")
         return "\n".join(f"  {line}" for line in lines.splitlines())
+
+
+def state(container: Container) -> str:
+    """RUNNING, STARTING, STOPPED, EXITED (as it should), or FATAL: it will not recover by itself."""
+    status, health = container["State"], container.get("Health", "")
+    if status == "restarting" or (status == "exited" and container["ExitCode"]) or health == "unhealthy":
+        return "FATAL"
+    if status == "exited":
+        return "EXITED"
+    if status != "running":
+        return "STOPPED"
+    return "STARTING" if health == "starting" else "RUNNING"
+
+
+def states(containers: Iterable[Container]) -> dict[str, str]:
+    """State of each service; if it has several containers, the worst state wins."""
+    found: dict[str, str] = {}
+    for container in containers:
+        if found.get(container["Service"], "RUNNING") == "RUNNING":
+            found[container["Service"]] = state(container)
+    return found
+
+
+def address(service: Mapping[str, Any]) -> str:
+    """URL at which a service of `docker compose config` is published; empty if it is not."""
+    published = [port["published"] for port in service.get("ports", []) if port.get("published")]
+    if not published:
+        return ""
+    database = str(service.get("image", "")).startswith("postgres")
+    return f"postgresql://127.0.0.1:{published[0]}/taxi" if database else f"http://127.0.0.1:{published[0]}"
+
+
+def complaint(output: str) -> str:
+    """The line in which docker says what is wrong; it may print much after it."""
+    lines = [line.strip() for line in output.splitlines() if line.strip()]
+    blamed = [line for line in lines if any(w in line.lower() for w in ("error", "failed", "unhealthy"))]
+    return (blamed or lines or ["no output"])[-1]
+
+
+def named_in(complaint: str, containers: Iterable[Container]) -> str:
+    """The service that a complaint of Compose is about; empty if it names none."""
+    for container in containers:
+        if container["Name"] in complaint or f'service "{container["Service"]}"' in complaint:
+            return str(container["Service"])
+    return ""
+
+
+def last_line(text: str) -> str:
+    """What a program printed last."""
+    return text.strip().splitlines()[-1] if text.strip() else "no output"
+
+
+def compose_version(text: str) -> tuple[int, ...]:
+    """(major, minor) of what `docker compose version --short` prints, such as `v2.26.1-4`."""
+    numbers = text.strip().lstrip("v").split(".")[:2]
+    return tuple(int(number) for number in numbers) if all(n.isdigit() for n in numbers) else (0,)

@@ -1,4 +1,4 @@
-"""The compose target: the platform as containers of this machine's Docker, driven by the same verbs."""
+"""The compose target: the platform as containers of this machine's Docker, driven by the same commands."""
 
 from __future__ import annotations
 
@@ -7,36 +7,43 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from lakehouse.settings import project_of
 from taxiway.airflow.bootstrap import open_dags, wait_until_healthy
 from taxiway.airflow.client import AirflowApi
 from taxiway.airflow.environment import lineage
-from taxiway.compose import containers, dotenv, preflight
-from taxiway.compose import host_access as hostside
-from taxiway.compose import project_settings as choices
-from taxiway.compose.docker import check_docker, labelled
-from taxiway.compose.project import Project
+from taxiway.compose import preflight, variables
+from taxiway.compose import project as compose
+from taxiway.compose.project import BUILD_SECONDS, Docker, Project
 from taxiway.console.progress import Progress
 from taxiway.embedded.components import Component
-from taxiway.environment import ports
-from taxiway.environment.files import write_atomically, write_json
-from taxiway.environment.paths import DEFAULT_STACK, REPOSITORY, Home
-from taxiway.environment.preflight import moved_ports
-from taxiway.environment.state import SAMPLE, State
+from taxiway.environment.home import (
+    DEFAULT_STACK,
+    REPOSITORY,
+    Home,
+    State,
+    write_atomically,
+    write_json,
+)
+from taxiway.environment.machine import choose_ports
 from taxiway.errors import TaxiwayError, UsageError
 from taxiway.infrastructure import Engine
+from taxiway.infrastructure.stackfile import StackFiles
+from taxiway.waiting import Patience
 
 TARGET = "compose"
 READY_SECONDS = 300
-# A look costs a fifth of a second of processor time, which the services want too.
+# Healthy after 90 s on a quiet machine of two cores; a service that has given up is reported at once anyway.
+UP_SECONDS = 900
+# A scan costs a fifth of a second of processor time, which the services want, too.
 POLL_SECONDS = 2
 # Services that end: what they did is what counts.
 ONCE = ("prepare", "airflow-init", "infrastructure", "loader")
-# The verb loads itself, and shows what happens; the janitor waits for the loader's end.
+# The command loads itself, and shows what happens; the janitor waits for the loader's end.
 NOT_STARTED = ("loader", "janitor")
 DESTROY = ("python", "-m", "taxiway.compose.infrastructure", "destroy")
 
@@ -48,6 +55,8 @@ class Compose:
     home: Home
     state: State
     progress: Progress
+    docker: Docker = field(default_factory=Docker)
+    poll_seconds: float = POLL_SECONDS
 
     @classmethod
     def prepare(
@@ -55,75 +64,67 @@ class Compose:
     ) -> Compose:
         """Check Docker and this machine, choose project name and ports, or take those that are in use."""
         _refuse_engine(engine, project)
-        info = check_docker()
-        preflight.check_engine(info)
-        preflight.check_readable(REPOSITORY, choices.uid())
+        docker = Docker()
+        preflight.check_engine(docker.check())
+        preflight.check_readable(REPOSITORY, variables.uid())
         preflight.check_source(source)
-        state = cls._choose(home, progress, project)
-        made = cls(
-            home, replace(state, source=source, engine=engine, project=project, target=TARGET), progress
-        )
-        made.state.save(home)
-        return made
+        state = cls._choose(home, progress, docker)
+        chosen = replace(state, source=source, engine=engine, emulated=not project, target=TARGET)
+        if project:
+            StackFiles(home.stack_files).write(home.stack, {"taxiway:project": project})
+        chosen.save(home)
+        return cls(home, chosen, progress)
 
     @classmethod
-    def _choose(cls, home: Home, progress: Progress, project: str) -> State:
+    def _choose(cls, home: Home, progress: Progress, docker: Docker) -> State:
         known = State.load(home)
-        if known and (known.target, known.project) != (TARGET, project):
-            raise TaxiwayError(
-                f"the stack {known.stack} is here as {known.target} on {known.project or 'emulators'}",
-                f"Take it down before it moves: scripts/down --stack {known.stack}",
-            )
-        if known and labelled("container", cls(home, known, progress).name):
+        if known and docker.labelled("container", cls(home, known, progress, docker).name):
             return known
-        wanted = {**choices.USUAL, **(known.ports if known else {})}
-        chosen = ports.choose(wanted)
-        for sentence in moved_ports(wanted, chosen):
-            progress.say(sentence)
-        return replace(known, ports=chosen) if known else State(chosen, stack=home.root.name)
+        wanted = {**variables.USUAL, **(known.ports if known else {})}
+        chosen = choose_ports(wanted, progress.say)
+        return replace(known, ports=chosen) if known else State(chosen)
 
     # What there is
 
     @property
     def project(self) -> Project:
         """What `docker compose` is called with; its variables are written by `start`."""
-        return Project(REPOSITORY, self.home.root / "compose.env")
+        return Project(REPOSITORY, self.home.root / "compose.env", self.docker)
 
     @property
     def name(self) -> str:
         """The Compose project's name: the remembered one, or the one it would get."""
-        known = dotenv.read(self.project.file).get("COMPOSE_PROJECT_NAME")
-        return known or choices.project_name(REPOSITORY, self.state.stack)
+        return self.project.name or variables.project_name(REPOSITORY, self.home.stack, self.docker.owner)
 
     @property
     def logs(self) -> Path:
         """Airflow's logs on this machine; those of the default stack are where everybody looks for them."""
-        return REPOSITORY / "logs" if self.state.stack == DEFAULT_STACK else self.home.logs / "airflow"
+        return REPOSITORY / "logs" if self.home.stack == DEFAULT_STACK else self.home.logs / "airflow"
 
     @property
     def api(self) -> AirflowApi:
         """Airflow's API, signed in as its administrator."""
-        return AirflowApi(self.state.api_url, (self.home.secrets / "admin_password").read_text())
+        return AirflowApi(self.state.api_url, self.home.secret("admin_password"))
 
     @property
     def engine(self) -> Engine:
         """What evaluates the Pulumi program of a stack on Google Cloud; for emulators a service does."""
         from taxiway.infrastructure import open_engine
 
-        config = {"taxiway:project": self.state.project}
-        return open_engine(self.state.engine, self.state.stack, None, self.home.engine, config)
+        config = {"taxiway:project": project_of(StackFiles(self.home.stack_files).read(self.home.stack))}
+        return open_engine(self.state.engine, self.home.stack, None, self.home.engine, config)
 
     def components(self) -> list[Component]:
-        """Every service that keeps running, with the address where it is published."""
+        """Every service that keeps running, with the address at which it is published."""
         return [
-            Component(name, [], containers.address(service))
+            Component(name, [], compose.address(service))
             for name, service in self._services().items()
             if name not in ONCE
         ]
 
     def states(self) -> dict[str, str]:
-        """State of each service, those that have ended included; empty where nothing was started."""
-        return containers.states(self.project.containers()) if self.project.file.exists() else {}
+        """State of each service, those that have ended included; empty if nothing was started."""
+        return compose.states(self.project.containers()) if self.project.file.exists() else {}
 
     def running(self) -> bool:
         """Whether anything of it runs."""
@@ -140,7 +141,7 @@ class Compose:
         options = ["--no-log-prefix", "--tail", str(lines), *(["--follow"] if follow else [])]
         return self.project.command("logs", *options, found)
 
-    def airflow_command(self, arguments: list[str]) -> list[str]:
+    def airflow_command(self, arguments: Sequence[str]) -> list[str]:
         """The command that runs Airflow's own command line."""
         terminal = () if sys.stdin.isatty() else ("-T",)
         return self.project.command("exec", *terminal, "airflow-scheduler", "airflow", *arguments)
@@ -152,39 +153,39 @@ class Compose:
     # Up
 
     def start(self) -> Compose:
-        """Build, bring everything up, open the platform; returns the environment with the stack's outputs."""
+        """Build, bring everything up, prepare Airflow."""
         self._write_variables()
         with self.progress.phase("images are built"):
             self._build()
         with self.progress.phase("services are up and healthy"):
             self._up()
-        hostside.take_secrets(self.project, self.home, self.state.ports)
+        patience = Patience(
+            READY_SECONDS, watch=self._raise_if_gone, remind=self.progress.say, every=POLL_SECONDS
+        )
+        variables.take_secrets(self.project, self.home, self.state.ports)
         with self.progress.phase("Airflow is healthy"):
-            wait_until_healthy(self.api, READY_SECONDS, self._raise_if_gone)
+            wait_until_healthy(self.api, patience)
         with self.progress.phase("DAGs are parsed, pools made, DAGs unpaused"):
-            open_dags(self.api, READY_SECONDS, self._raise_if_gone)
+            open_dags(self.api, patience)
         self.project.run("up", "--detach", "--no-deps", "--no-build", "janitor")
-        outputs = hostside.environment(self.project.config(), self.home, self.state.ports)
-        write_json(self.home.environment, outputs)
-        started = replace(self, state=replace(self.state, outputs=outputs))
-        started.state.save(self.home)
-        return started
+        write_json(
+            self.home.environment, variables.host_side(self.project.config(), self.home, self.state.ports)
+        )
+        return self
 
     def _write_variables(self) -> None:
-        state = self.state
-        published = {variable: str(state.ports[name]) for name, variable in choices.VARIABLES.items()}
-        source = {} if state.source == SAMPLE else {"TLC_BASE_URL": state.source}
-        variables = {
-            **(self._stack_on_google_cloud() if state.project else dotenv.emulated(state.stack)),
-            **published,
-            **source,
+        stack = variables.emulated(self.home.stack) if self.state.emulated else self._stack_on_google_cloud()
+        wanted = {
+            **stack,
+            **{variable: str(self.state.ports[name]) for name, variable in variables.PORTS.items()},
+            **variables.source(self.state),
             "COMPOSE_PROJECT_NAME": self.name,
-            "AIRFLOW_UID": str(choices.uid()),
+            "AIRFLOW_UID": str(variables.uid()),
             "TAXIWAY_LOGS": str(self.logs),
-            "TAXI_SCHEDULE_START": state.schedule_start,
+            "TAXI_SCHEDULE_START": self.state.schedule_start,
             **lineage(),
         }
-        write_atomically(self.project.file, dotenv.lines(variables))
+        write_atomically(self.project.file, variables.lines(wanted))
 
     def _stack_on_google_cloud(self) -> dict[str, str]:
         """Bring the stack up with the real engine; what it gives goes to the services."""
@@ -192,16 +193,16 @@ class Compose:
 
         with self.progress.phase(f"infrastructure is up (Pulumi program, {self.state.engine})"):
             outputs = self.engine.up()
-        credentials = dotenv.write_credentials(self.home.credentials, environment.credential_file(outputs))
-        return dotenv.of_stack(self.state.stack, outputs, credentials)
+        credentials = variables.write_credentials(self.home.credentials, environment.credential_file(outputs))
+        return variables.of_stack(self.home.stack, outputs, credentials)
 
     def _build(self) -> None:
         services = [name for name, service in self._services().items() if "build" in service]
-        done = self.project.run("build", *services, check=False)
+        done = self.project.run("build", *services, check=False, seconds=BUILD_SECONDS)
         output, log = done.stdout + done.stderr, self.home.logs / "compose-build.log"
         write_atomically(log, output)
         if done.returncode:
-            raise TaxiwayError(f"the images cannot be built: {containers.complaint(output)}", f"See {log}")
+            raise TaxiwayError(f"the images cannot be built: {compose.complaint(output)}", f"See {log}")
 
     def _up(self) -> None:
         """`up --wait`, which is ended as soon as a service has given up: it would wait for minutes."""
@@ -214,15 +215,16 @@ class Compose:
             log.open("w") as file,
             subprocess.Popen(command, env=environment, cwd=REPOSITORY, stdout=file, stderr=file) as up,
         ):
+            patience = Patience(UP_SECONDS, watch=self._raise_if_gone, every=self.poll_seconds)
             try:
-                while up.poll() is None:
-                    self._raise_if_gone()
-                    time.sleep(POLL_SECONDS)
+                patience.until(
+                    lambda: up.poll() is not None, lambda: f"the services do not come up: see {log}"
+                )
             finally:
                 up.terminate()
         self._raise_if_gone()
         if up.returncode:
-            raise self._failure(containers.complaint(log.read_text()), log)
+            raise self._failure(compose.complaint(log.read_text()), log)
 
     def _clear_away(self) -> None:
         """Remove what an earlier start left half-way: services that gave up, containers never started."""
@@ -232,19 +234,19 @@ class Compose:
         self.project.run("rm", "--force")
 
     def _raise_if_gone(self) -> None:
-        """Say which service gave up, and its last words. It looks twice: what is replaced ends, too."""
+        """Raise with a failed service's last log lines. Scanned twice: a replaced container exits, too."""
         before = self._gone()
         if not before:
             return
-        time.sleep(POLL_SECONDS)
+        time.sleep(self.poll_seconds)
         for container, service in self._gone().items():
             if container in before:
                 raise self._fallen(service)
 
     def _gone(self) -> dict[str, str]:
-        """Service by id of each container that will not get well by itself."""
+        """Service by id of each container that will not recover by itself."""
         listed = self.project.containers()
-        return {c["ID"]: c["Service"] for c in listed if containers.state(c) == "FATAL"}
+        return {c["ID"]: c["Service"] for c in listed if compose.state(c) == "FATAL"}
 
     def _fallen(self, service: str) -> TaxiwayError:
         return TaxiwayError(
@@ -253,8 +255,8 @@ class Compose:
         )
 
     def _failure(self, complaint: str, log: Path) -> TaxiwayError:
-        """What `up` complains about: a service, whose own words say more, or something else."""
-        guilty = containers.named_in(complaint, self.project.containers())
+        """What `up` complains about: a service, whose own log says more, or something else."""
+        guilty = compose.named_in(complaint, self.project.containers())
         return (
             self._fallen(guilty)
             if guilty
@@ -264,15 +266,15 @@ class Compose:
     # Down
 
     def stop(self, *, keep: bool) -> list[str]:
-        """Stop the containers; unless `keep`, remove what they held. Returns what is gone.
+        """Stop the containers; unless `keep`, remove what they held. Return what is gone.
 
         A stack on Google Cloud is its engine's to destroy.
         """
         if not self.project.file.exists():
             return []
-        removed = [] if keep or self.state.project else self._destroy()
-        removed += [f"container  {name}" for name in labelled("container", self.name)]
-        volumes = [] if keep else labelled("volume", self.name)
+        removed = self._destroy() if self.state.emulated and not keep else []
+        removed += [f"container  {name}" for name in self.docker.labelled("container", self.name)]
+        volumes = [] if keep else self.docker.labelled("volume", self.name)
         with self.progress.phase("containers are stopped"):
             self.project.run("down", "--remove-orphans", *([] if keep else ["--volumes"]))
         if not keep and self.logs.exists():
@@ -283,12 +285,12 @@ class Compose:
     def _destroy(self) -> list[str]:
         """Remove what the stack holds on the emulators, and ask them what is left."""
         if self.states().get("gcs") != "RUNNING":
-            return []  # nobody to ask, and their volumes go anyway
+            return []  # nothing answers, and the volumes go anyway
         with self.progress.phase("infrastructure is destroyed"):
             self.project.run("stop", *[name for name in self._services() if name.startswith("airflow-")])
             done = self.project.run("run", "--rm", "--no-deps", "-T", "infrastructure", *DESTROY, check=False)
         if done.returncode:
-            complaint = containers.complaint(done.stderr)
+            complaint = compose.complaint(done.stderr)
             raise TaxiwayError(f"the stack cannot be destroyed: {complaint}", "Call scripts/down again.")
         gone: list[str] = json.loads(done.stdout.strip().splitlines()[-1])
         return gone
@@ -296,7 +298,7 @@ class Compose:
     def left(self, *, keep: bool) -> list[str]:
         """What is still there, seen from outside; nothing should be."""
         kinds = ("container", "network") if keep else ("container", "network", "volume")
-        found = [f"{kind} {name}" for kind in kinds for name in labelled(kind, self.name)]
+        found = [f"{kind} {name}" for kind in kinds for name in self.docker.labelled(kind, self.name)]
         return found + ([f"folder {self.logs}"] if self.logs.exists() and not keep else [])
 
 
@@ -304,5 +306,5 @@ def _refuse_engine(engine: str, project: str) -> None:
     if engine != "in-process" and not project:
         raise UsageError(
             f"--engine {engine} knows nothing of the emulators that Compose starts",
-            "Leave --engine out, or say --project for a stack on Google Cloud.",
+            "Leave --engine out, or give --project for a stack on Google Cloud.",
         )

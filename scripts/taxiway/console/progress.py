@@ -19,7 +19,6 @@ class Progress:
 
     console: Console = field(default_factory=lambda: Console(stderr=True, highlight=False))
     started: float = field(default_factory=time.monotonic)
-    timings: dict[str, float] = field(default_factory=dict)
     _lock: Lock = field(default_factory=Lock)
 
     @property
@@ -30,7 +29,8 @@ class Progress:
     def say(self, text: str, mark: str = "info") -> None:
         """One line."""
         with self._lock:
-            self.console.print(f"[dim]{self.elapsed:6.1f} s[/]  {MARKS[mark]} {text}")
+            # The terminal wraps a line better than Rich, which would cut a command in two.
+            self.console.print(f"[dim]{self.elapsed:6.1f} s[/]  {MARKS[mark]} {text}", soft_wrap=True)
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
@@ -41,5 +41,4 @@ class Progress:
         except BaseException:
             self.say(f"[red]{name}[/]", "failed")
             raise
-        took = self.timings[name] = time.monotonic() - begun
-        self.say(f"{name} [dim]({took:.1f} s)[/]", "done")
+        self.say(f"{name} [dim]({time.monotonic() - begun:.1f} s)[/]", "done")

@@ -23,6 +23,7 @@ def show_datasets(console: Console, rows: Sequence[Mapping[str, Any]]) -> None:
         title="What is loaded (rows)", title_justify="left", header_style="bold", box=SIMPLE_HEAD,
         padding=(0, int(console.width >= _ROOMY)),
     )  # fmt: skip
+    # Rich would rather cut a month in two than let a line be longer than the terminal.
     for name in ("dataset", "month"):
         table.add_column(name, no_wrap=True)
     for name in ("lake", "quarantine", "warehouse", "Postgres", "raw file"):

@@ -1,30 +1,21 @@
-"""The tables of docs/infrastructure.md, made from the code that knows the answers.
-
-    python -m taxiway.docgen.infrastructure
-
-rewrites what stands between `<!-- table NAME -->` and `<!-- end -->`.
-"""
+"""The tables of docs/infrastructure.md: settings, resources, rights, APIs, outputs, rules and prices."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterable, Mapping
-from pathlib import Path
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 import yaml
 
-from taxiway.environment.files import write_atomically
-from taxiway.environment.paths import REPOSITORY
+from lakehouse.guardrails import RULES
+from lakehouse.outputs import CREDENTIALS
+from taxiway.docgen.inventory import STACK
+from taxiway.docgen.markdown import Parts, codes, table
+from taxiway.environment.home import REPOSITORY
 from taxiway.infrastructure import cost
-from taxiway.infrastructure.dry import Dry
-from taxiway.infrastructure.evaluate import Declared
-from taxiway.infrastructure.plan import plan
-from taxiway.infrastructure.resources import KINDS
+from taxiway.infrastructure.plan import Declared, plan
+from taxiway.infrastructure.resources import TYPES
 
-PAGE: Final = REPOSITORY / "docs" / "infrastructure.md"
-_BLOCK: Final = re.compile(r"(<!-- table (?P<name>[\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
-_STACK: Final = "alice"
 _SETTINGS: Final = {"taxiway:project": "acme-data", "taxiway:owner": "alice@example.com"}
 _FEDERATED: Final = {
     "taxiway:credentials": "workload-identity",
@@ -33,28 +24,18 @@ _FEDERATED: Final = {
     ),
     "taxiway:workloadIdentityPrincipal": "attribute.repository/acme/taxiway",
 }
-_PIPELINES: Final = f"serviceAccount:taxiway-{_STACK}@acme-data.iam.gserviceaccount.com"
-
-
-def current(text: str) -> str:
-    """Return a page with all its tables as the code has them now."""
-    return _BLOCK.sub(lambda match: f"{match[1]}{TABLES[match['name']]()}{match[3]}", text)
-
-
-def main(page: Path = PAGE) -> None:
-    """Rewrite the page."""
-    write_atomically(page, current(page.read_text()), mode=0o644)
+_PIPELINES: Final = f"serviceAccount:taxiway-{STACK}@acme-data.iam.gserviceaccount.com"
 
 
 def resources() -> str:
     """What is created, ephemeral and protected side by side."""
     ephemeral, protected = _declared({}), _declared({"taxiway:ephemeral": "false"})
     rows = [
-        (KINDS[resource.type].title(resource.inputs), _life(resource), _life(protected[key]))
+        (TYPES[resource.type].title(resource.inputs), _life(resource), _life(protected[key]))
         for key, resource in ephemeral.items()
         if resource.type.endswith((":Bucket", ":Dataset", ":Account"))
     ]
-    return _table(("resource", "ephemeral", "protected"), rows)
+    return table(("resource", "ephemeral", "protected"), rows)
 
 
 def rights() -> str:
@@ -64,7 +45,7 @@ def rights() -> str:
     always = _grants({"taxiway:credentials": "key"})
     rows = [("every mode", *grant) for grant in always]
     rows += [(mode, *g) for mode, config in modes.items() for g in _grants(config) if g not in always]
-    return _table(("with", "who", "role", "on"), rows)
+    return table(("with", "who", "role", "on"), rows)
 
 
 def apis() -> str:
@@ -77,11 +58,11 @@ def apis() -> str:
         "composer": {"taxiway:composer": "true"},
         "budget": {"taxiway:budget": "1", "taxiway:billingAccount": "012345-6789AB-CDEF01"},
     }
-    rows = [("every stack", _codes(always))]
+    rows = [("every stack", _apis(always))]
     for name, config in extra.items():
         base = {"taxiway:credentials": "key"} if "credentials" not in name else {}
-        rows.append((name, _codes(_services({**base, **config}) - always)))
-    return _table(("with", "APIs"), rows)
+        rows.append((name, _apis(_services({**base, **config}) - always)))
+    return table(("with", "APIs"), rows)
 
 
 def settings() -> str:
@@ -91,28 +72,25 @@ def settings() -> str:
         (f"`{key}`", entry["type"], _default(entry["default"]), entry["description"])
         for key, entry in schema.items()
     ]
-    return _table(("setting", "type", "default", "what it is"), rows)
+    return table(("setting", "type", "default", "what it is"), rows)
 
 
 def outputs() -> str:
     """What each output is for this stack."""
-    found = plan(_STACK, _SETTINGS).outputs
-    rows = [(f"`{name}`", f"`{found[name]}`") for name in sorted(found) if name != "google_credentials"]
-    return _table(("output", "for the stack alice"), rows)
+    found = plan(STACK, _SETTINGS).outputs
+    rows = [(f"`{name}`", f"`{found[name]}`") for name in sorted(found) if name != CREDENTIALS]
+    return table(("output", "for the stack alice"), rows)
 
 
 def rules() -> str:
     """Every mandatory rule."""
-    # Found by way of the program's import root, which this package puts on the path.
-    from policy.guardrails import RULES
-
-    return _table(("rule", "what it holds"), [(f"`{rule.name}`", rule.description) for rule in RULES])
+    return table(("rule", "what it holds"), [(f"`{rule.name}`", rule.description) for rule in RULES])
 
 
 def prices() -> str:
     """What a month would cost, with and without Composer."""
     listed = cost.prices()
-    lines = cost.estimate(plan(_STACK, {**_SETTINGS, "taxiway:composer": "true"}).resources, listed)
+    lines = cost.estimate(plan(STACK, {**_SETTINGS, "taxiway:composer": "true"}).resources, listed)
     rows = [
         (line.title, f"{line.dollars:,.2f}", line.assumption)
         for line in sorted(lines, key=lambda line: line.dollars)
@@ -121,20 +99,20 @@ def prices() -> str:
     rows.append(
         ("in all, without Composer", f"{cost.total(without):,.2f}", f"list prices of {listed['as_of']}")
     )
-    return _table(("resource", "US dollars a month", "assuming"), rows)
+    return table(("resource", "US dollars a month", "assuming"), rows)
 
 
-TABLES: Final[Mapping[str, Callable[[], str]]] = {
-    function.__name__: function for function in (resources, rights, apis, settings, outputs, rules, prices)
+PARTS: Final[Parts] = {
+    part.__name__: part for part in (resources, rights, apis, settings, outputs, rules, prices)
 }
 
 
 def _declared(config: Mapping[str, str]) -> dict[str, Declared]:
-    return {resource.key: resource for resource in plan(_STACK, {**_SETTINGS, **config}, Dry()).resources}
+    return {resource.key: resource for resource in plan(STACK, {**_SETTINGS, **config}).resources}
 
 
 def _life(resource: Declared) -> str:
-    """Say what becomes of the resource and its data."""
+    """Return what becomes of the resource and its data."""
     inputs, facts = resource.inputs, ["protected"] if resource.protect else []
     if inputs.get("forceDestroy") or inputs.get("deleteContentsOnDestroy"):
         facts.append("goes with its content")
@@ -184,18 +162,9 @@ def _services(config: Mapping[str, str]) -> set[str]:
     return {r.inputs["service"] for r in _declared(config).values() if r.type.endswith(":Service")}
 
 
-def _codes(names: Iterable[str]) -> str:
-    return ", ".join(f"`{name.removesuffix('.googleapis.com')}`" for name in sorted(names))
+def _apis(names: Iterable[str]) -> str:
+    return codes(name.removesuffix(".googleapis.com") for name in sorted(names))
 
 
 def _default(value: object) -> str:
     return f"`{str(value).lower() if isinstance(value, bool) else value}`" if value != "" else ""
-
-
-def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
-    lines = [head, tuple("---" for _ in head), *rows]
-    return "".join(f"| {' | '.join(cell.replace('|', '&#124;') for cell in line)} |\n" for line in lines)
-
-
-if __name__ == "__main__":
-    main()

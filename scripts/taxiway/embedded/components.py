@@ -8,19 +8,22 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from taxiway.embedded.postgres import PostgresServer
-from taxiway.environment.paths import Home
+from taxiway.environment.home import Home
 
-EMULATORS = ("gcs", "bigquery", "control-plane")
 API_SERVER = "api-server"
-# Where a component's module has another name.
-_MODULES = {"control-plane": "iam", "sample-source": "tlc_sample"}
 WITH_DAGS = ("scheduler", "dag-processor", "triggerer")
 AIRFLOW = (API_SERVER, *WITH_DAGS)
+# Becomes a program with the variables of a JSON file: they stay in a private file instead of the process
+# manager's configuration, and are read when the program starts, not when the manager does.
+_LAUNCH = (
+    "import json, os, sys; program = sys.argv[2:]; "
+    "os.execve(program[0], program, os.environ | json.load(open(sys.argv[1])))"
+)
 
 
 @dataclass(frozen=True)
 class Component:
-    """One supervised process. `url` is shown to the user, `health` asked until it answers."""
+    """One supervised process. `url` is shown to the user, `health` is polled until it answers."""
 
     name: str
     command: list[str]
@@ -32,56 +35,49 @@ class Component:
 
 def services(home: Home, ports: Mapping[str, int]) -> list[Component]:
     """PostgreSQL, the emulators and the sample source."""
+    # It imports the emulator's own libraries, and only `up` and `status` list the services.
+    from taxiway.emulators.gcs import objects_root
+
     postgres = PostgresServer(home.data("postgres"), ports["postgres"])
+    # The BigQuery emulator reads what it loads from the storage emulator's files, not through its API.
+    lake = str(objects_root(home.data("gcs")))
+    bigquery = ("--grpc-port", str(ports["bigquery-grpc"]), "--lake-root", lake)
+
+    def emulator(name: str, module: str, *options: str) -> Component:
+        url = f"http://127.0.0.1:{ports[name]}"
+        command = [sys.executable, "-m", f"taxiway.emulators.{module}", "--port", str(ports[name]), *options]
+        return Component(name, command, url, f"{url}/healthz")
+
     return [
         Component(
             "postgres",
             postgres.command(),
             f"postgresql://127.0.0.1:{ports['postgres']}/taxi",
+            # TERM would wait for every client to leave.
             stop_signal="INT",
         ),
-        _emulator("gcs", ports["gcs"], "--data", str(home.data("gcs"))),
-        _emulator(
-            "bigquery", ports["bigquery"], "--grpc-port", str(ports["bigquery-grpc"]),
-            "--data", str(home.data("bigquery")), "--lake-root", str(_lake_root(home)),
-        ),
-        _emulator("control-plane", ports["control-plane"], "--data", str(home.data("control-plane"))),
-        _emulator("sample-source", ports["sample-source"], "--cache", str(home.data("sample-source"))),
-    ]  # fmt: skip
-
-
-def _emulator(name: str, port: int, *options: str) -> Component:
-    url = f"http://127.0.0.1:{port}"
-    module = f"taxiway.emulators.{_MODULES.get(name, name)}"
-    return Component(
-        name,
-        [sys.executable, "-m", module, "--port", str(port), *options],
-        url,
-        f"{url}/healthz",
-    )
-
-
-def _lake_root(home: Home) -> Path:
-    from taxiway.emulators.gcs import objects_root
-
-    return objects_root(home.data("gcs"))
+        emulator("gcs", "gcs", "--data", str(home.data("gcs"))),
+        emulator("bigquery", "bigquery", "--data", str(home.data("bigquery")), *bigquery),
+        emulator("control-plane", "iam", "--data", str(home.data("control-plane"))),
+        emulator("sample-source", "tlc_sample", "--cache", str(home.data("sample-source"))),
+    ]
 
 
 def airflow(home: Home, ports: Mapping[str, int]) -> list[Component]:
     """Airflow's four processes, each started with the variables in a file of `home`."""
     url = f"http://127.0.0.1:{ports['api-server']}"
+    api_server = _launched(home.api_environment, API_SERVER)
+    # Its executor's workers are forks: what it has imported, no task imports again.
+    preload = {"TAXIWAY_PRELOAD": "1"}
     return [
-        # The part that tasks talk to is built at its first request, in seconds: asked before a task.
-        Component(API_SERVER, _launched(home.api_environment, API_SERVER), url, f"{url}/execution/health"),
-        # Its executor's workers are forks: what it has imported, no task imports again.
-        _airflow(home, "scheduler", "--skip-serve-logs", environment={"TAXIWAY_PRELOAD": "1"}),
-        _airflow(home, "dag-processor"),
-        _airflow(home, "triggerer", "--skip-serve-logs"),
+        # Airflow builds the API that tasks use at its first request, which takes seconds: better the
+        # health check's than a task's.
+        Component(API_SERVER, api_server, url, f"{url}/execution/health"),
+        # Scheduler and triggerer serve logs to other machines, of which there are none.
+        Component("scheduler", airflow_command(home, "scheduler", "--skip-serve-logs"), environment=preload),
+        Component("dag-processor", airflow_command(home, "dag-processor")),
+        Component("triggerer", airflow_command(home, "triggerer", "--skip-serve-logs")),
     ]
-
-
-def _airflow(home: Home, name: str, *options: str, environment: Mapping[str, str] | None = None) -> Component:
-    return Component(name, airflow_command(home, name, *options), environment=dict(environment or {}))
 
 
 def airflow_command(home: Home, *arguments: str) -> list[str]:
@@ -90,6 +86,5 @@ def airflow_command(home: Home, *arguments: str) -> list[str]:
 
 
 def _launched(variables: Path, *arguments: str) -> list[str]:
-    launch = str(Path(__file__).parent / "launch.py")
     program = str(Path(sys.prefix) / "bin" / "airflow")
-    return [sys.executable, launch, str(variables), program, *arguments]
+    return [sys.executable, "-c", _LAUNCH, str(variables), program, *arguments]

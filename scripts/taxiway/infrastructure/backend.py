@@ -5,21 +5,28 @@ from __future__ import annotations
 import json
 import os
 import re
+import secrets
 import socket
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from taxiway.infrastructure.errors import EngineError
-from taxiway.infrastructure.passphrase import passphrase_file
+from taxiway.environment.home import write_atomically
+from taxiway.infrastructure.engine import EngineError
 
-QUIET: Final[Mapping[str, str]] = {"PULUMI_SKIP_UPDATE_CHECK": "true"}
-_LOCK = re.compile(r"created by \S+@(?P<host>\S+) \(pid (?P<pid>[0-9]+)\)")
+# Not one `pulumi` of ours asks for newer versions of itself: that takes seconds, and the answer goes unread.
+QUIET: Final = {"PULUMI_SKIP_UPDATE_CHECK": "true"}
+_LOCK: Final = re.compile(r"created by \S+@(?P<host>\S+) \(pid (?P<pid>[0-9]+)\)")
 
 
 def own() -> str:
     """Return the URL of the backend that the user chose, by variable or by `pulumi login`; empty: none."""
-    return _own_backend(os.environ)
+    if url := os.environ.get("PULUMI_BACKEND_URL"):
+        return url
+    home = Path(os.environ.get("PULUMI_HOME") or Path.home() / ".pulumi")
+    try:
+        return str(json.loads((home / "credentials.json").read_text()).get("current", ""))
+    except (FileNotFoundError, ValueError):
+        return ""
 
 
 def environment(folder: Path, *, on_emulators: bool, key_service: bool) -> dict[str, str]:
@@ -29,7 +36,10 @@ def environment(folder: Path, *, on_emulators: bool, key_service: bool) -> dict[
     """
     if on_emulators or not own():
         return {**QUIET, **_in_folder(folder), **({} if key_service else _passphrase_of(folder))}
-    if own().startswith("http") or key_service or _has_passphrase(os.environ):
+    has_passphrase = any(
+        name in os.environ for name in ("PULUMI_CONFIG_PASSPHRASE", "PULUMI_CONFIG_PASSPHRASE_FILE")
+    )
+    if own().startswith("http") or key_service or has_passphrase:
         return dict(QUIET)
     raise EngineError(
         f"Stacks in {own()} are encrypted with a passphrase, and none is set.",
@@ -46,6 +56,20 @@ def all_environments(folder: Path) -> list[dict[str, str]]:
     return found + ([dict(QUIET)] if own() else [])
 
 
+def passphrase_file(folder: Path) -> Path:
+    """Return the file in a folder that holds its passphrase, made at the first call and private."""
+    path = folder / "passphrase"
+    if not path.exists():
+        write_atomically(path, secrets.token_urlsafe(32))
+    return path
+
+
+def is_stale(message: str) -> bool:
+    """Tell whether the lock in Pulumi's message belongs to a process of this machine that is gone."""
+    locks = list(_LOCK.finditer(message))
+    return bool(locks) and all(_is_gone(lock["host"], int(lock["pid"])) for lock in locks)
+
+
 def _in_folder(folder: Path) -> dict[str, str]:
     state = folder / "pulumi"
     state.mkdir(parents=True, exist_ok=True)
@@ -56,32 +80,10 @@ def _in_folder(folder: Path) -> dict[str, str]:
 def _passphrase_of(folder: Path) -> dict[str, str]:
     """Return how `pulumi` learns the folder's passphrase, whatever the user's shell says of their own."""
     file = passphrase_file(folder)
-    # Pulumi looks at this one first, and a variable can be replaced but not taken away.
+    # Pulumi reads this one first, and a variable can be replaced but not taken away.
     first = "PULUMI_CONFIG_PASSPHRASE"
-    said = {first: file.read_text()} if first in os.environ else {}
-    return {"PULUMI_CONFIG_PASSPHRASE_FILE": str(file), **said}
-
-
-def is_stale(message: str) -> bool:
-    """Tell whether the lock in Pulumi's message belongs to a process of this machine that is gone."""
-    locks = list(_LOCK.finditer(message))
-    return bool(locks) and all(_is_gone(lock["host"], int(lock["pid"])) for lock in locks)
-
-
-def _own_backend(variables: Mapping[str, str]) -> str:
-    """Return the backend the user chose: by variable, or by `pulumi login`."""
-    if url := variables.get("PULUMI_BACKEND_URL"):
-        return url
-    home = Path(variables.get("PULUMI_HOME") or Path.home() / ".pulumi")
-    try:
-        return str(json.loads((home / "credentials.json").read_text()).get("current", ""))
-    except (FileNotFoundError, ValueError):
-        return ""
-
-
-def _has_passphrase(variables: Mapping[str, str]) -> bool:
-    names = ("PULUMI_CONFIG_PASSPHRASE", "PULUMI_CONFIG_PASSPHRASE_FILE")
-    return any(name in variables for name in names)
+    replaced = {first: file.read_text()} if first in os.environ else {}
+    return {"PULUMI_CONFIG_PASSPHRASE_FILE": str(file), **replaced}
 
 
 def _is_gone(host: str, pid: int) -> bool:
@@ -92,5 +94,5 @@ def _is_gone(host: str, pid: int) -> bool:
     except ProcessLookupError:
         return True
     except PermissionError:
-        return False
+        return False  # another user's process of that number runs
     return False

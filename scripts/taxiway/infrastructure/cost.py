@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from taxiway.infrastructure.evaluate import Declared
+from taxiway.infrastructure.plan import Declared
 
 Prices = Mapping[str, Any]
 _FILE = Path(__file__).with_name("prices.toml")
@@ -46,10 +46,10 @@ def _is_priced(resource: Declared) -> bool:
 
 
 def _bucket(resource: Declared, prices: Prices) -> CostLine:
-    kind = "multi_region" if resource.inputs["location"] in ("US", "EU") else "region"
+    place = "multi_region" if resource.inputs["location"] in ("US", "EU") else "region"
     gigabytes, writes = prices["assumed"]["lake_gb"], prices["assumed"]["lake_thousand_writes"]
-    dollars = gigabytes * prices["storage"][f"gb_month_{kind}"]
-    dollars += writes * prices["storage"][f"thousand_writes_{kind}"]
+    dollars = gigabytes * prices["storage"][f"gb_month_{place}"]
+    dollars += writes * prices["storage"][f"thousand_writes_{place}"]
     return _line(f"bucket {resource.inputs['name']}", dollars, f"{gigabytes} GB, {writes},000 writes")
 
 

@@ -1,7 +1,8 @@
-"""From a stack's outputs to what processes get: variables, and the credential file."""
+"""What a stack and its developer give to processes: variables, credential file, the developer's address."""
 
 from __future__ import annotations
 
+import configparser
 import json
 import os
 from collections.abc import Mapping
@@ -9,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from lakehouse.outputs import CREDENTIALS, VARIABLES
-from taxiway.infrastructure.errors import EngineError
+from taxiway.infrastructure.engine import EngineError
 
 _MASK = "********"
 
@@ -43,8 +44,28 @@ def own_credentials_path() -> Path:
     """Return where Google's tools keep the developer's application default credentials."""
     if named := os.environ.get("GOOGLE_APPLICATION_CREDENTIALS"):
         return Path(named)
-    folder = os.environ.get("CLOUDSDK_CONFIG")
-    return Path(folder or Path.home() / ".config" / "gcloud") / "application_default_credentials.json"
+    return _gcloud_folder() / "application_default_credentials.json"
+
+
+def developer() -> str:
+    """Return the e-mail address that `gcloud` is signed in with; empty where it is not."""
+    if named := os.environ.get("CLOUDSDK_CORE_ACCOUNT"):
+        return named
+    folder = _gcloud_folder()
+    try:
+        active = (folder / "active_config").read_text().strip()
+    except FileNotFoundError:
+        active = "default"
+    parser = configparser.ConfigParser(interpolation=None)
+    try:
+        parser.read(folder / "configurations" / f"config_{active}")
+    except configparser.Error:
+        return ""
+    return parser.get("core", "account", fallback="")
+
+
+def _gcloud_folder() -> Path:
+    return Path(os.environ.get("CLOUDSDK_CONFIG") or Path.home() / ".config" / "gcloud")
 
 
 def _own_credentials() -> dict[str, Any]:
@@ -57,7 +78,9 @@ def _own_credentials() -> dict[str, Any]:
             "Sign in with: gcloud auth application-default login",
         ) from None
     except ValueError:
-        raise EngineError(f"{path} is not JSON.", "Sign in again.") from None
+        raise EngineError(
+            f"{path} is not JSON.", "Sign in again: gcloud auth application-default login"
+        ) from None
     # Already impersonating somebody: what counts is who does.
     nested: dict[str, Any] = own.get("source_credentials", own)
     return nested

@@ -5,70 +5,82 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from taxiway.environment.files import write_atomically
-from taxiway.environment.paths import REPOSITORY
+from lakehouse.settings import emulator_of, project_of
+from taxiway.environment.home import REPOSITORY, write_atomically
 
 FOLDER = REPOSITORY / "infra" / "stacks"
 
 
-def path_of(stack: str) -> Path:
-    """Return the file of a stack, named with or without its organization and project."""
-    return FOLDER / f"Pulumi.{stack.rsplit('/', 1)[-1]}.yaml"
+@dataclass(frozen=True)
+class StackFiles:
+    """The stacks' files of one folder; by default Pulumi's own, infra/stacks."""
+
+    folder: Path | None = None
+
+    def path_of(self, stack: str) -> Path:
+        """Return the file of a stack, named with or without its organization and project."""
+        return (self.folder or FOLDER) / f"Pulumi.{stack.rsplit('/', 1)[-1]}.yaml"
+
+    def read(self, stack: str) -> dict[str, str]:
+        """Return a stack's settings, keys with their namespaces; secret ones are left out."""
+        config = self._content(stack).get("config", {})
+        return {key: _text(value) for key, value in config.items() if not _is_secret(value)}
+
+    def has_secrets_provider(self, stack: str) -> bool:
+        """Tell whether the stack's secrets are encrypted by a key service instead of a passphrase."""
+        return bool(self._content(stack).get("secretsprovider"))
+
+    def write(self, stack: str, settings: Mapping[str, str]) -> None:
+        """Set some of a stack's settings; all others, and the stack's encryption, stay."""
+        import yaml
+
+        content = self._content(stack)
+        config = {**content.get("config", {}), **{key: _value(text) for key, text in settings.items()}}
+        if config != content.get("config"):
+            text = yaml.safe_dump({**content, "config": config}, sort_keys=True)
+            write_atomically(self.path_of(stack), text, mode=0o644)
+
+    @contextmanager
+    def untouched(self, stack: str) -> Iterator[None]:
+        """Put a stack's file back as it was, whatever is done to it meanwhile."""
+        path = self.path_of(stack)
+        before = path.read_text() if path.exists() else None
+        try:
+            yield
+        finally:
+            if before is None:
+                path.unlink(missing_ok=True)
+            elif not path.exists() or path.read_text() != before:
+                write_atomically(path, before, mode=0o644)
+
+    def remove(self, stack: str) -> None:
+        """Delete a stack's file."""
+        self.path_of(stack).unlink(missing_ok=True)
+
+    def _content(self, stack: str) -> dict[str, Any]:
+        path = self.path_of(stack)
+        if not path.exists():
+            return {}
+        # Most environments have no such file, and the import costs every command some time.
+        import yaml
+
+        return yaml.safe_load(path.read_text()) or {}
 
 
-def read(stack: str) -> dict[str, str]:
-    """Return a stack's settings, keys with their namespaces; secret ones are left out."""
-    config = _content(stack).get("config", {})
-    return {key: _text(value) for key, value in config.items() if not _is_secret(value)}
+# The files of this checkout.
+path_of = StackFiles().path_of
+read = StackFiles().read
+write = StackFiles().write
+remove = StackFiles().remove
 
 
 def is_on_google_cloud(settings: Mapping[str, str]) -> bool:
     """Tell whether settings are a stack's on Google Cloud: they name a project and no emulator."""
-    named = settings.get("taxiway:project") or settings.get("gcp:project")
-    return bool(named) and not settings.get("gcp:storageCustomEndpoint", "").startswith("http://")
-
-
-def has_secrets_provider(stack: str) -> bool:
-    """Tell whether the stack's secrets are encrypted by a key service instead of a passphrase."""
-    return bool(_content(stack).get("secretsprovider"))
-
-
-def write(stack: str, settings: Mapping[str, str]) -> None:
-    """Set some of a stack's settings; all others, and the stack's encryption, stay."""
-    content = _content(stack)
-    config = {**content.get("config", {}), **{key: _value(text) for key, text in settings.items()}}
-    if config != content.get("config"):
-        text = yaml.safe_dump({**content, "config": config}, sort_keys=True)
-        write_atomically(path_of(stack), text, mode=0o644)
-
-
-@contextmanager
-def untouched(stack: str) -> Iterator[None]:
-    """Put a stack's file back as it was, whatever is done to it meanwhile."""
-    path = path_of(stack)
-    before = path.read_text() if path.exists() else None
-    try:
-        yield
-    finally:
-        if before is None:
-            path.unlink(missing_ok=True)
-        elif not path.exists() or path.read_text() != before:
-            write_atomically(path, before, mode=0o644)
-
-
-def remove(stack: str) -> None:
-    """Delete a stack's file."""
-    path_of(stack).unlink(missing_ok=True)
-
-
-def _content(stack: str) -> dict[str, Any]:
-    path = path_of(stack)
-    return (yaml.safe_load(path.read_text()) or {}) if path.exists() else {}
+    return bool(project_of(settings)) and not emulator_of(settings, "gcp:storageCustomEndpoint")
 
 
 def _is_secret(value: Any) -> bool:

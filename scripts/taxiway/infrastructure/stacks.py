@@ -8,21 +8,21 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from taxiway.environment.paths import REPOSITORY
-from taxiway.infrastructure import backend, stackfile
-from taxiway.infrastructure.contract import StackInfo
+from lakehouse.settings import emulator_of
+from taxiway.environment.home import REPOSITORY
+from taxiway.infrastructure import backend
 from taxiway.infrastructure.cost import estimate, prices, total
-from taxiway.infrastructure.errors import EngineError
+from taxiway.infrastructure.engine import EngineError, StackInfo
+from taxiway.infrastructure.in_process import State
 from taxiway.infrastructure.plan import plan
-from taxiway.infrastructure.pulumi_messages import sentences
-from taxiway.infrastructure.state import State
+from taxiway.infrastructure.stackfile import StackFiles
 
 if TYPE_CHECKING:
     from pulumi import automation
 
 
 class Listing(NamedTuple):
-    """The environments there are, and the backends that could not be asked, in words."""
+    """The environments there are, and a sentence for each backend that did not answer."""
 
     stacks: list[StackInfo]
     trouble: list[str]
@@ -57,9 +57,8 @@ def selected() -> str:
 
 def _in_process(folder: Path) -> Iterator[StackInfo]:
     for path in sorted(folder.glob("*.json")):
-        state = State(folder, path.stem)
-        times = (state.created, state.updated)
-        yield _info(path.stem, state.config, times, len(state.records))
+        state = State(path)
+        yield _info(path.stem, state.config, (state.created, state.updated), len(state.records))
 
 
 def _of_pulumi(variables: Mapping[str, str]) -> list[StackInfo]:
@@ -67,11 +66,13 @@ def _of_pulumi(variables: Mapping[str, str]) -> list[StackInfo]:
     # Heavy, and only for those who have Pulumi.
     from pulumi import automation
 
-    workspace = automation.LocalWorkspace(work_dir=str(REPOSITORY), env_vars=variables)
+    from taxiway.infrastructure.cli import sentences
+
+    workspace = automation.LocalWorkspace(work_dir=str(REPOSITORY), env_vars=dict(variables))
     try:
         summaries = workspace.list_stacks()
         found = [_of_summary(workspace, summary) for summary in summaries]
-        # To ask for a stack's history is to select it: the user's choice is put back.
+        # Reading a stack's history selects that stack: the user's choice is put back.
         for summary in summaries:
             if summary.current:
                 workspace.select_stack(summary.name)
@@ -86,11 +87,11 @@ def _of_summary(workspace: automation.LocalWorkspace, summary: automation.StackS
 
     history = automation.Stack.select(summary.name, workspace).history(show_secrets=False)
     times = (_iso(history[-1].start_time) if history else "", _iso(summary.last_update))
-    return _info(summary.name, stackfile.read(summary.name), times, summary.resource_count or 0)
+    return _info(summary.name, StackFiles().read(summary.name), times, summary.resource_count or 0)
 
 
 def _info(name: str, config: Mapping[str, str], times: tuple[str, str], resources: int) -> StackInfo:
-    on_emulators = config.get("gcp:storageCustomEndpoint", "").startswith("http://")
+    on_emulators = bool(emulator_of(config, "gcp:storageCustomEndpoint"))
     return StackInfo(
         name=name,
         owner=config.get("taxiway:owner", ""),
@@ -103,7 +104,7 @@ def _info(name: str, config: Mapping[str, str], times: tuple[str, str], resource
 
 
 def _dollars(name: str, config: Mapping[str, str]) -> float | None:
-    """Return the estimated price of a month, nothing where the settings are not (or no longer) valid."""
+    """Return the estimated price of a month, None where the settings are not (or no longer) valid."""
     try:
         return total(estimate(plan(name.rsplit("/", 1)[-1], config).resources, prices()))
     except EngineError:
@@ -111,6 +112,7 @@ def _dollars(name: str, config: Mapping[str, str]) -> float | None:
 
 
 def _iso(moment: datetime | None) -> str:
+    """Return a time in UTC; Pulumi's are without a zone, and in UTC too."""
     if moment is None:
         return ""
     aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)

@@ -1,105 +1,149 @@
-"""Load what is missing and say what came of it: what `up` and `run` have in common."""
+"""Load what is missing and report what came of it: what `up` and `run` have in common.
+
+What *loaded* means is the library's to say (`elt.status`); here its DAGs are run.
+"""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Collection, Iterable, Mapping
+import json
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Self
 
-from elt.catalogue.registry import DATASETS
-from elt.settings import Settings
-from elt.stages import marts
-from elt.warehouse import load_log
-from elt.warehouse.load_log import Key, LogRow
+from rich.markup import escape
+
+from elt import status
+from elt.catalogue.registry import DATASETS, MARTS, PROBLEMS
+from elt.connections import Connections, EnvironmentConnections
+from elt.layout import Family, dag_id
+from elt.months import Partition
+from elt.sources import changes
 from taxiway.airflow.client import AirflowApi
 from taxiway.console.progress import Progress
-from taxiway.environment.files import read_json
-from taxiway.environment.paths import Home
-from taxiway.loads.runner import NOT_PUBLISHED, WINDOW, Loaded, Loader, Unit, needed
+from taxiway.environment.home import read_json
+from taxiway.loads.arguments import Request
+from taxiway.loads.runner import NOT_PUBLISHED, WINDOW, Loader
 
+if TYPE_CHECKING:
+    from taxiway.targets.target import Target
+
+# Nothing changes for minutes while a large month is converted on a small machine.
 SILENCE_SECONDS = 300.0
 NOT_PUBLISHED_CODE = 4
+FAMILIES: Mapping[str, Family] = {
+    "raw": "to_lake",
+    "typed": "to_lake",
+    "warehouse": "to_warehouse",
+    "mart": "to_warehouse",
+    "postgres": "to_postgres",
+}
+"""The family of the DAG that makes each stage, the lake's first."""
 
 
-@dataclass(frozen=True)
-class Again:
-    """Units to load although they are loaded; `force` does also what would find that nothing has changed."""
+@dataclass
+class Loads:
+    """The data of one environment, through its Airflow and the stores that Airflow's connections name."""
 
-    units: Collection[Unit] = ()
-    force: bool = False
+    api: AirflowApi
+    connections: Connections
+    progress: Progress
+    poll_seconds: float = 0.7
 
+    @classmethod
+    def of(cls, platform: Target, progress: Progress) -> Self:
+        """The data of a platform that is up."""
+        variables = read_json(platform.home.environment)
+        variables |= stored_sources(platform.api, variables)
+        return cls(platform.api, EnvironmentConnections(variables), progress)
 
-def settings_of(home: Home) -> Settings:
-    """The settings that the environment's Airflow has."""
-    variables = read_json(home.environment)
-    if path := variables.get("GOOGLE_APPLICATION_CREDENTIALS"):
-        os.environ["GOOGLE_APPLICATION_CREDENTIALS"] = path  # where Google's libraries look
-    return Settings.from_environment(variables)
+    def report_problems(self) -> None:
+        """Warn of each entry of the catalogue that is left out; the others go on without it."""
+        for problem in PROBLEMS:
+            self.progress.say(f"[yellow]left out: {escape(str(problem))}[/]")
 
+    def status(self, wanted: Collection[Partition] | None = None) -> list[dict[str, Any]]:
+        """What each store has of the wanted partitions, or of all there are: a row for each."""
+        return status.status(self.connections, wanted)
 
-def loaded_stages(settings: Settings) -> Loaded:
-    """What the load log says is loaded."""
-    return current_stages(load_log.latest(settings))
+    def mart_heads(self, count: int) -> dict[str, list[dict[str, Any]]]:
+        """The first rows of each mart that says which ones are worth showing."""
+        return {name: status.mart_head(self.connections, mart, count) for name, mart in MARTS.items()}
 
+    def changed(self, requests: Sequence[Request]) -> list[Partition]:
+        """The partitions that the source has published anew: one request to it for each that is loaded."""
+        found = []
+        for entry in (entry for request in requests for entry in request.datasets):
+            months = [month for request in requests if entry in request.datasets for month in request.months]
+            with self.connections.lake() as lake:
+                scan = changes.scan(entry, self.connections.source(entry), lake, among=months)
+            for name, reason in scan.failed.items():
+                self.progress.say(f"[yellow]{name} stays as it is: {escape(reason)}[/]")
+            self.progress.say(f"{entry.name}: {scan.checked} checked, {len(scan.to_load)} changed", "done")
+            found += [Partition(entry.name, month) for month in scan.to_load]
+        return found
 
-def current_stages(log: Mapping[Key, LogRow]) -> Loaded:
-    """Stages by unit, without those of an older file than `raw` or made by other rules than today's."""
-    stages: dict[Unit, set[str]] = {}
-    for (name, month, stage), row in log.items():
-        if name in DATASETS and _is_current(row, log):
-            stages.setdefault(Unit(name, month or ""), set()).add(stage)
-    return stages
+    def load(
+        self, wanted: Sequence[Partition], wait: float, *, again: bool = False, force: bool = False
+    ) -> int:
+        """Load what is not loaded yet, in the order given; `again`: all of it. Returns the exit code.
 
+        `force` also does what would find that nothing has changed.
+        """
+        missing = self._missing(wanted, again=again)
+        if not missing:
+            self.progress.say("everything is loaded already; nothing to do", "done")
+            return 0
+        many = len(missing) > WINDOW
+        if many:
+            self.progress.say(f"{len(missing)} of {len(wanted)} are to be loaded, the others are")
+        loader = Loader(self.api, self.progress, wait, force, self.poll_seconds)
+        outcomes = loader.load(missing, SILENCE_SECONDS + wait)
+        # Asked again: a run that Airflow calls successful may have skipped the month.
+        still = self._missing(missing)
+        codes = [self._report(p, outcomes[p], still.get(p, []), brief=many) for p in missing]
+        if many:
+            words = {0: "loaded", NOT_PUBLISHED_CODE: NOT_PUBLISHED, 1: "not loaded"}
+            counts = [f"{codes.count(code)} {what}" for code, what in words.items() if code in codes]
+            self.progress.say(", ".join(counts), "failed" if 1 in codes else "done")
+        # A failure outranks a month that is late, whatever their numbers.
+        return max(codes, key=[0, NOT_PUBLISHED_CODE, 1].index)
 
-def _is_current(row: LogRow, log: Mapping[Key, LogRow]) -> bool:
-    entry, published = DATASETS[row.dataset], log.get((row.dataset, row.month, "warehouse"))
-    if row.checksum != log.get((row.dataset, row.month, "raw"), row).checksum:
-        return False
-    if row.stage == "mart":
-        return published is not None and marts.current(entry, row, published)
-    return row.stage == "raw" or row.schema_version == entry.schema_version
+    def _missing(self, wanted: Iterable[Partition], *, again: bool = False) -> dict[Partition, list[str]]:
+        """DAG ids whose work is missing, by partition, the lake's first."""
+        partitions = list(wanted)
+        if again:
+            postgres = self.connections.has_postgres
+            stages = {p: status.stages(DATASETS[p.dataset], has_postgres=postgres) for p in partitions}
+        else:
+            stages = status.missing(self.connections, partitions)
+        families = {p: dict.fromkeys(FAMILIES[stage] for stage in stages[p]) for p in partitions}
+        return {p: [dag_id(p.dataset, family) for family in families[p]] for p in partitions if families[p]}
 
-
-def load_months(
-    home: Home,
-    api: AirflowApi,
-    progress: Progress,
-    wanted: Iterable[Unit],
-    wait: float,
-    again: Again = Again(),
-) -> int:
-    """Load the units that are not loaded yet, in the order given; returns the exit code."""
-    settings, units = settings_of(home), list(wanted)
-    before = loaded_stages(settings)
-    missing = {unit: dags for unit in units if (dags := needed(unit, {} if unit in again.units else before))}
-    if not missing:
-        progress.say("everything asked for is loaded already; nothing to do", "done")
+    def _report(self, partition: Partition, outcome: str, still: list[str], *, brief: bool) -> int:
+        if outcome == NOT_PUBLISHED:
+            self.progress.say(
+                f"[yellow]{partition} is not published yet. Try again later: scripts/run {partition}[/]"
+            )
+            return NOT_PUBLISHED_CODE
+        if outcome or still:
+            reason = outcome or f"no trace of {', '.join(still)}"
+            self.progress.say(f"[red]{partition} is not loaded: {escape(reason)}[/]", "failed")
+            return 1
+        if not brief:
+            self.progress.say(f"{partition} is loaded", "done")
         return 0
-    if len(missing) > WINDOW:
-        progress.say(f"{len(missing)} of {len(units)} are to be loaded, the others are")
-    outcomes = Loader(api, progress, wait, again.force).load(missing, SILENCE_SECONDS + wait)
-    after = loaded_stages(settings)
-    many = len(missing) > WINDOW
-    codes = [_tell(progress, unit, outcomes[unit], needed(unit, after), brief=many) for unit in missing]
-    if many:
-        progress.say(_summary(codes), "failed" if 1 in codes else "done")
-    return max(codes, key=[0, NOT_PUBLISHED_CODE, 1].index)
 
 
-def _summary(codes: list[int]) -> str:
-    words = {0: "loaded", NOT_PUBLISHED_CODE: NOT_PUBLISHED, 1: "not loaded"}
-    return ", ".join(f"{codes.count(code)} {what}" for code, what in words.items() if code in codes)
+def stored_sources(api: AirflowApi, variables: Mapping[str, str]) -> dict[str, str]:
+    """The source connections that Airflow itself stores, as variables; those that are set already win.
 
-
-def _tell(progress: Progress, unit: Unit, outcome: str, still: list[str], *, brief: bool) -> int:
-    if outcome == NOT_PUBLISHED:
-        progress.say(f"[yellow]{unit} is not published yet. Ask again later: scripts/run {unit}[/]")
-        return NOT_PUBLISHED_CODE
-    if outcome or still:
-        progress.say(
-            f"[red]{unit} is not loaded: {outcome or 'no trace of ' + ', '.join(still)}[/]", "failed"
-        )
-        return 1
-    if not brief:
-        progress.say(f"{unit} is loaded", "done")
-    return 0
+    Tasks load through them, so what is loaded is judged by them. Their passwords stay in Airflow: a source
+    that wants one cannot be asked from here.
+    """
+    found = {}
+    for connection in sorted({entry.source.connection for entry in DATASETS.values() if entry.source}):
+        name = f"AIRFLOW_CONN_{connection.upper()}"
+        if name not in variables and (stored := api.connection(connection)):
+            fields = ("conn_type", "host", "schema", "port")
+            found[name] = json.dumps({field: stored[field] for field in fields})
+    return found

@@ -1,4 +1,3 @@
-"""Measurements of the platform against its limits and its peers, on this machine."""
+"""The benchmark: the platform beside its limits and its peers. `scripts/bench` starts it."""
 
-# All measurements are of this month of yellow taxis.
 MONTH = "2024-01"

@@ -1,7 +1,8 @@
-"""Files in TLC's layout with as many rows as asked for; the same rows at any time, in flat memory.
+"""Files in TLC's layout with any number of rows; the same rows at any time, in flat memory.
 
-A block of plausible trips is made once and then repeated, each time turned by another number of rows:
-no two row groups are alike, and every figure of the whole is known from its parts.
+A block of plausible trips is generated once and then repeated, each time rotated by another number of rows:
+no two row groups are alike, and every figure of the whole is known from its parts. From such a file follows
+what else the contestants read: a raw object, a binary COPY file, tables' columns.
 """
 
 from __future__ import annotations
@@ -9,23 +10,32 @@ from __future__ import annotations
 import datetime as dt
 import gzip
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+import pgpq
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet
 
 from bench import MONTH as TEXT
+from elt.catalogue import Dataset
+from elt.catalogue.registry import dataset
+from elt.conforming import stream
+from elt.conforming.rows import typed_schema
+from elt.connections import EnvironmentConnections
+from elt.layout import raw_object
 from elt.months import Month
+from elt.stores.gcs import Content
+from elt.stores.postgres import TYPES
 
 MONTH = Month.parse(TEXT)
 BLOCK = 1 << 17
 GROUP = 1 << 20
-# How far each block is turned against the one before: prime to the block's length.
+# How far each block is rotated against the one before: prime to the block's length.
 _TURN = 7919
 _FORMATS = (".parquet", ".csv.gz", ".csv")
 
@@ -62,18 +72,18 @@ def blocks(rows: int, folder: Path) -> Iterator[pa.Table]:
 
 
 def _block(rows: int, folder: Path) -> pa.Table:
-    """Trips of the month alone: the rows that a real file has too much are another test's matter."""
-    from taxiway.emulators.tlc_sample import yellow
-    from taxiway.emulators.tlc_sample.months import Month as SourceMonth
+    """Trips of the month alone: a real file has some of other months, which would go into quarantine."""
+    from taxiway.emulators.tlc_sample.datasets import Month as SourceMonth
+    from taxiway.emulators.tlc_sample.taxis import write_yellow
 
     path = folder / f"block-{rows}.parquet"
     if not path.exists():
-        yellow.write(path, SourceMonth(MONTH.year, MONTH.month), rows)
+        write_yellow(path, SourceMonth.parse(TEXT), rows)
     table = pa.parquet.read_table(path, use_threads=False)
     pickup = table.column("tpep_pickup_datetime")
     inside = pc.and_(pc.greater_equal(pickup, _moment(MONTH)), pc.less(pickup, _moment(MONTH.next())))
     kept = table.filter(inside)
-    # As many as asked for: what was left out is made up by the first ones.
+    # As many as requested: the first ones again, in place of what was left out.
     return pa.concat_tables([kept, kept.slice(0, rows - kept.num_rows)]).combine_chunks()
 
 
@@ -82,12 +92,11 @@ def _moment(month: Month) -> pa.Scalar:
 
 
 def write(path: Path, rows: int) -> Path:
-    """Write the rows as the path's name says (.parquet, .csv, .csv.gz), unless the file is there."""
-    if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = path.with_name(f"unfinished-{path.name}")
-        _write(unfinished, rows)
-        unfinished.replace(path)
+    """Write the rows in the form that the path's name ends with (.parquet, .csv, .csv.gz)."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f"unfinished-{path.name}")
+    _write(unfinished, rows)
+    unfinished.replace(path)
     return path
 
 
@@ -96,7 +105,7 @@ def _write(path: Path, rows: int) -> None:
     if path.suffix == ".parquet":
         _write_parquet(path, tables)
     elif path.name.endswith(".csv.gz"):
-        # Level 6 is gzip's own; the time stamp is left out, or no two files were alike.
+        # Level 6 is gzip's own; without the time stamp two files are alike.
         with path.open("wb") as plain, gzip.GzipFile("", "wb", 6, plain, mtime=0) as packed:
             _write_csv(packed, tables)
     elif path.suffix == ".csv":
@@ -146,3 +155,50 @@ def checksum(path: Path) -> str:
     """SHA-256 of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def put_raw(variables: Mapping[str, str], file: Path) -> None:
+    """Put a file into the lake as the stage `download` does: the raw object of January 2024."""
+    entry = dataset("yellow")
+    facts = {
+        "dataset": entry.name, "month": TEXT, "checksum": checksum(file), "source": "",
+        "source_url": "", "source_etag": "", "source_last_modified": "",
+    }  # fmt: skip
+    with EnvironmentConnections(variables).lake() as lake, file.open("rb") as source:
+        content = Content(source, file.stat().st_size, "application/vnd.apache.parquet", facts)
+        lake.write(raw_object(entry, MONTH), content)
+
+
+def copy_file(parquet: Path, folder: Path) -> Path:
+    """The same rows, typed as the catalogue defines them, ready for COPY … (FORMAT BINARY)."""
+    path = folder / f"{parquet.stem}.pgcopy"
+    if path.exists():
+        return path
+    entry, unfinished = dataset("yellow"), path.with_suffix(".unfinished")
+    encoder = pgpq.ArrowToPostgresBinaryEncoder(typed_schema(entry))
+    with parquet.open("rb") as source, unfinished.open("wb") as out:
+        out.write(encoder.write_header())
+        for part in stream.split(source, entry, MONTH):
+            out.write(encoder.write_batch(part.typed))
+        out.write(encoder.finish())
+    unfinished.replace(path)
+    return path
+
+
+def typed_columns(entry: Dataset) -> str:
+    """A dataset's columns as SQL defines them."""
+    return ", ".join(f"{column.name} {TYPES[column.type]}" for column in entry.columns)
+
+
+def published_columns(parquet: Path) -> str:
+    """A published file's own columns as SQL defines them."""
+    types = {
+        pa.int32(): "integer",
+        pa.int64(): "bigint",
+        pa.float64(): "double precision",
+        pa.string(): "text",
+        pa.large_string(): "text",
+        pa.timestamp("us"): "timestamp",
+    }
+    schema = pa.parquet.read_schema(parquet)
+    return ", ".join(f"{field.name.lower()} {types[field.type]}" for field in schema)

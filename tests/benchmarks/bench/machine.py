@@ -1,10 +1,13 @@
-"""Which machine a report is of, and how busy it was."""
+"""Which machine a report is of, how busy it was, and the peers' environment on it."""
 
 from __future__ import annotations
 
+import hashlib
 import os
 import platform
+import shutil
 import subprocess
+import sys
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -12,10 +15,15 @@ from typing import Any
 
 import psutil
 
-from taxiway.environment.paths import REPOSITORY
+from taxiway.console.progress import Progress
+from taxiway.environment.home import REPOSITORY
 
-# Not the load of the last minute: then this environment may have been installed.
-_LOOK_SECONDS = 3.0
+_PEERS = Path(__file__).resolve().parents[1] / "peers"
+_HOME = REPOSITORY / ".tools" / "bench-peers"
+_INSTALL_SECONDS = 3600
+
+# Not the load of the last minute: in that this environment may have been installed.
+_SAMPLE_SECONDS = 3.0
 _PACKAGES = ("apache-airflow", "pyarrow", "psycopg", "pgpq", "duckdb", "google-cloud-storage")
 
 
@@ -29,7 +37,7 @@ def describe() -> dict[str, Any]:
         "system": f"{platform.system()} {platform.release()}",
         "python": platform.python_version(),
         "commit": _commit(),
-        "load": round(psutil.cpu_percent(_LOOK_SECONDS) / 100 * (psutil.cpu_count() or 1), 2),
+        "load": round(psutil.cpu_percent(_SAMPLE_SECONDS) / 100 * (psutil.cpu_count() or 1), 2),
         "versions": {name: version(name) for name in _PACKAGES},
     }
 
@@ -48,6 +56,43 @@ def _processor() -> str:
 
 def _commit() -> str:
     done = subprocess.run(
-        ["git", "describe", "--always", "--dirty"], cwd=REPOSITORY, capture_output=True, text=True
+        ["git", "describe", "--always", "--dirty"],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        timeout=60,
     )
     return done.stdout.strip()
+
+
+def peers(progress: Progress) -> Path | None:
+    """The Python that has the peers, installed from their own lock, never into the platform's environment.
+
+    None, with a sentence, if they cannot be installed.
+    """
+    python, stamp, wanted = _HOME / "bin" / "python", _HOME / ".lock-hash", _wanted()
+    if python.exists() and stamp.exists() and stamp.read_text() == wanted:
+        return python
+    uv = shutil.which(str(REPOSITORY / ".tools" / "uv" / "bin" / "uv")) or shutil.which("uv")
+    if not uv:
+        progress.say("no uv, so no peers: the limits are measured without them", "failed")
+        return None
+    command = [uv, "sync", "--frozen", "--no-managed-python", "--python", sys.executable]
+    environment = {**os.environ, "UV_PROJECT_ENVIRONMENT": str(_HOME), "UV_PYTHON_DOWNLOADS": "never"}
+    environment.pop("VIRTUAL_ENV", None)
+    with progress.phase("the peers are installed into .tools/bench-peers (once; about 900 MB)"):
+        done = subprocess.run(
+            command, cwd=_PEERS, env=environment, capture_output=True, text=True, timeout=_INSTALL_SECONDS
+        )
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
+        progress.say(
+            f"the peers cannot be installed ({last}): the limits are measured without them", "failed"
+        )
+        return None
+    stamp.write_text(wanted)
+    return python
+
+
+def _wanted() -> str:
+    return hashlib.sha256((_PEERS / "uv.lock").read_bytes() + sys.version.encode()).hexdigest()

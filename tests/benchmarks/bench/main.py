@@ -3,95 +3,108 @@
 from __future__ import annotations
 
 import argparse
-import importlib
 import shutil
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from rich.console import Console
 
-from bench import environment, machine, page, picture, report
-from bench.bench import Bench
-from taxiway.cli import arguments as _arguments
+from bench import library, machine, orchestration, report
+from bench.section import Bench, Section
 from taxiway.console.progress import Progress
-from taxiway.embedded.supervisor import end_strays
-from taxiway.environment.files import write_atomically, write_json
-from taxiway.environment.paths import ENVIRONMENTS, REPOSITORY, Home
-from taxiway.environment.preflight import check_machine
+from taxiway.embedded.supervisor import Supervisor
+from taxiway.environment.home import REPOSITORY, Home, write_atomically, write_json
+from taxiway.environment.machine import Machine
 from taxiway.errors import TaxiwayError, UsageError
 
-# In the order in which they are measured: the short ones first.
-SECTIONS = ("parse", "postgres", "lake", "conform", "warehouse", "memory", "start", "backfill")
+SECTIONS: Mapping[str, tuple[str, Callable[[Bench], Section]]] = {
+    "parse": ("DAG parse", orchestration.parse_dags),
+    "postgres": ("Parquet → PostgreSQL", library.load_postgres),
+    "lake": ("HTTP → lake", library.fill_lake),
+    "conform": ("Raw → typed Parquet", library.conform),
+    "warehouse": ("Lake → warehouse", library.load_warehouse),
+    "memory": ("Memory", library.use_memory),
+    "start": ("Start", orchestration.start),
+    "backfill": ("Backfill", orchestration.backfill),
+}
+"""Title and measurement by name, in the order in which they are measured: the short ones first."""
+
 EXAMPLES = """\
   scripts/bench all                                       everything, and docs/performance.md (half an hour)
   scripts/bench postgres                                  one section
   scripts/bench postgres --rows 300000 --n 3 --json FILE  a quick look, for programs too
   scripts/bench lake conform --no-peers                   limits and ours only: nothing is installed"""
-HOME = ENVIRONMENTS / "_bench"
+HOME = Home.of("_bench").root
 PAGE = REPOSITORY / "docs" / "performance.md"
 PICTURE = REPOSITORY / "docs" / "images" / "performance.svg"
 
 
 def main(arguments: list[str]) -> int:
-    """Run the verb; 1 where a section could not be measured."""
+    """Measure; returns 1 if a section could not be measured."""
     chosen = _parser().parse_args(arguments)
     names = _sections(chosen.sections)
     progress, console = Progress(), Console()
-    check_machine(REPOSITORY)
-    end_strays(Home(HOME))
-    peers = environment.peers(progress) if chosen.peers else None
+    Machine.at(REPOSITORY).check()
+    Supervisor(Home(HOME), 0).end_strays()
+    peers = machine.peers(progress) if chosen.peers else None
     bench = Bench(HOME, chosen.rows, chosen.n, chosen.seed, peers, progress)
-    told: dict[str, Any] = {"machine": machine.describe(), "rows": chosen.rows, "n": chosen.n, "sections": {}}
-    if machine.is_busy(told["machine"]):
+    figures: dict[str, Any] = {
+        "machine": machine.describe(),
+        "rows": chosen.rows,
+        "n": chosen.n,
+        "sections": {},
+    }
+    if machine.is_busy(figures["machine"]):
         progress.say("[yellow]the machine is busy: trust the ratios and CPU seconds, not the rates[/]")
     try:
         for name in names:
-            told["sections"][name] = _measure(name, bench)
-            report.show(console, _module(name).TITLE, told["sections"][name])
+            figures["sections"][name] = _measure(name, bench)
+            report.show(console, SECTIONS[name][0], figures["sections"][name])
             if chosen.json:
-                write_json(chosen.json, told)
+                write_json(chosen.json, figures)
     finally:
         if not chosen.keep:
             shutil.rmtree(HOME, ignore_errors=True)
     if names == list(SECTIONS):
-        _write_pages(told)
+        _write_pages(figures)
         progress.say(f"{PAGE.relative_to(REPOSITORY)} is written", "done")
     progress.say(f"done in {progress.elapsed / 60:.1f} minutes", "done")
-    return int(any("failed" in section for section in told["sections"].values()))
+    return int(any("failed" in section for section in figures["sections"].values()))
 
 
 def _measure(name: str, bench: Bench) -> dict[str, Any]:
-    """One section; what goes wrong in it does not end the others."""
+    """One section; an error in it does not end the others."""
     bench.progress.say(f"[bold]{name}[/]")
     try:
-        figures: dict[str, Any] = _module(name).run(bench).as_json()
+        found: dict[str, Any] = SECTIONS[name][1](bench).as_json()
     except Exception as error:
         reason = f"{type(error).__name__}: {error}" if not isinstance(error, TaxiwayError) else str(error)
         bench.progress.say(f"{name}: [red]{reason}[/]", "failed")
         return {"failed": reason}
-    return figures
+    return found
 
 
-def _module(name: str) -> ModuleType:
-    return importlib.import_module(f"bench.sections.{name}")
+def _write_pages(figures: dict[str, Any]) -> None:
+    titles = {name: title for name, (title, _) in SECTIONS.items()}
+    write_atomically(PAGE, report.page(figures, titles), 0o644)
+    write_atomically(PICTURE, report.picture(figures["sections"], titles), 0o644)
 
 
-def _write_pages(told: dict[str, Any]) -> None:
-    titles = {name: _module(name).TITLE for name in SECTIONS}
-    write_atomically(PAGE, page.write(told, titles), 0o644)
-    write_atomically(PICTURE, picture.draw(told["sections"], titles), 0o644)
-
-
-def _sections(asked: list[str]) -> list[str]:
-    unknown = sorted(set(asked) - {*SECTIONS, "all"})
+def _sections(wanted: list[str]) -> list[str]:
+    unknown = sorted(set(wanted) - {*SECTIONS, "all"})
     if unknown:
         raise UsageError(f"section {unknown[0]!r} does not exist", f"Choose of: all, {', '.join(SECTIONS)}")
-    return list(SECTIONS) if "all" in asked else [name for name in SECTIONS if name in asked]
+    return list(SECTIONS) if "all" in wanted else [name for name in SECTIONS if name in wanted]
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _arguments.parser("bench", "Measure the platform against its limits and its peers.", EXAMPLES)
+    parser = argparse.ArgumentParser(
+        prog="scripts/bench",
+        description="Measure the platform against its limits and its peers.",
+        epilog=f"examples:\n{EXAMPLES}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument(
         "sections", nargs="+", metavar="SECTION", help=f"all, or some of: {', '.join(SECTIONS)}"
     )

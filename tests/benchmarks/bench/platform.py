@@ -1,4 +1,4 @@
-"""The whole platform, started and taken down by its own verbs, in an environment of the benchmark's own."""
+"""The whole platform, started and taken down by its own commands, as a stack of the benchmark's own."""
 
 from __future__ import annotations
 
@@ -9,21 +9,22 @@ import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from time import monotonic
+from typing import TYPE_CHECKING
 
 import psutil
 
-from bench.processes import MEGABYTE, Run, cpu_of_tree
-from bench.processes import run as run_once
+from bench.measure import MEGABYTE, Run, cpu_of_tree
+from bench.measure import run as run_once
 from taxiway.console.progress import Progress
-from taxiway.environment.files import read_json, write_json
-from taxiway.environment.paths import REPOSITORY, Home
-from taxiway.environment.state import State
-from taxiway.targets.target import Target, target_of
+from taxiway.environment.home import Home
+from taxiway.targets.target import Checkout
+
+if TYPE_CHECKING:
+    from taxiway.targets.target import Target
 
 STACK = "bench"
 HOME = Home.of(STACK)
-# The lines of `up` that say what it has done, and how long that took.
+# The lines in which `up` reports what it has done, and how long that took.
 _PHASE = re.compile(r"^\s*(?P<at>[\d.]+) s\s+✓ (?P<name>.+?) \((?P<seconds>[\d.]+) s\)$", re.MULTILINE)
 _TASK = re.compile(r"^\S+( \d{4}-\d\d)?\s+(lake|warehouse|postgres)\s")
 _DONE = re.compile(r"^\s*([\d.]+) s\s+✓ done in", re.MULTILINE)
@@ -39,25 +40,20 @@ class Started:
     memory_mb: float
 
 
-def verb(name: str, *arguments: str) -> tuple[str, Run]:
-    """Run a verb of the platform for this stack; returns what it printed."""
+def command(name: str, *arguments: str) -> tuple[str, Run]:
+    """Run a command of the platform for this stack; returns what it printed, and the figures."""
     output = HOME.root.parent / "_bench" / f"{name}.log"
     output.parent.mkdir(parents=True, exist_ok=True)
-    script = f'exec "$0" "$@" > "{output}" 2>&1 || {{ tail -n 2 "{output}"; exit 1; }}'
-    words: list[str | Path] = [
-        "sh",
-        "-c",
-        script.replace("exec ", ""),
-        sys.executable,
-        REPOSITORY / "scripts" / name,
-    ]
+    # A failed command is reported with its last line, so the log's end has to be the output's.
+    script = f'"$0" "$@" > "{output}" 2>&1 || {{ tail -n 2 "{output}"; exit 1; }}'
+    words: list[str | Path] = ["sh", "-c", script, sys.executable, "-m", "taxiway", name]
     done = run_once([*words, *arguments, "--stack", STACK], {"COLUMNS": "200", "PATH": os.environ["PATH"]})
     return output.read_text(), done
 
 
 def up(*arguments: str) -> Started:
     """Start the platform and load the first months."""
-    text, done = verb("up", *arguments)
+    text, done = command("up", *arguments)
     phases = {
         found["name"]: float(found["seconds"])
         for found in _PHASE.finditer(text)
@@ -70,7 +66,7 @@ def up(*arguments: str) -> Started:
 
 def down(*arguments: str) -> float:
     """Take it down; returns the seconds."""
-    return verb("down", *arguments)[1].whole_s
+    return command("down", *arguments)[1].whole_s
 
 
 @contextlib.contextmanager
@@ -85,22 +81,7 @@ def running() -> Iterator[Target]:
 
 def environment() -> Target:
     """The environment that is up."""
-    state = State.load(HOME)
-    if state is None:
-        raise RuntimeError("the platform is not up")
-    return target_of(HOME, state, Progress())
-
-
-def wait(condition: object, seconds: float) -> bool:
-    """Whether a condition comes true in time."""
-    import time
-
-    deadline = monotonic() + seconds
-    while not condition():  # type: ignore[operator]
-        if monotonic() > deadline:
-            return False
-        time.sleep(0.1)
-    return True
+    return Checkout().platform(STACK, Progress())
 
 
 def _use() -> tuple[float, float]:
@@ -111,17 +92,3 @@ def _use() -> tuple[float, float]:
         with contextlib.suppress(psutil.Error, AttributeError):
             memory += process.memory_full_info().pss
     return cpu_of_tree(root.pid), memory / MEGABYTE
-
-
-__all__ = [
-    "HOME",
-    "STACK",
-    "Started",
-    "down",
-    "environment",
-    "read_json",
-    "running",
-    "up",
-    "wait",
-    "write_json",
-]

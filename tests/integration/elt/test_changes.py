@@ -50,7 +50,7 @@ def test_an_error_page_in_a_months_place_is_named_and_the_others_are_checked(loa
     publish(faulty_source, "2024-03", seed=7)
     found = scanned(loaded)
     assert found.to_load == (Month(2024, 3),)
-    assert "HTML" in found.refused["yellow 2024-01"]
+    assert "HTML" in found.failed["yellow 2024-01"]
 
 
 def test_a_source_that_does_not_answer_ends_the_scan(loaded, faulty_source):

@@ -53,8 +53,8 @@ for asked in json.loads(sys.argv[1]):
         for family in ("to_lake", "to_warehouse", "to_postgres"):
             dag = dags.get(dag_id(partition.dataset, family))
             for task in dag.topological_sort() if dag else ():
-                if task.task_id in STAGES:
-                    run(task.task_id, request, connections)
+                if getattr(task, "stage", "") in STAGES:
+                    run(task.stage, request, connections)
 errors = [error for bag in bags for error in bag.import_errors.items()]
 found = {"status": report.status(connections), "errors": errors, "page": dataset_page.page()}
 found["differing"] = sorted(dags.keys() ^ {name for names in expected_dags().values() for name in names})

@@ -241,11 +241,47 @@ def test_what_it_does_not_know_is_refused_with_a_reason(service: Service) -> Non
     refused = call(service, "GET", "/composer/v1/projects/p1/locations/us/environments")
     assert refused.status_code == 501
     assert "GET /composer/v1/projects/p1/locations/us/environments" in refused.json()["error"]["message"]
-    assert "Not part of the local control plane: GET /composer/v1" in service.log()
+    assert "Not part of the emulated control-plane: GET /composer/v1" in service.log()
 
 
 def test_a_body_that_is_not_json_is_refused(service: Service) -> None:
     assert requests.post(service.url + ACCOUNTS, data=b"{no", timeout=10).status_code == 400
+
+
+def credential(service: Service) -> dict[str, Any]:
+    """A key of the account, as Google's credentials file."""
+    call(service, "POST", ACCOUNTS, {"accountId": "pipelines"})
+    answer = call(service, "POST", f"{ACCOUNTS}/{EMAIL}/keys", {}).json()
+    return dict(json.loads(base64.b64decode(answer["privateKeyData"])))
+
+
+def test_an_assertion_of_no_live_key_gets_no_token(service: Service) -> None:
+    from google.auth.exceptions import RefreshError
+    from google.auth.transport.requests import Request
+    from google.oauth2.service_account import Credentials
+
+    content = credential(service)
+    key = call(service, "GET", f"{ACCOUNTS}/{EMAIL}/keys").json()["keys"][0]["name"]
+    call(service, "DELETE", f"/iam/v1/{key}")
+    other = credential(service) | {"private_key_id": content["private_key_id"]}
+    for forged in (content, other, content | {"client_email": "root@p1.iam.gserviceaccount.com"}):
+        credentials = Credentials.from_service_account_info(forged, scopes=["x"])
+        with pytest.raises(RefreshError, match="Invalid JWT"):
+            credentials.refresh(Request())
+    for form in ({}, {"assertion": "a.b.c"}, {"assertion": "é"}):
+        assert requests.post(f"{service.url}/token", data=form, timeout=10).status_code == 401
+
+
+def test_accounts_and_services_are_listed_in_pages(service: Service) -> None:
+    for number in range(3):
+        call(service, "POST", ACCOUNTS, {"accountId": f"pipelines-{number}"})
+        call(service, "POST", f"{SERVICES}/api{number}.googleapis.com:enable", {})
+    for path, kind in ((ACCOUNTS, "accounts"), (SERVICES, "services")):
+        first = call(service, "GET", f"{path}?pageSize=2").json()
+        rest = call(service, "GET", f"{path}?pageSize=2&pageToken={first['nextPageToken']}").json()
+        names = [entry["name"] for entry in first[kind] + rest[kind]]
+        assert (len(names), len(set(names)), "nextPageToken" in rest) == (3, 3, False)
+    assert call(service, "GET", f"{ACCOUNTS}?pageToken=no").status_code == 400
 
 
 def test_it_stops_when_told(service: Service) -> None:

@@ -12,7 +12,7 @@ import pytest
 import requests
 import yaml
 
-from taxiway.environment.paths import REPOSITORY
+from taxiway.environment.home import REPOSITORY
 from taxiway.infrastructure import Endpoints, EngineError, open_engine, stackfile, teardown
 from taxiway.infrastructure.stacks import stacks
 
@@ -221,9 +221,10 @@ def kill(operation, endpoints, folder, when):
         f"endpoints = Endpoints(*{list(vars(endpoints).values())!r})\n"
         f"open_engine('cli', {NAME!r}, endpoints, Path({str(folder)!r})).{operation}()"
     )
-    environment = {**os.environ, "PYTHONPATH": f"{REPOSITORY / 'scripts'}:{os.environ.get('PYTHONPATH', '')}"}
-    process = psutil.Popen([sys.executable, "-c", program], env=environment)
+    process = psutil.Popen([sys.executable, "-c", program])
+    deadline = time.monotonic() + 300
     while process.poll() is None and not when():
+        assert time.monotonic() < deadline, f"{operation} does not come as far as that"
         time.sleep(0.05)
     # Pulumi's plugins lead process groups of their own, and outlive it otherwise.
     for member in [*process.children(recursive=True), process]:

@@ -6,11 +6,10 @@ from pathlib import Path
 import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
-from bench import data, page, picture, report
-from bench import main as verb
-from bench.contest import Contestant, Wrong, race
-from bench.processes import CommandFailed, run
-from bench.section import Section, Target, ratios, told
+from bench import data, report
+from bench import main as command_line
+from bench.measure import CommandFailedError, Contestant, WrongResultError, race, run
+from bench.section import Section, Target, ratios
 
 from elt.catalogue.registry import dataset
 from elt.conforming.stream import Split
@@ -26,7 +25,7 @@ def file(tmp_path_factory) -> Path:
     return data.write(tmp_path_factory.mktemp("bench") / "trips.parquet", ROWS)
 
 
-def test_a_file_has_the_rows_asked_for_and_all_of_them_fit(file):
+def test_a_file_has_the_rows_requested_and_all_of_them_fit(file):
     with file.open("rb") as source:
         parts = Split(source, dataset("yellow"), Month(2024, 1))
         assert sum(part.typed.num_rows for part in parts) == ROWS
@@ -62,21 +61,22 @@ def test_time_cpu_and_memory_of_a_command_are_measured_from_outside():
     assert 80 < done.peak_rss_mb < 200
 
 
-def test_a_command_that_fails_is_told_with_its_last_words():
-    with pytest.raises(CommandFailed, match="out of order"):
+def test_a_command_that_fails_is_reported_with_its_last_line():
+    with pytest.raises(CommandFailedError, match="out of order"):
         run(command("raise SystemExit('out of order')"))
 
 
-def test_who_fails_or_does_the_work_wrongly_is_left_out_and_said_so():
+def test_who_fails_or_does_the_work_wrongly_is_left_out_and_reported():
     def wrong(_):
-        raise Wrong("2 rows; the file has 3")
+        raise WrongResultError("2 rows; the file has 3")
 
     everybody = [
         Contestant("right", "ours", command("pass"), 3),
         Contestant("wrong", "peer", command("pass"), 3, check=wrong),
         Contestant("broken", "peer", command("raise SystemExit(1)"), 3),
     ]
-    right, false, broken = told(race(everybody, 2, 1, Progress()))
+    results = race(everybody, 2, 1, Progress())
+    right, false, broken = (result.as_json() for result in results)
     assert right["runs"] == 2
     assert "rate" not in false
     assert false["failed"] == "2 rows; the file has 3"
@@ -111,16 +111,16 @@ def test_the_page_and_the_picture_show_what_was_measured():
         "date": "2026-01-01T00:00:00", "commit": "c", "cores": 2, "processor": "p", "memory_gb": 1,
         "system": "s", "python": "3", "load": 0.0, "versions": {"pyarrow": "1"},
     }  # fmt: skip
-    written = page.write({"machine": machine, "sections": {"x": section}}, {"x": "Title"})
+    written = report.page({"machine": machine, "sections": {"x": section}}, {"x": "Title"})
     assert "**taxiway x**" in written
     assert "failed: no such table" in written
     assert "✗ 0.9 of the limit (at least 0.95)" in written
-    drawn = picture.draw({"x": section}, {"x": "Title"})
+    drawn = report.picture({"x": section}, {"x": "Title"})
     assert "limit &lt;y&gt;" in drawn
     assert report.figure(1_234_567) == "1.2 M"
 
 
 def test_a_section_that_does_not_exist_is_refused_by_name():
     with pytest.raises(UsageError, match="section 'postgre' does not exist"):
-        verb._sections(["postgre"])
-    assert verb._sections(["all"]) == list(verb.SECTIONS)
+        command_line._sections(["postgre"])
+    assert command_line._sections(["all"]) == list(command_line.SECTIONS)

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 import shutil
-import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from types import ModuleType
 
@@ -20,8 +19,10 @@ def bootstrap(tmp_path: Path) -> ModuleType:
     scripts = tmp_path / "scripts"
     scripts.mkdir()
     shutil.copy(REPOSITORY / "scripts" / "_bootstrap.py", scripts)
-    for name in ("uv.lock", "pyproject.toml"):
-        shutil.copy(REPOSITORY / name, tmp_path)
+    members = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["tool"]["uv"]["workspace"]["members"]
+    for name in ("uv.lock", "pyproject.toml", *(f"{member}/pyproject.toml" for member in members)):
+        (tmp_path / name).parent.mkdir(exist_ok=True, parents=True)
+        shutil.copy(REPOSITORY / name, tmp_path / name)
     spec = importlib.util.spec_from_file_location("bootstrap_of_a_checkout", scripts / "_bootstrap.py")
     assert spec and spec.loader
     module = importlib.util.module_from_spec(spec)
@@ -57,7 +58,7 @@ def test_without_venv_pip_and_uv_it_says_what_to_install(
     assert not (tmp_path / ".tools" / "uv").exists()
 
 
-def test_an_unsupported_python_hears_which_ones_are(
+def test_an_unsupported_python_is_told_which_ones_are(
     bootstrap: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     old = a_program(tmp_path / "bin" / "python3.12", "echo 3 9")
@@ -81,14 +82,44 @@ def test_a_newer_python_on_path_is_used_where_this_one_is_too_old(
     assert bootstrap.supported_python() == str(good)
 
 
-def test_an_installed_environment_is_not_installed_again(bootstrap: ModuleType, tmp_path: Path) -> None:
-    stamp = tmp_path / ".venv" / ".taxiway-lock"
+def installed(bootstrap: ModuleType, tmp_path: Path, *groups: str) -> None:
     a_program(tmp_path / ".venv" / "bin" / "python", "exit 0")
-    assert not bootstrap.installed(str(stamp), bootstrap.lock_hash())
-    stamp.write_text(bootstrap.lock_hash())
-    assert bootstrap.installed(str(stamp), bootstrap.lock_hash())
+    (tmp_path / ".venv" / ".taxiway-lock").write_text(" ".join([bootstrap.lock_hash(), *groups]))
+
+
+def test_an_installed_environment_is_not_installed_again(bootstrap: ModuleType, tmp_path: Path) -> None:
+    assert not bootstrap.complete(bootstrap.lock_hash(), ())
+    installed(bootstrap, tmp_path)
+    assert bootstrap.complete(bootstrap.lock_hash(), ())
+
+
+@pytest.mark.parametrize(
+    "name", ["uv.lock", "pyproject.toml", "scripts/pyproject.toml", "plugins/left_out/pyproject.toml"]
+)
+def test_what_decides_what_is_installed_installs_again_when_it_changes(
+    bootstrap: ModuleType, tmp_path: Path, name: str
+) -> None:
+    installed(bootstrap, tmp_path)
+    (tmp_path / name).write_text("changed")
+    assert not bootstrap.complete(bootstrap.lock_hash(), ())
+
+
+def test_a_command_adds_the_groups_it_needs_and_takes_none_away(
+    bootstrap: ModuleType, tmp_path: Path
+) -> None:
+    """`uv` writes down what it was called with, and `scripts/up` after `scripts/check` calls nothing."""
+    a_program(tmp_path / ".tools" / "uv" / "bin" / "uv", f'echo "$@" >> {tmp_path}/calls')
+    installed(bootstrap, tmp_path)
+    assert bootstrap.GROUPS["check"]
+    bootstrap.ensure_environment(bootstrap.GROUPS["check"])
+    calls = (tmp_path / "calls").read_text().splitlines()
+    assert [call.split()[0] for call in calls] == ["sync"]
+    assert all(f"--group {group}" in calls[0] for group in bootstrap.GROUPS["check"])
+    bootstrap.ensure_environment()
+    assert (tmp_path / "calls").read_text().splitlines() == calls
     (tmp_path / "uv.lock").write_text("changed")
-    assert not bootstrap.installed(str(stamp), bootstrap.lock_hash())
+    bootstrap.ensure_environment()
+    assert (tmp_path / "calls").read_text().splitlines() == calls * 2
 
 
 def test_it_parses_on_a_python_that_is_not_supported() -> None:
@@ -96,20 +127,3 @@ def test_it_parses_on_a_python_that_is_not_supported() -> None:
     import ast
 
     ast.parse((REPOSITORY / "scripts" / "_bootstrap.py").read_text(), feature_version=(3, 6))
-
-
-VERBS = sorted(
-    file.name for file in (REPOSITORY / "scripts").iterdir() if file.is_file() and os.access(file, os.X_OK)
-)
-
-
-def test_the_verbs_are_all_here() -> None:
-    assert {"up", "down", "run", "status", "logs", "test", "check"} <= set(VERBS)
-
-
-@pytest.mark.parametrize("verb", VERBS)
-def test_every_verb_has_help_with_examples(verb: str) -> None:
-    command = [sys.executable, REPOSITORY / "scripts" / verb, "--help"]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert "examples:" in done.stdout
-    assert f"scripts/{verb}" in done.stdout

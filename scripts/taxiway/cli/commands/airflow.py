@@ -1,33 +1,169 @@
-"""scripts/airflow: Airflow's own command line, in the environment."""
+"""What is done through a running Airflow: load months, set alerts, use Airflow's own command line."""
 
 from __future__ import annotations
 
-import argparse
 import os
+import re
+import sys
+from typing import TYPE_CHECKING
 
-from taxiway.airflow.environment import clean_environment
-from taxiway.cli import arguments as _arguments
-from taxiway.console.progress import Progress
-from taxiway.environment.paths import Home
-from taxiway.environment.state import State
-from taxiway.errors import TaxiwayError
-from taxiway.targets.target import target_of
+import click
 
-EXAMPLES = """\
+from taxiway.cli.options import PASS_THROUGH, command, pass_checkout, stack_option, wait_option
+from taxiway.errors import TaxiwayError, UsageError
+from taxiway.targets.target import Checkout
+
+if TYPE_CHECKING:
+    from taxiway.airflow.client import AirflowApi
+
+GREETING = ":white_check_mark: Taxiway reports here which tasks fail and which months are late."
+
+
+def _complete_dataset(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
+    from elt.catalogue.registry import DATASETS
+
+    return [name for name in (*DATASETS, "all") if name.startswith(incomplete)]
+
+
+@command(
+    "run",
+    """
+  scripts/run yellow 2024-03                       one month
+  scripts/run yellow 2019-01..2024-12              six years; ended half-way, it
+                                                   goes on when called again
+  scripts/run yellow green 2023-01..2023-12        a year of two datasets
+  scripts/run yellow 2024-01 green 2024-02         a range is for the datasets
+                                                   that are named before it
+  scripts/run all 2019-01..2024-12 --newest-first  everything, newest first
+  scripts/run zones                                a dataset without months
+  scripts/run yellow --changed                     what the source has changed
+                                                   since it was loaded
+  scripts/run yellow 2024-03 --force               again, although it is loaded
+A month that was not published yet is tried again; one that is loaded is not.
+""",
+)
+@click.argument(
+    "words", nargs=-1, required=True, metavar="DATASET… [M..M] …", shell_complete=_complete_dataset
+)
+@click.option("--newest-first/--oldest-first", default=False, help="Where to begin.  [default: oldest first]")
+@click.option("--changed", is_flag=True, help="Load what the source has changed since, nothing else.")
+@click.option("--force", is_flag=True, help="Load again what is loaded already.")
+@wait_option
+@stack_option
+@pass_checkout
+def run(
+    checkout: Checkout,
+    words: tuple[str, ...],
+    newest_first: bool,
+    changed: bool,
+    force: bool,
+    wait: float,
+    stack: str,
+) -> int:
+    """Load months of datasets through Airflow and wait for them."""
+    from rich.console import Console
+
+    from taxiway.console.progress import Progress
+    from taxiway.console.tables import show_datasets
+    from taxiway.environment.home import exclusive
+    from taxiway.loads import arguments
+    from taxiway.loads.service import Loads
+
+    requests = arguments.read(words)
+    if changed and force:
+        raise UsageError("--changed and --force exclude each other", "--force loads all that is named.")
+    wanted = [] if changed else arguments.partitions(requests, newest_first=newest_first)
+    progress = Progress()
+    loads = Loads.of(checkout.running(stack, progress), progress)
+    loads.report_problems()
+    # Two runs at once would trigger one month twice, and each take the other's for its own.
+    with exclusive(checkout.home(stack), "run"):
+        if changed:
+            wanted = loads.changed(requests)
+        code = loads.load(wanted, wait, again=changed or force, force=force) if wanted else 0
+    show_datasets(Console(), loads.status(wanted))
+    return code
+
+
+@command(
+    "alerts",
+    """
+  scripts/alerts                      whether there is a webhook
+  scripts/alerts --set                asks for its address, tries it, keeps it
+  scripts/alerts --set <address.txt   the same for programs
+  scripts/alerts --off                no more alerts
+The address is a secret: Airflow keeps it, encrypted, as the password of its
+connection taxi_alerts.
+""",
+)
+@click.option("--set", "on", is_flag=True, help="Read the webhook's address, try it and keep it.")
+@click.option("--off", is_flag=True, help="Remove it.")
+@stack_option
+@pass_checkout
+def alerts(checkout: Checkout, on: bool, off: bool, stack: str) -> int:
+    """Report failures and late months to a Slack-compatible webhook."""
+    if on and off:
+        raise UsageError("--set and --off exclude each other", "Choose one of them.")
+    click.echo(set_alerts(checkout.running(stack).api, on=on, off=off))
+    return 0
+
+
+def set_alerts(api: AirflowApi, *, on: bool, off: bool) -> str:
+    """Turn alerts on or off, or neither; returns the sentence that says how they are."""
+    from elt.orchestration.alerts import CONNECTION
+
+    known = api.connection(CONNECTION) is not None
+    if off:
+        if known:
+            api.delete_connection(CONNECTION)
+        return "alerts are off"
+    if on:
+        api.set_connection(CONNECTION, _tried(_address()), replace=known)
+        return "alerts are on: a first message has arrived at the webhook"
+    return "alerts are on" if known else "alerts are off. Turn them on: scripts/alerts --set"
+
+
+def _address() -> str:
+    """The webhook's address, from a hidden prompt or from standard input: never an argument."""
+    if sys.stdin.isatty():
+        text = click.prompt("Address of the webhook", hide_input=True)
+    else:
+        text = sys.stdin.readline()
+    if not re.fullmatch(r"https?://[^\s/]+/\S+", text.strip()):
+        raise UsageError(
+            "that is not a webhook's address", "Slack shows one like https://hooks.slack.com/services/…"
+        )
+    return str(text).strip()
+
+
+def _tried(url: str) -> str:
+    from elt.orchestration.alerts import send
+
+    if complaint := send(url, GREETING):
+        raise TaxiwayError(f"{complaint}: nothing was changed", "Check the address.")
+    return url
+
+
+@command(
+    "airflow",
+    """
   scripts/airflow dags list
-  scripts/airflow backfill create --dag-id yellow_to_lake --from-date 2019-01-01 --to-date 2024-12-31
-  scripts/airflow tasks states-for-dag-run yellow_to_lake RUN_ID"""
+  scripts/airflow backfill create --dag-id yellow_to_lake \\
+      --from-date 2019-01-01 --to-date 2024-12-31
+  scripts/airflow tasks states-for-dag-run yellow_to_lake RUN_ID
+  scripts/airflow --stack alice dags list
+""",
+    context_settings=PASS_THROUGH,
+)
+@stack_option
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="[AIRFLOW'S ARGUMENTS]…")
+@pass_checkout
+def airflow(checkout: Checkout, stack: str, arguments: tuple[str, ...]) -> int:
+    """Run Airflow's own command line in the environment."""
+    from taxiway.airflow.environment import clean_environment
 
-
-def main(arguments: list[str]) -> int:
-    """Run the verb; returns its exit code."""
-    parser = _arguments.parser("airflow", "Run Airflow's own command line in the environment.", EXAMPLES)
-    _arguments.add_stack(parser)
-    parser.add_argument("words", nargs=argparse.REMAINDER, metavar="…", help="what Airflow is told")
-    chosen = parser.parse_args(arguments)
-    home = Home.of(chosen.stack)
-    environment = target_of(home, State.require(home), Progress())
-    if not environment.running():
-        raise TaxiwayError("the platform does not run", "Start it: scripts/up")
-    command = environment.airflow_command(chosen.words)
+    command = checkout.running(stack).airflow_command(arguments)
     os.execvpe(command[0], command, clean_environment())  # noqa: S606
+
+
+COMMANDS = (run, alerts, airflow)

@@ -1,230 +1,398 @@
-"""An ASGI application in front of the library's: one request at a time, beside the server's own loop."""
+"""An ASGI application in front of the library's: one request at a time, each as BigQuery answers it."""
+
+from __future__ import annotations
 
 import asyncio
 import json
 import re
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl, urlencode
 
-from bqemulator.jobs.executor import JOB_RESULTS, JOB_SCHEMAS
+from bqemulator.jobs.executor import JOB_RESULTS
 from bqemulator.storage.sql_identifiers import quoted_table_ref
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
 
-from taxiway.emulators.bigquery.datasets import Attributes, created, whole
-from taxiway.emulators.bigquery.expiry import Expiry
-from taxiway.emulators.serving import google_error
+from taxiway.emulators.answers import (
+    HEALTH,
+    JSON_BYTES,
+    Answer,
+    Json,
+    Refused,
+    error_answer,
+    page,
+    whole_body,
+)
+from taxiway.emulators.bigquery.corrections import parameters
+from taxiway.emulators.bigquery.kept import Attributes, Expiry, Results
 
-Json = dict[str, Any]
-RESULTS_KEPT = 500
-JOBS = re.compile(r"(?:/upload)?/bigquery/v2/projects/(?P<project>[^/]+)/jobs")
-QUERIES = re.compile(r"/bigquery/v2/projects/[^/]+/queries")
-DATASET = re.compile(r"/bigquery/v2/projects/(?P<project>[^/]+)/datasets(?:/(?P<dataset>[^/]+))?")
-TABLE = re.compile(DATASET.pattern + r"/tables(?:/(?P<table>[^/]+))?")
+UPLOAD_BYTES = 128 << 20
+REPLACED_BY_PUT = (
+    "friendlyName", "description", "defaultTableExpirationMs", "defaultPartitionExpirationMs",
+)  # fmt: skip
+# Whoever has the project has its datasets.
+DEFAULT_ACCESS = (
+    {"role": "WRITER", "specialGroup": "projectWriters"},
+    {"role": "OWNER", "specialGroup": "projectOwners"},
+    {"role": "READER", "specialGroup": "projectReaders"},
+)
+DATASET_ITEM = ("kind", "id", "datasetReference", "labels", "friendlyName", "location", "type")
+ANONYMOUS = "_bqemu_anonymous"
+
+
+@dataclass(frozen=True)
+class Call:
+    """A request whose body is at hand."""
+
+    scope: Json
+    content: bytes
+
+    @property
+    def method(self) -> str:
+        """The HTTP method."""
+        return str(self.scope["method"])
+
+    @property
+    def query(self) -> dict[str, str]:
+        """The query's parameters."""
+        return dict(parse_qsl(self.scope["query_string"].decode()))
+
+    def body(self) -> Json:
+        """The object in the body; what is none, such as an upload, is the library's to judge."""
+        try:
+            found = json.loads(self.content or b"{}")
+        except (ValueError, RecursionError):
+            return {}
+        return found if isinstance(found, dict) else {}
+
+    def with_body(self, body: Json) -> Call:
+        """The same with another body."""
+        return replace(self, content=json.dumps(body).encode())
+
+    def to(self, path: str, method: str = "GET", **query: Any) -> Call:
+        """A request for something else, by the same client."""
+        target = {"path": path, "raw_path": path.encode(), "method": method}
+        return Call(self.scope | target | {"query_string": urlencode(query).encode()}, b"")
 
 
 class Front:
-    """Gap: the library's handlers share one DuckDB connection without a lock.
+    """Answers for the library what it answers otherwise than BigQuery, and all else by it.
 
-    Concurrent ones mix results and transactions, and a long one blocks the event loop, health checks
-    included. Here they run one after the other in a thread and a loop of their own: BigQuery aborts the
-    later of two transactions on one table, this emulator lets it wait.
+    BigQuery: requests run side by side. Library: its handlers share one DuckDB connection without a lock, so
+    that they mix results and transactions; and a long one blocks the event loop, health checks included. Here
+    they run one after the other in a thread of their own: BigQuery aborts the later of two transactions on
+    one table, this emulator lets it wait. Upstream: "Concurrent requests share a connection and an event
+    loop".
     """
 
-    def __init__(self, application: Any, context: Any, data: Path) -> None:
-        self._application, self._context = application, context
-        self._attributes = Attributes(data / "datasets.json")
-        self._expiry = Expiry(data / "expiry.json")
+    def __init__(self, library: Any, context: Any, data: Path) -> None:
+        self._library, self._context = library, context
+        self._attributes, self._expiry = Attributes(data / "datasets.json"), Expiry(data / "expiry.json")
+        self._results = Results(data / "results")
         self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="bigquery")
         self._loop = asyncio.new_event_loop()
 
-    async def __call__(self, scope: Json, receive: Any, send: Any) -> None:
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Answer one request."""
-        body = await _whole_body(receive)
-        if body is None:
+        try:
+            answer = await self._answered(scope, receive)
+        except Refused as refused:
+            answer = error_answer(refused)
+        except ClientDisconnect:
             return
-        if scope["path"] == "/healthz":
-            answer = Answer(
-                200, [(b"content-type", b"application/json")], b'{"status":"ok","service":"bigquery"}'
-            )
-        else:
-            server_loop = asyncio.get_running_loop()
-            answer = await server_loop.run_in_executor(self._worker, self._answer, scope, body)
-        await answer.send(send)
+        await answer(scope, receive, send)
 
-    def _answer(self, scope: Json, body: bytes) -> "Answer":
-        path, method = scope["path"], scope["method"]
+    async def _answered(self, scope: Any, receive: Any) -> Response:
+        if scope["path"] == HEALTH:
+            return Answer({"status": "ok", "service": "bigquery"})
+        limit = UPLOAD_BYTES if scope["path"].startswith("/upload/") else JSON_BYTES
+        call = Call(scope, await whole_body(Request(scope, receive), limit))
+        return await asyncio.get_running_loop().run_in_executor(self._worker, self._answer, call)
+
+    def _answer(self, call: Call) -> Response:
         for key in self._expiry.over():
-            self._drop(scope, key)
-        if method == "POST" and (match := JOBS.fullmatch(path)):
-            return self._job(scope, body, match["project"])
-        if method == "POST" and QUERIES.fullmatch(path):
-            return self._query(scope, body)
-        if match := DATASET.fullmatch(path):
-            return self._dataset(scope, body, match["project"], match["dataset"])
-        if match := TABLE.fullmatch(path):
-            return self._table(scope, body, (match["project"], match["dataset"], match["table"]))
-        return self._pass(scope, body)
+            self._library_answer(
+                call.to("/bigquery/v2/projects/{}/datasets/{}/tables/{}".format(*key), "DELETE")
+            )
+            self._expiry.forget(key)
+        for pattern, handler in ROUTES:
+            if match := pattern.fullmatch(call.scope["path"]):
+                return handler(self, call, *match.groups())
+        return self._library_answer(call)
 
-    def _drop(self, scope: Json, key: tuple[str, str, str]) -> None:
-        path = "/bigquery/v2/projects/{}/datasets/{}/tables/{}".format(*key)
-        request = {"path": path, "raw_path": path.encode(), "query_string": b"", "method": "DELETE"}
-        self._pass(scope | request, b"")
-        self._expiry.forget(key)
+    def _library_answer(self, call: Call) -> Response:
+        """What the library answers."""
+        sent: list[Json] = []
+        body: list[Json] = [{"type": "http.request", "body": call.content}]
 
-    def _pass(self, scope: Json, body: bytes) -> "Answer":
-        return self._loop.run_until_complete(_call(self._application, scope, body))
+        async def receive() -> Json:
+            if not body:
+                await asyncio.Event().wait()  # the client stays until it is answered
+            return body.pop()
 
-    def _job(self, scope: Json, body: bytes, project: str) -> "Answer":
-        """Gap: the library runs a job id a second time, and forgets labels once it has answered."""
-        request = _parsed(body)
-        job_id = (request.get("jobReference") or {}).get("jobId")
+        async def send(message: Json) -> None:
+            sent.append(message)
+
+        framing = (b"content-length", b"content-encoding", b"transfer-encoding")
+        headers = [pair for pair in call.scope["headers"] if pair[0] not in framing]
+        headers.append((b"content-length", str(len(call.content)).encode()))
+        self._loop.run_until_complete(self._library(call.scope | {"headers": headers}, receive, send))
+        content = b"".join(message.get("body", b"") for message in sent[1:])
+        answer = Response(content, sent[0]["status"])
+        answer.raw_headers = list(sent[0]["headers"])
+        return answer
+
+    # Jobs
+
+    def _insert_job(self, call: Call, project: str) -> Response:
+        """Run a job.
+
+        BigQuery: an id runs once, and a job keeps all it was asked with. Library: it runs an id again, and
+        forgets labels once it has answered. Upstream: "jobs.insert: a repeated jobId must be 409 duplicate";
+        "jobs.get loses configuration.labels".
+        """
+        if call.method != "POST":
+            return self._listed(call, "jobs")
+        body = call.body()
+        job_id = (body.get("jobReference") or {}).get("jobId")
         if job_id and self._context.catalog.get_job(project, job_id):
-            message = f"Already Exists: Job {project}:{job_id}"
-            return Answer.error(google_error(409, message, "duplicate", "ALREADY_EXISTS"))
-        answer = self._pass(scope, body)
-        _forget_results()
-        if job_id and answer.status == 200 and (job := self._context.catalog.get_job(project, job_id)):
-            configuration = _merged(request.get("configuration") or {}, job.configuration or {})
+            raise Refused(409, f"Already Exists: Job {project}:{job_id}", "duplicate", "ALREADY_EXISTS")
+        query = (body.get("configuration") or {}).get("query") or {}
+        answer = self._with_parameters(call, query.get("queryParameters"))
+        if answer.status_code != 200:
+            return answer
+        job_id = str(_parsed(answer)["jobReference"]["jobId"])
+        job = self._context.catalog.get_job(project, job_id)
+        if job is not None:
+            configuration = _merged(body.get("configuration") or {}, job.configuration or {})
             self._context.catalog.upsert_job(job.model_copy(update={"configuration": configuration}))
-        return answer
+        self._results.keep(job_id)
+        return _changed(answer, _job)
 
-    def _query(self, scope: Json, body: bytes) -> "Answer":
-        """Gap: the library answers 200 and no rows where a synchronous query has failed."""
-        answer = self._pass(scope, body)
-        _forget_results()
-        errors = json.loads(answer.body).get("errors") if answer.status == 200 else None
-        if not errors:
+    def _upload(self, call: Call, _project: str) -> Response:
+        """Content that is uploaded into a table.
+
+        BigQuery: it does not look at the content's type. Library: it refuses `*/*`, which Google's client
+        sends. Upstream: "Uploads of load_table_from_file are refused for their Content-Type".
+        """
+        changed = call.content.replace(b"content-type: */*", b"content-type: application/octet-stream", 1)
+        return _changed(self._library_answer(replace(call, content=changed)), _job)
+
+    def _with_parameters(self, call: Call, given: Any) -> Response:
+        token = parameters.set(tuple(given or ()))
+        try:
+            return self._library_answer(call)
+        finally:
+            parameters.reset(token)
+
+    def _query(self, call: Call, _project: str) -> Response:
+        """Run a query and wait for it.
+
+        BigQuery: one that fails is an error. Library: it answers 200, no rows and the errors. Upstream:
+        "jobs.query: a failed query must not be 200".
+        """
+        answer = self._with_parameters(call, call.body().get("queryParameters"))
+        if answer.status_code != 200:
             return answer
-        reason = errors[0]["reason"]
-        return Answer.error(google_error(404 if reason == "notFound" else 400, errors[0]["message"], reason))
+        found = _parsed(answer)
+        self._results.keep(str(found["jobReference"].get("jobId")))
+        if errors := found.get("errors"):
+            reason = errors[0]["reason"]
+            raise Refused(404 if reason == "notFound" else 400, errors[0]["message"], reason)
+        return answer
 
-    def _dataset(self, scope: Json, body: bytes, project: str, dataset: str | None) -> "Answer":
-        method, request = scope["method"], _parsed(body)
-        if method == "POST":
-            body = _json(created(request))
-        if method in ("PUT", "PATCH"):
-            present = self._context.catalog.get_dataset(project, dataset)
-            body = _json(whole(method, request, present))
-        name = dataset or (request.get("datasetReference") or {}).get("datasetId")
-        answer = self._dataset_deleted_well(self._pass(scope, body), method, f"{project}:{name}")
-        if answer.status == 200 and method in ("POST", "PUT", "PATCH"):
-            self._attributes.remember(method, f"{project}:{name}", request)
-        return answer.replaced(self._attributes.completed) if answer.status == 200 else answer
+    def _get_job(self, call: Call, _project: str, job_id: str, _action: str | None) -> Response:
+        self._results.recall(job_id)
+        return _changed(self._library_answer(call), _job)
 
-    def _table(self, scope: Json, body: bytes, key: tuple[str, str, str | None]) -> "Answer":
-        """Gap: the library's numRows is that of the last load job, whatever happened since."""
-        project, dataset, name = key
-        if name is None:
-            return self._tables(scope, body, project, dataset)
-        table = self._context.catalog.get_table(project, dataset, name)
-        if scope["method"] == "PATCH":
-            body = _json(whole("PATCH", _parsed(body), table))
-        answer = self._pass(scope, body)
-        if scope["method"] == "DELETE":
-            self._expiry.forget((project, dataset, name))
-        if scope["method"] != "GET" or answer.status != 200 or table.table_type != "TABLE":
+    def _get_results(self, call: Call, _project: str, job_id: str) -> Response:
+        self._results.recall(job_id)
+        return self._library_answer(call)
+
+    def _anonymous(self, call: Call, project: str, table: str, data: str | None) -> Response:
+        """The table that a query's result lies in.
+
+        BigQuery: each result is an anonymous table, which can be described and read. Library: it describes as
+        empty those of jobs with an id of one's own, and reads none. Upstream: "Anonymous result tables: wrong
+        for job ids with dashes, and tabledata.list is 404".
+        """
+        job_id = self._results.job_of(table)
+        self._results.recall(job_id)
+        if job_id not in JOB_RESULTS:
+            raise Refused(404, f"Not found: Table {project}:{ANONYMOUS}.{table}")
+        if data is None:
+            found = _parsed(self._library_answer(call.to(_QUERIES.format(project, job_id), maxResults=0)))
+            whole = _parsed(self._library_answer(call))
+            return Answer(whole | {"numRows": found["totalRows"], "schema": found["schema"]})
+        asked = {name: value for name, value in call.query.items() if name in _PAGING}
+        found = _parsed(self._library_answer(call.to(_QUERIES.format(project, job_id), **asked)))
+        rows = {name: found[name] for name in ("rows", "totalRows", "pageToken") if name in found}
+        return Answer({"kind": "bigquery#tableDataList", **rows})
+
+    # Datasets and tables
+
+    def _dataset(self, call: Call, project: str, name: str | None) -> Response:
+        """A dataset, created, changed or deleted, or their list.
+
+        BigQuery: a new dataset belongs to its project's members; PUT takes away what it does not mention; one
+        with tables is in use. Library: its access list is empty and left out; PUT keeps all; one with tables
+        is not found. Upstream: "datasets.insert without access must answer the default list";
+        "datasets.update must replace"; "datasets.delete of a non-empty dataset must be 400 resourceInUse".
+        """
+        if name is None and call.method == "GET":
+            return self._listed(call, "datasets")
+        body = call.body()
+        name = name or str((body.get("datasetReference") or {}).get("datasetId"))
+        if call.method == "POST":
+            call = call.with_body({"access": list(DEFAULT_ACCESS)} | body)
+        elif call.method == "PUT":
+            call = call.with_body(dict.fromkeys(REPLACED_BY_PUT) | {"labels": {}} | body)
+        elif call.method == "PATCH":
+            call = _labels_merged(call, body, self._context.catalog.get_dataset(project, name))
+        answer = self._library_answer(call)
+        key = f"{project}:{name}"
+        if call.method == "DELETE" and b"is not empty" in answer.body:
+            raise Refused(400, f"Dataset {key} is still in use", "resourceInUse")
+        if answer.status_code not in (200, 204):
             return answer
-        reference = quoted_table_ref(project, dataset, name)
-        counted = self._context.engine.execute(f"SELECT count(*) FROM {reference}").fetchone()  # noqa: S608
-        facts = self._expiry.completed((project, dataset, name), {"numRows": str(counted[0])})
-        return answer.replaced(lambda resource: resource | facts)
+        if call.method != "GET":
+            self._attributes.remember(call.method, key, body)
+        return answer if call.method == "DELETE" else _changed(answer, self._attributes.completed)
 
-    def _tables(self, scope: Json, body: bytes, project: str, dataset: str) -> "Answer":
-        answer = self._pass(scope, body)
-        if scope["method"] == "POST" and answer.status == 200:
-            request = _parsed(body)
-            self._expiry.remember((project, dataset, request["tableReference"]["tableId"]), request)
+    def _listed(self, call: Call, kind: str) -> Response:
+        """A page of a list.
+
+        BigQuery: lists are paged, and an entry has less than the resource. Library: it cuts a list off at
+        `maxResults` without a token, and its datasets are whole. Upstream: "list methods never return
+        nextPageToken".
+        """
+        query = call.query
+        every = {name: value for name, value in query.items() if name not in _PAGING} | {
+            "maxResults": str(1 << 30)
+        }
+        answer = self._library_answer(call.to(call.scope["path"], **every))
+        if answer.status_code != 200:
+            return answer
+        found = _parsed(answer)
+        entries = {entry["id"]: entry for entry in found.pop(kind, [])}
+        if kind == "datasets":
+            found.pop("totalItems", None)
+            entries = {
+                key: {name: entry[name] for name in DATASET_ITEM if name in entry}
+                for key, entry in entries.items()
+            }
+        if kind == "jobs":
+            found.pop("totalItems", None)
+            entries = {key: _job(entry) for key, entry in entries.items()}
+        shown, more = page(entries, query, "maxResults")
+        return Answer(found | {kind: shown, **more})
+
+    def _tables(self, call: Call, project: str, dataset: str) -> Response:
+        if call.method != "POST":
+            return self._listed(call, "tables")
+        answer = self._library_answer(call)
+        if answer.status_code == 200:
+            body = call.body()
+            self._expiry.remember((project, dataset, body["tableReference"]["tableId"]), body)
         return answer
 
-    def _dataset_deleted_well(self, answer: "Answer", method: str, key: str) -> "Answer":
-        """Gap: the library answers 404 for a dataset that is there, but not empty."""
-        if method == "DELETE" and answer.status == 204:
-            self._attributes.forget(key)
-        if method == "DELETE" and b"is not empty" in answer.body:
-            return Answer.error(google_error(400, f"Dataset {key} is still in use", "resourceInUse"))
-        return answer
+    def _table(self, call: Call, project: str, dataset: str, name: str) -> Response:
+        """A table, changed, deleted or described.
+
+        BigQuery: `numRows` is how many rows there are. Library: it is that of the last load job. Upstream:
+        "tables.get: numRows ignores DML".
+        """
+        key, body = (project, dataset, name), call.body()
+        table = self._context.catalog.get_table(*key)
+        if call.method == "PATCH":
+            call = _labels_merged(call, body, table)
+        answer = self._library_answer(call)
+        if call.method == "DELETE":
+            self._expiry.forget(key)
+        if answer.status_code != 200:
+            return answer
+        if call.method in ("PATCH", "PUT"):
+            self._expiry.remember(key, body)
+        facts = self._expiry.completed(key)
+        if call.method == "GET" and table.table_type == "TABLE":
+            counted = f"SELECT count(*) FROM {quoted_table_ref(*key)}"  # noqa: S608
+            facts["numRows"] = str(self._context.engine.execute(counted).fetchone()[0])
+        return _changed(answer, lambda resource: resource | facts)
 
 
-class Answer:
-    """A whole HTTP answer."""
-
-    def __init__(self, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
-        self.status, self.body = status, body
-        self.headers = [pair for pair in headers if pair[0].lower() != b"content-length"]
-
-    @classmethod
-    def error(cls, body: Json) -> "Answer":
-        """Return Google's error body with its status."""
-        return cls(body["error"]["code"], [(b"content-type", b"application/json")], _json(body))
-
-    def replaced(self, change: Any) -> "Answer":
-        """Return this answer with its JSON changed."""
-        return Answer(self.status, self.headers, _json(change(json.loads(self.body))))
-
-    async def send(self, send: Any) -> None:
-        """Send it."""
-        headers = [*self.headers, (b"content-length", str(len(self.body)).encode())]
-        await send({"type": "http.response.start", "status": self.status, "headers": headers})
-        await send({"type": "http.response.body", "body": self.body})
+_QUERIES = "/bigquery/v2/projects/{}/queries/{}"
+_PAGING = ("maxResults", "startIndex", "pageToken")
+_V2 = r"/bigquery/v2/projects/([^/]+)"
+_DATASET = _V2 + r"/datasets/([^/]+)"
+ROUTES: tuple[tuple[re.Pattern[str], Callable[..., Response]], ...] = tuple(
+    (re.compile(pattern), handler)
+    for pattern, handler in (
+        (_V2 + r"/jobs", Front._insert_job),
+        (_V2 + r"/jobs/([^/]+)(/cancel)?", Front._get_job),
+        ("/upload" + _V2 + "/jobs", Front._upload),
+        (_V2 + r"/queries", Front._query),
+        (_V2 + r"/queries/([^/]+)", Front._get_results),
+        (_V2 + rf"/datasets/{ANONYMOUS}/tables/([^/]+)(/data)?", Front._anonymous),
+        (_V2 + r"/datasets(?:/([^/]+))?", Front._dataset),
+        (_DATASET + r"/tables", Front._tables),
+        (_DATASET + r"/tables/([^/]+)", Front._table),
+    )
+)
 
 
-async def _whole_body(receive: Any) -> bytes | None:
-    """Return the request's body; None where the client went away in the middle of it."""
-    parts, more = [], True
-    while more:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            return None
-        parts.append(message.get("body", b""))
-        more = message.get("more_body", False)
-    return b"".join(parts)
+def _parsed(answer: Response) -> Json:
+    return dict(json.loads(bytes(answer.body)))
 
 
-async def _call(application: Any, scope: Json, body: bytes) -> Answer:
-    """Return what `application` answers to a request whose body is at hand."""
-    pending: list[Json] = [{"type": "http.request", "body": body}]
-    sent: list[Json] = []
-
-    async def receive() -> Json:
-        if not pending:
-            await asyncio.Event().wait()  # the client stays until it is answered
-        return pending.pop()
-
-    async def send(message: Json) -> None:
-        sent.append(message)
-
-    length = (b"content-length", str(len(body)).encode())
-    headers = [pair for pair in scope["headers"] if pair[0] != b"content-length"]
-    await application(scope | {"headers": [*headers, length]}, receive, send)
-    content = b"".join(message.get("body", b"") for message in sent[1:])
-    return Answer(sent[0]["status"], sent[0]["headers"], content)
+def _changed(answer: Response, change: Callable[[Json], Json]) -> Response:
+    """The answer with its JSON changed, where it is none of an error."""
+    return Answer(change(_parsed(answer))) if answer.status_code == 200 and answer.body else answer
 
 
-def _forget_results() -> None:
-    """Gap: the library keeps the rows of every query in memory for ever."""
-    while len(JOB_RESULTS) > RESULTS_KEPT:
-        oldest = next(iter(JOB_RESULTS))
-        JOB_RESULTS.pop(oldest)
-        JOB_SCHEMAS.pop(oldest, None)
+def _labels_merged(call: Call, body: Json, present: Any) -> Call:
+    """A PATCH that makes the library do what BigQuery does: null removes a label, the others stay.
 
-
-def _parsed(body: bytes) -> Json:
-    """Return a JSON body; one that is none, such as an upload's, is the library's to judge."""
-    try:
-        parsed = json.loads(body or b"{}")
-    except ValueError:
-        return {}
-    return parsed if isinstance(parsed, dict) else {}
-
-
-def _json(content: Json) -> bytes:
-    return json.dumps(content).encode()
+    Library: it replaces all labels. Upstream: "patch must merge labels".
+    """
+    if "labels" not in body or present is None:
+        return call
+    labels = dict(present.labels or {}) | (body["labels"] or {})
+    return call.with_body(
+        body | {"labels": {name: value for name, value in labels.items() if value is not None}}
+    )
 
 
 def _merged(request: Json, kept: Json) -> Json:
-    """Return the configuration as requested, with what the executor added one level down."""
+    """The configuration as requested, with what the executor added one level down."""
     result = dict(request)
     for key, value in kept.items():
         inner = result.get(key)
         result[key] = inner | value if isinstance(inner, dict) and isinstance(value, dict) else value
     return result
+
+
+def _job(answer: Json) -> Json:
+    """A job, or the answer to its cancellation, without what BigQuery does not have.
+
+    Library: it answers two fields that no client knows, and repeats nulls. Upstream: "Job resources: no
+    statistics.query.totalRows, no scriptStatistics.statementCount; leave null parameter values out".
+    """
+    if isinstance(answer.get("job"), dict):
+        return answer | {"job": _job(answer["job"])}
+    statistics = dict(answer.get("statistics") or {})
+    statistics.pop("scriptStatistics", None)
+    if "query" in statistics:
+        query = statistics["query"]
+        statistics["query"] = {name: value for name, value in query.items() if name != "totalRows"}
+    known = {"configuration": _without_nulls(answer.get("configuration") or {}), "statistics": statistics}
+    return answer | known
+
+
+def _without_nulls(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _without_nulls(inner) for name, inner in value.items() if inner is not None}
+    return [_without_nulls(inner) for inner in value] if isinstance(value, list) else value

@@ -1,80 +1,232 @@
-"""Compose the library's server with its corrections."""
+"""Compose the library's parts: its engine confined, its gRPC server guarded, its application behind ours.
 
-import asyncio
-import contextlib
-import functools
-import logging
-import signal
-import socket
+The library's own composition root is not used: it starts a web server that cannot be guarded, and an engine
+that downloads an extension and reads any file.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import duckdb
+import grpc.aio  # type: ignore[import-untyped]
 from bqemulator.config import LogFormat, LogLevel, PersistenceMode, Settings
 from bqemulator.observability.logging_ import configure_logging
 
-from taxiway.emulators.bigquery import extensions
+# Before the next imports, whose loggers would else write to stdout for ever.
+configure_logging(level=LogLevel.INFO, fmt=LogFormat.JSON)
 
-configure_logging(level=LogLevel.INFO, fmt=LogFormat.JSON)  # before the next imports, which log to stdout
-from bqemulator import server as library  # noqa: E402
+from bqemulator.api.app import create_app  # noqa: E402
+from bqemulator.api.dependencies import AppContext  # noqa: E402
+from bqemulator.catalog.duckdb_repository import DuckDBCatalogRepository  # noqa: E402
+from bqemulator.domain.clock import SystemClock  # noqa: E402
+from bqemulator.domain.errors import InvalidQueryError  # noqa: E402
+from bqemulator.domain.events import EventBus  # noqa: E402
+from bqemulator.grpc_api import interceptors  # noqa: E402
+from bqemulator.grpc_api.read_servicer import BigQueryReadHandler  # noqa: E402
+from bqemulator.grpc_api.write_servicer import BigQueryWriteHandler  # noqa: E402
+from bqemulator.jobs.upload_session_manager import UploadSessionManager  # noqa: E402
+from bqemulator.observability.metrics import MetricsRegistry  # noqa: E402
+from bqemulator.row_access.policy import RowAccessPolicyManager  # noqa: E402
+from bqemulator.storage.engine import DuckDBEngine  # noqa: E402
+from bqemulator.udf.runtime import UDFRegistry  # noqa: E402
+from bqemulator.versioning.materialized_views import hydrate_subscriptions  # noqa: E402
+from bqemulator.versioning.snapshots import SnapshotManager  # noqa: E402
 
-from taxiway.emulators.bigquery import corrections  # noqa: E402
+from taxiway.emulators import gcs  # noqa: E402
+from taxiway.emulators.bigquery.corrections import corrected  # noqa: E402
 from taxiway.emulators.bigquery.front import Front  # noqa: E402
+from taxiway.emulators.guard import ASGI, carries  # noqa: E402
+from taxiway.emulators.serving import CannotStartError  # noqa: E402
 
-logger = logging.getLogger("bigquery")
+# What BigQuery's SQL comes to. All else is DuckDB's alone: files, databases, extensions, settings.
+STATEMENTS = {"SELECT", "INSERT", "UPDATE", "DELETE", "CREATE", "DROP", "ALTER", "TRANSACTION", "MERGE_INTO"}
+# The library's own load of a file that it was given.
+LOAD = re.compile(r'COPY "[^"]+"\."[^"]+" FROM \? \(FORMAT (CSV, HEADER|JSON)\)')
+CONFINED = (
+    "SET python_enable_replacements = false",
+    "SET autoinstall_known_extensions = false",
+    "SET autoload_known_extensions = false",
+    "SET allow_persistent_secrets = false",
+    "SET allowed_directories = [{}]",
+    "SET enable_external_access = false",
+    "SET lock_configuration = true",
+)
+GRPC_BYTES = 11 << 20
 
 
-def run(host: str, port: int, grpc_port: int, data: Path, lake: Path) -> int:
-    """Serve until SIGTERM or Ctrl-C.
+class Engine(DuckDBEngine):
+    """The library's engine, which reads no file but objects and uploads, and needs no extension.
 
-    Raises OSError where the port is taken, an extension's wheel is missing, or another process has the data.
+    BigQuery: SQL reaches tables, and nothing of the machine. Library: whatever it translates runs on a
+    connection that may read and write all files of its user, and it does not start without `spatial` (50 MB,
+    downloaded). Upstream: "DuckDB runs with enable_external_access=true: `read_text('/etc/passwd')` is
+    answered"; "Make `spatial` optional: only GEOGRAPHY needs it".
     """
-    _check(host, port)
-    platform = duckdb.connect().execute("PRAGMA platform").fetchone()
-    extensions.provide(data, f"v{duckdb.__version__}", str(platform[0] if platform else ""))
-    corrections.correct_library()
-    place: Any = library
-    place.create_app = functools.partial(_application, place.create_app, data)
-    # Gap: the web server takes SIGTERM for itself and ends the process before the database is closed.
-    place.uvicorn.Server.capture_signals = lambda _server: contextlib.nullcontext()
-    try:
-        asyncio.run(_serve(settings(host, port, grpc_port, data, lake)))
-    except duckdb.IOException as error:
-        raise OSError(str(error)) from error
-    return 0
+
+    def __init__(self, settings: Settings, folders: list[Path]) -> None:
+        super().__init__(settings)
+        self._folders = folders
+        self._reader: Any = None
+
+    async def start(self) -> None:
+        """Open the database, then give up all rights that are not needed."""
+        await super().start()
+        writer: Any = self._connection
+        self._reader = writer.cursor()
+        self._reader.execute("SET TimeZone = 'UTC'")
+        places = ", ".join("'" + str(folder).replace("'", "''") + "'" for folder in self._folders)
+        for setting in CONFINED:
+            writer.execute(setting.format(places))
+
+    def _load_spatial(self) -> None:
+        """Go without: it lies in a wheel of 50 MB by a publisher nobody knows."""
+
+    @property
+    def connection(self) -> Any:
+        """The connection of this thread.
+
+        BigQuery: a reader sees what is committed. Library: gRPC reads share REST's connection, and so see its
+        open transaction. Upstream: "Storage Read API sees uncommitted rows of a running script".
+        """
+        if self._reader is not None and threading.current_thread() is threading.main_thread():
+            return self._reader
+        return super().connection
+
+    def execute(self, sql: str, parameters: list[Any] | None = None) -> Any:
+        """Run SQL, unless it is a statement that BigQuery does not have."""
+        for statement in self.connection.extract_statements(sql):
+            kind = statement.type.name
+            if kind not in STATEMENTS and not LOAD.fullmatch(sql):
+                raise InvalidQueryError(f"Syntax error: Unsupported statement: {kind}")
+        try:
+            return super().execute(sql, parameters)
+        except duckdb.CatalogException as error:
+            if "in the spatial extension" in str(error):
+                raise InvalidQueryError("GEOGRAPHY is not part of the emulated warehouse.") from None
+            raise
 
 
-def _check(host: str, port: int) -> None:
-    """Raise OSError where the port is taken; the web server would end the process with a traceback."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        probe.bind((host, port))
+class Snapshots(SnapshotManager):
+    """The library's snapshots, those that a user asks for.
+
+    BigQuery: time travel costs a statement nothing. Library: after each load and statement it copies the
+    whole table. Upstream: "Time travel copies every table on every write; make it optional".
+    """
+
+    def capture(self, *table: str, kind: str = "AUTO") -> Any:
+        """Copy a table where a user asked for it."""
+        return None if kind == "AUTO" else super().capture(*table, kind=kind)
 
 
-def settings(host: str, port: int, grpc_port: int, data: Path, lake: Path) -> Settings:
-    """Return the library's settings; nothing is read from the environment that is given here."""
-    return Settings(
-        rest_host=host,
-        rest_port=port,
-        grpc_host=host,
-        grpc_port=grpc_port,
+class TokenInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]
+    """Refuses, with UNAUTHENTICATED, calls without the environment's token; the guard of HTTP for gRPC."""
+
+    def __init__(self, token: str) -> None:
+        self._token = token
+
+    async def intercept_service(self, continuation: Any, details: Any) -> Any:
+        """Pass a call on, or answer it."""
+        given = [value for name, value in details.invocation_metadata if name == "authorization"]
+        if not self._token or carries(self._token, given):
+            return await continuation(details)
+
+        async def refuse(_request: Any, context: Any) -> None:
+            message = "The call does not carry this environment's token as its bearer token."
+            await context.abort(grpc.StatusCode.UNAUTHENTICATED, message)
+
+        return grpc.unary_unary_rpc_method_handler(refuse)
+
+
+@asynccontextmanager
+async def open_app(data: Path, lake: Path, grpc_address: str, token: str) -> AsyncIterator[ASGI]:
+    """The service over the database in `data`; `lake` is the storage service's folder of objects.
+
+    Raises CannotStartError where another process has the data, or the port of gRPC.
+    """
+    uploads = data / "uploads"
+    uploads.mkdir(parents=True, exist_ok=True)
+    settings = Settings(
         persistence_mode=PersistenceMode.PERSISTENT,
         data_dir=data,
         gcs_local_root=lake,
-        upload_staging_dir=data / "uploads",
+        upload_staging_dir=uploads,
+        # DuckDB's avro is another such wheel; the library reads AVRO without it, too.
+        enable_format_extensions=False,
         log_format=LogFormat.JSON,
     )
+    engine = Engine(settings, [lake / gcs.FILES, uploads])
+    try:
+        await engine.start()
+    except duckdb.IOException as error:
+        raise CannotStartError(str(error)) from None
+    try:
+        with corrected():
+            context = context_of(settings, engine)
+            server = _grpc_server(context, grpc_address, token)
+            await server.start()
+            yield Front(create_app(context), context, data)
+            await server.stop(grace=2)
+    finally:
+        await engine.stop()
 
 
-def _application(create: Any, data: Path, context: Any) -> Front:
-    return Front(create(context), context, data)
+def context_of(settings: Settings, engine: DuckDBEngine, snapshots: type = Snapshots) -> AppContext:
+    """What the library's handlers work with."""
+    clock, events, catalog = SystemClock(), EventBus(), DuckDBCatalogRepository(engine)
+    catalog.ensure_ready()
+    context = AppContext(
+        settings=settings,
+        clock=clock,
+        engine=engine,
+        catalog=catalog,
+        metrics=MetricsRegistry(),
+        events=events,
+        udf_registry=UDFRegistry(settings),
+        snapshots=snapshots(
+            engine=engine,
+            catalog=catalog,
+            clock=clock,
+            events=events,
+            retention_days=settings.time_travel_retention_days,
+        ),
+        row_access=RowAccessPolicyManager(catalog=catalog, clock=clock),
+        upload_sessions=UploadSessionManager(
+            staging_dir=settings.upload_staging_dir,
+            max_bytes=settings.upload_max_bytes,
+            ttl_seconds=settings.upload_session_ttl_seconds,
+            clock=clock,
+        ),
+    )
+    context.udf_registry.hydrate(catalog, engine)
+    hydrate_subscriptions(context)
+    return context
 
 
-async def _serve(chosen: Settings) -> None:
-    server, stop = library.EmulatorServer(chosen), asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    await server.start()
-    logger.info("listening on %s", server.rest_url)
-    await stop.wait()
-    await server.stop()
+def _grpc_server(context: AppContext, address: str, token: str) -> Any:
+    """The Storage Read and Write APIs. Raises CannotStartError where the port is taken."""
+    server = grpc.aio.server(
+        interceptors=(
+            TokenInterceptor(token),
+            interceptors.CorrelationInterceptor(),
+            interceptors.MetricsInterceptor(context.metrics),
+            interceptors.DomainErrorTranslationInterceptor(),
+        ),
+        options=[
+            ("grpc.max_send_message_length", GRPC_BYTES),
+            ("grpc.max_receive_message_length", GRPC_BYTES),
+            # Two processes would share the port, and each get half of the calls.
+            ("grpc.so_reuseport", 0),
+        ],
+    )
+    server.add_generic_rpc_handlers([BigQueryReadHandler(context), BigQueryWriteHandler(context)])
+    try:
+        server.add_insecure_port(address)
+    except RuntimeError as error:
+        raise CannotStartError(f"gRPC on {address}: {error}") from None
+    return server

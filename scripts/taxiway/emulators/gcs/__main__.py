@@ -1,18 +1,20 @@
-"""Run the storage service: `python -m taxiway.emulators.gcs --port 9023 --data DIR`."""
+"""Run the storage service: `python -m taxiway.emulators.gcs --data DIR`."""
+
+from __future__ import annotations
 
 import sys
 from pathlib import Path
 
-from taxiway.emulators.gcs.server import create_server
-from taxiway.emulators.serving import arguments, serve
+from taxiway.emulators.gcs.routes import open_app
+from taxiway.emulators.serving import parser, serve
 
 
 def main(argv: list[str] | None = None) -> int:
     """Serve until told to stop."""
-    parser = arguments("The storage service of the emulated cloud.", port=9023)
-    parser.add_argument("--data", type=Path, required=True, help="folder for buckets and objects")
-    options = parser.parse_args(argv)
-    return serve(lambda: create_server(options.host, options.port, options.data.resolve()), "gcs")
+    options = parser("The storage service of the emulated cloud.", "gcs")
+    options.add_argument("--data", type=Path, required=True, help="folder for buckets and objects")
+    chosen = options.parse_args(argv)
+    return serve("gcs", chosen, lambda: open_app(chosen.data.resolve()))
 
 
 if __name__ == "__main__":

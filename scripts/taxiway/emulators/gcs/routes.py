@@ -1,260 +1,544 @@
-"""Requests that are answered here instead of by the library, each with the gap it closes."""
+"""The requests of Cloud Storage's JSON API, and the XML API's GET and PUT of one object."""
 
+from __future__ import annotations
+
+import asyncio
+import os
 import re
-from collections.abc import Callable
-from typing import Any
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager
+from email.message import Message
+from email.parser import BytesParser
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any, BinaryIO
+from urllib.parse import unquote, urlsplit
 
-from gcp_storage_emulator.exceptions import NotFound
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
 
-from taxiway.emulators.gcs import buckets
-from taxiway.emulators.gcs.store import Store
-from taxiway.emulators.serving import google_error, project_number
+from taxiway.emulators.answers import (
+    PIECE,
+    Answer,
+    Application,
+    FileAnswer,
+    Json,
+    Refused,
+    after,
+    base_url,
+    json_body,
+    number,
+    page,
+    part,
+    pieces,
+    project_number,
+    token_of,
+    whole_body,
+)
+from taxiway.emulators.gcs import objects_root, resources, uploads
+from taxiway.emulators.gcs.resources import check, check_object, linked
+from taxiway.emulators.gcs.store import LIVE, NONCURRENT, SOFT_DELETED, Incoming, Store, Stored
 
-Json = dict[str, Any]
-Handler = Callable[[Any, Any, Store], None]
+SOURCES = 32
+BATCH = 100
 
 
-class Refused(Exception):  # noqa: N818 (it is an answer, not a fault of the program)
-    """An answer with Google's error body."""
-
-    def __init__(self, code: int, message: str, reason: str = "") -> None:
-        super().__init__(message)
-        self.code, self.body = code, google_error(code, message, reason)
-
-
-def _first(request: Any, name: str) -> str | None:
-    values = request.query.get(name)
-    return str(values[0]) if values else None
+@asynccontextmanager
+async def open_app(data: Path) -> AsyncIterator[Application]:
+    """The service over the objects under `data`."""
+    store = Store(objects_root(data))
+    try:
+        yield Application("gcs", ROUTES, store, without_api)
+    finally:
+        store.close()
 
 
-def _bucket(request: Any, storage: Store) -> Json:
-    name = request.params["bucket_name"]
-    found = storage.buckets.get(name)
-    if not isinstance(found, dict):
+def without_api(path: str) -> str:
+    """The path without `/storage/v1`: some clients leave it away where they talk to an emulator."""
+    return re.sub(r"^(/upload|/download|)/storage/v1(?=/)", r"\1", path)
+
+
+# Buckets
+
+
+def _bucket(request: Request) -> tuple[Store, Json, Json | None]:
+    """Store, bucket and policy of the bucket that is named. Raises Refused 404 where there is none."""
+    store: Store = request.app.state.store
+    name = part(request, "bucket")
+    found = store.bucket(name)
+    if found is None:
         raise Refused(404, f"The specified bucket does not exist: {name!r}.")
-    return found
+    return store, *found
 
 
-def check_conditions(request: Any, storage: Store) -> None:
-    """Refuse with 412 what asks for another state than there is.
-
-    Gap: the library ignores ifGenerationMatch and its kin, on insert (multipart, media, start and end of a
-    resumable session), get, patch, delete, compose and as the target of copy and rewrite.
-    """
-    bucket = request.params.get("dest_bucket_name") or request.params.get("bucket_name")
-    name = (
-        request.params.get("dest_object_id")
-        or request.params.get("object_id")
-        or _upload_name(request, storage)
-    )
-    if not name:
-        return _check_bucket_conditions(request, storage)
-    live = storage.objects.get(bucket, {}).get(name) or {}
-    _check(request, "ifGenerationMatch", live.get("generation", "0"), wanted=True)
-    _check(request, "ifGenerationNotMatch", live.get("generation", "0"), wanted=False)
-    _check(request, "ifMetagenerationMatch", live.get("metageneration", "0"), wanted=True)
-    _check(request, "ifMetagenerationNotMatch", live.get("metageneration", "0"), wanted=False)
-    return _check_generation(request, live)
-
-
-def _check_bucket_conditions(request: Any, storage: Store) -> None:
-    live = storage.buckets.get(request.params.get("bucket_name"), {})
-    _check(request, "ifMetagenerationMatch", live.get("metageneration", "0"), wanted=True)
-    _check(request, "ifMetagenerationNotMatch", live.get("metageneration", "0"), wanted=False)
-
-
-def _check(request: Any, condition: str, present: str, *, wanted: bool) -> None:
-    given = _first(request, condition)
-    if given is not None and (given == present) is not wanted:
-        what = "generation" if "Meta" not in condition else "metageneration"
-        unmet = f"{condition}={given}, but the {what} is {present}"
-        raise Refused(412, f"At least one of the pre-conditions you specified did not hold: {unmet}.")
-
-
-def _check_generation(request: Any, live: Json) -> None:
-    """Gap: the library answers, and deletes, whatever generation was asked for."""
-    if _first(request, "softDeleted") or "restore" in request.path.rsplit("/", 1)[-1]:
-        return
-    given = _first(request, "generation")
-    if given is not None and request.params.get("dest_object_id") is None and given != live.get("generation"):
-        raise Refused(
-            404, f"No such object: {request.params['bucket_name']}/{request.params['object_id']}#{given}"
-        )
-
-
-def _upload_name(request: Any, storage: Store) -> str | None:
-    """Return the object an upload is for: in the query, in the metadata, or kept with the session."""
-    if not request.path.endswith("/o") or request.method not in ("POST", "PUT"):
-        return None
-    session = storage.resumable.get(_first(request, "upload_id") or "")
-    if session:
-        return str(session["name"])
-    data = request.data if isinstance(request.data, dict) else {}
-    return _first(request, "name") or data.get("meta", data).get("name")
-
-
-def list_buckets(request: Any, response: Any, storage: Store) -> None:
-    """Gap: the library lists all projects' buckets, whatever the prefix, live ones as soft-deleted ones."""
-    number = project_number(_project(request))
-    prefix = _first(request, "prefix") or ""
-    found = [
-        bucket
-        for name, bucket in sorted(storage.buckets.items())
-        if bucket.get("projectNumber") == number and name.startswith(prefix)
-    ]
-    if _first(request, "softDeleted") == "true":
-        found = []
-    response.json({"kind": "storage#buckets", "items": found})
-
-
-def _project(request: Any) -> str:
-    project = _first(request, "project")
+def _project(request: Request) -> str:
+    project = request.query_params.get("project")
     if not project:
         raise Refused(400, "Required parameter: project", "required")
     return project
 
 
-def insert_bucket(request: Any, response: Any, storage: Store) -> None:
-    """Gap: the library keeps a bucket's name and nothing else of what it was created with."""
-    body = request.data if isinstance(request.data, dict) else {}
-    name = str(body.get("name") or "")
-    if not buckets.valid_name(name):
-        raise Refused(400, f"Invalid bucket name: {name!r}")
-    if name in storage.buckets:
-        raise Refused(
-            409, "Your previous request to create the named bucket succeeded and you already own it."
-        )
-    response.json(storage.create_bucket(name, buckets.new_bucket(_project(request), body)))
+async def list_buckets(request: Request) -> Response:
+    """The buckets of a project."""
+    number_, query = project_number(_project(request)), request.query_params
+    store: Store = request.app.state.store
+    found = {
+        bucket["name"]: bucket
+        for bucket in store.buckets()
+        if bucket["projectNumber"] == number_ and bucket["name"].startswith(query.get("prefix", ""))
+    }
+    # A bucket that is deleted here is gone.
+    items, more = page({} if query.get("softDeleted") == "true" else found, query, "maxResults")
+    return Answer({"kind": "storage#buckets", "items": items, **more})
 
 
-def get_bucket(request: Any, response: Any, storage: Store) -> None:
-    """Answer with the bucket, or with an error body."""
-    response.json(_bucket(request, storage))
+async def insert_bucket(request: Request) -> Response:
+    """Create a bucket."""
+    store: Store = request.app.state.store
+    bucket = resources.new_bucket(_project(request), await json_body(request))
+    if store.bucket(bucket["name"]):
+        message = "Your previous request to create the named bucket succeeded and you already own it."
+        raise Refused(409, message)
+    store.put_bucket(bucket)
+    return Answer(bucket)
 
 
-def patch_bucket(request: Any, response: Any, storage: Store) -> None:
-    """Gap: the library's PATCH removes nothing."""
-    changed = buckets.patched(_bucket(request, storage), request.data or {})
-    response.json(storage.create_bucket(changed["name"], changed))
+async def get_bucket(request: Request) -> Response:
+    """A bucket."""
+    _, bucket, _ = _bucket(request)
+    check(request.query_params, bucket, reading=True)
+    return Answer(bucket)
 
 
-def put_bucket(request: Any, response: Any, storage: Store) -> None:
-    """Gap: the library has no PUT, which the Python client's `bucket.update()` sends."""
-    changed = buckets.replaced(_bucket(request, storage), request.data or {})
-    response.json(storage.create_bucket(changed["name"], changed))
+async def change_bucket(request: Request) -> Response:
+    """PATCH or PUT of a bucket."""
+    body = await json_body(request)
+    store, bucket, policy = _bucket(request)
+    check(request.query_params, bucket)
+    change = resources.patched_bucket if request.method == "PATCH" else resources.replaced_bucket
+    changed = change(bucket, body)
+    store.put_bucket(changed, policy)
+    return Answer(changed)
 
 
-def delete_bucket(request: Any, response: Any, storage: Store) -> None:
-    """Gap: the library refuses a bucket with objects without saying why."""
-    name = _bucket(request, storage)["name"]
-    if storage.objects.get(name):
-        raise Refused(409, f"The bucket you tried to delete is not empty: {name!r}.")
-    storage.delete_bucket(name)
-    response.write_file("", content_type=None)
+async def delete_bucket(request: Request) -> Response:
+    """Delete an empty bucket."""
+    store, bucket, _ = _bucket(request)
+    check(request.query_params, bucket)
+    if not store.delete_bucket(bucket["name"]):
+        raise Refused(409, f"The bucket you tried to delete is not empty: {bucket['name']!r}.")
+    return Response(status_code=204)
 
 
-def get_policy(request: Any, response: Any, storage: Store) -> None:
-    """Answer with the bucket's access policy."""
-    response.json(_policy(request, storage))
+async def get_policy(request: Request) -> Response:
+    """A bucket's access policy."""
+    _, bucket, policy = _bucket(request)
+    return Answer(policy or resources.new_policy(bucket["name"], {}, 0))
 
 
-def _policy(request: Any, storage: Store) -> Json:
-    name = _bucket(request, storage)["name"]
-    return storage.get_bucket_iam_policy(name) or buckets.policy(name, {}, {"etag": buckets.etag(0)})
-
-
-def set_policy(request: Any, response: Any, storage: Store) -> None:
-    """Gap: the library never changes the entity tag, so that of two writers at once one is lost."""
-    present, body = _policy(request, storage), request.data or {}
+async def set_policy(request: Request) -> Response:
+    """Replace a bucket's access policy. Raises Refused 412 where it was changed since it was read."""
+    body = await json_body(request)
+    store, bucket, policy = _bucket(request)
+    present = policy or resources.new_policy(bucket["name"], {}, 0)
     if body.get("etag") not in (None, "", present["etag"]):
         raise Refused(412, "The access policy changed since it was read; read it again.")
-    name = request.params["bucket_name"]
-    storage.set_bucket_iam_policy(name, buckets.policy(name, body, present))
-    response.json(storage.get_bucket_iam_policy(name))
+    changed = resources.new_policy(bucket["name"], body, resources.changes(present["etag"]))
+    store.put_bucket(bucket, changed)
+    return Answer(changed)
 
 
-def list_caches(request: Any, response: Any, storage: Store) -> None:
-    """Gap: the library has no Anywhere Cache, and the provider asks for it before it deletes a bucket."""
-    _bucket(request, storage)
-    response.json({"kind": "storage#anywhereCaches", "items": []})
+async def test_permissions(request: Request) -> Response:
+    """All the permissions that are asked for: whoever is served may do everything."""
+    _bucket(request)
+    asked = request.query_params.getlist("permissions")
+    return Answer({"kind": "storage#testIamPermissionsResponse", "permissions": asked})
 
 
-def forbid_wipe(request: Any, response: Any, storage: Store) -> None:  # noqa: ARG001
-    """Gap: the library deletes everything when anybody GETs /wipe."""
-    raise Refused(404, "Not Found")
+async def list_caches(request: Request) -> Response:
+    """No Anywhere Caches; the Pulumi provider asks for them before it deletes a bucket."""
+    _bucket(request)
+    return Answer({"kind": "storage#anywhereCaches", "items": []})
 
 
-def health(request: Any, response: Any, storage: Store) -> None:  # noqa: ARG001
-    """Answer that the service is ready."""
-    response.json({"status": "ok", "service": "gcs"})
+async def service_account(request: Request) -> Response:
+    """The account by which Cloud Storage itself would act in a project."""
+    email = f"service-{project_number(part(request, 'project'))}@gs-project-accounts.iam.gserviceaccount.com"
+    return Answer({"kind": "storage#serviceAccount", "email_address": email})
 
 
-def download(request: Any, response: Any, storage: Store) -> None:
-    """Gap: the library reads a whole object for each range of it, and answers past the end with 206."""
-    file, resource = storage.open_file(request.params["bucket_name"], request.params["object_id"])
-    start, end, partial = _range(request.get_header("range") or "", int(resource["size"]))
-    response.status_code = 206 if partial else 200
-    if partial:
-        response["Content-Range"] = f"bytes {start}-{end - 1}/{resource['size']}"
+# Objects
+
+
+def _object(request: Request) -> tuple[Store, Stored]:
+    """Store and the generation that is asked for, by default the live one. Raises Refused 404."""
+    store, bucket, _ = _bucket(request)
+    return store, _found(store, bucket["name"], part(request, "object"), request.query_params)
+
+
+def _found(
+    store: Store, bucket: str, name: str, query: Mapping[str, str], parameter: str = "generation"
+) -> Stored:
+    generation = query.get(parameter)
+    if generation is None:
+        found = store.live(bucket, name)
     else:
-        response["X-Goog-Hash"] = f"crc32c={resource['crc32c']},md5={resource['md5Hash']}"
-    for name, value in _object_headers(resource).items():
-        response[name] = value
-    response.stream(file, start, end)
+        deleted = query.get("softDeleted") == "true"
+        wanted = number(query, parameter, 0, 1 << 62)
+        found = store.version(bucket, name, wanted, deleted=deleted)
+    if found is None:
+        raise Refused(404, f"No such object: {bucket}/{name}{f'#{generation}' if generation else ''}")
+    return found
 
 
-def _range(header: str, size: int) -> tuple[int, int, bool]:
-    """Return start, end (exclusive) and whether a part was asked for. Refuses one past the end with 416."""
-    match = re.fullmatch(r"\s*bytes=([0-9]*)-([0-9]*)\s*", header)
-    if not match or match.groups() == ("", ""):
-        return 0, size, False
-    first, last = match.groups()
-    start = int(first) if first else max(0, size - int(last))
-    end = min(size, int(last) + 1) if first and last else size
-    if start >= size:
-        raise Refused(416, f"The requested range cannot be satisfied: {header} of {size} bytes.")
-    return start, end, True
-
-
-def _object_headers(resource: Json) -> dict[str, str]:
-    custom = {f"x-goog-meta-{key}": str(value) for key, value in (resource.get("metadata") or {}).items()}
-    return custom | {
-        "Content-Type": resource.get("contentType") or "application/octet-stream",
-        "ETag": str(resource.get("etag")),
-        "X-Goog-Generation": str(resource["generation"]),
-        "X-Goog-Metageneration": str(resource["metageneration"]),
-        "Accept-Ranges": "bytes",
-    }
-
-
-def get_object(request: Any, response: Any, storage: Store) -> None:
-    """Answer with an object's metadata or, with alt=media, its content."""
-    if _first(request, "alt") == "media":
-        return download(request, response, storage)
-    bucket, name = request.params["bucket_name"], request.params["object_id"]
-    try:
-        if _first(request, "softDeleted") == "true":
-            response.json(storage.get_soft_deleted_file_obj(bucket, name, _first(request, "generation")))
+async def list_objects(request: Request) -> Response:
+    """The objects of a bucket, a page at a time."""
+    store, bucket, _ = _bucket(request)
+    query, base = request.query_params, base_url(request)
+    most = number(query, "maxResults", 1000, 1000)
+    items: list[Json] = []
+    prefixes: list[str] = []
+    answer: Json = {"kind": "storage#objects"}
+    start, generation = after(query) or ("", -1)
+    for entry in _listing(store, bucket["name"], query, str(start), int(generation)):
+        if len(items) + len(prefixes) == most:
+            answer["nextPageToken"] = token_of([start, generation])
+            break
+        if isinstance(entry, str):
+            prefixes.append(entry)
+            start, generation = _behind(entry), -1
         else:
-            response.json(storage.get_file_obj(bucket, name))
-    except NotFound:
-        raise Refused(404, f"No such object: {bucket}/{name}") from None
-    return None
+            items.append(linked(entry.resource, base))
+            start, generation = entry.name, entry.generation
+    answer |= {"items": items} if items else {}
+    return Answer(answer | ({"prefixes": prefixes} if prefixes else {}))
 
 
-_B = r"(?:/storage/v1)?/b/(?P<bucket_name>[-.\w]+)"
-_O = r"/o/(?P<object_id>.*[^/]+)"
-_TABLE: tuple[tuple[str, dict[str, Handler]], ...] = (
-    (r"/healthz", {"GET": health}),
-    (r"/wipe", {"GET": forbid_wipe}),
-    (r"(?:/storage/v1)?/b", {"GET": list_buckets, "POST": insert_bucket}),
-    (_B, {"GET": get_bucket, "PATCH": patch_bucket, "PUT": put_bucket, "DELETE": delete_bucket}),
-    (_B + r"/iam", {"GET": get_policy, "PUT": set_policy}),
-    (_B + r"/anywhereCaches/?", {"GET": list_caches}),
-    (_B + _O, {"GET": get_object}),
-    (r"/download/storage/v1/b/(?P<bucket_name>[-.\w]+)" + _O, {"GET": download}),
-)
-ROUTES: tuple[tuple[re.Pattern[str], dict[str, Handler]], ...] = tuple(
-    (re.compile(pattern), handlers) for pattern, handlers in _TABLE
-)
-LIBRARY_FIRST = re.compile(r".*/(?:acl|copyTo/.*|rewriteTo/.*|compose|restore)")
+def _listing(
+    store: Store, bucket: str, query: Mapping[str, str], start: str, generation: int
+) -> Iterator[Stored | str]:
+    """Objects, and common prefixes in their place, after `start` and `generation`."""
+    prefix, delimiter = query.get("prefix", ""), query.get("delimiter", "")
+    end, pattern = query.get("endOffset"), query.get("matchGlob")
+    matches = re.compile(_glob(pattern), re.DOTALL) if pattern else None
+    states = [LIVE, NONCURRENT] if query.get("versions") == "true" else [LIVE]
+    if query.get("softDeleted") == "true":
+        states = [SOFT_DELETED]
+    start, generation = max((start, generation), (prefix, -1), (query.get("startOffset", ""), -1))
+    while True:
+        for stored in store.listed(bucket, states, start, generation):
+            name = stored.name
+            if not name.startswith(prefix) or (end and name >= end):
+                return
+            at = name.find(delimiter, len(prefix)) if delimiter else -1
+            if at >= 0:
+                group = name[: at + len(delimiter)]
+                if name == group and query.get("includeTrailingDelimiter") == "true":
+                    yield stored
+                yield group
+                # The group may hold all of the bucket: none of it is read.
+                start, generation = _behind(group), -1
+                break
+            if matches is None or matches.fullmatch(name):
+                yield stored
+        else:
+            return
+
+
+def _behind(prefix: str) -> str:
+    """The first text behind all that begin with `prefix`."""
+    code = ord(prefix[-1]) + 1
+    # Surrogates are no characters: no name can hold one.
+    return prefix[:-1] + chr(min(0xE000 if code == 0xD800 else code, 0x10FFFF))
+
+
+def _glob(pattern: str) -> str:
+    """A regular expression for a glob: `*` stays within a folder, `**` does not, `{a,b}` is a choice."""
+    signs = {"**": ".*", "*": "[^/]*", "?": "[^/]", "{": "(?:", "}": ")", ",": "|"}
+    found, depth = "", 0
+    for sign in re.findall(r"\*\*|\[!?[^\]]+\]|.", pattern, re.DOTALL):
+        depth += {"{": 1, "}": -1}.get(sign, 0)
+        if sign[0] == "[" and len(sign) > 2:
+            negated, inner = sign[1] == "!", sign[1:-1].lstrip("!")
+            found += f"[{'^' * negated}" + re.escape(inner).replace(r"\-", "-") + "]"
+        else:
+            found += signs[sign] if sign in signs and (sign != "," or depth) else re.escape(sign)
+    return found
+
+
+async def get_object(request: Request) -> Response:
+    """An object's metadata or, with `alt=media`, its content."""
+    store, stored = _object(request)
+    check_object(request.query_params, stored, reading=True)
+    if request.query_params.get("alt") != "media":
+        return Answer(linked(stored.resource, base_url(request)))
+    return _content(request, store, stored)
+
+
+async def download(request: Request) -> Response:
+    """An object's content."""
+    store, stored = _object(request)
+    check_object(request.query_params, stored, reading=True)
+    return _content(request, store, stored)
+
+
+def _content(request: Request, store: Store, stored: Stored) -> Response:
+    return FileAnswer(request, _opened(store, stored), resources.download_headers(stored.resource))
+
+
+def _opened(store: Store, stored: Stored) -> BinaryIO:
+    try:
+        return store.path(stored).open("rb")
+    except FileNotFoundError:
+        # Somebody removed it behind our back: the others are as good as before.
+        raise Refused(404, f"The content of {stored.bucket}/{stored.name} is lost.") from None
+
+
+async def change_object(request: Request) -> Response:
+    """PATCH or PUT of an object's metadata."""
+    body = await json_body(request)
+    store, stored = _object(request)
+    check_object(request.query_params, stored)
+    change = resources.patched_object if request.method == "PATCH" else resources.replaced_object
+    changed = change(stored.resource, body)
+    store.replace(stored, changed)
+    return Answer(linked(changed, base_url(request)))
+
+
+async def delete_object(request: Request) -> Response:
+    """Delete an object, or one of its generations for good."""
+    store, bucket, _ = _bucket(request)
+    name = part(request, "object")
+    check_object(request.query_params, store.live(bucket["name"], name))
+    stored = _found(store, bucket["name"], name, request.query_params)
+    store.delete(stored, keep_version="generation" not in request.query_params)
+    return Response(status_code=204)
+
+
+async def copy_object(request: Request) -> Response:
+    """Copy within the service (copyTo, rewriteTo); a rewrite is done with its first request."""
+    body = await json_body(request)
+    query = request.query_params
+    store, bucket, _ = _bucket(request)
+    source = _found(store, bucket["name"], part(request, "object"), query, "sourceGeneration")
+    check(query, source.resource, live=source.state == LIVE, prefix="ifSource")
+    given = body if any(key in body for key in resources.OBJECT_WRITABLE) else source.resource
+    target, name = part(request, "to_bucket"), resources.object_name(part(request, "to_object"))
+    fields = resources.checked_metadata(given, new=True)
+    path = store.new_file()
+    # Content never changes: the copy is a second name of the same file.
+    os.link(store.path(source), path)
+    try:
+        content = {key: source.resource[key] for key in CONTENT if key in source.resource}
+        resource = _put(store, target, name, fields, query, content, path)
+    except BaseException:
+        store.discard(path)
+        raise
+    shown = linked(resource, base_url(request))
+    if "/copyTo/" in request.url.path:
+        return Answer(shown)
+    done = {"totalBytesRewritten": resource["size"], "objectSize": resource["size"], "done": True}
+    return Answer({"kind": "storage#rewriteResponse", **done, "resource": shown})
+
+
+CONTENT = ("size", "md5Hash", "crc32c", "componentCount")
+
+
+def _put(
+    store: Store, bucket: str, name: str, fields: Json, query: Mapping[str, str], content: Json, path: Path
+) -> Json:
+    found = store.bucket(bucket)
+    if found is None:
+        raise Refused(404, f"The specified bucket does not exist: {bucket!r}.")
+    check_object(query, store.live(bucket, name))
+    resource = resources.new_object(found[0], name, store.next_generation(), fields) | content
+    store.put(resource, path)
+    return resource
+
+
+async def compose_object(request: Request) -> Response:
+    """Concatenate up to 32 objects of a bucket into one."""
+    body = await json_body(request)
+    store, bucket, _ = _bucket(request)
+    name = resources.object_name(part(request, "object"))
+    entries = body.get("sourceObjects")
+    if not isinstance(entries, list) or not 1 <= len(entries) <= SOURCES:
+        raise Refused(400, f"Give 1 to {SOURCES} source objects.")
+    sources = [_source(store, bucket["name"], entry) for entry in entries]
+    fields = resources.checked_metadata(body.get("destination") or {}, new=True)
+    files = [_opened(store, source) for source in sources]
+    incoming = Incoming(store.new_file())
+    try:
+        await asyncio.to_thread(_concatenate, files, incoming)
+        count = sum(source.resource.get("componentCount", 1) for source in sources)
+        # Of a composite object there is no MD5.
+        content = {"size": str(incoming.size), "crc32c": incoming.checksums()[1], "componentCount": count}
+        resource = _put(store, bucket["name"], name, fields, request.query_params, content, incoming.path)
+    except BaseException:
+        store.discard(incoming.path)
+        raise
+    return Answer(linked(resource, base_url(request)))
+
+
+def _source(store: Store, bucket: str, entry: Any) -> Stored:
+    if not isinstance(entry, dict) or not isinstance(entry.get("name"), str):
+        raise Refused(400, f"A source object needs a name: {entry!r}")
+    found = _found(store, bucket, entry["name"], {key: str(value) for key, value in entry.items()})
+    conditions = entry.get("objectPreconditions") or {}
+    check({key: str(value) for key, value in conditions.items()}, found.resource, live=found.state == LIVE)
+    return found
+
+
+def _concatenate(files: list[BinaryIO], incoming: Incoming) -> None:
+    for file in files:
+        with file:
+            while piece := file.read(PIECE):
+                incoming.write([piece])
+
+
+async def move_object(request: Request) -> Response:
+    """Give an object another name in its bucket, at once."""
+    store, bucket, _ = _bucket(request)
+    query, name = request.query_params, resources.object_name(part(request, "to_object"))
+    source = _found(store, bucket["name"], part(request, "object"), {})
+    check(query, source.resource, prefix="ifSource")
+    check_object(query, store.live(bucket["name"], name))
+    generation = store.next_generation()
+    fields = resources.checked_metadata(source.resource, new=True)
+    content = {key: source.resource[key] for key in CONTENT if key in source.resource}
+    moved = resources.new_object(bucket, name, generation, fields) | content
+    store.move(source, moved)
+    return Answer(linked(moved, base_url(request)))
+
+
+async def restore_object(request: Request) -> Response:
+    """Bring a soft-deleted generation back, as a new one."""
+    store, bucket, _ = _bucket(request)
+    query, name = request.query_params, part(request, "object")
+    check_object(query, store.live(bucket["name"], name))
+    stored = _found(store, bucket["name"], name, {"softDeleted": "true", "generation": "0", **query})
+    fields = resources.checked_metadata(stored.resource, new=True)
+    content = {key: stored.resource[key] for key in CONTENT if key in stored.resource}
+    restored = resources.new_object(bucket, name, store.next_generation(), fields) | content
+    store.restore(stored, restored)
+    return Answer(linked(restored, base_url(request)))
+
+
+async def get_xml(request: Request) -> Response:
+    """The XML API's download of one object, which public and signed URLs lead to."""
+    _check_xml(request)
+    return await download(request)
+
+
+def _check_xml(request: Request) -> None:
+    """Raise HTTPException for a path of the JSON API that is not there."""
+    if request.path_params["bucket"] in ("b", "batch", "download", "projects", "storage", "upload"):
+        raise HTTPException(404)
+
+
+async def put_xml(request: Request) -> Response:
+    """The XML API's upload of one object."""
+    _check_xml(request)
+    store, bucket, _ = _bucket(request)
+    name = resources.object_name(part(request, "object"))
+    fields = resources.checked_metadata({"contentType": request.headers.get("content-type")})
+    incoming = Incoming(store.new_file())
+    try:
+        await uploads.receive(incoming, pieces(request))
+        resource = uploads.commit(store, bucket["name"], name, fields, {}, incoming, {})
+    except BaseException:
+        store.discard(incoming.path)
+        raise
+    return Response(headers={"X-Goog-Generation": resource["generation"], "ETag": resource["etag"]})
+
+
+# Batches
+
+
+async def batch(request: Request) -> Response:
+    """Up to a hundred requests in one, each answered for itself, in their order."""
+    head = f"Content-Type: {request.headers.get('content-type', '')}\r\n\r\n".encode()
+    whole = BytesParser().parsebytes(head + await whole_body(request))
+    parts = whole.get_payload()
+    if not isinstance(parts, list) or len(parts) > BATCH:
+        raise Refused(400, f"A batch is multipart/mixed, of at most {BATCH} requests.")
+    answers = [await _inner(request, entry) for entry in parts if isinstance(entry, Message)]
+    boundary = f"batch_{os.urandom(12).hex()}"
+    content = b"".join(f"--{boundary}\r\n".encode() + answer + b"\r\n" for answer in answers)
+    media_type = f"multipart/mixed; boundary={boundary}"
+    return Response(content + f"--{boundary}--\r\n".encode(), media_type=media_type)
+
+
+async def _inner(request: Request, entry: Message) -> bytes:
+    """Answer one request of a batch, as the content of its part."""
+    payload = entry.get_payload(decode=True)
+    line, _, rest = (payload if isinstance(payload, bytes) else b"").lstrip().partition(b"\n")
+    try:
+        method, target, *_ = line.decode("ascii").split()
+    except (UnicodeDecodeError, ValueError):
+        raise Refused(400, f"Invalid request in a batch: {line[:80]!r}") from None
+    inner, url = BytesParser().parsebytes(rest), urlsplit(target)
+    body = inner.get_payload(decode=True) or b""
+    headers = [(name.lower().encode(), str(value).encode()) for name, value in inner.items()]
+    if url.path.startswith(("/upload", "/download", "/batch")) or "alt=media" in url.query:
+        raise Refused(400, f"A batch holds no uploads and downloads: {line[:80]!r}")
+    host = [(name, value) for name, value in request.scope["headers"] if name == b"host"]
+    scope = {
+        **request.scope, "method": method.upper(), "path": unquote(url.path), "raw_path": url.path.encode(),
+        "query_string": url.query.encode(), "headers": [*host, *headers],
+    }  # fmt: skip
+    sent: list[Any] = []
+
+    async def receive() -> Any:
+        return {"type": "http.request", "body": body}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    await request.app.state.entry(scope, receive, send)
+    status = HTTPStatus(sent[0]["status"])
+    lines = [
+        b"Content-Type: application/http",
+        f"Content-ID: response-{entry['Content-ID'] or ''}".encode(),
+        b"",
+    ]
+    lines += [f"HTTP/1.1 {status.value} {status.phrase}".encode()]
+    lines += [name + b": " + value for name, value in sent[0]["headers"]]
+    return b"\r\n".join([*lines, b"", b"".join(message.get("body", b"") for message in sent[1:])])
+
+
+_B, _O = "/b/{bucket}", "/b/{bucket}/o/{object}"
+ROUTES = [
+    Route("/b", list_buckets),
+    Route("/b", insert_bucket, methods=["POST"]),
+    Route(_B, get_bucket),
+    Route(_B, change_bucket, methods=["PATCH", "PUT"]),
+    Route(_B, delete_bucket, methods=["DELETE"]),
+    Route(f"{_B}/iam", get_policy),
+    Route(f"{_B}/iam", set_policy, methods=["PUT"]),
+    Route(f"{_B}/iam/testPermissions", test_permissions),
+    Route(f"{_B}/anywhereCaches", list_caches),
+    Route(f"{_B}/anywhereCaches/", list_caches),
+    Route(f"{_B}/o", list_objects),
+    Route(f"{_B}/o", uploads.upload, methods=["POST", "PUT", "DELETE"]),
+    Route(f"/upload{_B}/o", uploads.upload, methods=["POST", "PUT", "DELETE"]),
+    Route(f"/download{_O}", download),
+    Route(_O, get_object),
+    Route(_O, change_object, methods=["PATCH", "PUT"]),
+    Route(_O, delete_object, methods=["DELETE"]),
+    Route(f"{_O}/compose", compose_object, methods=["POST"]),
+    Route(f"{_O}/restore", restore_object, methods=["POST"]),
+    Route(f"{_O}/copyTo/b/{{to_bucket}}/o/{{to_object}}", copy_object, methods=["POST"]),
+    Route(f"{_O}/rewriteTo/b/{{to_bucket}}/o/{{to_object}}", copy_object, methods=["POST"]),
+    Route(f"{_O}/moveTo/o/{{to_object}}", move_object, methods=["POST"]),
+    Route("/projects/{project}/serviceAccount", service_account),
+    Route("/batch/storage/v1", batch, methods=["POST"]),
+    Route("/batch", batch, methods=["POST"]),
+]
+# The XML API names a bucket and an object, whose slashes may stand unquoted.
+ROUTES += [
+    Route("/{bucket}/{object:path}", xml, methods=[method])
+    for method, xml in (("GET", get_xml), ("PUT", put_xml))
+]

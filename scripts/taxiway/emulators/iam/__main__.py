@@ -1,19 +1,31 @@
-"""Run the control plane: `python -m taxiway.emulators.iam --port 9080 --data DIR`."""
+"""Run the control plane: `python -m taxiway.emulators.iam --data DIR`."""
+
+from __future__ import annotations
 
 import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
-from taxiway.emulators.iam.server import create_server
-from taxiway.emulators.serving import arguments, serve
+from taxiway.emulators.answers import Application
+from taxiway.emulators.iam import accounts, resources, state
+from taxiway.emulators.serving import parser, serve, token_in
+
+APIS = (accounts, resources)  # importing one registers its routes
 
 
 def main(argv: list[str] | None = None) -> int:
     """Serve until told to stop."""
-    parser = arguments("IAM, Resource Manager and Service Usage of the emulated cloud.", port=9080)
-    parser.add_argument("--data", type=Path, required=True, help="folder for the state")
-    options = parser.parse_args(argv)
-    data = options.data.resolve()
-    return serve(lambda: create_server(options.host, options.port, data), "control-plane")
+    options = parser("IAM, Resource Manager and Service Usage of the emulated cloud.", "control-plane")
+    options.add_argument("--data", type=Path, required=True, help="folder for the state")
+    chosen = options.parse_args(argv)
+
+    @asynccontextmanager
+    async def open_app() -> AsyncIterator[Application]:
+        kept = state.State(chosen.data.resolve() / "control-plane.json", token_in(chosen.token_file))
+        yield Application("control-plane", state.ROUTES, kept)
+
+    return serve("control-plane", chosen, open_app, open_paths=(state.TOKEN,))
 
 
 if __name__ == "__main__":

@@ -1,44 +1,44 @@
-"""Run the sample source: `python -m taxiway.emulators.tlc_sample --port 9070 --cache DIR`."""
+"""Run the sample source: `python -m taxiway.emulators.tlc_sample --cache DIR`."""
+
+from __future__ import annotations
 
 import argparse
 import sys
 import tempfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
-from taxiway.emulators.serving import HttpServer, arguments, serve
-from taxiway.emulators.tlc_sample.months import Month
-from taxiway.emulators.tlc_sample.server import create_server
-from taxiway.emulators.tlc_sample.store import Store
+from taxiway.emulators.answers import Application
+from taxiway.emulators.serving import parser, serve
+from taxiway.emulators.tlc_sample.datasets import Month
+from taxiway.emulators.tlc_sample.source import Store, application
 
 PUBLICATION_LAG = 2  # months
 
 
 def main(argv: list[str] | None = None) -> int:
     """Serve until told to stop."""
-    options = _parser().parse_args(argv)
-    with tempfile.TemporaryDirectory(prefix="taxiway-source-") as folder:
-        cache = (options.cache or Path(folder)).resolve()
-
-        def create() -> HttpServer:
-            store = Store(cache, options.rows, options.first, options.last)
-            return create_server(options.host, options.port, store)
-
-        return serve(create, "sample-source")
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = arguments("A deterministic source of TLC-like months.", port=9070)
+    options = parser("A deterministic source of TLC-like months.", "sample-source", public=True)
     published = Month.of(datetime.now(UTC).date()).plus(-PUBLICATION_LAG)
-    parser.add_argument("--rows", type=_rows, default=20_000, help="rows a month (default %(default)s)")
-    parser.add_argument(
+    options.add_argument("--rows", type=_rows, default=20_000, help="rows a month (default %(default)s)")
+    options.add_argument(
         "--first", type=_month, default=Month(2009, 1), help="first month (default %(default)s)"
     )
-    parser.add_argument("--last", type=_month, default=published, help="last month (default %(default)s)")
-    parser.add_argument(
+    options.add_argument("--last", type=_month, default=published, help="last month (default %(default)s)")
+    options.add_argument(
         "--cache", type=Path, help="folder that keeps generated months (default: none is kept)"
     )
-    return parser
+    chosen = options.parse_args(argv)
+
+    @asynccontextmanager
+    async def open_app() -> AsyncIterator[Application]:
+        with tempfile.TemporaryDirectory(prefix="taxiway-source-") as folder:
+            cache = (chosen.cache or Path(folder)).resolve()
+            yield application(Store(cache, chosen.rows, chosen.first, chosen.last))
+
+    return serve("sample-source", chosen, open_app)
 
 
 def _month(text: str) -> Month:

@@ -1,8 +1,16 @@
-"""The layouts of TLC's files over the years: columns, order, and the types that flip between files."""
+"""TLC's files over the years: columns, order, the types that flip between files, compression."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
-from taxiway.emulators.tlc_sample.months import Month
+from taxiway.emulators.tlc_sample.datasets import Month
 
 YELLOW = (
     "VendorID", "tpep_pickup_datetime", "tpep_dropoff_datetime", "passenger_count", "trip_distance",
@@ -59,6 +67,7 @@ EARLY_TEXTS = (
     "vendor_name", "Trip_Pickup_DateTime", "Trip_Dropoff_DateTime", "Payment_Type", "vendor_id",
     "pickup_datetime", "dropoff_datetime", "rate_code", "store_and_fwd_flag", "payment_type",
 )  # fmt: skip
+GROUP_ROWS = 1 << 17
 INDEX = "__index_level_0__"  # left over from pandas in two months
 INDEXED = (Month(2010, 2), Month(2010, 3))
 GREEN = (
@@ -73,7 +82,7 @@ CBD_FROM = Month(2025, 1)  # Manhattan's congestion relief zone
 
 
 def yellow(month: Month) -> dict[str, pa.DataType]:
-    """Return the month's columns in their order, by the names of before 2023-02, with their types."""
+    """The month's columns in their order, by the names of before 2023-02, with their types."""
     if month < ZONES_FROM:
         return _early_yellow(month)
     types = dict.fromkeys(YELLOW, pa.float64())
@@ -97,12 +106,12 @@ def _early_yellow(month: Month) -> dict[str, pa.DataType]:
 
 
 def yellow_name(column: str, month: Month) -> str:
-    """Return how the month's file spells `column`."""
+    """How the month's file spells `column`."""
     return "Airport_fee" if column == AIRPORT and month >= RENAMED_FROM else column
 
 
 def green(month: Month) -> dict[str, pa.DataType]:
-    """Return the month's columns in their order, with their types."""
+    """The month's columns in their order, with their types."""
     types = dict.fromkeys(GREEN, pa.float64())
     ids = pa.int64() if month < RENAMED_FROM else pa.int32()
     types |= dict.fromkeys(("VendorID", "PULocationID", "DOLocationID"), ids)
@@ -118,14 +127,14 @@ def green(month: Month) -> dict[str, pa.DataType]:
 
 
 def fhv() -> dict[str, pa.DataType]:
-    """Return the columns in their order, with their types and TLC's own mixture of cases."""
+    """The columns in their order, with their types and TLC's own mixture of cases."""
     times = dict.fromkeys(("pickup_datetime", "dropOff_datetime"), pa.timestamp("us"))
     numbers = dict.fromkeys(("PUlocationID", "DOlocationID", "SR_Flag"), pa.float64())
     return {"dispatching_base_num": pa.string(), **times, **numbers, "Affiliated_base_number": pa.string()}
 
 
 def fhvhv(month: Month) -> dict[str, pa.DataType]:
-    """Return the month's columns in their order, with their types."""
+    """The month's columns in their order, with their types."""
     texts = ("hvfhs_license_num", "dispatching_base_num", "originating_base_num")
     times = ("request_datetime", "on_scene_datetime", "pickup_datetime", "dropoff_datetime")
     money = (
@@ -148,3 +157,31 @@ def fhvhv(month: Month) -> dict[str, pa.DataType]:
         **dict.fromkeys(flags, pa.string()),
         **cbd,
     }
+
+
+def table(columns: dict[str, Any], types: Mapping[str, pa.DataType]) -> pa.Table:
+    """The columns that `types` names, in its order and types; the month's spelling is in `spelt`."""
+    names = columns.get("spelt", {})
+    arrays = [_array(columns, name, kind) for name, kind in types.items()]
+    return pa.Table.from_arrays(arrays, names=[names.get(name, name) for name in types])
+
+
+def _array(columns: dict[str, Any], name: str, kind: pa.DataType) -> pa.Array:
+    if pa.types.is_null(kind):
+        return pa.nulls(len(columns["trip_distance"]))
+    missing, values = columns["missing"].get(name), columns[name]
+    if isinstance(values, pa.Array):
+        return (values if missing is None else pc.if_else(missing, None, values)).cast(kind)
+    return pa.array(values, mask=missing).cast(kind)
+
+
+def write_parquet(path: Path, content: pa.Table, month: Month) -> None:
+    """Write it as TLC wrote in that year."""
+    pq.write_table(content, path, compression=compression(month), row_group_size=GROUP_ROWS, version="2.6")
+
+
+def compression(month: Month) -> str:
+    """The codec of the month's real file."""
+    if month.year < 2020:
+        return "gzip"
+    return "snappy" if month.year < 2023 else "zstd"

@@ -1,5 +1,7 @@
 """What the trips of every dataset have: when and where, and a few of another month."""
 
+from __future__ import annotations
+
 import csv
 import hashlib
 from pathlib import Path
@@ -7,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from taxiway.emulators.tlc_sample.months import Month
+from taxiway.emulators.tlc_sample.datasets import Month
 
 Columns = dict[str, Any]
 ZONES = Path(__file__).parent / "taxi_zone_lookup.csv"
@@ -20,7 +22,7 @@ BOROUGHS = {"Manhattan": 1.0, "Queens": 0.03, "Brooklyn": 0.025, "Bronx": 0.004,
 
 
 def seeded(name: str) -> np.random.Generator:
-    """Return a generator that is the same for the same name, on every machine."""
+    """A generator that is the same for the same name, on every machine."""
     return np.random.default_rng(int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big"))
 
 
@@ -44,13 +46,13 @@ def when_and_where(columns: Columns, random: np.random.Generator, month: Month, 
 
 
 def _days(month: Month) -> Any:
-    """Return how busy each day of the month is; Thursday to Saturday most."""
+    """How busy each day of the month is; Thursday to Saturday most."""
     week = np.array([0.92, 0.98, 1.02, 1.06, 1.08, 1.05, 0.89])
     return week[(month.first_moment().weekday() + np.arange(month.days())) % 7]
 
 
 def _zones() -> tuple[Any, Any]:
-    """Return all zones and each one's share of the trips, the same for every month."""
+    """All zones and each one's share of the trips, the same for every month."""
     random = np.random.default_rng(265)
     with ZONES.open(newline="") as file:
         zones = list(csv.DictReader(file))

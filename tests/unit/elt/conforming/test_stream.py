@@ -1,4 +1,7 @@
-"""A raw file on its way to Parquet: its rows, or nothing, and in either case no file or thread left open."""
+"""A raw file on its way to Parquet: its rows, or nothing, and in either case no file or thread left open.
+
+Errors are held until all is checked, and with them whatever their frames still refer to.
+"""
 
 import gzip
 import io
@@ -69,9 +72,8 @@ def test_a_refused_file_leaves_neither_open_files_nor_threads(how: str):
     before = open_files()
     with pytest.raises(PermanentError, match=how) as refusal, Split(content, entry, None) as parts:
         write(parts)
-    # The error is held here, and with it whatever its frames still refer to.
-    assert refusal.value.__traceback__ is not None
     assert (open_files(), prefetching()) == (before, [])
+    assert refusal.value.__traceback__ is not None
 
 
 class Full(io.BytesIO):
@@ -99,15 +101,17 @@ def test_whoever_stops_reading_leaves_no_thread_behind():
 
 def test_a_file_that_lacks_a_column_is_not_read_ahead_any_more():
     content = io.BytesIO(b"id,other\n" + b"1,x\n" * 1_000_000)
-    with pytest.raises(PermanentError, match="column note is lost"):
+    with pytest.raises(PermanentError, match="column note is lost") as refusal:
         Split(content, OWN, None)
     assert prefetching() == []
+    assert refusal.value.__traceback__ is not None
 
 
 def test_a_header_that_is_no_csv_is_not_read_ahead_any_more():
-    with pytest.raises(PermanentError, match="corrupt CSV"):
+    with pytest.raises(PermanentError, match="corrupt CSV") as refusal:
         Split(io.BytesIO(b'id,"note\n' + b"1,x\n" * 1_000_000), OWN, None)
     assert prefetching() == []
+    assert refusal.value.__traceback__ is not None
 
 
 def test_a_writer_that_is_left_by_an_error_closes_its_file_even_when_it_was_finished():

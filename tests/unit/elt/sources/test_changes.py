@@ -82,7 +82,7 @@ def test_only_the_named_months_that_are_stored_are_asked_for():
     assert source.probed == [FEBRUARY]
 
 
-def test_a_withdrawn_month_is_neither_loaded_nor_refused():
+def test_a_withdrawn_month_is_neither_loaded_nor_failed():
     assert scanned(FakeSource(), stored(JANUARY)) == Scan(1, (), {})
 
 
@@ -124,8 +124,8 @@ def test_an_object_that_is_none_of_the_datasets_is_named_and_the_scan_goes_on(mo
     source = FakeSource({FEBRUARY: published(FEBRUARY, '"two"')})
     found = scanned(source, stored("odd", month=month), stored(FEBRUARY))
     assert (found.checked, found.to_load) == (1, (FEBRUARY,))
-    assert list(found.refused) == ["raw/x/odd"]
-    assert reason in found.refused["raw/x/odd"]
+    assert list(found.failed) == ["raw/x/odd"]
+    assert reason in found.failed["raw/x/odd"]
 
 
 @pytest.mark.parametrize("error", [TransientError("503"), SourceNotPublishedError("late")])
@@ -141,8 +141,8 @@ def test_a_dataset_without_months_is_one_that_is_called_none(facts: dict[str, st
         here = replace(here, metadata={key: text for key, text in here.metadata.items() if key != "month"})
     assert scanned(FakeSource({None: published(None)}), here, ds=ZONES) == Scan(1, (), {})
     assert scanned(FakeSource({None: published(None, '"two"')}), here, ds=ZONES).to_load == (None,)
-    refused = scanned(FakeSource({None: PermanentError("HTML")}), here, ds=ZONES).refused
-    assert refused == {"zones": "HTML"}
+    failed = scanned(FakeSource({None: PermanentError("HTML")}), here, ds=ZONES).failed
+    assert failed == {"zones": "HTML"}
 
 
 def test_a_dataset_that_begins_after_the_schedule_is_checked_like_any_other():

@@ -10,7 +10,7 @@ from elt.warehouse.tables import (
     dataset_table,
     ensure,
     external_table,
-    staged_fields,
+    fields,
     with_tables,
 )
 
@@ -67,7 +67,7 @@ def test_the_lakes_files_are_a_table_with_a_column_for_each_level_of_their_folde
     prefix = reading["hivePartitioningOptions"]["sourceUriPrefix"]
     assert prefix == "gs://b/typed/yellow/{year:INTEGER}/{month:INTEGER}"
     assert month.startswith("typed/yellow/year=2024/month=01/")
-    assert table["schema"]["fields"] == staged_fields(DATASETS["yellow"])
+    assert table["schema"]["fields"] == fields(DATASETS["yellow"].columns)
     assert (
         "hivePartitioningOptions" not in external_table(DATASETS["zones"], "b")["externalDataConfiguration"]
     )
@@ -92,7 +92,7 @@ def test_a_staging_table_has_what_a_typed_file_has():
     for ds in [ds for ds in DATASETS.values() if ds.tabular]:
         month = ["source_month"] if ds.monthly else []
         names = [field["name"] for field in dataset_table(ds)["schema"]["fields"]]
-        assert names == month + [field["name"] for field in staged_fields(ds)]
+        assert names == month + [field["name"] for field in fields(ds.columns)]
 
 
 def test_publishing_is_one_transaction_that_ends_with_the_log():

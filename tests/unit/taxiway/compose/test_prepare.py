@@ -1,4 +1,4 @@
-"""The first service: owners, folders, the day on which schedules begin."""
+"""The first service: secrets, owners, folders, the day on which schedules begin."""
 
 from __future__ import annotations
 
@@ -11,14 +11,11 @@ from taxiway.compose import prepare
 from taxiway.errors import PreflightError
 
 
-def test_a_machine_that_is_too_small_is_told_so_before_anything_starts(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(prepare, "memory", lambda: 2 * 2**30)
-    assert prepare.main() == 1
-    said = capsys.readouterr().err.splitlines()
-    assert said[0] == "prepare: Docker has 2.0 GiB of memory, the platform needs 3"
-    assert said[1].startswith("prepare: remedy: ")
+def test_on_a_machine_that_is_too_small_nothing_starts(capsys: pytest.CaptureFixture[str]) -> None:
+    assert prepare.main(memory=2 * 2**30) == 1
+    printed = capsys.readouterr().err.splitlines()
+    assert printed[0] == "prepare: Docker has 2.0 GiB of memory, the platform needs 3"
+    assert printed[1].startswith("prepare: remedy: ")
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root may look as somebody else")
@@ -77,3 +74,59 @@ def test_a_volume_of_another_user_is_given_with_all_that_is_in_it(tmp_path: Path
     prepare.give(tmp_path, 54321)
     assert {path.lstat().st_uid for path in (tmp_path, *tmp_path.rglob("*"))} == {54321}
     assert Path("/etc/hostname").stat().st_uid == owner
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    for audience in (prepare.VAULT, "database", "tokens", "admin", "broker", "taxi", "flower"):
+        (tmp_path / audience).mkdir()
+    return tmp_path
+
+
+def laid_out(root: Path) -> dict[str, str]:
+    prepare.lay_out(root, prepare.forms(prepare.originals(root / prepare.VAULT)))
+    return {str(file.relative_to(root)): file.read_text() for file in root.rglob("*") if file.is_file()}
+
+
+def test_a_second_time_changes_nothing(root: Path) -> None:
+    first = laid_out(root)
+    times = {file: file.stat().st_mtime_ns for file in root.rglob("*")}
+    assert laid_out(root) == first
+    assert {file: file.stat().st_mtime_ns for file in root.rglob("*")} == times
+
+
+def test_no_two_secrets_and_no_two_environments_are_alike(
+    root: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    here = prepare.originals(root / prepare.VAULT)
+    there = prepare.originals(tmp_path_factory.mktemp("other"))
+    assert len({*here.values(), *there.values()}) == 2 * len(here)
+    assert all(len(secret) >= 32 for secret in here.values())
+    assert len(here["jwt_secret"].encode()) >= 64
+
+
+def test_what_a_kill_left_half_way_is_completed(root: Path) -> None:
+    first = laid_out(root)
+    (root / "database" / "metadata_dsn").unlink()
+    (root / "broker" / "broker_url").chmod(0o600)
+    (root / "broker" / "broker_url").write_text("redis://half")
+    (root / "taxi" / ".password").write_text("half of a write")
+    assert {**laid_out(root), "taxi/.password": ""} == {**first, "taxi/.password": ""}
+
+
+def test_a_files_group_may_read_it_and_nobody_else(root: Path) -> None:
+    laid_out(root)
+    modes = {oct(file.stat().st_mode & 0o777) for file in root.rglob("*") if file.is_file()}
+    assert modes == {"0o440", "0o400"}
+    originals = {oct(file.stat().st_mode & 0o777) for file in (root / prepare.VAULT).iterdir()}
+    assert originals == {"0o400"}
+
+
+def test_workers_read_no_secret_of_airflows_own(root: Path) -> None:
+    laid_out(root)
+    worker = "".join(f.read_text() for audience in ("broker", "taxi") for f in (root / audience).iterdir())
+    vault = {file.name: file.read_text() for file in (root / prepare.VAULT).iterdir()}
+    assert {name for name, secret in vault.items() if secret in worker} == {
+        "redis_password",
+        "taxi_database_password",
+    }

@@ -13,10 +13,9 @@ from repository import TLC
 from elt.catalogue import registry as catalogue
 from elt.conforming.stream import Split
 from elt.months import Month as Wanted
-from taxiway.emulators.tlc_sample import fhvhv, layouts, rides, yellow
+from taxiway.emulators.tlc_sample import for_hire, layouts, source, taxis
 from taxiway.emulators.tlc_sample.__main__ import main
-from taxiway.emulators.tlc_sample.datasets import DATASETS
-from taxiway.emulators.tlc_sample.months import Month
+from taxiway.emulators.tlc_sample.datasets import DATASETS, Month
 
 ROWS = 20_000
 
@@ -24,7 +23,7 @@ ROWS = 20_000
 def table(month: str, rows: int = ROWS) -> pa.Table:
     """Generate a month."""
     buffer = io.BytesIO()
-    yellow.write(buffer, Month.parse(month), rows)  # type: ignore[arg-type]
+    taxis.write_yellow(buffer, Month.parse(month), rows)  # type: ignore[arg-type]
     return pq.read_table(buffer)
 
 
@@ -47,7 +46,7 @@ def test_a_generated_month_has_the_layout_of_the_real_one(month: str) -> None:
 
 
 def test_the_zones_are_the_real_ones() -> None:
-    assert rides.ZONES.read_bytes() == (TLC / "misc/taxi_zone_lookup.csv").read_bytes()
+    assert source.ZONES.read_bytes() == (TLC / "misc/taxi_zone_lookup.csv").read_bytes()
 
 
 @pytest.mark.parametrize(
@@ -88,7 +87,7 @@ def test_the_new_columns_are_not_there_before_their_time() -> None:
 
 def test_a_month_is_the_same_bytes_every_time(tmp_path: Path) -> None:
     for name in ("one", "two"):
-        yellow.write(tmp_path / name, Month(2024, 1), 500)
+        taxis.write_yellow(tmp_path / name, Month(2024, 1), 500)
     assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
 
 
@@ -146,7 +145,7 @@ def test_the_parts_of_a_fare_add_up(january: pa.Table) -> None:
 
 
 def test_most_trips_begin_in_manhattan_and_all_zones_are_real(january: pa.Table) -> None:
-    zones = {int(line.split(",")[0]): line for line in rides.ZONES.read_text().splitlines()[1:]}
+    zones = {int(line.split(",")[0]): line for line in source.ZONES.read_text().splitlines()[1:]}
     starts = january["PULocationID"].to_pylist()
     assert set(starts) <= set(zones)
     assert sum("Manhattan" in zones[start] for start in starts) > 0.7 * len(starts)
@@ -205,11 +204,8 @@ def test_every_datasets_month_is_the_same_bytes_every_time(name: str, tmp_path: 
     assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
 
 
-def test_a_large_month_is_written_in_parts_that_differ(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(fhvhv, "PART_ROWS", 400)
-    DATASETS["fhvhv"].write(tmp_path / "file", Month(2024, 1), 1_000)
+def test_a_large_month_is_written_in_parts_that_differ(tmp_path: Path) -> None:
+    for_hire.write_fhvhv(tmp_path / "file", Month(2024, 1), 1_000, part_rows=400)
     file = pq.ParquetFile(tmp_path / "file")
     assert [file.metadata.row_group(n).num_rows for n in range(3)] == [400, 400, 200]
     assert not file.read_row_group(0).slice(0, 200).equals(file.read_row_group(2))

@@ -2,52 +2,73 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from elt.catalogue.registry import DATASETS
 from elt.errors import InvalidMonthError, UnknownDatasetError
+from elt.months import Month, Partition
 from taxiway.errors import UsageError
-from taxiway.loads.arguments import read, units
-from taxiway.loads.runner import Unit
+from taxiway.loads.arguments import first_load, next_load, partitions, read
+
+JANUARY, FEBRUARY = Month(2024, 1), Month(2024, 2)
 
 
-def asked(*words: str, newest_first: bool = False) -> list[Unit]:
-    entries, months = read(words)
-    return units(entries, months, newest_first=newest_first)
+def requested(*words: str, newest_first: bool = False) -> list[Partition]:
+    return partitions(read(words), newest_first=newest_first)
 
 
 def test_a_range_is_loaded_oldest_first() -> None:
-    assert asked("yellow", "2024-01..2024-02") == [Unit("yellow", "2024-01"), Unit("yellow", "2024-02")]
+    assert requested("yellow", "2024-01..2024-02") == [
+        Partition("yellow", JANUARY),
+        Partition("yellow", FEBRUARY),
+    ]
 
 
 def test_a_range_is_loaded_newest_first_where_that_is_asked_for() -> None:
-    found = asked("yellow", "2024-01..2024-02", newest_first=True)
-    assert found == [Unit("yellow", "2024-02"), Unit("yellow", "2024-01")]
+    found = requested("yellow", "2024-01..2024-02", newest_first=True)
+    assert found == [Partition("yellow", FEBRUARY), Partition("yellow", JANUARY)]
 
 
 def test_several_datasets_go_month_by_month_and_those_without_months_first() -> None:
-    found = asked("all", "2024-01..2024-02")
+    found = requested("all", "2024-01..2024-02")
     monthly = [name for name, entry in DATASETS.items() if entry.monthly]
     assert found == [
-        *(Unit(name) for name, entry in DATASETS.items() if not entry.monthly),
-        *(Unit(name, month) for month in ("2024-01", "2024-02") for name in monthly),
+        *(Partition(name) for name, entry in DATASETS.items() if not entry.monthly),
+        *(Partition(name, month) for month in (JANUARY, FEBRUARY) for name in monthly),
     ]
 
 
 def test_of_several_datasets_one_that_begins_later_takes_what_it_has() -> None:
     first = DATASETS["yellow"].first_month
     assert first
-    found = asked("zones", "yellow", f"{first.shift(-2)}..{first}")
-    assert found == [Unit("zones"), Unit("yellow", str(first))]
+    found = requested("zones", "yellow", f"{first.shift(-2)}..{first}")
+    assert found == [Partition("zones"), Partition("yellow", first)]
 
 
 def test_a_single_dataset_that_begins_later_says_when() -> None:
     with pytest.raises(InvalidMonthError, match=str(DATASETS["yellow"].first_month)):
-        asked("yellow", "1999-01..2024-01")
+        requested("yellow", "1999-01..2024-01")
+
+
+def test_a_range_is_for_the_datasets_named_before_it() -> None:
+    assert requested("yellow", "2024-01", "green", "2024-02", "zones") == [
+        Partition("yellow", JANUARY),
+        Partition("green", FEBRUARY),
+        Partition("zones"),
+    ]
+
+
+def test_what_two_ranges_name_is_loaded_once() -> None:
+    assert requested("yellow", "2024-01..2024-02", "yellow", "2024-02") == [
+        Partition("yellow", JANUARY),
+        Partition("yellow", FEBRUARY),
+    ]
 
 
 def test_a_dataset_named_twice_is_loaded_once() -> None:
-    assert asked("yellow", "yellow", "2024-01") == [Unit("yellow", "2024-01")]
+    assert requested("yellow", "yellow", "2024-01") == [Partition("yellow", JANUARY)]
 
 
 @pytest.mark.parametrize(
@@ -58,11 +79,42 @@ def test_a_dataset_named_twice_is_loaded_once() -> None:
         (("zones", "2024-01"), InvalidMonthError, "without months"),
         (("yellow", "2024-13"), InvalidMonthError, "2024-13"),
         (("yellow", "2024-02..2024-01"), InvalidMonthError, "ends before"),
-        (("2024-01",), UsageError, "which dataset"),
+        (("2024-01",), UsageError, "2024-01 of which dataset"),
+        (("yellow", "2024-01", "2024-03"), UsageError, "2024-03 of which dataset"),
+        (("all", "pink", "2024-01"), UnknownDatasetError, "pink"),
         (("all",), UsageError, "2024-01..2024-03|by month"),
         (("yellow", "January"), UnknownDatasetError, "January"),
     ],
 )
 def test_what_cannot_be_loaded_is_said(words: tuple[str, ...], error: type[Exception], sentence: str) -> None:
     with pytest.raises(error, match=sentence):
-        asked(*words)
+        requested(*words)
+
+
+def test_a_new_platform_is_filled_with_the_starter_datasets() -> None:
+    starters = {name for name, entry in DATASETS.items() if entry.starter}
+    assert starters == {"yellow", "zones"}
+    assert first_load() == [Partition("zones"), Partition("yellow", JANUARY), Partition("yellow", FEBRUARY)]
+    assert first_load("2023-05") == [Partition("zones"), Partition("yellow", Month(2023, 5))]
+
+
+def test_months_that_a_starter_dataset_does_not_have_are_refused() -> None:
+    with pytest.raises(InvalidMonthError, match="begins with"):
+        first_load("1999-01")
+
+
+def test_a_starter_that_begins_later_is_shown_by_its_own_first_months() -> None:
+    late = replace(DATASETS["yellow"], first_month=Month(2026, 11))
+    assert first_load(datasets=[late]) == [
+        Partition("yellow", Month(2026, 11)),
+        Partition("yellow", Month(2026, 12)),
+    ]
+
+
+def test_without_a_starter_dataset_nothing_is_loaded_and_the_next_step_is_to_add_one() -> None:
+    assert first_load(datasets=[]) == []
+    assert next_load([]) == "docs/your-own-dataset.md"
+
+
+def test_the_next_step_loads_the_months_that_follow() -> None:
+    assert next_load(first_load()) == "scripts/run yellow 2024-03..2024-04"

@@ -1,127 +1,38 @@
-"""What the loader does about months that are loaded, missing, half loaded, late or refused; few or many."""
+"""What the loader does about partitions that are missing, half loaded, late or failed; few or many."""
 
 from __future__ import annotations
 
-import datetime as dt
 import io
-from collections.abc import Collection, Mapping
 from typing import Any
 
 import pytest
+from fake_airflow import FakeAirflow
 from rich.console import Console
 
-from elt.catalogue import Dataset
-from elt.catalogue.registry import DATASETS
-from elt.months import parse_range
-from elt.warehouse.load_log import Key, LogRow
+from elt.months import Month, Partition, parse_range
 from taxiway.console.progress import Progress
 from taxiway.errors import TaxiwayError
-from taxiway.loads import runner as loading
-from taxiway.loads.eta import Pace
-from taxiway.loads.runner import NOT_PUBLISHED, Loader, Unit, needed
-from taxiway.loads.service import current_stages
+from taxiway.loads.runner import NOT_PUBLISHED, WINDOW, Loader, Pace
 
-JANUARY = Unit("yellow", "2024-01")
-ALL = {"raw", "typed", "warehouse", "mart", "postgres"}
-
-
-def test_of_what_is_no_table_only_the_file_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
-    plan = Dataset(name="plan", title="Plan", path="/plan.pdf", monthly=False)
-    monkeypatch.setattr(loading, "dataset", {"plan": plan}.__getitem__)
-    assert needed(Unit("plan"), {}) == ["plan_to_lake"]
-    assert needed(Unit("plan"), {Unit("plan"): {"raw"}}) == []
-
-
-class FakeAirflow:
-    """Answers like Airflow's API; `script` says how each DAG's run ends, `follows` what an event starts."""
-
-    def __init__(self, script: Mapping[str, str], follows: bool = True) -> None:
-        self.script, self.follows = script, follows
-        self.triggered: list[str] = []
-        self.months: list[str | None] = []
-        self.confs: list[Mapping[str, Any]] = []
-        self.requests = self.largest = 0
-        self.listed: list[dict[str, Any]] = []
-
-    def start(self, dag_id: str, month: str | None, conf: Mapping[str, Any]) -> dict[str, Any]:
-        self.requests += 1
-        self.triggered.append(dag_id)
-        self.months.append(month)
-        self.confs.append(conf)
-        return self._add(dag_id, month)
-
-    def _add(self, dag_id: str, month: str | None) -> dict[str, Any]:
-        now = f"2026-{len(self.listed):06}"
-        run = {"dag_id": dag_id, "dag_run_id": f"r{len(self.listed)}", "partition_key": month}
-        self.listed.append({**run, "state": "running", "run_after": now, "start_date": now})
-        return self.listed[-1]
-
-    def runs(self, dag_ids: list[str], **criteria: Any) -> list[dict[str, Any]]:
-        self.requests += 1
-        if "states" in criteria:
-            return [run for run in self.listed if run["state"] in criteria["states"]]
-        for run in list(self.listed):
-            if run["state"] == "running":
-                run["state"] = "failed" if self.script.get(run["dag_id"]) == "failed" else "success"
-                if run["dag_id"].endswith("_to_lake") and self.follows and run["dag_id"] not in self.script:
-                    self._add("yellow_to_warehouse", run["partition_key"])
-                    self._add("yellow_to_postgres", run["partition_key"])
-        started = [run for run in self.listed if run["start_date"]]
-        found = [run for run in started if run["start_date"] >= criteria["start_date_gte"]]
-        self.largest = max(self.largest, len(found))
-        return found
-
-    def task_instances(self, dag_ids: list[str], run_ids: list[str]) -> list[dict[str, Any]]:
-        self.requests += 1
-        return [
-            {
-                "dag_id": run["dag_id"],
-                "dag_run_id": run["dag_run_id"],
-                "task_id": "only",
-                "state": self.script.get(run["dag_id"], run["state"]),
-                "try_number": 1,
-                "duration": 1.0,
-            }
-            for run in self.listed
-            if run["dag_run_id"] in run_ids
-        ]
-
-    def failure(self, *_: Any) -> str:
-        return "yellow_tripdata_2024-01.parquet: truncated"
-
-
-@pytest.fixture(autouse=True)
-def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loading, "POLL_SECONDS", 0.0)
+JANUARY = Partition("yellow", Month(2024, 1))
+LAKE, WAREHOUSE, POSTGRES = DAGS = ["yellow_to_lake", "yellow_to_warehouse", "yellow_to_postgres"]
 
 
 def loader(api: FakeAirflow, **how: Any) -> tuple[Loader, io.StringIO]:
-    screen = io.StringIO()
-    return Loader(api, Progress(Console(file=screen, width=200)), 0.0, **how), screen  # type: ignore[arg-type]
+    screen: Any = io.StringIO()
+    airflow: Any = api
+    console = Console(file=screen, width=200)
+    return Loader(airflow, Progress(console), 0.0, **{"poll_seconds": 0.0, **how}), screen
 
 
-def load(api: FakeAirflow, *units: Unit, stages: Collection[str] = (), silence: float = 5) -> dict[Unit, str]:
-    return loader(api)[0].load({unit: needed(unit, {unit: stages}) for unit in units}, silence)
+def load(
+    api: FakeAirflow, *partitions: Partition, dags: list[str] = DAGS, silence: float = 5, **how: Any
+) -> dict[Partition, str]:
+    return loader(api, **how)[0].load(dict.fromkeys(partitions, dags), silence)
 
 
-def six_years() -> list[Unit]:
-    return [Unit("yellow", str(month)) for month in parse_range("2019-01..2024-12")]
-
-
-def test_a_loaded_month_needs_nothing() -> None:
-    assert needed(JANUARY, {JANUARY: ALL}) == []
-
-
-def test_a_month_without_trace_needs_every_dag() -> None:
-    assert needed(JANUARY, {}) == ["yellow_to_lake", "yellow_to_warehouse", "yellow_to_postgres"]
-
-
-def test_a_month_whose_mart_is_missing_needs_the_warehouse_alone() -> None:
-    assert needed(JANUARY, {JANUARY: ALL - {"mart"}}) == ["yellow_to_warehouse"]
-
-
-def test_a_dataset_without_marts_needs_none() -> None:
-    assert needed(Unit("zones"), {Unit("zones"): {"typed", "warehouse", "postgres"}}) == []
+def six_years() -> list[Partition]:
+    return [Partition("yellow", month) for month in parse_range("2019-01..2024-12")]
 
 
 def test_only_the_lake_is_triggered_and_its_event_starts_the_others() -> None:
@@ -132,47 +43,59 @@ def test_only_the_lake_is_triggered_and_its_event_starts_the_others() -> None:
 
 def test_what_the_lake_has_is_not_fetched_again() -> None:
     api = FakeAirflow({})
-    load(api, JANUARY, stages={"raw", "typed", "postgres"})
+    load(api, JANUARY, dags=[WAREHOUSE])
     assert api.triggered == ["yellow_to_warehouse"]
 
 
 def test_a_run_that_is_under_way_is_followed_instead_of_doubled() -> None:
     api = FakeAirflow({})
-    api.start("yellow_to_lake", "2024-01", {})
+    api.trigger("yellow_to_lake", "2024-01", {})
     assert load(api, JANUARY) == {JANUARY: ""}
     assert api.triggered == ["yellow_to_lake"]
 
 
 def test_a_run_under_way_is_doubled_where_everything_is_to_be_done_again() -> None:
     api = FakeAirflow({})
-    api.start("yellow_to_lake", "2024-01", {})
-    assert loader(api, force=True)[0].load({JANUARY: needed(JANUARY, {})}, 5) == {JANUARY: ""}
+    api.trigger("yellow_to_lake", "2024-01", {})
+    assert load(api, JANUARY, force=True) == {JANUARY: ""}
     assert api.triggered == ["yellow_to_lake"] * 2
     assert api.confs[1]["force"] is True
 
 
 def test_an_older_run_of_the_month_is_not_taken_for_the_one_that_is_waited_for() -> None:
     api = FakeAirflow({}, follows=False)
-    api._add("yellow_to_warehouse", "2024-01")["state"] = "failed"
+    api.add("yellow_to_warehouse", "2024-01")["state"] = "failed"
     api.script = {"yellow_to_postgres": "success"}
-    assert load(api, JANUARY, stages={"raw", "typed", "postgres"}) == {JANUARY: ""}
+    assert load(api, JANUARY, dags=[WAREHOUSE]) == {JANUARY: ""}
 
 
-def test_a_consumer_whose_event_was_lost_is_triggered(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loading, "EVENT_SECONDS", 0.01)
+def test_a_consumer_whose_event_was_lost_is_triggered() -> None:
     api = FakeAirflow({}, follows=False)
-    assert load(api, JANUARY) == {JANUARY: ""}
+    assert load(api, JANUARY, event_seconds=0.01) == {JANUARY: ""}
     assert set(api.triggered) == {"yellow_to_lake", "yellow_to_warehouse", "yellow_to_postgres"}
 
 
-def test_a_consumer_that_is_queued_is_waited_for_however_long(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loading, "EVENT_SECONDS", -1.0)
+def test_a_consumer_that_is_queued_is_waited_for_however_long() -> None:
     api = FakeAirflow({}, follows=False)
     for dag_id in ("yellow_to_warehouse", "yellow_to_postgres"):
-        api._add(dag_id, "2024-01").update(state="queued", start_date=None)
+        api.add(dag_id, "2024-01").update(state="queued", start_date=None)
     with pytest.raises(TaxiwayError, match="nothing happened"):
-        load(api, JANUARY, silence=0.05)
+        load(api, JANUARY, silence=0.05, event_seconds=-1.0)
     assert api.triggered == ["yellow_to_lake"]
+
+
+@pytest.mark.parametrize("state", ["queued", "deferred", "up_for_reschedule", "restarting"])
+def test_a_task_that_waits_in_any_way_is_shown_and_followed(state: str) -> None:
+    api = FakeAirflow({WAREHOUSE: state})
+    following, screen = loader(api)
+    assert following.load({JANUARY: [WAREHOUSE]}, 5) == {JANUARY: ""}
+    assert [line for line in screen.getvalue().splitlines() if line.endswith(state)]
+
+
+def test_a_run_without_a_partition_key_is_a_dataset_without_months() -> None:
+    api = FakeAirflow({"zones_to_lake": "success"})
+    assert load(api, Partition("zones"), dags=["zones_to_lake"]) == {Partition("zones"): ""}
+    assert api.months == [None]
 
 
 def test_a_month_that_was_skipped_is_not_published() -> None:
@@ -186,7 +109,7 @@ def test_a_failure_ends_with_the_sentence_of_its_task() -> None:
 
 def test_each_change_of_a_task_is_one_line() -> None:
     following, screen = loader(FakeAirflow({}))
-    following.load({JANUARY: needed(JANUARY, {})}, 5)
+    following.load({JANUARY: DAGS}, 5)
     lines = [line for line in screen.getvalue().splitlines() if "success" in line]
     assert len(lines) == 3
 
@@ -199,20 +122,20 @@ def test_silence_ends_with_the_months_that_are_open() -> None:
 def test_many_months_are_started_in_order_a_window_at_a_time() -> None:
     api, months = FakeAirflow({}), six_years()
     assert load(api, *months) == dict.fromkeys(months, "")
-    assert api.months == [unit.month for unit in months]
-    assert api.largest <= 3 * loading.WINDOW, "more was asked for than is under way"
+    assert api.months == [partition.month_text for partition in months]
+    assert api.largest <= 3 * WINDOW, "more was asked for than is under way"
 
 
 def test_the_requests_for_many_months_are_few() -> None:
     api, months = FakeAirflow({}), six_years()
     load(api, *months)
-    polls = 2 * len(months) / loading.WINDOW  # here every window is done after two looks
+    polls = 2 * len(months) / WINDOW  # here every window is done after two looks
     assert api.requests <= len(months) + 1 + 3 * (polls + 2)
 
 
 def test_many_months_are_a_line_each_with_pace_and_what_fails_is_said() -> None:
     following, screen = loader(FakeAirflow({"yellow_to_warehouse": "failed"}))
-    following.load({unit: ["yellow_to_warehouse"] for unit in six_years()}, 5)
+    following.load({month: [WAREHOUSE] for month in six_years()}, 5)
     lines = screen.getvalue().splitlines()
     ends = [line for line in lines if " of 72" in line]
     assert len(ends) == 72
@@ -222,27 +145,6 @@ def test_many_months_are_a_line_each_with_pace_and_what_fails_is_said() -> None:
 
 def test_pace_has_rate_and_remaining_time() -> None:
     pace = Pace(288, started=0.0, done=72)
-    assert pace.tell(now=6 * 60.0) == "72 of 288, 12.0 a minute, 18 min left"
-    assert Pace(288, started=0.0).tell(now=60.0) == "0 of 288"
-    assert Pace(2, started=0.0, done=2).tell(now=60.0) == "2 of 2"
-
-
-def row(stage: str, checksum: str = "new", schema: str | None = None) -> LogRow:
-    now, version = dt.datetime.now(dt.UTC), DATASETS["yellow"].schema_version if schema is None else schema
-    return LogRow("yellow", "2024-01", stage, 1, 0, 1, checksum, version, None, "run", now, now)
-
-
-def log(*rows: LogRow) -> dict[Key, LogRow]:
-    return {("yellow", "2024-01", row.stage): row for row in rows}
-
-
-def test_what_was_made_of_an_older_file_is_not_loaded() -> None:
-    known = log(row("raw", schema=""), row("typed"), row("warehouse", "old"), row("postgres"))
-    assert current_stages(known) == {JANUARY: {"raw", "typed", "postgres"}}
-
-
-def test_what_was_made_by_other_rules_than_todays_is_not_loaded() -> None:
-    known = log(
-        row("raw", schema=""), row("typed", schema="2019"), row("warehouse"), row("mart", schema="2019")
-    )
-    assert current_stages(known) == {JANUARY: {"raw", "warehouse"}}
+    assert pace.text(now=6 * 60.0) == "72 of 288, 12.0 a minute, 18 min left"
+    assert Pace(288, started=0.0).text(now=60.0) == "0 of 288"
+    assert Pace(2, started=0.0, done=2).text(now=60.0) == "2 of 2"

@@ -1,35 +1,93 @@
-"""What a stack is evaluated with to estimate its price."""
+"""Which stack a command means: where it is, what it is evaluated with, and its engine."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from taxiway.infrastructure import Endpoints, stackfile
+from taxiway.environment.home import State
+from taxiway.errors import TaxiwayError
+from taxiway.infrastructure import Endpoints
 from taxiway.infrastructure.plan import plan
-from taxiway.targets.stack import NOWHERE, StackSettings
+from taxiway.infrastructure.stackfile import StackFiles
+from taxiway.targets.stack import NOWHERE, StackSettings, open_stack
+from taxiway.targets.target import Checkout
 
 CLOUD = {"taxiway:project": "acme-data", "taxiway:owner": "alice@example.com", "taxiway:composer": "true"}
 LOCAL = {**NOWHERE.config(), "taxiway:project": "taxiway-local", "taxiway:credentials": "anonymous"}
 
 
-@pytest.fixture(autouse=True)
-def settings_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stackfile, "FOLDER", tmp_path)
-
-
 @pytest.mark.parametrize(("written", "on_emulators"), [({}, True), (LOCAL, True), (CLOUD, False)])
-def test_a_stack_is_priced_where_its_settings_say_it_is(written: dict[str, str], on_emulators: bool) -> None:
+def test_a_stack_is_priced_where_its_settings_say_it_is(
+    tmp_path: Path, written: dict[str, str], on_emulators: bool
+) -> None:
+    files = StackFiles(tmp_path)
     if written:
-        stackfile.write("alice", written)
-    config = StackSettings("alice", "", "cli").configuration()
+        files.write("alice", written)
+    config = StackSettings("alice", "", "cli").configuration(files)
     assert bool(Endpoints.of_config(config)) is on_emulators
     assert plan("alice", config).resources
 
 
-def test_the_command_line_says_the_project() -> None:
-    stackfile.write("alice", CLOUD)
-    config = StackSettings("alice", "other-data", "cli").configuration()
+def test_the_command_line_says_the_project(tmp_path: Path) -> None:
+    files = StackFiles(tmp_path)
+    files.write("alice", CLOUD)
+    config = StackSettings("alice", "other-data", "cli").configuration(files)
     assert config["taxiway:project"] == "other-data"
     assert not Endpoints.of_config(config)
+
+
+@dataclass
+class Engines:
+    """Opens engines that do nothing, and remembers which."""
+
+    opened: list[tuple[Any, ...]] = field(default_factory=list)
+
+    def open(self, *arguments: Any) -> Any:
+        self.opened.append(arguments)
+        return self
+
+    def exists(self) -> bool:
+        return False
+
+
+def test_up_again_stays_where_the_environment_is(tmp_path: Path) -> None:
+    """Nobody has to repeat the project: it is in the stack's settings, the engine in its state."""
+    checkout = Checkout(tmp_path, Engines().open)
+    checkout.files.write("alice", {"taxiway:project": "acme-data"})
+    State({}, engine="cli", emulated=False).save(checkout.home("alice"))
+    wanted = StackSettings.wanted(checkout, "alice", "", "", "embedded")
+    assert wanted == StackSettings("alice", "acme-data", "cli")
+
+
+def test_settings_on_google_cloud_alone_do_not_send_an_up_there(tmp_path: Path) -> None:
+    """It would cost money: a new environment is on Google Cloud only where the command line says so."""
+    checkout = Checkout(tmp_path, Engines().open)
+    checkout.files.write("alice", {"taxiway:project": "acme-data"})
+    wanted = StackSettings.wanted(checkout, "alice", "", "", "embedded")
+    with pytest.raises(TaxiwayError, match=r"Pulumi\.alice\.yaml is a stack on Google Cloud") as raised:
+        wanted.check(checkout.files)
+    assert "--project acme-data" in raised.value.remedy
+
+
+def test_the_engine_of_a_stack_on_google_cloud_gets_its_project_and_no_emulator(tmp_path: Path) -> None:
+    engines = Engines()
+    checkout = Checkout(tmp_path, engines.open)
+    checkout.files.write("alice", {"taxiway:project": "acme-data"})
+    State({}, engine="cli", emulated=False).save(checkout.home("alice"))
+    open_stack(checkout, StackSettings.known(checkout, "alice"))
+    name, stack, endpoints, _, config, files = engines.opened[-1]
+    assert (name, stack, endpoints) == ("cli", "alice", None)
+    assert config == {"taxiway:project": "acme-data"}
+    assert files == checkout.files
+
+
+def test_emulators_that_do_not_run_are_an_error_with_a_remedy(tmp_path: Path) -> None:
+    checkout = Checkout(tmp_path, Engines().open)
+    State({"supervisor": 9}).save(checkout.home("local"))
+    with pytest.raises(TaxiwayError, match="the emulators of local do not run") as raised:
+        open_stack(checkout, StackSettings.known(checkout, "local"))
+    assert "scripts/up --stack local" in raised.value.remedy

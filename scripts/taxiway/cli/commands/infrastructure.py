@@ -1,0 +1,174 @@
+"""For who looks after infrastructure: preview, drift, stacks, env."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import click
+
+from taxiway.cli.options import command, infrastructure_options, pass_checkout, stack_name
+from taxiway.environment.home import DEFAULT_STACK, write_atomically
+from taxiway.errors import TaxiwayError
+from taxiway.targets.target import Checkout
+
+if TYPE_CHECKING:
+    from taxiway.targets.stack import StackSettings
+
+DRIFTED = 5
+SIGNS = {"create": "[green]+[/]", "update": "[yellow]~[/]", "replace": "[red]±[/]", "delete": "[red]-[/]"}
+
+
+@command(
+    "preview",
+    """
+  scripts/preview                                      the local stack
+  scripts/preview --stack alice --project my-project   one on Google Cloud
+""",
+)
+@infrastructure_options
+@pass_checkout
+def preview(checkout: Checkout, stack: str, project: str, engine: str | None) -> int:
+    """Show what up would change, and the estimated cost of a month."""
+    from taxiway.targets.stack import StackSettings
+
+    return show_preview(checkout, StackSettings.chosen(checkout, stack, project, engine or ""))
+
+
+def show_preview(checkout: Checkout, wanted: StackSettings) -> int:
+    """Print the changes and the estimate."""
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+
+    from taxiway.infrastructure import Endpoints
+    from taxiway.infrastructure.cost import estimate, prices, total
+    from taxiway.infrastructure.plan import plan
+    from taxiway.targets.stack import open_stack
+
+    console = Console(highlight=False)
+    changes = open_stack(checkout, wanted).preview()
+    for change in changes:
+        console.print(f"  {SIGNS[change.action]} {change.title}", soft_wrap=True)
+        for detail in change.details:
+            console.print(f"      {detail}", style="dim", soft_wrap=True)
+    console.print(f"{len(changes)} changes" if changes else "Nothing would change.")
+    listed, config = prices(), wanted.configuration(checkout.files)
+    lines = estimate(plan(wanted.name, config).resources, listed)
+    table = Table(
+        title=f"Estimated month, list prices of {listed['as_of']}", title_justify="left", box=SIMPLE_HEAD
+    )
+    for name in ("resource", "US dollars", "assuming"):
+        table.add_column(name, justify="right" if name == "US dollars" else "left")
+    for line in lines:
+        table.add_row(line.title, f"{line.dollars:,.2f}", line.assumption)
+    note = "nothing, as long as it is on emulators" if Endpoints.of_config(config) else ""
+    table.add_row("in all", f"{total(lines):,.2f}", note)
+    console.print(table)
+    return 0
+
+
+@command(
+    "drift",
+    """
+  scripts/drift                    the local stack
+  scripts/drift --stack alice      a developer's
+exit code: 0 if nothing drifted, 5 if something did
+""",
+)
+@infrastructure_options
+@pass_checkout
+def drift(checkout: Checkout, stack: str, project: str, engine: str | None) -> int:
+    """Show what was changed behind Pulumi's back."""
+    from rich.console import Console
+
+    from taxiway.targets.stack import StackSettings, open_stack
+
+    console = Console(highlight=False)
+    wanted = StackSettings.chosen(checkout, stack, project, engine or "")
+    opened = open_stack(checkout, wanted)
+    # A misspelt name must not pass for a stack that has not drifted.
+    if not opened.exists():
+        raise TaxiwayError(f"there is no stack {wanted.name}", "List those there are: scripts/stacks")
+    found = opened.drift()
+    for drifted in found:
+        console.print(f"  {drifted.title}", soft_wrap=True)
+        for detail in drifted.details:
+            console.print(f"      {detail}", soft_wrap=True)
+    console.print(f"{len(found)} drifted; scripts/up puts them back." if found else "Nothing has drifted.")
+    return DRIFTED if found else 0
+
+
+@command("stacks", "  scripts/stacks                   of this checkout and of your Pulumi backend")
+@pass_checkout
+def stacks(checkout: Checkout) -> int:
+    """List environments: owner, target, age, resources, cost."""
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console, JustifyMethod
+    from rich.table import Table
+
+    from taxiway.infrastructure.stacks import stacks as listing
+
+    table = Table(box=SIMPLE_HEAD)
+    for name in ("stack", "owner", "target", "age", "last update", "resources", "USD a month"):
+        justify: JustifyMethod = "right" if name in ("resources", "USD a month") else "left"
+        # Whose it is must be readable whole, however narrow the terminal.
+        table.add_column(name, justify=justify, overflow="fold")
+    found, failures = listing(checkout.home(DEFAULT_STACK).engine)
+    for stack in found:
+        cost = "?" if stack.dollars is None else f"{stack.dollars:,.2f}"
+        updated, age = stack.updated[:16].replace("T", " "), _age(stack.created)
+        table.add_row(stack.name, stack.owner, stack.target, age, updated, str(stack.resources), cost)
+    console = Console(highlight=False)
+    console.print(table if found else "There is no environment here. Create one: scripts/up")
+    for sentence in failures:
+        console.print(sentence, soft_wrap=True)
+    return 1 if failures else 0
+
+
+def _age(created: str) -> str:
+    if not created:
+        return "?"
+    seconds = (datetime.now(UTC) - datetime.fromisoformat(created)).total_seconds()
+    days, hours = divmod(int(seconds // 3600), 24)
+    return f"{days} d {hours} h" if days else f"{hours} h {int(seconds % 3600 // 60)} min"
+
+
+@command(
+    "env",
+    """
+  scripts/env                this checkout's stack, else the one Pulumi selected
+  scripts/env alice          write .env, and google_credentials if the stack has
+                             a credential file
+  scripts/env alice --print  show it with secrets masked; write nothing
+""",
+)
+@click.argument("stack", required=False, type=stack_name)
+@click.option("--print", "show", is_flag=True, help="Show it with secrets masked; write nothing.")
+@pass_checkout
+def env(checkout: Checkout, stack: str | None, show: bool) -> int:
+    """Write the outputs of STACK as .env for docker compose."""
+    from taxiway.compose import variables as compose
+    from taxiway.infrastructure import environment
+    from taxiway.targets.stack import StackSettings, default_name, open_stack
+
+    wanted = StackSettings.known(checkout, stack or default_name(checkout))
+    outputs = open_stack(checkout, wanted).outputs()
+    if not outputs:
+        raise TaxiwayError(
+            f"the stack {wanted.name} has no outputs yet", f"Create it: scripts/up --stack {wanted.name}"
+        )
+    if show:
+        click.echo(compose.lines(environment.masked(outputs)), nl=False)
+        return 0
+    file, content = checkout.folder / "google_credentials", environment.credential_file(outputs)
+    credentials = compose.write_credentials(file, content)
+    if credentials is None:
+        file.unlink(missing_ok=True)  # of the stack before this one
+    variables = compose.of_stack(wanted.name, outputs, credentials)
+    write_atomically(checkout.folder / ".env", compose.lines(variables))
+    click.echo(f"wrote {checkout.folder / '.env'}")
+    return 0
+
+
+COMMANDS = (preview, drift, stacks, env)

@@ -1,0 +1,307 @@
+"""The platform's life: up, status, logs, down."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from taxiway.cli.options import (
+    command,
+    infrastructure_options,
+    pass_checkout,
+    source_name,
+    stack_option,
+    wait_option,
+)
+from taxiway.environment.home import Home, State, exclusive
+from taxiway.errors import TaxiwayError
+from taxiway.targets.target import TARGETS, Checkout, target_class
+
+if TYPE_CHECKING:
+    from taxiway.console.progress import Progress
+    from taxiway.loads.service import Loads
+    from taxiway.targets.target import Target
+
+
+@command(
+    "up",
+    """
+  scripts/up                                 generated months, on this machine
+  scripts/up --months 2024-01..2024-06       more of them
+  scripts/up --source tlc --months 2024-01   the real ones from TLC's site
+  scripts/up --source http://127.0.0.1:8000  a mirror laid out like that site
+  scripts/up --stack alice --preview         changes and cost; changes nothing
+  scripts/up --stack alice --project acme    lake and warehouse on Google Cloud,
+                                             Airflow here
+""",
+)
+@click.option(
+    "--months", metavar="M[..M]", show_default="as the packages declare", help="Months to load first."
+)
+@click.option(
+    "--source",
+    default="",
+    type=source_name,
+    metavar="SOURCE",
+    show_default="sample; with --project tlc",
+    help="sample, tlc, or the URL of a mirror.",
+)
+@click.option(
+    "--target",
+    type=click.Choice(TARGETS),
+    show_default="embedded",
+    help="Where Airflow runs: processes of this machine, or containers.",
+)
+@infrastructure_options
+@click.option("--preview", is_flag=True, help="Show what would change, and change nothing.")
+@wait_option
+@pass_checkout
+def up(
+    checkout: Checkout,
+    months: str | None,
+    source: str,
+    target: str | None,
+    stack: str,
+    project: str,
+    engine: str | None,
+    preview: bool,
+    wait: float,
+) -> int:
+    """Start the whole platform and load the first months."""
+    from taxiway.cli.commands.infrastructure import show_preview
+    from taxiway.console.progress import Progress
+    from taxiway.environment.machine import Machine
+    from taxiway.loads import arguments
+    from taxiway.targets.stack import StackSettings
+
+    if preview:
+        return show_preview(checkout, StackSettings.chosen(checkout, stack, project, engine or ""))
+    home, progress = checkout.home(stack), Progress()
+    known = State.load(home)
+    # What an environment was made with holds until another is named: `up` again changes nothing.
+    target = target or (known.target if known else "embedded")
+    wanted = StackSettings.wanted(checkout, stack, project, engine or "", target)
+    source = source or (known.source if known else "tlc" if wanted.project else "sample")
+    first = arguments.first_load(months)
+    wanted.check(checkout.files)
+
+    from taxiway.loads.service import Loads  # the stores' clients: a wrong command line needs none
+
+    with exclusive(home, "up"):
+        Machine.at(home.root.parent).check()
+        place = target_class(target)
+        platform = place.prepare(
+            home, progress, source=source, engine=wanted.engine, project=wanted.project
+        ).start()
+        loads = Loads.of(platform, progress)
+        loads.report_problems()
+        code = loads.load(first, wait) if first else 0
+    _show_up(platform, loads, arguments.next_load(first))
+    progress.say(f"done in {progress.elapsed:.1f} s", "done")
+    return code
+
+
+def _show_up(platform: Target, loads: Loads, following: str) -> None:
+    """What is loaded, where Airflow is, and what to type next."""
+    from rich.console import Console
+
+    from taxiway.console.tables import show_datasets, show_rows
+
+    console = Console(highlight=False)
+    console.print()
+    show_datasets(console, loads.status())
+    for mart, rows in loads.mart_heads(5).items():
+        show_rows(console, f"First rows of the mart {mart}", rows)
+    password = platform.home.secret("admin_password")
+    console.print(
+        f"Airflow   {platform.state.api_url}   user [bold]admin[/]   password [bold]{password}[/]",
+        soft_wrap=True,
+    )
+    console.print(
+        f"Next      {following:<38} {'load more months' if ' ' in following else 'add a dataset'}\n"
+        "          scripts/status                         what runs, what is loaded\n"
+        "          scripts/logs scheduler                 a component's log\n"
+        "          scripts/down                           remove everything and verify it"
+    )
+
+
+@command(
+    "status",
+    """
+  scripts/status             for people
+  scripts/status --json      for programs
+exit code: 0 if everything runs, 1 if something does not
+""",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@stack_option
+@pass_checkout
+def status(checkout: Checkout, as_json: bool, stack: str) -> int:
+    """Show the components and what is loaded where."""
+    facts: dict[str, Any] = {"target": None, "stack": None, "components": [], "datasets": []}
+    if not as_json or State.load(checkout.home(stack)):
+        platform = checkout.platform(stack)
+        running = platform.states()
+        facts = {
+            "target": platform.state.target,
+            "stack": stack,
+            "components": [
+                {
+                    "name": component.name,
+                    "state": running.get(component.name, "STOPPED"),
+                    "url": component.url,
+                }
+                for component in platform.components()
+            ],
+            "datasets": _datasets(platform) if running else [],
+        }
+        if not as_json:
+            _show_status(platform, facts)
+    if as_json:
+        click.echo(json.dumps(facts, indent=2, default=str))
+    return 0 if {part["state"] for part in facts["components"]} == {"RUNNING"} else 1
+
+
+def _datasets(platform: Target) -> list[dict[str, Any]]:
+    from elt.errors import PipelineError
+    from taxiway.console.progress import Progress
+    from taxiway.loads.service import Loads
+
+    try:
+        loads = Loads.of(platform, Progress())
+        loads.report_problems()
+        return loads.status()
+    except (PipelineError, TaxiwayError):
+        return []  # the components' states say why
+
+
+def _show_status(platform: Target, facts: dict[str, Any]) -> None:
+    from rich.console import Console
+
+    from taxiway.console.tables import show_components, show_datasets
+
+    console, secrets = Console(highlight=False), platform.home.secrets
+    show_components(console, facts["components"])
+    show_datasets(console, facts["datasets"])
+    console.print(
+        f"Airflow    {platform.state.api_url}   user admin, password in {secrets / 'admin_password'}",
+        soft_wrap=True,
+    )
+    port = platform.state.ports["postgres"]
+    console.print(
+        f"Postgres   psql 'host=127.0.0.1 port={port} dbname=taxi user=taxi passfile={secrets / 'pgpass'}'",
+        soft_wrap=True,
+    )
+
+
+@command(
+    "logs",
+    """
+  scripts/logs scheduler             the last 50 lines
+  scripts/logs postgres -n 200       more of them
+  scripts/logs api-server -f         follow
+""",
+)
+@click.argument("component")
+@click.option("-n", "--lines", default=50, show_default=True, metavar="N", help="How many lines.")
+@click.option("-f", "--follow", is_flag=True, help="Go on as more is logged.")
+@stack_option
+@pass_checkout
+def logs(checkout: Checkout, component: str, lines: int, follow: bool, stack: str) -> int:
+    """Show the last log lines of COMPONENT, one that scripts/status lists."""
+    # Becoming `tail` or `docker` leaves interruptions and pipes to them.
+    command = checkout.platform(stack).log_command(component, lines, follow=follow)
+    os.execvp(command[0], command)  # noqa: S606
+
+
+@command(
+    "down",
+    """
+  scripts/down                 processes, buckets, datasets, files: all removed,
+                               then verified
+  scripts/down --keep-data     stop; the next scripts/up goes on with the data
+""",
+)
+@click.option("--keep-data", "keep", is_flag=True, help="Stop, but keep data, secrets and ports.")
+@stack_option
+@pass_checkout
+def down(checkout: Checkout, keep: bool, stack: str) -> int:
+    """Stop everything, remove the environment and verify that it is gone."""
+    from taxiway.console.progress import Progress
+    from taxiway.targets.stack import made_by_hand
+
+    home, progress = checkout.home(stack), Progress()
+    by_hand = not keep and made_by_hand(checkout, stack)
+    with exclusive(home, "down"):
+        if not home.root.exists() and not by_hand:
+            _forget_engine(home)
+            click.echo("There is no environment here: nothing to remove.")
+            return 0
+        removed = _stop(checkout, home, progress, keep=keep, by_hand=by_hand)
+        if not keep:
+            removed += _remove_files(checkout, home)
+    progress.say("verified: nothing is left", "done")
+    for thing in removed:
+        click.echo(f"  removed  {thing}")
+    click.echo("Everything is stopped; data kept." if keep else "Nothing is left.")
+    return 0
+
+
+def _stop(checkout: Checkout, home: Home, progress: Progress, *, keep: bool, by_hand: bool) -> list[str]:
+    """Stop the processes, destroy the stack; TaxiwayError names what is still there afterwards."""
+    from taxiway.embedded.supervisor import Supervisor
+    from taxiway.infrastructure.teardown import destroy
+    from taxiway.targets.stack import StackSettings, open_stack
+
+    state = State.load(home)
+    if state is None:  # `up` was ended before it decided anything, or an earlier `down` half-way
+        removed, left = Supervisor(home, 0).end_strays(), list[str]()
+    else:
+        platform = checkout.platform(home.stack, progress)
+        # Verified before the folder goes: without it the next `down` would have nothing to go on with.
+        removed, left = platform.stop(keep=keep), platform.left(keep=keep)
+    if not keep and (by_hand or (state and not state.emulated)):
+        known = StackSettings.known(checkout, home.stack)
+        engine = open_stack(checkout, known)
+        # Settings and stack go last and together: without both, an earlier `down` has destroyed it.
+        if known.project or engine.exists():
+            with progress.phase("infrastructure is destroyed"):
+                removed += destroy(engine)
+    if left:
+        raise TaxiwayError(f"something is left: {', '.join(left)}", "Call scripts/down again.")
+    return removed
+
+
+def _remove_files(checkout: Checkout, home: Home) -> list[str]:
+    """Remove the environment's folder, what scripts/env wrote for its stack, and an engine's empty state."""
+    from taxiway.compose import variables
+
+    written, removed = checkout.folder / ".env", list[str]()
+    # Another stack's stay. The .env says whose both are, so it goes last.
+    if variables.read(written).get("TAXIWAY_STACK") == home.stack:
+        removed = [str(f) for f in (checkout.folder / "google_credentials", written) if f.exists()]
+        for name in removed:
+            Path(name).unlink()
+    if home.root.exists():
+        shutil.rmtree(home.root)
+        removed.append(str(home.root))
+    _forget_engine(home)
+    return removed
+
+
+def _forget_engine(home: Home) -> None:
+    """Remove what the engines remember once no stack is left that it is about."""
+    if not home.engine.exists():
+        return
+    others = [path for path in home.root.parent.iterdir() if path not in (home.engine, home.lock)]
+    states = [*home.engine.glob("*.json"), *home.engine.glob("pulumi/.pulumi/stacks/**/*.json")]
+    if not others and not states:
+        shutil.rmtree(home.engine)
+
+
+COMMANDS = (up, status, logs, down)

@@ -1,0 +1,139 @@
+"""For who works on this repository: test, check, docs, bench, upgrade."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+
+from taxiway.cli.options import PASS_THROUGH, command, pass_checkout
+from taxiway.errors import TaxiwayError
+from taxiway.targets.target import Checkout
+
+CHECKS = (("ruff", "check", "."), ("ruff", "format", "--check", "."), ("mypy",))
+# mypy on an empty cache takes two minutes on two cores.
+CHECK_SECONDS = 900
+BIN = Path(sys.prefix) / "bin"
+
+
+def _become(folder: Path, *command: str | Path) -> int:
+    """Replace this process: signals and the exit code are the program's own."""
+    # Airflow's own settings of the user's shell are not the tests' business.
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("AIRFLOW_")}
+    os.chdir(folder)
+    os.execve(command[0], [str(word) for word in command], environment)  # noqa: S606
+
+
+@command(
+    "test",
+    """
+  scripts/test                     everything but the containers
+  scripts/test --docker            the compose target, in real containers
+  scripts/test tests/unit          some of it; any option of pytest may follow
+  scripts/test -k month -x
+""",
+    context_settings=PASS_THROUGH,
+)
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="[PYTEST OPTIONS]…")
+@pass_checkout
+def test(checkout: Checkout, arguments: tuple[str, ...]) -> int:
+    """Run the tests; every option goes to pytest."""
+    return _become(checkout.folder, BIN / "pytest", *arguments)
+
+
+@command(
+    "bench",
+    """
+  scripts/bench postgres           load Postgres, beside the limit and other tools
+  scripts/bench all                everything: half an hour
+""",
+    # The benchmark, which is no part of this package, has help of its own.
+    add_help_option=False,
+    context_settings=PASS_THROUGH,
+)
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="SECTION…")
+@pass_checkout
+def bench(checkout: Checkout, arguments: tuple[str, ...]) -> int:
+    """Measure this machine: the pipeline beside its limits and other tools."""
+    return _become(checkout.folder, sys.executable, checkout.folder / "tests" / "benchmarks", *arguments)
+
+
+@command("check", "  scripts/check                    what CI runs before the tests")
+@pass_checkout
+def check(checkout: Checkout) -> int:
+    """Lint, check the format and check the types."""
+    codes = []
+    for program, *options in CHECKS:
+        try:
+            done = subprocess.run([BIN / program, *options], cwd=checkout.folder, timeout=CHECK_SECONDS)
+        except subprocess.TimeoutExpired:
+            raise TaxiwayError(f"{program} did not end within {CHECK_SECONDS} s", "Call it alone.") from None
+        codes.append(done.returncode)
+    return max(codes)
+
+
+@command(
+    "docs",
+    """
+  scripts/docs                     write every generated page and file
+  scripts/docs --check             name those that are behind the code
+""",
+)
+@click.option("--check", is_flag=True, help="Write nothing; exit with 1 if one is behind.")
+def docs(check: bool) -> int:
+    """Write every generated page and file from the code that knows the answers."""
+    from taxiway import docgen
+
+    return docgen.main(check=check)
+
+
+@command(
+    "upgrade",
+    """
+  scripts/upgrade 3.4.0            another Airflow: resolves, builds the image, parses
+                                   the DAGs, runs their tests (needs Docker)
+  scripts/upgrade --lock           the newest of all packages: resolves, installs,
+                                   checks, runs the unit tests (a quarter of an hour)
+It changes nothing. exit code: 0 if nothing breaks, 1 if something does
+""",
+)
+@click.argument("version", required=False)
+@click.option("--lock", is_flag=True, help="Rehearse `uv lock --upgrade` instead of another Airflow.")
+def upgrade(version: str | None, lock: bool) -> int:
+    """Rehearse an upgrade, to Airflow VERSION or of the whole lock, and report what breaks."""
+    from rich.console import Console
+
+    from taxiway.compose import packages
+    from taxiway.compose.project import Docker
+    from taxiway.console.progress import Progress
+
+    if lock == bool(version):
+        raise click.UsageError("give the VERSION of an Airflow, or --lock")
+    if lock:
+        report, what = packages.rehearse_lock(Progress(), packages.Uv()), "these packages"
+    else:
+        if not re.fullmatch(r"\d+\.\d+\.\d+((a|b|rc)\d+)?", version or ""):
+            raise click.BadParameter(f"{version!r} is not a version such as 3.4.0")
+        docker = Docker()
+        docker.check()
+        report, what = packages.rehearse_airflow(str(version), Progress(), docker), f"Airflow {version}"
+    console = Console(highlight=False)
+    console.print(f"\nOther packages than now with {what}:")
+    for line in report.changes or ["none"]:
+        console.print(f"  {line}")
+    if report.held:
+        console.print("\nNot the newest, by a bound in a pyproject.toml:")
+        for line in report.held:
+            console.print(f"  {line}")
+    for name, output in report.failures.items():
+        console.print(f"\n{name} fails with {what}:\n{output}", markup=False, soft_wrap=True)
+    if not report.failures:
+        console.print(f"\nNothing breaks with {what}.", markup=False)
+    return 1 if report.failures else 0
+
+
+COMMANDS = (test, check, docs, bench, upgrade)

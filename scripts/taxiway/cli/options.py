@@ -1,0 +1,95 @@
+"""What the commands' lines have in common: help that ends with examples, and the options of several."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+from taxiway.environment.home import DEFAULT_STACK
+from taxiway.targets.target import Checkout
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+# Long enough for a source that is slow, short enough for who waits at a terminal.
+PUBLICATION_SECONDS = 20.0
+# From the first word that is not ours on, everything belongs to the program behind the command.
+PASS_THROUGH = {"ignore_unknown_options": True, "allow_interspersed_args": False}
+
+pass_checkout = click.make_pass_decorator(Checkout)
+
+
+class Command(click.Command):
+    """A command whose help ends with examples, as they are written: one a line, 80 columns at most."""
+
+    def __init__(self, *arguments: Any, examples: str, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.examples = examples.strip("\n")
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        """Write the examples; click would wrap them."""
+        formatter.write(f"\nexamples:\n{self.examples}\n")
+
+
+def command(name: str, examples: str, **options: Any) -> Callable[[Callable[..., int]], Command]:
+    """Declare a command of that name. Its function's docstring is its help, its result the exit code."""
+    return click.command(name, cls=Command, examples=examples, **options)
+
+
+def stack_name(text: str) -> str:
+    """A stack's name, fit to name a bucket and a service account; a usage error for any other text."""
+    if not re.fullmatch(r"[a-z][a-z0-9-]{0,29}", text):
+        raise click.BadParameter(
+            f"{text!r} is not a name of lower-case letters, digits and dashes, such as alice"
+        )
+    return text
+
+
+def source_name(text: str) -> str:
+    """`sample`, `tlc`, or the URL of a site laid out like TLC's; a usage error for any other text."""
+    if text not in ("", "sample", "tlc") and not re.fullmatch(r"https?://[^\s/]+\S*", text):
+        raise click.BadParameter(f"{text!r} is neither sample, tlc nor a URL such as http://127.0.0.1:8000")
+    return text.rstrip("/")
+
+
+def stack_option(function: Function) -> Function:
+    """The option that says whose environment is meant."""
+    return click.option(
+        "--stack",
+        default=DEFAULT_STACK,
+        show_default=True,
+        type=stack_name,
+        metavar="NAME",
+        help="Whose environment.",
+    )(function)
+
+
+def infrastructure_options(function: Function) -> Function:
+    """The options that say which stack, where it is and what evaluates its program."""
+    engine = click.option(
+        "--engine",
+        type=click.Choice(["in-process", "cli"]),
+        show_default="in-process; with --project cli",
+        help="What evaluates the program: this process, or the pulumi on PATH.",
+    )
+    project = click.option(
+        "--project",
+        default="",
+        metavar="ID",
+        show_default="local emulators",
+        help="Google Cloud project to deploy to.",
+    )
+    return stack_option(project(engine(function)))
+
+
+def wait_option(function: Function) -> Function:
+    """The option that says how long to wait for a month."""
+    return click.option(
+        "--wait",
+        type=float,
+        default=PUBLICATION_SECONDS,
+        show_default=True,
+        metavar="SECONDS",
+        help="How long to wait for a month that is not published.",
+    )(function)

@@ -1,0 +1,175 @@
+"""The variables between a stack and its containers: what Compose reads, and what the commands read back.
+
+`scripts/env` writes them as .env, `scripts/up` into a file of its own. docker-compose.yaml has a default for
+each, those of the stack `local` on emulators; tests/contract/test_compose_file.py compares them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shlex
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lakehouse import outputs as names
+from lakehouse.names import Names
+from taxiway.airflow.environment import postgres_connection, source_connection
+from taxiway.environment import machine
+from taxiway.environment.home import DEFAULT_STACK, SAMPLE, Home, State, write_atomically
+
+if TYPE_CHECKING:
+    from taxiway.compose.project import Project
+
+SOURCE = "AIRFLOW_CONN_TAXI_SOURCE"
+POSTGRES = "AIRFLOW_CONN_TAXI_POSTGRES"
+EMULATORS: Mapping[str, str] = {"STORAGE_EMULATOR_HOST": "gcs", "BIGQUERY_EMULATOR_HOST": "bigquery"}
+"""The outputs of a stack on emulators that name one, and which."""
+# docker-compose.yaml has defaults for the emulators; an empty variable takes them away.
+NO_EMULATORS: Mapping[str, str] = {
+    "EMULATORS_OFF": "1",
+    **dict.fromkeys(EMULATORS, ""),
+    # The datasets' own source, and no month unasked: it would cost money.
+    SOURCE: "",
+    "TAXIWAY_MONTHS": "",
+}
+
+# The image's own user, for whoever may not be imitated: root, and hosts whose mounts have no uids.
+IMAGE_UID = 50000
+
+PORTS: Mapping[str, str] = {
+    "api-server": "AIRFLOW_PORT",
+    "flower": "FLOWER_PORT",
+    "postgres": "TAXI_POSTGRES_PORT",
+    "gcs": "GCS_PORT",
+    "bigquery": "BIGQUERY_PORT",
+    "bigquery-grpc": "BIGQUERY_GRPC_PORT",
+    "sample-source": "SAMPLE_SOURCE_PORT",
+}
+"""The variable that publishes each component, on 127.0.0.1."""
+
+USUAL: Mapping[str, int] = {name: {**machine.USUAL, "flower": 5555}[name] for name in PORTS}
+
+SECRETS: Mapping[str, tuple[str, str]] = {
+    "admin_password": ("airflow-api-server", "/run/taxiway/admin/admin_password"),
+    "flower_password": ("flower", "/run/taxiway/flower/flower_password"),
+    "taxi_database_password": ("taxi-postgres", "/run/taxiway/taxi/password"),
+}
+"""Name of the private file here, service that can read the original, the original's path there."""
+
+
+def uid(own: int | None = None, platform: str = sys.platform) -> int:
+    """Who the containers run as: the user of this machine, who can then read and remove what is shared."""
+    own = os.getuid() if own is None else own
+    return own if own and platform == "linux" else IMAGE_UID
+
+
+def project_name(folder: Path, stack: str, owner: Callable[[str], Path | None]) -> str:
+    """The name of a stack's Compose project: another checkout's is not taken over.
+
+    The default stack has the name that Compose itself gives a checkout: `docker compose ps` shows it.
+    """
+    plain = normalised(folder.name) if stack == DEFAULT_STACK else f"taxiway-{stack}"
+    if owner(plain) in (None, folder):
+        return plain
+    return f"{plain}-{hashlib.sha256(str(folder).encode()).hexdigest()[:6]}"
+
+
+def normalised(name: str) -> str:
+    """A folder's name as Compose makes a project's name of it."""
+    return re.sub(r"[^-_a-z0-9]", "", name.lower()).lstrip("_-") or "taxiway"
+
+
+def of_stack(stack: str, outputs: Mapping[str, Any], credentials: Path | None) -> dict[str, str]:
+    """What makes docker-compose.yaml run against a stack. `credentials` is its file on this machine, if any.
+
+    A stack on emulators gets those that Compose starts: the outputs' own are on this machine's loopback.
+    """
+    from taxiway.infrastructure import environment
+
+    values = environment.variables(outputs)
+    # Where the file is in the containers is docker-compose.yaml's to say.
+    values.pop(names.CREDENTIAL_FILE, None)
+    on_emulators = any(host in values for host in EMULATORS)
+    return {
+        "COMPOSE_PROJECT_NAME": f"taxiway-{stack}",
+        "TAXIWAY_STACK": stack,
+        "AIRFLOW_UID": str(uid()),
+        "GOOGLE_CREDENTIALS_FILE": str(credentials or ""),
+        **{name: value for name, value in values.items() if name not in EMULATORS},
+        **({} if on_emulators else NO_EMULATORS),
+    }
+
+
+def emulated(stack: str) -> dict[str, str]:
+    """The same for a stack that Compose itself will make, on its emulators: names are a pure function."""
+    from taxiway.infrastructure import LOCAL_CONFIG
+
+    project = LOCAL_CONFIG["taxiway:project"]
+    found = Names.of(project, stack)
+    return {
+        "TAXIWAY_STACK": stack,
+        "EMULATORS_OFF": "",
+        names.PROJECT: project,
+        names.BUCKET: found.bucket,
+        names.DATASET: found.dataset,
+    }
+
+
+def source(state: State) -> dict[str, str]:
+    """Where the months come from, as the workers see it."""
+    # docker-compose.yaml has the sample source as its default; an empty variable takes it away.
+    return {} if state.source == SAMPLE else {SOURCE: "", **source_connection(state)}
+
+
+def write_credentials(file: Path, content: str | None) -> Path | None:
+    """Write a stack's credential file where Compose mounts it from; None if the stack has none.
+
+    Its owner's alone. Root is not imitated by the containers: it hands the file to whom they run as.
+    """
+    if content is None:
+        return None
+    write_atomically(file, content)
+    if not os.getuid():
+        os.chown(file, uid(), -1)
+    return file
+
+
+def lines(variables: Mapping[str, str]) -> str:
+    """The text of the file. Single quotes: Compose takes what is in them as it is."""
+    return "".join(f"{name}={shlex.quote(value) if value else ''}\n" for name, value in variables.items())
+
+
+def read(file: Path) -> dict[str, str]:
+    """The variables of such a file; empty if there is none."""
+    if not file.exists():
+        return {}
+    found = re.findall(r"^([A-Za-z_]\w*)=(.*)$", file.read_text(), re.MULTILINE)
+    return {name: "".join(shlex.split(value)) for name, value in found}
+
+
+def take_secrets(project: Project, home: Home, ports: Mapping[str, int]) -> None:
+    """Copy the passwords that the user is shown and the commands use, each into a file of mode 0600."""
+    for name, (service, file) in SECRETS.items():
+        write_atomically(home.secrets / name, project.read(service, file).strip())
+    password = home.secret("taxi_database_password")
+    write_atomically(home.secrets / "pgpass", f"127.0.0.1:{ports['postgres']}:taxi:taxi:{password}\n")
+
+
+def host_side(config: Mapping[str, Any], home: Home, ports: Mapping[str, int]) -> dict[str, str]:
+    """What `docker compose config` gives the workers, as the commands on this machine need it.
+
+    The source stays as the workers name it, which is what they write into the load log.
+    """
+    inside: Mapping[str, str] = config["services"]["airflow-worker"]["environment"]
+    same = (names.PROJECT, names.BUCKET, names.LOCATION, names.DATASET, names.CONNECTION, SOURCE)
+    seen = {name: inside[name] for name in same if inside.get(name)}
+    for name, component in EMULATORS.items():
+        if inside.get(name) and not inside.get("EMULATORS_OFF"):
+            seen[name] = f"http://127.0.0.1:{ports[component]}"
+    if inside.get(names.CREDENTIAL_FILE):
+        seen[names.CREDENTIAL_FILE] = config["secrets"]["google_credentials"]["file"]
+    return {**seen, POSTGRES: postgres_connection(home, ports["postgres"])}

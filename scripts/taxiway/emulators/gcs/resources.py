@@ -1,0 +1,326 @@
+"""Buckets and objects as Cloud Storage describes them: defaults, changes, preconditions, legal names."""
+
+from __future__ import annotations
+
+import base64
+import re
+import time
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import quote
+
+from taxiway.emulators.answers import Json, Refused, project_number
+from taxiway.emulators.gcs.store import LIVE, Stored, timestamp
+
+BUCKET_WRITABLE = (
+    "acl", "autoclass", "billing", "cors", "customPlacementConfig", "defaultEventBasedHold",
+    "defaultObjectAcl", "encryption", "hierarchicalNamespace", "iamConfiguration", "ipFilter", "labels",
+    "lifecycle", "logging", "retentionPolicy", "rpo", "softDeletePolicy", "storageClass", "versioning",
+    "website",
+)  # fmt: skip
+# What an answer repeats in its headers.
+HEADER_FIELDS = {
+    "cacheControl": "Cache-Control",
+    "contentDisposition": "Content-Disposition",
+    "contentEncoding": "Content-Encoding",
+    "contentLanguage": "Content-Language",
+    "contentType": "Content-Type",
+}
+OBJECT_WRITABLE = (
+    *HEADER_FIELDS, "contexts", "customTime", "eventBasedHold", "metadata", "retention", "temporaryHold",
+)  # fmt: skip
+BUCKET_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]")
+WEEK = 7 * 24 * 3600
+DUAL_REGIONS = {"ASIA1", "EUR4", "EUR5", "EUR7", "EUR8", "NAM4"}
+NAME_BYTES = 1024
+METADATA_BYTES = 8 << 10
+CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
+
+
+# Buckets
+
+
+def new_bucket(project: str, body: Json) -> Json:
+    """The resource of a bucket created with `body`. Raises Refused 400 for a name that is none."""
+    name = body.get("name")
+    legal = isinstance(name, str) and BUCKET_NAME.fullmatch(name)
+    if not legal or any(len(label) > 63 for label in str(name).split(".")):
+        raise Refused(400, f"Invalid bucket name: {name!r}")
+    created, location = timestamp(), str(body.get("location") or "US").upper()
+    bucket: Json = {
+        "kind": "storage#bucket",
+        "id": name,
+        "selfLink": f"https://www.googleapis.com/storage/v1/b/{name}",
+        "name": name,
+        "projectNumber": project_number(project),
+        "generation": str(time.time_ns() // 1000),
+        "metageneration": "1",
+        "location": location,
+        "locationType": _location_type(location, body),
+        "timeCreated": created,
+        "updated": created,
+        "etag": etag(1),
+    }
+    bucket.update({key: body[key] for key in BUCKET_WRITABLE if body.get(key) is not None})
+    return _normal(bucket)
+
+
+def _location_type(location: str, body: Json) -> str:
+    if location in DUAL_REGIONS or body.get("customPlacementConfig"):
+        return "dual-region"
+    return "region" if "-" in location else "multi-region"
+
+
+def patched_bucket(bucket: Json, change: Json) -> Json:
+    """The bucket after a PATCH: what is nested is merged, null removes a key."""
+    return _bumped(_merged(bucket, {key: change[key] for key in BUCKET_WRITABLE if key in change}))
+
+
+def replaced_bucket(bucket: Json, body: Json) -> Json:
+    """The bucket after a PUT: what the body does not give goes back to its default."""
+    kept = {key: value for key, value in bucket.items() if key not in BUCKET_WRITABLE}
+    return _bumped(kept | {key: body[key] for key in BUCKET_WRITABLE if body.get(key) is not None})
+
+
+def _merged(target: Json, change: Json) -> Json:
+    """A JSON merge patch (RFC 7396)."""
+    result = dict(target)
+    for key, value in change.items():
+        if value is None:
+            result.pop(key, None)
+        elif isinstance(value, dict):
+            inner = result.get(key)
+            result[key] = _merged(inner if isinstance(inner, dict) else {}, value)
+        else:
+            result[key] = value
+    return result
+
+
+def _bumped(bucket: Json) -> Json:
+    number = int(bucket["metageneration"]) + 1
+    return _normal(bucket | {"metageneration": str(number), "updated": timestamp(), "etag": etag(number)})
+
+
+def _normal(bucket: Json) -> Json:
+    """The bucket with Cloud Storage's defaults, and without what it leaves out when empty.
+
+    A provider that reads back something else than Cloud Storage would answer plans a change for ever.
+    """
+    access = bucket.get("iamConfiguration") or {}
+    uniform = dict(access.get("uniformBucketLevelAccess") or access.get("bucketPolicyOnly") or {})
+    uniform["enabled"] = bool(uniform.get("enabled"))
+    if uniform["enabled"]:
+        uniform.setdefault("lockedTime", timestamp(time.time() + 90 * 24 * 3600))
+    else:
+        uniform.pop("lockedTime", None)
+    deletion = bucket.get("softDeletePolicy") or {}
+    bucket = bucket | {
+        "storageClass": str(bucket.get("storageClass") or "STANDARD"),
+        "iamConfiguration": {
+            "bucketPolicyOnly": uniform,
+            "uniformBucketLevelAccess": uniform,
+            "publicAccessPrevention": access.get("publicAccessPrevention") or "inherited",
+        },
+        "softDeletePolicy": {
+            "retentionDurationSeconds": _seconds(deletion, "retentionDurationSeconds", WEEK),
+            "effectiveTime": deletion.get("effectiveTime") or timestamp(),
+        },
+    }
+    if "retentionPolicy" in bucket:
+        period = _seconds(bucket["retentionPolicy"], "retentionPeriod", 0)
+        bucket["retentionPolicy"] = {"effectiveTime": timestamp()} | bucket["retentionPolicy"]
+        bucket["retentionPolicy"]["retentionPeriod"] = period
+    if not (bucket.get("lifecycle") or {}).get("rule"):
+        bucket.pop("lifecycle", None)
+    if uniform["enabled"]:
+        bucket.pop("acl", None)
+        bucket.pop("defaultObjectAcl", None)
+    return {key: value for key, value in bucket.items() if value not in ({}, [])}
+
+
+def _seconds(given: Json, name: str, default: int) -> str:
+    """A 64-bit number as the API's JSON writes it: as text."""
+    try:
+        return str(max(0, int(given.get(name, default))))
+    except (TypeError, ValueError):
+        raise Refused(400, f"Invalid value for {name}: {given.get(name)!r}; give seconds.") from None
+
+
+def etag(number: int) -> str:
+    """The API's entity tag of the `number`th state: a protocol buffer's varint in field 1."""
+    content = bytearray([8])
+    while number > 127:
+        content.append(number & 127 | 128)
+        number >>= 7
+    content.append(number)
+    return base64.b64encode(content).decode()
+
+
+def changes(tag: str) -> int:
+    """The number behind an entity tag of ours."""
+    content = base64.b64decode(tag)[1:]
+    return sum((byte & 127) << 7 * place for place, byte in enumerate(content))
+
+
+def new_policy(name: str, body: Json, changes: int) -> Json:
+    """The access policy of bucket `name` after so many changes."""
+    return {
+        "kind": "storage#policy",
+        "resourceId": f"projects/_/buckets/{name}",
+        "version": body.get("version", 1),
+        "etag": etag(changes + 1),
+        "bindings": [binding for binding in body.get("bindings") or [] if binding.get("members")],
+    }
+
+
+# Objects
+
+
+def object_name(name: Any) -> str:
+    """A legal name of an object. Raises Refused 400 for what is none."""
+    if not isinstance(name, str) or not name:
+        raise Refused(400, "Required parameter: name", "required")
+    try:
+        size = len(name.encode())
+    except UnicodeEncodeError:
+        raise Refused(400, f"Invalid object name: {name!r} is not Unicode.") from None
+    if size > NAME_BYTES:
+        raise Refused(400, f"Invalid object name: {size} bytes; {NAME_BYTES} are the most.")
+    if name in (".", "..") or re.search("[\0\r\n]", name) or name.startswith(".well-known/acme-challenge/"):
+        raise Refused(400, f"Invalid object name: {name[:80]!r}")
+    return name
+
+
+def checked_metadata(given: Json, *, new: bool = False) -> Json:
+    """What a client may set of `given`. Raises Refused 400 for what no header, or no metadata, can hold.
+
+    A line break in a content type would start a header of its own.
+    """
+    writable = (*OBJECT_WRITABLE, "storageClass") if new else OBJECT_WRITABLE
+    fields = {key: given[key] for key in writable if key in given}
+    for key in HEADER_FIELDS:
+        value = fields.get(key)
+        if value is not None and (not isinstance(value, str) or CONTROL.search(value)):
+            raise Refused(400, f"Invalid value for {key}: {value!r}")
+    metadata = fields.get("metadata") or {}
+    texts = isinstance(metadata, dict) and all(isinstance(text, str | None) for text in metadata.values())
+    if not texts or any(not key or CONTROL.search(key) for key in metadata):
+        raise Refused(400, f"Invalid value for metadata: {metadata!r}; give an object of texts.")
+    try:
+        size = sum(len(f"{key}{text or ''}".encode()) for key, text in metadata.items())
+    except UnicodeEncodeError:
+        raise Refused(400, "Invalid value for metadata: not Unicode.") from None
+    if size > METADATA_BYTES:
+        raise Refused(400, f"Invalid value for metadata: {size} bytes; {METADATA_BYTES} are the most.")
+    return fields
+
+
+def new_object(bucket: Json, name: str, generation: int, given: Json) -> Json:
+    """The resource of a new generation, without its content's size and checksums; `given` is checked."""
+    created = timestamp()
+    resource: Json = {
+        "kind": "storage#object",
+        "id": f"{bucket['name']}/{name}/{generation}",
+        "name": name,
+        "bucket": bucket["name"],
+        "generation": str(generation),
+        "metageneration": "1",
+        "contentType": "application/octet-stream",
+        "storageClass": bucket["storageClass"],
+        "etag": etag(1),
+        "timeCreated": created,
+        "updated": created,
+        "timeStorageClassUpdated": created,
+        "timeFinalized": created,
+    }
+    return _present(resource | {key: value for key, value in given.items() if value is not None})
+
+
+def patched_object(resource: Json, change: Json) -> Json:
+    """The object after a PATCH: custom metadata are merged, null removes a key."""
+    return _changed(_merged(resource, checked_metadata(change)))
+
+
+def replaced_object(resource: Json, body: Json) -> Json:
+    """The object after a PUT: what the body does not give goes."""
+    kept = {key: value for key, value in resource.items() if key not in OBJECT_WRITABLE}
+    given = {key: value for key, value in checked_metadata(body).items() if value is not None}
+    return _changed({"contentType": resource["contentType"]} | kept | given)
+
+
+def _changed(resource: Json) -> Json:
+    number = int(resource["metageneration"]) + 1
+    changed = {"metageneration": str(number), "etag": etag(number), "updated": timestamp()}
+    return _present(resource | changed)
+
+
+def _present(resource: Json) -> Json:
+    metadata = {key: text for key, text in (resource.get("metadata") or {}).items() if text is not None}
+    shown = resource | {"metadata": metadata}
+    return {key: value for key, value in shown.items() if value not in ({}, [])}
+
+
+def linked(resource: Json, base: str) -> Json:
+    """The object as a client sees it who knows the service under `base`."""
+    path = f"/b/{resource['bucket']}/o/{quote(resource['name'], safe='')}"
+    media = f"{base}/download/storage/v1{path}?generation={resource['generation']}&alt=media"
+    return resource | {"selfLink": f"{base}/storage/v1{path}", "mediaLink": media}
+
+
+def download_headers(resource: Json) -> dict[str, str]:
+    """What an answer with the object's content says of it."""
+    checksums = [
+        f"{name}={resource[key]}"
+        for name, key in (("crc32c", "crc32c"), ("md5", "md5Hash"))
+        if key in resource
+    ]
+    stored = {"X-Goog-Stored-Content-Encoding": resource.get("contentEncoding", "identity")}
+    return stored | {
+        **{header: resource[key] for key, header in HEADER_FIELDS.items() if key in resource},
+        "ETag": resource["etag"],
+        "X-Goog-Hash": ",".join(checksums),
+        "X-Goog-Generation": resource["generation"],
+        "X-Goog-Metageneration": resource["metageneration"],
+        "X-Goog-Storage-Class": resource["storageClass"],
+        "X-Goog-Stored-Content-Length": resource["size"],
+    }
+
+
+# Preconditions
+
+
+def check(
+    query: Mapping[str, str],
+    found: Json | None,
+    *,
+    live: bool = True,
+    prefix: str = "if",
+    reading: bool = False,
+) -> None:
+    """Raise Refused 412 where the query asks for another state than there is; 304 while `reading`.
+
+    `found` is the object or bucket the request is for, None where there is none; `live`: it is the live
+    generation. Zero stands for the generation of an object that does not exist.
+    """
+    present = {
+        "Generation": (found or {}).get("generation", "0") if live else "0",
+        "Metageneration": (found or {}).get("metageneration", "0"),
+    }
+    for what, number in present.items():
+        for suffix, wanted in (("Match", True), ("NotMatch", False)):
+            name = f"{prefix}{what}{suffix}"
+            given = query.get(name)
+            if given is None:
+                continue
+            if not re.fullmatch(r"\d{1,20}", given, re.ASCII):
+                raise Refused(400, f"Invalid value for {name}: {given!r}; give a number.")
+            if (int(given) == int(number)) is not wanted:
+                unmet = f"{name}={given}, but the {what.lower()} is {number}"
+                message = f"At least one of the pre-conditions you specified did not hold: {unmet}."
+                raise Refused(304 if reading and not wanted else 412, message)
+
+
+def check_object(query: Mapping[str, str], stored: Stored | None, *, reading: bool = False) -> None:
+    """The same for an object of the index."""
+    live = stored is None or stored.state == LIVE
+    check(query, stored.resource if stored else None, live=live, reading=reading)

@@ -1,0 +1,181 @@
+"""One environment of this checkout: its folder, what `up` decided about it, and who may change it now."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, field, fields
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Self, TextIO
+
+from taxiway.errors import TaxiwayError
+
+REPOSITORY = Path(__file__).resolve().parents[3]
+DEFAULT_STACK = "local"
+# The `source` of an environment that loads generated months. Its other values: `tlc`, or a URL.
+SAMPLE = "sample"
+
+
+def write_atomically(path: Path, text: str, mode: int = 0o600) -> None:
+    """Replace `path` in one step; a reader, or a kill, sees the old text or the new."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "w") as file:
+            file.write(text)
+            os.fchmod(file.fileno(), mode)
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def write_json(path: Path, value: Mapping[str, Any]) -> None:
+    """Write an object as JSON, atomically and for its owner alone."""
+    write_atomically(path, json.dumps(value, indent=2) + "\n")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The object in `path`, empty if there is no such file; TaxiwayError if it is not JSON."""
+    try:
+        loaded: dict[str, Any] = json.loads(path.read_text())
+    except FileNotFoundError:
+        return {}
+    except ValueError as error:
+        raise TaxiwayError(f"{path} is not JSON: {error}", "Restore the file, or remove it.") from None
+    return loaded
+
+
+class Home:
+    """The folder of one stack's environment, named like the stack, and the places in it."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.stack = root.name
+        # Beside the folder, which `down` removes while it holds the lock.
+        self.lock = root.parent / f"{self.stack}.lock"
+        # The stacks' settings, which Pulumi and the checkout's owner write, too.
+        self.stack_files = root.parent.parent / "infra" / "stacks"
+        # What the infrastructure engines remember, of all stacks. No stack's name begins like this.
+        self.engine = root.parent / "_engine"
+        # What `up` decided and nothing else remembers: see State.
+        self.state = root / "state.json"
+        # The variables of the Airflow processes that parse, schedule and run DAGs, the stack's outputs
+        # among them: this is where commands find the stores.
+        self.environment = root / "environment.json"
+        # Those of the API server, which runs no DAG and so does not wait for the outputs.
+        self.api_environment = root / "api-environment.json"
+        # Generated once, each file 0600. What Google's libraries sign in with is the stack's.
+        self.secrets = root / "secrets"
+        self.credentials = self.secrets / "google_credentials"
+        # `<component>.log` each, and Airflow's task logs below `tasks/`.
+        self.logs = root / "logs"
+        self.airflow = root / "airflow"
+
+    @classmethod
+    def of(cls, stack: str, checkout: Path = REPOSITORY) -> Self:
+        """The environment of `stack` in a checkout; there need not be one."""
+        return cls(checkout / ".taxiway" / stack)
+
+    def data(self, component: str) -> Path:
+        """Data folder of a service."""
+        return self.root / "data" / component
+
+    def secret(self, name: str) -> str:
+        """A generated secret, such as `admin_password`."""
+        return (self.secrets / name).read_text()
+
+
+@dataclass(frozen=True)
+class State:
+    """What `up` decided about an environment and no other file says.
+
+    The stack's project and settings are in its settings file (infra/stacks), its outputs in
+    `Home.environment`, its passwords in `Home.secrets`: nothing is kept twice.
+    `emulated` is False for a stack on Google Cloud.
+    """
+
+    ports: Mapping[str, int]
+    source: str = SAMPLE
+    engine: str = "in-process"
+    target: str = "embedded"
+    emulated: bool = True
+    schedule_start: str = field(default_factory=lambda: datetime.now(UTC).date().isoformat())
+    version: int = 2
+
+    @property
+    def api_url(self) -> str:
+        """Airflow's UI and API."""
+        return f"http://127.0.0.1:{self.ports['api-server']}"
+
+    def save(self, home: Home) -> None:
+        """Remember it."""
+        home.root.mkdir(parents=True, exist_ok=True, mode=0o700)
+        write_json(home.state, asdict(self))
+
+    @classmethod
+    def load(cls, home: Home) -> Self | None:
+        """The environment below `home`; None if there is none.
+
+        Fields that this version does not know are ignored: whatever release made the environment, every
+        command can read it, `down` above all.
+        """
+        stored = read_json(home.state)
+        if not stored:
+            return None
+        if "ports" not in stored:
+            raise TaxiwayError(f"{home.state} names no ports", f"Remove {home.root}, then call scripts/up.")
+        if stored.get("version", 1) < 2:
+            # Version 1 named the project of a stack on Google Cloud; an empty one meant emulators.
+            stored["emulated"] = not stored.get("project")
+        known = {f.name for f in fields(cls)} - {"version"}
+        return cls(**{name: value for name, value in stored.items() if name in known})
+
+    @classmethod
+    def require(cls, home: Home) -> Self:
+        """The environment below `home`; TaxiwayError if there is none."""
+        state = cls.load(home)
+        if state is None:
+            raise TaxiwayError("there is no environment here yet", "Create one: scripts/up")
+        return state
+
+
+@contextmanager
+def exclusive(home: Home, command: str) -> Iterator[None]:
+    """Let one command at a time change an environment; TaxiwayError for the second one."""
+    lock = _locked(home.lock)
+    if lock is None:
+        raise TaxiwayError(
+            f"scripts/{command} cannot start: another command is changing this environment",
+            "Wait for it to end, or end it; then call again.",
+        )
+    with lock:
+        try:
+            yield
+        finally:
+            # Nothing is left to be locked: after `down`, or after an `up` that was refused.
+            if not home.root.exists():
+                home.lock.unlink(missing_ok=True)
+                with suppress(OSError):
+                    home.lock.parent.rmdir()
+
+
+def _locked(path: Path) -> TextIO | None:
+    while True:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        file = path.open("a")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.close()
+            return None
+        # A file that was removed between `open` and `flock` locks nothing: the next command makes another.
+        with suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(file.fileno()), path.stat()):
+                return file
+        file.close()

@@ -1,0 +1,93 @@
+"""What this machine has to offer: memory, disk and loopback ports."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from taxiway.errors import PreflightError
+
+GIB = 2**30
+MEMORY_BYTES = 2 * GIB
+DISK_BYTES = 2 * GIB
+
+USUAL: Mapping[str, int] = {
+    "api-server": 8080,
+    "postgres": 5432,
+    "gcs": 9023,
+    "bigquery": 9050,
+    "bigquery-grpc": 9060,
+    "control-plane": 9070,
+    "sample-source": 9080,
+    "supervisor": 9001,
+    "worker-logs": 8793,
+    "trigger-logs": 8794,
+}
+_SEARCH = 200
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Bytes of memory that are available, and of disk that are free at `folder`."""
+
+    memory: int
+    disk: int
+    folder: Path
+
+    @classmethod
+    def at(cls, folder: Path) -> Self:
+        """Measure this machine now."""
+        import psutil
+
+        return cls(psutil.virtual_memory().available, shutil.disk_usage(folder).free, folder)
+
+    def check(self) -> None:
+        """PreflightError unless there is enough for the platform."""
+        if self.memory < MEMORY_BYTES:
+            raise PreflightError(
+                f"{self.memory / GIB:.1f} GiB of memory are free, "
+                f"the platform needs {MEMORY_BYTES / GIB:.0f}",
+                "Close something large, then call again.",
+            )
+        if self.disk < DISK_BYTES:
+            raise PreflightError(
+                f"{self.disk / GIB:.1f} GiB of disk are free at {self.folder}, "
+                f"the platform needs {DISK_BYTES / GIB:.0f}",
+                "Free some, then call again.",
+            )
+
+
+def is_free(port: int) -> bool:
+    """Whether a server could listen on 127.0.0.1:`port` now."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        # Like the servers themselves: a port whose last connection is in TIME_WAIT is free.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
+
+
+def choose_ports(wanted: Mapping[str, int], report: Callable[[str], None]) -> dict[str, int]:
+    """Pick a distinct free port for each name, searching upwards from the preferred one.
+
+    A sentence goes to `report` for each that is not the preferred one; PreflightError if none is free.
+    """
+    chosen: dict[str, int] = {}
+    for name, first in wanted.items():
+        candidates = range(first, min(first + _SEARCH, 65536))
+        port = next((p for p in candidates if p not in chosen.values() and is_free(p)), None)
+        if port is None:
+            raise PreflightError(
+                f"no free port for {name} between {first} and {first + _SEARCH} on 127.0.0.1",
+                "Stop what listens there, then call again.",
+            )
+        if port != first:
+            report(f"port {first} is taken: {name} uses {port}")
+        chosen[name] = port
+    return chosen

@@ -1,0 +1,133 @@
+"""What the commands may ask of an engine, whichever it is, and what it may fail with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Literal, Protocol, Self
+
+from lakehouse.settings import emulator_of
+from taxiway.errors import TaxiwayError
+
+Action = Literal["create", "update", "replace", "delete"]
+
+# Accounts and keys, Resource Manager, Service Usage, Compute: one small service, a prefix for each.
+_CONTROL_PLANE: Final = {
+    "gcp:iamBetaCustomEndpoint": "/iam/v1/",
+    "gcp:resourceManagerCustomEndpoint": "/crm/v1/",
+    "gcp:serviceUsageCustomEndpoint": "/su/v1/",
+    # Only to be refused there: a bucket without one asks Google's own Compute API for its project.
+    "gcp:computeCustomEndpoint": "/compute/v1/",
+}
+
+
+class EngineError(TaxiwayError):
+    """Infrastructure could not be brought to what the program declares."""
+
+
+class StackNotRemovedError(EngineError):
+    """The stack could not be (completely) removed: it is protected, locked, or has leftovers."""
+
+
+@dataclass(frozen=True)
+class Endpoints:
+    """Origins of the emulators, such as `http://127.0.0.1:9023`; empty where no control plane runs."""
+
+    storage: str
+    bigquery: str
+    control_plane: str = ""
+
+    @classmethod
+    def of_config(cls, config: Mapping[str, str]) -> Self | None:
+        """Return the endpoints that a stack's settings name; None where they are Google's own."""
+        storage = emulator_of(config, "gcp:storageCustomEndpoint")
+        bigquery = emulator_of(config, "gcp:bigQueryCustomEndpoint")
+        control_plane = emulator_of(config, "gcp:iamBetaCustomEndpoint")
+        return cls(storage, bigquery, control_plane) if storage and bigquery else None
+
+    def config(self) -> dict[str, str]:
+        """Return the stack configuration that points Pulumi's provider at the emulators."""
+        paths = _CONTROL_PLANE.items() if self.control_plane else ()
+        return {
+            "gcp:accessToken": "emulator",
+            # Without it every enabled API waits for others to be enabled with: nine seconds.
+            "gcp:batching": '{"enableBatching": false, "sendAfter": "0s"}',
+            "gcp:storageCustomEndpoint": f"{self.storage}/storage/v1/",
+            "gcp:bigQueryCustomEndpoint": f"{self.bigquery}/bigquery/v2/",
+            **{key: self.control_plane + path for key, path in paths},
+        }
+
+
+@dataclass(frozen=True)
+class Change:
+    """What an `up` would do to one resource; details name the inputs that differ."""
+
+    action: Action
+    title: str
+    details: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Drift:
+    """One resource that is not as `up` left it; details name what differs."""
+
+    title: str
+    details: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class StackInfo:
+    """One environment. Times are ISO 8601 in UTC, empty where nothing is known; dollars are for a month."""
+
+    name: str
+    owner: str
+    target: Literal["emulators", "google-cloud"]
+    created: str
+    updated: str
+    resources: int
+    dollars: float | None
+
+
+class Engine(Protocol):
+    """Brings one stack to what the program declares, and takes it down again."""
+
+    def exists(self) -> bool:
+        """Tell whether there is such a stack, be it half made."""
+        ...
+
+    def up(self) -> dict[str, Any]:
+        """Create or update everything; return the stack's outputs, secrets in the clear.
+
+        Killed at any moment, the next call continues.
+        """
+        ...
+
+    def outputs(self) -> dict[str, Any]:
+        """Return the outputs of the last `up`, secrets in the clear; empty before the first."""
+        ...
+
+    def preview(self) -> list[Change]:
+        """Return what an `up` would change; nothing is changed."""
+        ...
+
+    def drift(self) -> list[Drift]:
+        """Return what was changed by others since the last `up`; nothing is changed."""
+        ...
+
+    def destroy(self) -> list[str]:
+        """Remove everything; return what was removed. Repeat it when interrupted.
+
+        Raises StackNotRemovedError for a stack that is protected or locked.
+        """
+        ...
+
+    def forget(self) -> None:
+        """Forget the stack with its settings, whatever the engine believes to be left of it.
+
+        Raises StackNotRemovedError for a stack that is protected.
+        """
+        ...
+
+    def leftovers(self) -> list[str]:
+        """Ask the cloud, by label and by name, what is left of the stack."""
+        ...

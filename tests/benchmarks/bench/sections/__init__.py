@@ -1,1 +1,0 @@
-"""What is measured: one module each, with `TITLE` and `run(bench) -> Section`."""

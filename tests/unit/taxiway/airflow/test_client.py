@@ -1,0 +1,124 @@
+"""The client of Airflow's REST API, against a server that is a type."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+import requests
+
+from elt.catalogue.registry import DATASETS
+from taxiway.airflow.bootstrap import FAMILIES, expected_dags, open_dags
+from taxiway.airflow.client import AirflowApi
+from taxiway.errors import TaxiwayError
+from taxiway.waiting import Patience
+
+TOKEN = "a-token"
+
+
+@dataclass
+class Server:
+    """Answers a session's requests like Airflow's API server does, at most `largest` entries a page."""
+
+    dags: dict[str, bool] = field(default_factory=dict)
+    largest: int = 100
+    calls: list[tuple[str, str]] = field(default_factory=list)
+    pools: list[dict[str, Any]] = field(default_factory=list)
+    headers: dict[str, str] = field(default_factory=dict)
+    trust_env: bool = True
+
+    def post(self, _url: str, **options: Any) -> requests.Response:
+        right = options["json"]["password"] == "right"
+        return answer(200 if right else 401, {"access_token": TOKEN})
+
+    def request(self, method: str, url: str, **options: Any) -> requests.Response:
+        if self.headers.get("Authorization") != f"Bearer {TOKEN}":
+            return answer(401, {})
+        assert options["timeout"] > 0
+        path = url.partition("/api/v2")[2]
+        self.calls.append((method, path))
+        return answer(200, getattr(self, f"{method.lower()}_{path[1:]}")(options))
+
+    def get_dags(self, options: Any) -> dict[str, Any]:
+        offset, limit = options["params"]["offset"], min(options["params"]["limit"], self.largest)
+        page = sorted(self.dags)[offset : offset + limit]
+        listed = [{"dag_id": name, "is_paused": self.dags[name]} for name in page]
+        return {"dags": listed, "total_entries": len(self.dags)}
+
+    def patch_dags(self, options: Any) -> dict[str, Any]:
+        suffix = options["params"]["dag_id_pattern"].removeprefix("%")
+        found = [name for name, paused in self.dags.items() if name.endswith(suffix) and paused]
+        for name in found[: self.largest]:
+            self.dags[name] = options["json"]["is_paused"]
+        return {"dags": found[: self.largest], "total_entries": len(found)}
+
+    def patch_pools(self, options: Any) -> dict[str, Any]:
+        (create,) = options["json"]["actions"]
+        assert create["action_on_existence"] == "skip"
+        self.pools += create["entities"]
+        return {"create": {"errors": []}}
+
+    def get_importErrors(self, _options: Any) -> dict[str, Any]:  # noqa: N802 - as Airflow calls it
+        return {"import_errors": [{"filename": "to_lake.py", "stack_trace": "…\nNameError: x\n"}]}
+
+
+def answer(code: int, content: Any) -> requests.Response:
+    response = requests.Response()
+    response.status_code, response._content = code, json.dumps(content).encode()
+    return response
+
+
+def client(server: Server, password: str = "right") -> AirflowApi:
+    session: Any = server
+    return AirflowApi("http://127.0.0.1:8080", password, session=session)
+
+
+def test_every_dag_is_listed_however_many_there_are() -> None:
+    dags = {f"d{number:03}_to_lake": number % 2 == 0 for number in range(250)}
+    assert client(Server(dags)).dags() == dags
+
+
+def test_a_family_is_unpaused_whole_however_large_it_is() -> None:
+    server = Server({**{f"d{number:03}_to_lake": True for number in range(250)}, "own": True})
+    client(server).unpause_family("_to_lake")
+    assert [name for name, paused in server.dags.items() if paused] == ["own"]
+
+
+def test_it_signs_in_when_its_token_is_not_known() -> None:
+    server = Server({"a": True})
+    assert client(server).dags() == {"a": True}
+    assert server.headers["Authorization"] == f"Bearer {TOKEN}"
+    assert not server.trust_env, "no proxy between a command and the loopback"
+
+
+def test_a_password_that_is_not_accepted_is_an_error_with_a_remedy() -> None:
+    with pytest.raises(TaxiwayError, match="does not accept the password") as raised:
+        client(Server(), "wrong").dags()
+    assert "scripts/down" in raised.value.remedy
+
+
+# Bootstrap
+
+
+def test_pools_come_first_and_consumers_before_what_feeds_them() -> None:
+    wanted = [dag_id for ids in expected_dags().values() for dag_id in ids]
+    server = Server(dict.fromkeys(wanted, True))
+    open_dags(client(server), Patience(1))
+    assert not any(server.dags.values())
+    assert server.calls[0] == ("PATCH", "/pools")
+    assert {"name", "slots", "include_deferred"} <= set(server.pools[0])
+    assert FAMILIES.index("to_postgres") < FAMILIES.index("to_lake")
+
+
+def test_every_dataset_has_the_dags_that_its_entry_asks_for() -> None:
+    families = expected_dags()
+    assert {name.removesuffix("_to_lake") for name in families["to_lake"]} == set(DATASETS)
+    tabular = {name for name, entry in DATASETS.items() if entry.tabular}
+    assert {name.removesuffix("_to_warehouse") for name in families["to_warehouse"]} == tabular
+
+
+def test_dags_that_do_not_appear_are_named_with_what_airflow_says_of_its_files() -> None:
+    with pytest.raises(TaxiwayError, match=r"yellow_to_lake.*to_lake\.py: NameError: x"):
+        open_dags(client(Server()), Patience(0))

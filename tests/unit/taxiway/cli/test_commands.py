@@ -1,0 +1,283 @@
+"""What every command line has in common: help, completion, errors, and what it does not need to know."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from repository import REPOSITORY
+
+from taxiway.cli.main import group, main
+from taxiway.environment.home import Home, State
+from taxiway.targets.target import Checkout
+
+COMMANDS = group().commands
+WRAPPERS = sorted(
+    file.name for file in (REPOSITORY / "scripts").iterdir() if file.is_file() and os.access(file, os.X_OK)
+)
+README = (REPOSITORY / "README.md").read_text()
+# Seconds of import that neither help nor completion may cost, by what brings them.
+HEAVY = (
+    "airflow",
+    "pulumi",
+    "pulumi_gcp",
+    "google",
+    "pyarrow",
+    "requests",
+    "rich",
+    "psutil",
+    "elt",
+    "lakehouse",
+)
+
+
+def taxiway(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    """The commands as the entry point runs them, in a process of their own."""
+    code = "import sys; from taxiway.cli.main import main; sys.exit(main())"
+    return subprocess.run(
+        [sys.executable, "-c", code, *arguments],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env={**os.environ, "COLUMNS": "80", **variables},
+    )
+
+
+# Help
+
+
+def test_every_command_has_a_wrapper_and_every_wrapper_a_command() -> None:
+    assert sorted(COMMANDS) == WRAPPERS
+    assert {"up", "down", "run", "status", "logs", "test", "check"} <= set(WRAPPERS)
+
+
+@pytest.mark.parametrize("name", WRAPPERS)
+def test_every_command_has_help_with_an_example_and_is_in_the_readme(name: str) -> None:
+    command = [sys.executable, REPOSITORY / "scripts" / name, "--help"]
+    environment = {**os.environ, "COLUMNS": "80"}
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment, timeout=120)
+    assert done.stdout.startswith(("Usage: ", "usage: "))
+    examples = done.stdout.partition("examples:\n")[2]
+    assert f"scripts/{name}" in examples
+    assert f"scripts/{name}" in README
+
+
+@pytest.mark.parametrize("name", sorted(set(WRAPPERS) - {"bench"}))
+def test_help_fits_a_terminal_of_eighty_columns(name: str) -> None:
+    shown = taxiway(name, "--help").stdout
+    assert [line for line in shown.splitlines() if len(line) > 80] == []
+
+
+def test_without_a_command_the_commands_are_listed() -> None:
+    done = taxiway()
+    assert done.returncode == 0
+    assert all(re.search(rf"^  {name} +\S", done.stdout, re.MULTILINE) for name in COMMANDS)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environment"),
+    [
+        (["up", "--help"], {}),
+        ([], {"_TAXIWAY_COMPLETE": "bash_complete", "COMP_WORDS": "taxiway ", "COMP_CWORD": "1"}),
+    ],
+)
+def test_help_and_completion_import_nothing_heavy(arguments: list[str], environment: dict[str, str]) -> None:
+    code = (
+        "import sys\nfrom taxiway.cli.main import main\n"
+        "try: main()\nfinally: print('\\n' + ' '.join(sys.modules), file=sys.stderr)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments],
+        capture_output=True,
+        text=True,
+        env={**os.environ, **environment},
+        timeout=120,
+    )
+    assert "up" in done.stdout
+    imported = {name.partition(".")[0] for name in done.stderr.splitlines()[-1].split()}
+    assert "click" in imported
+    assert imported.isdisjoint(HEAVY)
+
+
+# Completion
+
+
+@pytest.mark.parametrize(
+    ("line", "offered"),
+    [("taxiway dr", "drift"), ("taxiway run ye", "yellow"), ("taxiway up --tar", "--target")],
+)
+def test_a_shell_completes_commands_options_and_datasets(line: str, offered: str) -> None:
+    words = line.split(" ")
+    done = taxiway(_TAXIWAY_COMPLETE="bash_complete", COMP_WORDS=line, COMP_CWORD=str(len(words) - 1))
+    assert f"plain,{offered}" in done.stdout.splitlines()
+
+
+def test_the_readmes_line_for_completion_is_a_script_of_bash() -> None:
+    (line,) = re.findall(r"^eval .*_TAXIWAY_COMPLETE.*$", README, re.MULTILINE)
+    assert "_TAXIWAY_COMPLETE=bash_source" in line
+    source = taxiway(_TAXIWAY_COMPLETE="bash_source").stdout
+    assert "complete -o nosort -F _taxiway_completion taxiway" in source
+
+
+# Errors
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["up", "--target", "moon"], "'moon' is not one of"),
+        (["up", "--source", "mars"], "'mars' is neither sample, tlc nor a URL"),
+        (["up", "--stack", "Alice"], "'Alice' is not a name of lower-case letters"),
+        (["up", "--engine", "in-process", "--project", "acme-data"], "works on emulators only"),
+        (["up", "--months", "2024-13"], "2024-13"),
+        (["run"], "Missing argument"),
+        (["run", "yellow", "2024-01", "--changed", "--force"], "exclude each other"),
+        (["alerts", "--set", "--off"], "exclude each other"),
+        (["logs", "--lines", "many"], "'many' is not a valid integer"),
+        (["upgrade", "next"], "'next' is not a version"),
+        (["nonsense"], "No such command 'nonsense'"),
+    ],
+)
+def test_a_wrong_command_line_is_one_sentence_and_a_remedy(
+    arguments: list[str], sentence: str, tmp_path: Path, capsys: Any
+) -> None:
+    assert main(arguments, Checkout(tmp_path)) == 2
+    shown = capsys.readouterr().err
+    assert shown.startswith("taxiway: ")
+    assert sentence in shown
+    assert "Traceback" not in shown
+    assert not (tmp_path / ".taxiway").exists()
+
+
+def test_a_defect_is_one_sentence_and_its_traceback_a_file(tmp_path: Path, capsys: Any) -> None:
+    def broken(*_: Any) -> Any:
+        raise ZeroDivisionError("of nothing")
+
+    stack = ["drift", "--project", "acme-data"]
+    assert main(stack, Checkout(tmp_path, broken)) == 1
+    shown = capsys.readouterr().err
+    assert "taxiway: ZeroDivisionError: of nothing" in shown
+    report = Path(re.findall(r"its traceback is in (\S+)", shown)[0])
+    assert "ZeroDivisionError" in report.read_text()
+    report.unlink()
+
+
+def test_an_interruption_says_that_the_command_goes_on(tmp_path: Path, capsys: Any) -> None:
+    def interrupted(*_: Any) -> Any:
+        raise KeyboardInterrupt
+
+    assert main(["drift", "--project", "acme-data"], Checkout(tmp_path, interrupted)) == 130
+    assert "Call scripts/drift again" in capsys.readouterr().err
+
+
+# A catalogue that is not in order
+
+
+@pytest.mark.parametrize(
+    "arguments", [["down"], ["down", "--keep-data"], ["logs", "scheduler"], ["status", "--json"]]
+)
+def test_a_command_that_needs_no_catalogue_reads_none(arguments: list[str], tmp_path: Path) -> None:
+    home = Home.of("local", tmp_path)
+    State({"supervisor": 9, "api-server": 9, "postgres": 9, **dict.fromkeys(EMULATED, 9)}).save(home)
+    home.logs.mkdir()
+    (home.logs / "scheduler.log").write_text("a line of the log\n")
+    code = (
+        "import os, sys\nfrom pathlib import Path\n"
+        "from taxiway.cli.main import main\nfrom taxiway.targets.target import Checkout\n"
+        "report = lambda: print('\\n' + ' '.join(sys.modules), file=sys.stderr, flush=True)\n"
+        "become = os.execvp\n"
+        "os.execvp = lambda *command: (report(), become(*command))\n"
+        "code = main(sys.argv[2:], Checkout(Path(sys.argv[1])))\nreport()\nsys.exit(code)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path), *arguments], capture_output=True, text=True, timeout=120
+    )
+    imported = set(done.stderr.splitlines()[-1].split())
+    assert "taxiway.embedded.platform" in imported, done.stderr
+    assert not [name for name in imported if name.startswith(("elt.catalogue", "nyc_taxi"))]
+    assert "Traceback" not in done.stderr
+
+
+EMULATED = (
+    "gcs",
+    "bigquery",
+    "bigquery-grpc",
+    "control-plane",
+    "sample-source",
+    "worker-logs",
+    "trigger-logs",
+)
+
+
+def test_status_of_nothing_is_json_too(tmp_path: Path, capsys: Any) -> None:
+    assert main(["status", "--json"], Checkout(tmp_path)) == 1
+    assert json.loads(capsys.readouterr().out) == {
+        "target": None,
+        "stack": None,
+        "components": [],
+        "datasets": [],
+    }
+
+
+# What is wrong with a stack is reported before anything is started
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("CLOUDSDK_CONFIG", str(tmp_path))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    return tmp_path
+
+
+def started(*_: Any) -> Any:
+    pytest.fail("something would have been started")
+
+
+@pytest.mark.parametrize("options", [["--engine", "cli"], ["--stack", "alice", "--project", "acme-data"]])
+def test_without_pulumi_nothing_is_started_that_needs_it(
+    folder: Path, options: list[str], capsys: Any
+) -> None:
+    assert main(["up", *options], Checkout(folder, started)) == 3
+    assert "there is no pulumi on PATH" in capsys.readouterr().err
+    assert list(folder.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [([], "taxiway:location is 'mars'"), (["--project", "Acme"], "taxiway:project is 'Acme'")],
+)
+def test_a_wrong_setting_is_reported_with_the_file_it_is_in(
+    folder: Path, options: list[str], sentence: str, capsys: Any
+) -> None:
+    (folder / "pulumi").write_text("")
+    (folder / "pulumi").chmod(0o755)
+    if not options:
+        Checkout(folder).files.write("local", {"taxiway:location": "mars"})
+    assert main(["up", *options], Checkout(folder, started)) == 1
+    shown = capsys.readouterr().err
+    assert sentence in shown
+    assert str(folder / "infra" / "stacks" / "Pulumi.local.yaml") in shown
+    assert not (folder / ".taxiway").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (["--project", "acme-data"], "is here as embedded on emulators"),
+        (["--target", "compose"], "is here as embedded on emulators"),
+    ],
+)
+def test_an_environment_does_not_move_while_it_is_up(
+    folder: Path, options: list[str], sentence: str, capsys: Any
+) -> None:
+    State({"supervisor": 9}).save(Home.of("local", folder))
+    assert main(["up", *options], Checkout(folder, started)) == 1
+    shown = capsys.readouterr().err
+    assert sentence in shown
+    assert "scripts/down --stack local" in shown

@@ -1,0 +1,114 @@
+"""The variables between a stack and its containers, both ways."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from taxiway.compose import infrastructure, variables
+from taxiway.environment.home import Home, State
+
+OUTPUTS = {
+    "AIRFLOW_CONN_GOOGLE_CLOUD_DEFAULT": '{"conn_type": "google_cloud_platform"}',
+    "BIGQUERY_DATASET": "taxiway_alice", "GCP_GCS_BUCKET": "acme-taxiway-alice", "GCP_LOCATION": "EU",
+    "GCP_PROJECT_ID": "acme", "GOOGLE_APPLICATION_CREDENTIALS": "/run/secrets/google_credentials",
+    "google_credentials": '{"private_key": "very secret"}',
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("folder", "name"),
+    [("taxiway", "taxiway"), ("My Project.2", "myproject2"), ("_x-Y_z", "x-y_z"), ("???", "taxiway")],
+)
+def test_a_projects_name_is_the_one_that_compose_gives_a_folder(folder: str, name: str) -> None:
+    assert variables.normalised(folder) == name
+
+
+def test_two_checkouts_of_one_name_are_two_projects() -> None:
+    def owner(_: str) -> Path:
+        return Path("/home/ann/taxiway")
+
+    assert variables.project_name(Path("/home/ann/taxiway"), "local", owner) == "taxiway"
+    bobs = variables.project_name(Path("/home/bob/taxiway"), "local", owner)
+    assert bobs.startswith("taxiway-")
+    assert variables.project_name(Path("/home/eve/taxiway"), "local", owner) != bobs
+
+
+def test_every_stack_is_a_project_of_its_own() -> None:
+    stacks = ("local", "alice", "bob")
+    names = {variables.project_name(Path("/x/taxiway"), stack, lambda _: None) for stack in stacks}
+    assert names == {"taxiway", "taxiway-alice", "taxiway-bob"}
+
+
+def test_root_is_not_imitated() -> None:
+    assert variables.uid(0, "linux") == 50000
+    assert variables.uid(1000, "linux") == 1000
+    assert variables.uid(1000, "darwin") == 50000
+
+
+def test_a_stack_on_google_cloud_turns_the_emulators_off() -> None:
+    written = variables.of_stack("alice", OUTPUTS, Path("/x/google_credentials"))
+    assert written["EMULATORS_OFF"] == "1"
+    assert {written[name] for name in (*variables.EMULATORS, variables.SOURCE, "TAXIWAY_MONTHS")} == {""}
+    assert written["GOOGLE_CREDENTIALS_FILE"] == "/x/google_credentials"
+    assert written["COMPOSE_PROJECT_NAME"] == "taxiway-alice"
+    assert "very secret" not in "".join(written.values())
+
+
+def test_a_stack_on_emulators_gets_those_of_compose() -> None:
+    outputs = {
+        **OUTPUTS,
+        "STORAGE_EMULATOR_HOST": "http://127.0.0.1:1",
+        "BIGQUERY_EMULATOR_HOST": "http://127.0.0.1:2",
+    }
+    written = variables.of_stack("alice", outputs, None)
+    assert not {"STORAGE_EMULATOR_HOST", "BIGQUERY_EMULATOR_HOST", "EMULATORS_OFF"} & set(written)
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ("sample", None),
+        ("tlc", ""),
+        ("https://mirror.example/x", '{"conn_type": "http", "host": "https://mirror.example/x"}'),
+    ],
+)
+def test_the_workers_source_is_the_samples_unless_another_is_chosen(
+    source: str, expected: str | None
+) -> None:
+    assert variables.source(State({}, source=source)).get(variables.SOURCE) == expected
+
+
+def test_variables_are_read_back_as_they_were_written(tmp_path: Path) -> None:
+    written = {"A": "", "B": '{"a": {"b": "c d"}}', "C": "it's", "D": "http://x:1/"}
+    (tmp_path / "file").write_text(variables.lines(written))
+    assert variables.read(tmp_path / "file") == written
+    assert variables.read(tmp_path / "none") == {}
+
+
+def test_what_the_workers_have_is_translated_for_this_side(tmp_path: Path) -> None:
+    inside = {
+        "GCP_PROJECT_ID": "p", "GCP_GCS_BUCKET": "b", "GCP_LOCATION": "US", "BIGQUERY_DATASET": "d",
+        "STORAGE_EMULATOR_HOST": "http://gcs:9023", "BIGQUERY_EMULATOR_HOST": "http://bigquery:9050",
+        "AIRFLOW_CONN_TAXI_SOURCE": "http://sample-source:9080", "GOOGLE_APPLICATION_CREDENTIALS": "",
+    }  # fmt: skip
+    config = {"services": {"airflow-worker": {"environment": inside}}}
+    ports = {"gcs": 1, "bigquery": 2, "postgres": 3}
+    seen = variables.host_side(config, Home(tmp_path / ".taxiway" / "local"), ports)
+    assert seen["STORAGE_EMULATOR_HOST"] == "http://127.0.0.1:1"
+    assert seen["BIGQUERY_EMULATOR_HOST"] == "http://127.0.0.1:2"
+    # As the load log has it: with another address nothing would count as loaded.
+    assert seen["AIRFLOW_CONN_TAXI_SOURCE"] == "http://sample-source:9080"
+    assert '"port": 3' in seen["AIRFLOW_CONN_TAXI_POSTGRES"]
+    inside["EMULATORS_OFF"] = "1"
+    without = variables.host_side(config, Home(tmp_path / ".taxiway" / "local"), ports)
+    assert "STORAGE_EMULATOR_HOST" not in without
+
+
+def test_infrastructure_reports_which_variable_points_elsewhere() -> None:
+    outputs = {"GCP_PROJECT_ID": "taxiway-local", "GCP_GCS_BUCKET": "b", "BIGQUERY_DATASET": "d", "X": "y"}
+    assert infrastructure.difference(outputs, {"GCP_GCS_BUCKET": "b", "X": "z"}) == ""
+    sentence = infrastructure.difference(outputs, {"GCP_PROJECT_ID": "my-own"})
+    assert "GCP_PROJECT_ID=my-own" in sentence
+    assert "Unset" in sentence

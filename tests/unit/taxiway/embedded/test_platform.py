@@ -1,0 +1,116 @@
+"""The end of an environment on this machine: a protected stack stays, one that is gone is forgotten."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from taxiway.console.progress import Progress
+from taxiway.embedded.platform import Embedded
+from taxiway.environment.home import Home, State
+from taxiway.infrastructure import EngineError, StackNotRemovedError
+
+
+class Supervisor:
+    """A process manager of which the test says whether it runs."""
+
+    def __init__(self) -> None:
+        self.alive = True
+
+    def pid(self) -> int | None:
+        return 1 if self.alive else None
+
+    def states(self) -> dict[str, str]:
+        return {"gcs": "RUNNING"}
+
+    def stop_components(self, _names: Any) -> None:
+        pass
+
+    def stop(self) -> None:
+        self.alive = False
+
+    def strays(self) -> list[Any]:
+        return []
+
+    def end_strays(self) -> list[str]:
+        return []
+
+
+class Engine:
+    """An engine whose teardown fails as the test says."""
+
+    def __init__(self) -> None:
+        self.failure: EngineError | None = None
+        self.known = True
+
+    def destroy(self) -> list[str]:
+        if self.failure:
+            raise self.failure
+        return ["bucket lake"]
+
+    def leftovers(self) -> list[str]:
+        return []
+
+    def forget(self) -> None:
+        if isinstance(self.failure, StackNotRemovedError):
+            raise self.failure
+        self.known = False
+
+
+@pytest.fixture
+def supervisor() -> Supervisor:
+    return Supervisor()
+
+
+@pytest.fixture
+def engine() -> Engine:
+    return Engine()
+
+
+@pytest.fixture
+def environment(tmp_path: Path, supervisor: Supervisor, engine: Engine) -> Embedded:
+    names = ("supervisor", "gcs", "bigquery", "control-plane")
+    state = State(dict.fromkeys(names, 9))
+    opened: Any = (lambda *_: engine), (lambda *_: supervisor)
+    return Embedded(Home(tmp_path), state, Progress(), *opened)
+
+
+def test_what_was_destroyed_is_said_and_forgotten(
+    environment: Embedded, supervisor: Supervisor, engine: Engine
+) -> None:
+    assert environment.stop(keep=False) == ["bucket lake", "process  gcs"]
+    assert not supervisor.alive
+    assert not engine.known
+
+
+def test_a_protected_stack_keeps_its_emulators_and_their_data(
+    environment: Embedded, supervisor: Supervisor, engine: Engine
+) -> None:
+    engine.failure = StackNotRemovedError("Stack local is protected.")
+    with pytest.raises(StackNotRemovedError):
+        environment.stop(keep=False)
+    assert supervisor.alive
+    supervisor.stop()
+    with pytest.raises(StackNotRemovedError):
+        environment.stop(keep=False)
+    assert engine.known
+
+
+def test_emulators_that_do_not_answer_are_stopped_and_the_stack_is_forgotten(
+    environment: Embedded, supervisor: Supervisor, engine: Engine
+) -> None:
+    engine.failure = EngineError("GET http://127.0.0.1:9 got no answer")
+    assert environment.stop(keep=False) == ["process  gcs"]
+    assert not supervisor.alive
+    assert not engine.known
+
+
+def test_a_stack_whose_emulators_were_stopped_before_is_forgotten_with_their_data(
+    environment: Embedded, supervisor: Supervisor, engine: Engine
+) -> None:
+    environment.stop(keep=True)
+    assert engine.known
+    environment.stop(keep=False)
+    assert not engine.known

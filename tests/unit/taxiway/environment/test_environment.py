@@ -1,0 +1,199 @@
+"""One environment: its files, its state, its lock, its secrets, and the machine it is on."""
+
+from __future__ import annotations
+
+import base64
+import fcntl
+import json
+import socket
+import stat
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from taxiway.environment import secrets as credentials
+from taxiway.environment.home import Home, State, exclusive, read_json, write_atomically, write_json
+from taxiway.environment.machine import GIB, Machine, choose_ports
+from taxiway.errors import PreflightError, TaxiwayError
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    return Home.of("local", tmp_path)
+
+
+# Machine
+
+
+def test_a_taken_port_is_replaced_by_the_next_free_one_and_reported() -> None:
+    reports: list[str] = []
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        taken = server.getsockname()[1]
+        chosen = choose_ports({"api-server": taken}, reports.append)
+    assert chosen["api-server"] > taken
+    assert reports == [f"port {taken} is taken: api-server uses {chosen['api-server']}"]
+
+
+def test_two_components_never_get_one_port() -> None:
+    chosen = choose_ports({"a": 23000, "b": 23000, "c": 23001}, lambda _: None)
+    assert len(set(chosen.values())) == 3
+
+
+def test_without_a_free_port_nothing_starts() -> None:
+    with pytest.raises(PreflightError, match="no free port for api-server between 70000"):
+        choose_ports({"api-server": 70_000}, lambda _: None)
+
+
+@pytest.mark.parametrize(
+    ("machine", "sentence"),
+    [
+        (Machine(GIB // 2, 9 * GIB, Path("/")), r"0\.5 GiB of memory are free"),
+        (Machine(9 * GIB, GIB // 4, Path("/srv")), r"0\.2 GiB of disk are free at /srv"),
+    ],
+)
+def test_a_machine_that_is_too_small_is_refused_before_anything_starts(
+    machine: Machine, sentence: str
+) -> None:
+    with pytest.raises(PreflightError, match=sentence):
+        machine.check()
+
+
+def test_a_machine_that_is_large_enough_passes() -> None:
+    Machine(2 * GIB, 2 * GIB, Path("/")).check()
+    assert Machine.at(Path("/")).memory > 0
+
+
+# Secrets
+
+
+def test_secrets_are_made_once_and_only_their_owner_reads_them(tmp_path: Path) -> None:
+    folder = tmp_path / "secrets"
+    credentials.generate(folder)
+    credentials.derive(folder, 5432)
+    before = {file.name: file.read_text() for file in folder.iterdir()}
+    credentials.generate(folder)
+    credentials.derive(folder, 5432)
+    assert {file.name: file.read_text() for file in folder.iterdir()} == before
+    assert {stat.S_IMODE(file.stat().st_mode) for file in folder.iterdir()} == {0o600}
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+
+
+def test_secrets_have_the_strength_that_airflow_asks_for(tmp_path: Path) -> None:
+    credentials.generate(tmp_path)
+    assert len((tmp_path / "jwt_secret").read_text()) >= 64
+    assert len(base64.urlsafe_b64decode((tmp_path / "fernet_key").read_text())) == 32
+    made = {(tmp_path / name).read_text() for name in credentials.GENERATORS}
+    assert len(made) == len(credentials.GENERATORS)
+
+
+# Files
+
+
+def test_a_write_that_fails_leaves_the_old_file_and_no_other(tmp_path: Path) -> None:
+    file = tmp_path / "state.json"
+    write_json(file, {"a": 1})
+    with pytest.raises(TypeError):
+        write_json(file, {"a": object()})
+    with pytest.raises(UnicodeEncodeError):
+        write_atomically(file, "\ud800")
+    assert json.loads(file.read_text()) == {"a": 1}
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_a_missing_file_is_an_empty_object(tmp_path: Path) -> None:
+    assert read_json(tmp_path / "none.json") == {}
+
+
+def test_a_file_that_is_not_json_is_named(tmp_path: Path) -> None:
+    (tmp_path / "state.json").write_text("{")
+    with pytest.raises(TaxiwayError, match=r"state\.json is not JSON"):
+        read_json(tmp_path / "state.json")
+
+
+# State
+
+
+def test_the_state_is_read_back_as_it_was_saved_and_is_private(home: Home) -> None:
+    state = State({"api-server": 8081}, source="http://127.0.0.1:1")
+    state.save(home)
+    assert State.load(home) == state
+    assert stat.S_IMODE(home.root.stat().st_mode) == 0o700
+    assert json.loads(home.state.read_text())["version"] == 2
+
+
+OF_VERSION_1 = {
+    "ports": {"api-server": 8081},
+    "source": "sample",
+    "engine": "in-process",
+    "stack": "local",
+    "target": "embedded",
+    "project": "",
+    "outputs": {"GCP_PROJECT_ID": "taxiway-local"},
+    "schedule_start": "2026-11-22",
+}
+
+
+@pytest.mark.parametrize(("project", "emulated"), [("", True), ("acme-data", False)])
+def test_an_environment_that_an_older_release_made_is_understood(
+    home: Home, project: str, emulated: bool
+) -> None:
+    write_json(home.state, {**OF_VERSION_1, "project": project})
+    assert State.load(home) == State({"api-server": 8081}, emulated=emulated, schedule_start="2026-11-22")
+
+
+def test_fields_of_a_newer_release_are_ignored(home: Home) -> None:
+    write_json(home.state, {"version": 3, "ports": {"api-server": 8081}, "colour": "blue", "emulated": True})
+    found = State.load(home)
+    assert found is not None
+    assert found.ports == {"api-server": 8081}
+
+
+def test_a_state_without_ports_is_an_error_with_a_remedy(home: Home) -> None:
+    write_json(home.state, {"version": 2})
+    with pytest.raises(TaxiwayError, match="names no ports"):
+        State.load(home)
+
+
+def test_a_command_that_needs_an_environment_says_how_to_make_one(home: Home) -> None:
+    with pytest.raises(TaxiwayError, match="no environment") as raised:
+        State.require(home)
+    assert "scripts/up" in raised.value.remedy
+
+
+# Lock
+
+
+def test_two_commands_do_not_change_one_environment_at_once(home: Home) -> None:
+    refused: Any = pytest.raises(TaxiwayError, match="another command")
+    with exclusive(home, "up"), refused, exclusive(home, "down"):
+        pass
+
+
+def test_the_lock_outlives_the_folder_that_it_locks(home: Home) -> None:
+    home.root.mkdir(parents=True)
+    refused: Any = pytest.raises(TaxiwayError, match="another command")
+    with exclusive(home, "down"):
+        home.root.rmdir()
+        with refused, exclusive(home, "up"):
+            pass
+
+
+def test_without_an_environment_no_lock_stays(home: Home) -> None:
+    with exclusive(home, "down"):
+        pass
+    assert not home.root.parent.exists()
+    home.root.mkdir(parents=True)
+    with exclusive(home, "run"):
+        pass
+    assert home.lock.exists()
+
+
+def test_a_lock_that_was_removed_between_two_steps_locks_nothing(home: Home) -> None:
+    """Whoever still holds the removed file must not keep the next command from taking the new one."""
+    home.root.mkdir(parents=True)
+    with home.lock.open("a") as removed:
+        fcntl.flock(removed, fcntl.LOCK_EX)
+        home.lock.unlink()
+        with exclusive(home, "up"):
+            assert home.lock.exists()

@@ -1,0 +1,128 @@
+"""What `up` and `run` do with the library's answer to what is loaded: load the rest, and report on it."""
+
+from __future__ import annotations
+
+import io
+import json
+from typing import Any
+
+import pytest
+import taxi
+from fake_airflow import FakeAirflow
+from fake_postgres import FakePostgres
+from fakes import Stack
+from rich.console import Console
+
+from elt.catalogue.registry import DATASETS
+from elt.months import Month, Partition
+from taxiway.console.progress import Progress
+from taxiway.loads.arguments import Request
+from taxiway.loads.service import NOT_PUBLISHED_CODE, Loads, stored_sources
+
+JANUARY, FEBRUARY = Partition("yellow", Month(2024, 1)), Partition("yellow", Month(2024, 2))
+STAGES = {
+    "to_lake": ("download", "conform"),
+    "to_warehouse": ("stage", "audit", "publish", "mart"),
+    "to_postgres": ("download", "postgres"),
+}
+
+
+class Platform:
+    """A stack in memory whose stages run when their DAG is triggered."""
+
+    def __init__(self) -> None:
+        self.stack = Stack(FakePostgres())
+        self.airflow = FakeAirflow(work=self.work)
+        self.screen = io.StringIO()
+        api: Any = self.airflow
+        progress = Progress(Console(file=self.screen, width=200))
+        self.loads = Loads(api, self.stack.connections, progress, poll_seconds=0.0)
+
+    def publish(self, *months: str, seed: int = 0) -> None:
+        for month in months:
+            content = taxi.parquet(taxi.trips(month, 20, seed=seed))
+            self.stack.publisher.publish("yellow", month, content)
+
+    def work(self, dag_id: str, month: str | None) -> None:
+        dataset, _, family = dag_id.partition("_")
+        if Partition.parse(dataset, month) in self.stack.publisher.files:
+            for stage in STAGES[family]:
+                self.stack.run(stage, dataset, month, f"run {len(self.airflow.listed)}")
+
+    def shown(self) -> str:
+        return self.screen.getvalue()
+
+
+@pytest.fixture
+def platform() -> Platform:
+    return Platform()
+
+
+def test_what_is_missing_is_loaded_and_the_second_time_nothing_is(platform: Platform) -> None:
+    platform.publish("2024-01", "2024-02")
+    assert platform.loads.load([JANUARY, FEBRUARY], 0) == 0
+    assert platform.airflow.triggered == ["yellow_to_lake"] * 2
+    assert [row["state"] for row in platform.loads.status([JANUARY, FEBRUARY])] == ["loaded"] * 2
+    assert platform.loads.load([JANUARY, FEBRUARY], 0) == 0
+    assert platform.airflow.triggered == ["yellow_to_lake"] * 2
+    assert "nothing to do" in platform.shown()
+
+
+def test_only_the_stages_that_are_missing_are_done(platform: Platform) -> None:
+    platform.publish("2024-01")
+    platform.work("yellow_to_lake", "2024-01")
+    platform.work("yellow_to_postgres", "2024-01")
+    assert platform.loads.load([JANUARY], 0) == 0
+    assert platform.airflow.triggered == ["yellow_to_warehouse"]
+
+
+def test_the_same_month_of_another_source_is_loaded_again(platform: Platform) -> None:
+    """Generated rows never pass for real ones."""
+    platform.publish("2024-01")
+    platform.loads.load([JANUARY], 0)
+    platform.stack.publisher.base_url = "https://another.test"
+    platform.publish("2024-01", seed=1)
+    assert platform.loads.load([JANUARY], 0) == 0
+    assert platform.airflow.triggered == ["yellow_to_lake"] * 2
+    (row,) = platform.loads.status([JANUARY])
+    assert (row["state"], row["source"]) == ("loaded", "https://another.test")
+
+
+def test_a_run_that_ends_without_a_trace_in_the_log_is_a_failure(platform: Platform) -> None:
+    assert platform.loads.load([JANUARY], 0) == 1
+    assert "yellow 2024-01 is not loaded: no trace of yellow_to_lake" in platform.shown()
+
+
+def test_a_month_that_is_not_published_has_a_code_of_its_own(platform: Platform) -> None:
+    platform.airflow.script = {"yellow_to_lake": "skipped"}
+    assert platform.loads.load([JANUARY], 0) == NOT_PUBLISHED_CODE
+    assert "Try again later: scripts/run yellow 2024-01" in platform.shown()
+
+
+def test_force_does_everything_again(platform: Platform) -> None:
+    platform.publish("2024-01")
+    platform.loads.load([JANUARY], 0)
+    assert platform.loads.load([JANUARY], 0, again=True, force=True) == 0
+    assert platform.airflow.confs[-1]["force"] is True
+
+
+def test_what_the_source_has_changed_is_found_among_the_months_named(platform: Platform) -> None:
+    platform.publish("2024-01", "2024-02")
+    platform.loads.load([JANUARY, FEBRUARY], 0)
+    yellow = DATASETS["yellow"]
+    assert platform.loads.changed([Request([yellow], [])]) == []
+    platform.publish("2024-01", "2024-02", seed=1)
+    assert platform.loads.changed([Request([yellow], [])]) == [JANUARY, FEBRUARY]
+    assert platform.loads.changed([Request([yellow], [Month(2024, 2)])]) == [FEBRUARY]
+    assert "yellow: 1 checked, 1 changed" in platform.shown()
+
+
+def test_a_source_connection_that_airflow_stores_is_used_unless_a_variable_names_one(
+    platform: Platform,
+) -> None:
+    api: Any = platform.airflow
+    stored = {"conn_type": "http", "host": "https://mirror.test", "schema": None, "port": None}
+    platform.airflow.stored["taxi_source"] = {**stored, "password": "***"}
+    assert stored_sources(api, {"AIRFLOW_CONN_TAXI_SOURCE": "http://127.0.0.1:9080"}) == {}
+    found = stored_sources(api, {})
+    assert json.loads(found["AIRFLOW_CONN_TAXI_SOURCE"]) == stored
