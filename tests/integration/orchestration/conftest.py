@@ -77,5 +77,5 @@ def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
         with local_airflow.running(folder, DAGS, variables) as airflow:
             airflow.create_pools()
             airflow.set_connection("google_cloud_default", **GOOGLE)
-            airflow.open_dags("publish", "patient", "serial", "publish_12", "publish_500", "wait")
+            airflow.open_dags("publish", "patient", "serial", "publish_6", "publish_500", "wait")
             yield Platform(airflow, bigquery, source, alerts)

@@ -24,7 +24,7 @@ with DAG("patient", **MONTHLY):
 with DAG("serial", max_active_runs=16, **MONTHLY):
     StageOperator(**SOON, pool="publish_yellow")
 
-for count in (12, 500):
+for count in (6, 500):
     with DAG(f"publish_{count}", max_active_tasks=1000, **MONTHLY) as dag:
         many = {name: value for name, value in SOON.items() if name != "stage"}
         StageOperator.partial(task_id="publish", stage="publish", **many).expand(month=MONTHS[:count])

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import threading
 import time
 from collections.abc import Iterator
 
@@ -80,6 +82,38 @@ def test_a_failed_job_fires_with_bigquerys_reason(bigquery: SlowBigQuery) -> Non
     event, _ = fire(job_trigger())
     assert event["status"] == "error"
     assert "User requested cancellation" in event["message"]
+
+
+def test_a_bigquery_that_refuses_to_say_fires_too(bigquery: SlowBigQuery) -> None:
+    del bigquery.jobs["job"]
+    event, _ = fire(job_trigger())
+    assert event["status"] == "error"
+    assert "Not found: Job job" in event["message"]
+
+
+def test_a_user_who_cancels_it_while_it_asks_is_noticed(bigquery: SlowBigQuery) -> None:
+    """Airflow says so in the message of the cancellation, and calls `on_kill` only then."""
+    asking, answered = threading.Event(), threading.Event()
+
+    def hesitate(_: Job) -> None:
+        asking.set()
+        answered.wait(30)
+
+    bigquery.polled = hesitate
+
+    async def cancelled_while_it_asks() -> str:
+        waiting = asyncio.create_task(anext(aiter(job_trigger().run())))
+        await asyncio.to_thread(asking.wait, 30)
+        waiting.cancel("user-action")
+        try:
+            await waiting
+        except asyncio.CancelledError as cancellation:
+            return str(cancellation)
+        finally:
+            answered.set()
+        return "not cancelled"
+
+    assert virtual_time.run(cancelled_while_it_asks())[0] == "user-action"
 
 
 @pytest.mark.parametrize(
