@@ -224,7 +224,10 @@ def test_a_file_that_has_become_shorter_is_transient():
 
 def test_a_source_that_sends_next_to_nothing_per_connection_is_given_up():
     class Dripping(Breaking):
-        most = 10
+        def do_GET(self):
+            # Whoever is patient for ever gets it all, so that the test ends.
+            Dripping.most = 10 if len(Dripping.ranges) < 20 else len(CONTENT)
+            super().do_GET()
 
     with serving(Dripping) as url, pytest.raises(TransientError, match="3 attempts to continue it failed"):
         receive(url)
