@@ -1,7 +1,7 @@
-"""Whom an emulator answers: the clients of its own environment, and no web page.
+"""Whom an emulator serves: the clients of its own environment, and no web page.
 
-Every local user, and every page in a browser, can reach a port of the loopback interface. So each service
-checks who asks before it looks at what is asked; the warehouse's gRPC server checks the same token.
+Every local user and every page in a browser can reach a loopback port. Each service therefore checks who asks
+before it reads the request; the warehouse's gRPC server checks the same token.
 """
 
 from __future__ import annotations
@@ -11,22 +11,22 @@ import logging
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping, Sequence
 from typing import Any
 
-from taxiway.emulators.answers import HEALTH, Refused, error_answer
+from taxiway.emulators.answers import HEALTH, HttpError, error_answer
 
 Scope = MutableMapping[str, Any]
 ASGI = Callable[[Scope, Any, Any], Awaitable[None]]
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
-# The types that a browser sends across sites without asking first.
+# Content types that a browser sends to other sites without a preflight request.
 FORMS = ("application/x-www-form-urlencoded", "multipart/form-data", "text/plain")
 READING = ("GET", "HEAD", "OPTIONS")
 logger = logging.getLogger("guard")
 
 
 class Guard:
-    """ASGI middleware that refuses whoever is none of this environment's clients, with Google's error body.
+    """ASGI middleware that rejects clients of other environments and web pages, with Google's error body.
 
-    `hosts` are host names that clients use besides loopback's. `token` is what they carry as their bearer
-    token; empty asks for none. `open_paths` take no token and any body: what is behind them changes nothing.
+    `hosts`: host names that clients use besides loopback's. `token`: the bearer token they must carry; empty
+    disables the check. `open_paths`: paths without side effects that need no token and take any content type.
     """
 
     def __init__(
@@ -37,42 +37,40 @@ class Guard:
         self._open = {HEALTH, *open_paths}
 
     async def __call__(self, scope: Scope, receive: Any, send: Any) -> None:
-        """Pass a request on, or answer it with 401, 403 or 415."""
-        if scope["type"] != "http":
-            raise RuntimeError(f"This service has no {scope['type']}.")
-        refusal = self._refusal(scope)
-        if refusal is None:
+        """Pass the request on, or answer it with 401, 403 or 415."""
+        error = self._check(scope)
+        if error is None:
             await self._app(scope, receive, send)
             return
-        logger.warning("refused: %s %s: %s", scope["method"], scope["path"], refusal)
-        await error_answer(refusal)(scope, receive, send)
+        logger.warning("rejected: %s %s: %s", scope["method"], scope["path"], error)
+        await error_answer(error)(scope, receive, send)
 
-    def _refusal(self, scope: Scope) -> Refused | None:
+    def _check(self, scope: Scope) -> HttpError | None:
         headers: dict[bytes, list[str]] = {}
         for name, value in scope["headers"]:
             headers.setdefault(name, []).append(value.decode("latin-1"))
-        # A page that rebinds its own name to 127.0.0.1 passes for the same origin, but still sends its name.
+        # DNS rebinding makes a page same-origin, but its requests still carry the page's own host name.
         hosts = headers.get(b"host", [])
         if len(hosts) != 1 or _without_port(hosts[0]) not in self._hosts:
-            return Refused(403, f"This service does not answer to the host name {', '.join(hosts)!r}.")
-        # Browsers name the page that asks in one of these; none of Google's clients sends either.
+            return HttpError(403, f"This service does not answer to the host name {', '.join(hosts)!r}.")
+        # Browsers send one of these with requests from a page; Google's clients send neither.
         sites = headers.get(b"sec-fetch-site", [])
         if b"origin" in headers or any(site not in ("none", "same-origin") for site in sites):
-            return Refused(403, "This service answers no web page.")
+            return HttpError(403, "This service does not answer web pages.")
         if scope["path"] in self._open:
             return None
         if self._token and not carries(self._token, headers.get(b"authorization", [])):
-            message = "The request does not carry this environment's token as its bearer token."
-            return Refused(401, message, headers={"WWW-Authenticate": "Bearer"})
+            message = "The request lacks this environment's bearer token."
+            return HttpError(401, message, headers={"WWW-Authenticate": "Bearer"})
         kind = headers.get(b"content-type", [""])[0].partition(";")[0].strip().lower()
-        # What is uploaded may be text: its type is that of the file.
+        # The content type of an upload is that of the uploaded file, and may be text.
         if scope["method"] not in READING and kind in FORMS and not scope["path"].startswith("/upload/"):
-            return Refused(415, f"A change is sent as application/json, not as {kind}.")
+            return HttpError(415, f"Send changes as application/json, not as {kind}.")
         return None
 
 
 def carries(token: str, authorization: Sequence[str]) -> bool:
-    """Whether the values of a request's `Authorization` are one bearer token, this one."""
+    """Whether the values of an `Authorization` header are exactly this bearer token."""
     if len(authorization) != 1:
         return False
     scheme, _, given = authorization[0].partition(" ")
@@ -80,6 +78,6 @@ def carries(token: str, authorization: Sequence[str]) -> bool:
 
 
 def _without_port(host: str) -> str:
-    """The name in a `Host`; the port may be any: Compose publishes another than the service listens on."""
+    """The host name alone: Compose publishes other ports than the services listen on."""
     name, colon, port = host.strip().lower().rpartition(":")
     return name if colon and port.isdigit() else host.strip().lower()

@@ -1,4 +1,4 @@
-"""What the services share as processes: options, limits of a connection, log, start and end."""
+"""Process frame of all services: options, connection limits, logging, start and stop."""
 
 from __future__ import annotations
 
@@ -21,46 +21,39 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from taxiway.emulators.guard import ASGI, Guard
 from taxiway.environment.machine import USUAL
 
-# Longer than Google's clients keep an idle connection in their pool: a closed one costs them a retry.
+# Longer than Google's clients keep idle connections in their pools: a closed one costs them a retry.
 IDLE_SECONDS = 300
 CONNECTIONS = 500
-# An object is opened by whoever follows a link: it must not run scripts, nor read a neighbour's cookies.
+# Stored HTML must neither run scripts nor read cookies of the other services on this host.
 HEADERS = [("X-Content-Type-Options", "nosniff"), ("Content-Security-Policy", "sandbox")]
 CONTROL = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160))}
+Open = Callable[[], AbstractAsyncContextManager[ASGI]]
 
 
 class CannotStartError(Exception):
-    """A sentence that says why a service does not start, and what to do."""
+    """One sentence: why a service does not start, and the remedy."""
 
 
-def parser(description: str, port: str, *, public: bool = False) -> argparse.ArgumentParser:
-    """The options that all services take. `port` is the component whose usual port is the default.
+def parser(description: str, component: str, *, public: bool = False) -> argparse.ArgumentParser:
+    """The options of all services; the default port is the usual one of `component`.
 
-    A `public` service has no `--token-file`: what it serves is anybody's.
+    A `public` service has no `--token-file`.
     """
     made = argparse.ArgumentParser(description=description)
     made.add_argument("--host", default="127.0.0.1", help="address to listen on (default %(default)s)")
-    made.add_argument("--port", type=int, default=USUAL[port], help="port to listen on (default %(default)s)")
-    made.add_argument(
-        "--allow-host",
-        action="append",
-        default=[],
-        metavar="NAME",
-        help="host name that clients may use besides loopback's, such as a Compose service's name",
-    )
+    port_help = "port to listen on (default %(default)s)"
+    made.add_argument("--port", type=int, default=USUAL[component], help=port_help)
+    host_help = "host name, besides loopback's, that clients may use, such as a Compose service's name"
+    made.add_argument("--allow-host", action="append", default=[], metavar="NAME", help=host_help)
     made.set_defaults(token_file=None)
     if not public:
-        made.add_argument(
-            "--token-file",
-            type=Path,
-            metavar="FILE",
-            help="file with the token that clients carry as bearer token (default: none is asked for)",
-        )
+        file_help = "file with the bearer token that clients must carry (default: no token needed)"
+        made.add_argument("--token-file", type=Path, metavar="FILE", help=file_help)
     return made
 
 
 def token_in(file: Path | None) -> str:
-    """The token in `file`, empty without one. Raises CannotStartError where the file holds none."""
+    """The token in `file`, empty without a file. Raises CannotStartError if the file holds none."""
     if file is None:
         return ""
     try:
@@ -68,30 +61,29 @@ def token_in(file: Path | None) -> str:
     except (OSError, UnicodeDecodeError) as error:
         raise CannotStartError(f"the token file cannot be read: {error}") from None
     if not token or not token.isascii() or not token.isprintable() or " " in token:
-        raise CannotStartError(f"the token file {file} holds no token: one line of ASCII without spaces.")
+        raise CannotStartError(f"the token file {file} must hold one line of ASCII without spaces.")
     return token
 
 
-def serve(
-    name: str,
-    options: argparse.Namespace,
-    open_app: Callable[[], AbstractAsyncContextManager[ASGI]],
-    open_paths: tuple[str, ...] = (),
-) -> int:
+def serve(name: str, options: argparse.Namespace, open_app: Open, open_paths: tuple[str, ...] = ()) -> int:
     """Serve what `open_app` yields until SIGTERM or Ctrl-C, then close it. Returns the exit code.
 
-    `open_app` may raise CannotStartError or OSError: that is one line in the log, and exit code 1.
+    A CannotStartError or OSError of `open_app` becomes one line in the log, and exit code 1.
     """
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(PlainFormatter("%(asctime)s %(name)s %(message)s"))
-    # The warehouse's library has set up a log of its own.
+    # force: the warehouse's library configures the root logger when it is imported.
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
     for library in ("uvicorn.error", "asyncio"):
         logging.getLogger(library).setLevel(logging.WARNING)
     try:
         token = token_in(options.token_file)
-        with _listening(options.host, options.port) as listener:
-            work = _serve(name, listener, open_app, options.allow_host, token, open_paths)
+        # Bind first: a taken port is reported before any data is opened.
+        family = socket.AF_INET6 if ":" in options.host else socket.AF_INET
+        with socket.create_server((options.host, options.port), family=family, backlog=128) as listener:
+            work = _serve(
+                name, listener, open_app, lambda app: Guard(app, options.allow_host, token, open_paths)
+            )
             with asyncio.Runner(loop_factory=auto_loop_factory()) as runner:
                 runner.run(work)
     except (CannotStartError, OSError) as error:
@@ -100,23 +92,10 @@ def serve(
     return 0
 
 
-def _listening(host: str, port: int) -> socket.socket:
-    """A socket that listens already: a port that is taken is known before any data is opened."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    return socket.create_server((host, port), family=family, backlog=128)
-
-
-async def _serve(
-    name: str,
-    listener: socket.socket,
-    open_app: Callable[[], AbstractAsyncContextManager[ASGI]],
-    hosts: list[str],
-    token: str,
-    open_paths: tuple[str, ...],
-) -> None:
+async def _serve(name: str, listener: socket.socket, open_app: Open, guard: Callable[[ASGI], ASGI]) -> None:
     async with open_app() as app:
         config = uvicorn.Config(
-            Guard(app, hosts, token, open_paths),
+            guard(app),
             http=LimitedProtocol,
             ws="none",
             lifespan="off",
@@ -130,32 +109,30 @@ async def _serve(
         )
         server = Server(config)
         for number in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(number, server.leave)
+            asyncio.get_running_loop().add_signal_handler(number, server.stop)
         logging.getLogger(name).info("listening on http://%s:%s", *listener.getsockname()[:2])
         await server.serve(sockets=[listener])
 
 
 class Server(uvicorn.Server):
-    """uvicorn's server, which ends when told so; the data is closed after it.
+    """uvicorn's server without its signal handlers.
 
-    uvicorn takes SIGTERM for itself and sends it to its own process again when it has ended, which then dies
-    with its data open.
+    uvicorn raises a captured SIGTERM again when it has stopped, which kills the process with its data open.
     """
 
     def capture_signals(self) -> contextlib.AbstractContextManager[None]:  # type: ignore[override]
-        """Leave the signals to whoever runs the server."""
+        """Leave signals to the caller."""
         return contextlib.nullcontext()
 
-    def leave(self) -> None:
-        """End as soon as running requests are answered, or two seconds later."""
+    def stop(self) -> None:
+        """Stop when running requests are answered, at most two seconds later."""
         self.should_exit = True
 
 
 class LimitedProtocol(HttpToolsProtocol):
-    """uvicorn's connection with limits on the size of a request's head and on the time until it is complete.
+    """uvicorn's connection with limits for a request's head: its size, and the time until it is complete.
 
-    uvicorn has neither with httptools: one client could fill the memory, or take all connections, without
-    ever sending a request.
+    uvicorn has neither with httptools, so one client could fill the memory or use up all connections.
     """
 
     head_bytes = 64 << 10
@@ -164,22 +141,22 @@ class LimitedProtocol(HttpToolsProtocol):
     _deadline: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Wait for the first request."""
+        """Start the timer of the first request."""
         super().connection_made(transport)
         self._expect_head()
 
     def on_message_begin(self) -> None:
-        """Wait for the rest of the next request's head."""
+        """Start the timer of the next request."""
         super().on_message_begin()
         self._expect_head()
 
     def on_headers_complete(self) -> None:
-        """The head is there; the body has limits of its own."""
+        """Stop the timer; the body has its own limits."""
         self._forget_head()
         super().on_headers_complete()
 
     def data_received(self, data: bytes) -> None:
-        """Count what belongs to a head."""
+        """Count the bytes of an incomplete head."""
         super().data_received(data)
         if self._head is not None and not self.transport.is_closing():
             self._head += len(data)
@@ -187,7 +164,7 @@ class LimitedProtocol(HttpToolsProtocol):
                 self.send_400_response(f"The head of the request is larger than {self.head_bytes} bytes.")
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget the timer with the connection."""
+        """Stop the timer."""
         self._forget_head()
         super().connection_lost(exc)
 
@@ -202,12 +179,12 @@ class LimitedProtocol(HttpToolsProtocol):
 
 
 class PlainFormatter(logging.Formatter):
-    """A log line stays one line and never speaks to the terminal, whatever a client sent."""
+    """Escapes control characters: clients choose what is logged, and a terminal must not obey them."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging names it
-        """The line, with control characters escaped."""
+        """The message on one line."""
         return super().formatMessage(record).translate(CONTROL)
 
     def formatException(self, ei: Any) -> str:  # noqa: N802 - logging names it
-        """The traceback, whose own line breaks stay."""
+        """The traceback, with its own line breaks."""
         return "\n".join(line.translate(CONTROL) for line in super().formatException(ei).splitlines())

@@ -1,7 +1,7 @@
-"""Corrections inside the library, where it offers no other way in.
+"""Corrections that replace functions inside the library.
 
-Each says what BigQuery does, what the library does, and the title of an issue for its maintainers.
-`tests/unit/taxiway/emulators/test_corrections.py` fails where one of them is no longer needed.
+Each docstring gives BigQuery's behaviour, the library's, and titles of issues for its maintainers. A test in
+`tests/unit/taxiway/emulators/test_corrections.py` fails as soon as a correction is no longer needed.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ from sqlglot.expressions import Expr
 from taxiway.emulators.answers import Json
 from taxiway.emulators.gcs import find
 
-# Statements of a job are parsed one after the other, those of a few jobs side by side.
+# Enough for the statements of a few jobs.
 REMEMBERED = 64
 parameters: ContextVar[tuple[Json, ...]] = ContextVar("parameters", default=())
-"""The query parameters of the job that is running."""
+"""The query parameters of the running job."""
 _load = executor.execute_load_job
 _rewrite = interpreter._rewrite_vars_to_params
 _parse = Dialect.parse
@@ -41,10 +41,7 @@ _parse = Dialect.parse
 
 @contextmanager
 def corrected() -> Iterator[None]:
-    """Put the corrections into the library's modules, and take them out again.
-
-    Raises AttributeError where another version of the library has no such place.
-    """
+    """Apply the corrections within a block. Raises AttributeError if the library lacks a replaced name."""
     loaders = executor._LOAD_FORMAT_HANDLERS | {"PARQUET": _load_parquet}
     with ExitStack() as stack:
         for owner, name, replacement in (
@@ -64,16 +61,16 @@ def corrected() -> Iterator[None]:
 
 
 class Script(interpreter.ScriptInterpreter):
-    """The library's scripts, with DuckDB's own transactions.
+    """The library's script interpreter with DuckDB's own transactions.
 
-    BigQuery: a transaction is all or nothing, and one that its script leaves open is rolled back. Library: it
-    copies tables and puts them back on an error, so that a kill leaves half of a transaction; at a script's
-    end it commits. Upstream: "BEGIN TRANSACTION is emulated by table copies: not atomic over a crash,
-    O(table) per statement"; "A transaction left open is committed; BigQuery rolls it back".
+    BigQuery: transactions are atomic, and rolled back if the script leaves them open. Library: it copies
+    tables and restores them on an error, so a kill leaves half a transaction; open transactions are
+    committed. Upstream: "BEGIN TRANSACTION copies tables: not atomic over a crash, O(table) per statement";
+    "A transaction left open is committed; BigQuery rolls it back".
     """
 
     async def run(self, source: str) -> Any:
-        """Run a script, and roll back what it leaves open."""
+        """Run a script and roll back an open transaction."""
         try:
             return await super().run(source)
         finally:
@@ -90,10 +87,10 @@ class Script(interpreter.ScriptInterpreter):
             self._active_txn = {}
 
     async def _snapshot_dml_targets(self, sql: str) -> None:
-        """DuckDB keeps the old rows itself."""
+        """Do nothing: DuckDB keeps the old rows."""
 
     async def _drop_txn_snapshots(self) -> None:
-        """An end without COMMIT commits nothing."""
+        """Do nothing: only COMMIT commits."""
 
     async def _restore_txn_snapshots(self) -> None:
         if self._active_txn is not None:
@@ -102,10 +99,10 @@ class Script(interpreter.ScriptInterpreter):
 
 
 def _with_parameters(sql: str, frames: Any) -> tuple[str, list[Any]]:
-    """Number a script's variables and its job's parameters, and return their values.
+    """Replace a script's variables and its job's parameters by numbered ones, and return their values.
 
-    BigQuery: the parameters of a job are there in each statement of a script. Library: in a script `@name` is
-    unknown. Upstream: "Query parameters are ignored in multi-statement scripts".
+    BigQuery: every statement of a script can use the job's parameters. Library: scripts do not know them.
+    Upstream: "Query parameters are ignored in multi-statement scripts".
     """
     text, values = _rewrite(sql, frames)
     given = {entry["name"]: entry for entry in parameters.get() if entry.get("name")}
@@ -121,10 +118,10 @@ def _with_parameters(sql: str, frames: Any) -> tuple[str, list[Any]]:
 
 
 def _parse_once(dialect: Dialect, sql: str, **options: Any) -> list[Expr | None]:
-    """Parse a statement once, and copy it for each caller, who may rewrite what he gets.
+    """Parse each statement once, and give every caller a copy, because callers modify their trees.
 
-    Library: it parses each statement some twenty times on its way, which is two fifths of its work. Upstream:
-    "Parse a statement once per job".
+    Library: it parses each statement about twenty times, which takes two fifths of its CPU time. Upstream:
+    "Parse each statement once per job".
     """
     if options or dialect.settings:
         return _parse(dialect, sql, **options)
@@ -140,12 +137,12 @@ def _trees(kind: type[Dialect], sql: str) -> list[Expr | None]:
 
 
 async def _load_objects(project: str, job_id: str, config: Json, context: Any) -> Any:
-    """Load objects of the storage service, whatever their names.
+    """Run a load job on objects of the storage service.
 
-    BigQuery: sources are objects of Cloud Storage, one `*` in a name stands for any characters, and what is
-    not there is `notFound`. Library: it takes `file:///etc/shadow` and bare paths, and for `gs://BUCKET/NAME`
-    the file ROOT/BUCKET/NAME, which not every name can be. Upstream: "Load jobs read any local file"; "Let
-    gs:// URIs be resolved by a callable".
+    BigQuery: sources are Cloud Storage objects; one `*` matches any characters; missing ones are `notFound`.
+    Library: it also accepts `file:///etc/shadow` and plain paths, and reads `gs://BUCKET/NAME` from
+    ROOT/BUCKET/NAME, although not every object name is a valid path. Upstream: "Load jobs read any local
+    file"; "Resolve gs:// URIs by a callable".
     """
     objects: list[tuple[str, Path]] = []
     for uri in (config.get("load") or {}).get("sourceUris") or []:
@@ -172,7 +169,7 @@ async def _load_objects(project: str, job_id: str, config: Json, context: Any) -
 
 
 def _link(folder: Path, at: int, name: str, path: Path) -> Path:
-    """A path by which DuckDB reads an object: it tells from a path's end whether a file is compressed."""
+    """A path with the object's extension, from which DuckDB derives the compression."""
     end = "".join(PurePosixPath(name).suffixes[-2:])
     link = folder / f"{at}{end if re.fullmatch('[.A-Za-z0-9]{0,20}', end) else ''}"
     link.symlink_to(path)
@@ -180,28 +177,28 @@ def _link(folder: Path, at: int, name: str, path: Path) -> Path:
 
 
 def _staged(uri: str, context: Any) -> str:
-    """The path of a file that was uploaded, or linked above; nothing else is read, and nothing written."""
+    """The path of an uploaded or linked file. Raises ValidationError for all other URIs."""
     path = Path(uri.removeprefix("file://"))
     staging: Path = context.settings.upload_staging_dir
-    if not path.resolve().is_relative_to(staging) and path.parent.parent != staging:
-        raise ValidationError(f"This warehouse loads objects of Cloud Storage, and writes none: {uri}")
+    if ".." in path.parts or staging not in (path.parent, path.parent.parent):
+        raise ValidationError(f"The emulated warehouse loads Cloud Storage objects, and writes none: {uri}")
     return str(path)
 
 
 def _always(_path: str) -> bool:
-    """Read AVRO with fastavro.
+    """Read all AVRO files with fastavro.
 
-    Library: it does so for files with decimals, and has DuckDB's extension read the others. Upstream: "Read
-    AVRO without DuckDB's extension where that is not installed".
+    Library: it reads only files with decimals that way, others with DuckDB's extension. Upstream: "Read AVRO
+    with fastavro if DuckDB's extension is missing".
     """
     return True
 
 
 def _load_parquet(path: str, target: str, context: Any) -> None:
-    """Load Parquet by name.
+    """Load Parquet by column name.
 
-    BigQuery: columns are bound by name, whatever the object's path. Library: it binds them by position, and
-    takes `month=01` in a path for one more column. Upstream: "Parquet loads ignore column names".
+    BigQuery: it matches columns by name and ignores the path. Library: it matches by position, and turns
+    `month=01` in a path into a column. Upstream: "Parquet loads ignore column names".
     """
     context.engine.execute(
         f"INSERT INTO {target} BY NAME SELECT * FROM read_parquet(?, hive_partitioning=false)",  # noqa: S608
@@ -210,12 +207,11 @@ def _load_parquet(path: str, target: str, context: Any) -> None:
 
 
 async def _load_atomically(project: str, job_id: str, config: Json, context: Any) -> Any:
-    """Load all or nothing, and count what was loaded.
+    """Run a load job atomically, with correct statistics.
 
-    BigQuery: a load that fails changes nothing; its rows and bytes are those of its sources. Library: what
-    fails half-way leaves the table it made, or one already emptied; its rows are those of the whole table.
-    Upstream: "A failed load leaves partial state"; "statistics.load.outputRows counts the table, and the
-    bytes are missing".
+    BigQuery: a failed load changes nothing; statistics count the loaded rows and bytes. Library: a failed
+    load leaves its new table, or an emptied one; `outputRows` counts the whole table. Upstream: "A failed
+    load leaves partial state"; "statistics.load.outputRows counts the table, and byte counts are missing".
     """
     target = executor._parse_load_job_config(project, config)
     key = (target.project_id, target.dataset_id, target.table_id)
@@ -227,7 +223,7 @@ async def _load_atomically(project: str, job_id: str, config: Json, context: Any
         context.engine.execute("COMMIT")
     except BaseException:
         context.engine.execute("ROLLBACK")
-        # The catalogue's cache knows nothing of transactions.
+        # The rollback does not reach the catalogue's cache.
         context.catalog._cache._tables.pop(key, None)
         if before is not None:
             context.catalog._cache._tables[key] = before

@@ -1,4 +1,4 @@
-"""An ASGI application in front of the library's: one request at a time, each as BigQuery answers it."""
+"""An ASGI application before the library's, which serializes requests and corrects answers."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from taxiway.emulators.answers import (
     HEALTH,
     JSON_BYTES,
     Answer,
+    HttpError,
     Json,
-    Refused,
     error_answer,
     page,
     whole_body,
@@ -34,7 +34,7 @@ UPLOAD_BYTES = 128 << 20
 REPLACED_BY_PUT = (
     "friendlyName", "description", "defaultTableExpirationMs", "defaultPartitionExpirationMs",
 )  # fmt: skip
-# Whoever has the project has its datasets.
+# BigQuery gives a project's members access to its datasets.
 DEFAULT_ACCESS = (
     {"role": "WRITER", "specialGroup": "projectWriters"},
     {"role": "OWNER", "specialGroup": "projectOwners"},
@@ -46,7 +46,7 @@ ANONYMOUS = "_bqemu_anonymous"
 
 @dataclass(frozen=True)
 class Call:
-    """A request whose body is at hand."""
+    """A request with its complete body."""
 
     scope: Json
     content: bytes
@@ -62,7 +62,7 @@ class Call:
         return dict(parse_qsl(self.scope["query_string"].decode()))
 
     def body(self) -> Json:
-        """The object in the body; what is none, such as an upload, is the library's to judge."""
+        """The JSON object in the body, empty if there is none; the library reports invalid JSON."""
         try:
             found = json.loads(self.content or b"{}")
         except (ValueError, RecursionError):
@@ -74,19 +74,18 @@ class Call:
         return replace(self, content=json.dumps(body).encode())
 
     def to(self, path: str, method: str = "GET", **query: Any) -> Call:
-        """A request for something else, by the same client."""
+        """Another request of the same client."""
         target = {"path": path, "raw_path": path.encode(), "method": method}
         return Call(self.scope | target | {"query_string": urlencode(query).encode()}, b"")
 
 
 class Front:
-    """Answers for the library what it answers otherwise than BigQuery, and all else by it.
+    """Passes requests to the library one after the other, in a thread, and corrects its answers.
 
-    BigQuery: requests run side by side. Library: its handlers share one DuckDB connection without a lock, so
-    that they mix results and transactions; and a long one blocks the event loop, health checks included. Here
-    they run one after the other in a thread of their own: BigQuery aborts the later of two transactions on
-    one table, this emulator lets it wait. Upstream: "Concurrent requests share a connection and an event
-    loop".
+    BigQuery: requests run concurrently. Library: its handlers share one DuckDB connection without a lock,
+    which mixes up results and transactions, and a long query blocks the event loop with its health check.
+    With one thread, the second of two concurrent transactions waits, where BigQuery would abort it. Upstream:
+    "Concurrent requests share a connection and an event loop".
     """
 
     def __init__(self, library: Any, context: Any, data: Path) -> None:
@@ -100,7 +99,7 @@ class Front:
         """Answer one request."""
         try:
             answer = await self._answered(scope, receive)
-        except Refused as refused:
+        except HttpError as refused:
             answer = error_answer(refused)
         except ClientDisconnect:
             return
@@ -124,13 +123,13 @@ class Front:
         return self._library_answer(call)
 
     def _library_answer(self, call: Call) -> Response:
-        """What the library answers."""
+        """The library's answer."""
         sent: list[Json] = []
         body: list[Json] = [{"type": "http.request", "body": call.content}]
 
         async def receive() -> Json:
             if not body:
-                await asyncio.Event().wait()  # the client stays until it is answered
+                await asyncio.Event().wait()  # never disconnects
             return body.pop()
 
         async def send(message: Json) -> None:
@@ -150,16 +149,16 @@ class Front:
     def _insert_job(self, call: Call, project: str) -> Response:
         """Run a job.
 
-        BigQuery: an id runs once, and a job keeps all it was asked with. Library: it runs an id again, and
-        forgets labels once it has answered. Upstream: "jobs.insert: a repeated jobId must be 409 duplicate";
-        "jobs.get loses configuration.labels".
+        BigQuery: a job id runs once, and a job keeps its configuration. Library: it runs the id again, and
+        drops labels. Upstream: "jobs.insert: a repeated jobId must be 409 duplicate"; "jobs.get loses
+        configuration.labels".
         """
         if call.method != "POST":
             return self._listed(call, "jobs")
         body = call.body()
         job_id = (body.get("jobReference") or {}).get("jobId")
         if job_id and self._context.catalog.get_job(project, job_id):
-            raise Refused(409, f"Already Exists: Job {project}:{job_id}", "duplicate", "ALREADY_EXISTS")
+            raise HttpError(409, f"Already Exists: Job {project}:{job_id}", "duplicate", "ALREADY_EXISTS")
         query = (body.get("configuration") or {}).get("query") or {}
         answer = self._with_parameters(call, query.get("queryParameters"))
         if answer.status_code != 200:
@@ -173,10 +172,10 @@ class Front:
         return _changed(answer, _job)
 
     def _upload(self, call: Call, _project: str) -> Response:
-        """Content that is uploaded into a table.
+        """Load an uploaded file.
 
-        BigQuery: it does not look at the content's type. Library: it refuses `*/*`, which Google's client
-        sends. Upstream: "Uploads of load_table_from_file are refused for their Content-Type".
+        BigQuery: it ignores the content type of the file. Library: it rejects `*/*`, which Google's client
+        sends. Upstream: "load_table_from_file is rejected for its Content-Type".
         """
         changed = call.content.replace(b"content-type: */*", b"content-type: application/octet-stream", 1)
         return _changed(self._library_answer(replace(call, content=changed)), _job)
@@ -213,16 +212,16 @@ class Front:
         return self._library_answer(call)
 
     def _anonymous(self, call: Call, project: str, table: str, data: str | None) -> Response:
-        """The table that a query's result lies in.
+        """Describe or read the anonymous result table of a query.
 
-        BigQuery: each result is an anonymous table, which can be described and read. Library: it describes as
-        empty those of jobs with an id of one's own, and reads none. Upstream: "Anonymous result tables: wrong
-        for job ids with dashes, and tabledata.list is 404".
+        BigQuery: every result is such a table. Library: for client-chosen job ids it describes an empty
+        table, and it cannot read any. Upstream: "Anonymous result tables: wrong for job ids with dashes, and
+        tabledata.list is 404".
         """
         job_id = self._results.job_of(table)
         self._results.recall(job_id)
         if job_id not in JOB_RESULTS:
-            raise Refused(404, f"Not found: Table {project}:{ANONYMOUS}.{table}")
+            raise HttpError(404, f"Not found: Table {project}:{ANONYMOUS}.{table}")
         if data is None:
             found = _parsed(self._library_answer(call.to(_QUERIES.format(project, job_id), maxResults=0)))
             whole = _parsed(self._library_answer(call))
@@ -235,12 +234,13 @@ class Front:
     # Datasets and tables
 
     def _dataset(self, call: Call, project: str, name: str | None) -> Response:
-        """A dataset, created, changed or deleted, or their list.
+        """Create, read, change, delete or list datasets.
 
-        BigQuery: a new dataset belongs to its project's members; PUT takes away what it does not mention; one
-        with tables is in use. Library: its access list is empty and left out; PUT keeps all; one with tables
-        is not found. Upstream: "datasets.insert without access must answer the default list";
-        "datasets.update must replace"; "datasets.delete of a non-empty dataset must be 400 resourceInUse".
+        BigQuery: new datasets have a default access list; PUT resets missing fields, the access list too; a
+        dataset with tables is `resourceInUse`. Library: the access list is missing; PUT keeps missing fields;
+        a dataset with tables is `notFound`. Upstream: "datasets.insert without access must return the default
+        list"; "datasets.update must replace"; "datasets.delete of a non-empty dataset must be 400
+        resourceInUse".
         """
         if name is None and call.method == "GET":
             return self._listed(call, "datasets")
@@ -257,7 +257,7 @@ class Front:
         answer = self._library_answer(call)
         key = f"{project}:{name}"
         if call.method == "DELETE" and b"is not empty" in answer.body:
-            raise Refused(400, f"Dataset {key} is still in use", "resourceInUse")
+            raise HttpError(400, f"Dataset {key} is still in use", "resourceInUse")
         if answer.status_code not in (200, 204):
             return answer
         if call.method != "GET":
@@ -265,11 +265,11 @@ class Front:
         return answer if call.method == "DELETE" else _changed(answer, self._attributes.completed)
 
     def _listed(self, call: Call, kind: str) -> Response:
-        """A page of a list.
+        """Return a page of a list.
 
-        BigQuery: lists are paged, and an entry has less than the resource. Library: it cuts a list off at
-        `maxResults` without a token, and its datasets are whole. Upstream: "list methods never return
-        nextPageToken".
+        BigQuery: lists have page tokens, and entries fewer fields than resources. Library: it truncates at
+        `maxResults` without a token, and lists whole datasets. Upstream: "list methods never return
+        nextPageToken"; "datasets.list returns fields of datasets.get".
         """
         query = call.query
         every = {name: value for name, value in query.items() if name not in _PAGING} | {
@@ -302,10 +302,10 @@ class Front:
         return answer
 
     def _table(self, call: Call, project: str, dataset: str, name: str) -> Response:
-        """A table, changed, deleted or described.
+        """Read, change or delete a table.
 
-        BigQuery: `numRows` is how many rows there are. Library: it is that of the last load job. Upstream:
-        "tables.get: numRows ignores DML".
+        BigQuery: `numRows` is the number of rows. Library: it is the row count of the last load job.
+        Upstream: "tables.get: numRows ignores DML".
         """
         key, body = f"{project}/{dataset}/{name}", call.body()
         table = self._context.catalog.get_table(project, dataset, name)
@@ -351,14 +351,15 @@ def _parsed(answer: Response) -> Json:
 
 
 def _changed(answer: Response, change: Callable[[Json], Json]) -> Response:
-    """The answer with its JSON changed, where it is none of an error."""
+    """The answer with changed JSON, unless it is an error."""
     return Answer(change(_parsed(answer))) if answer.status_code == 200 and answer.body else answer
 
 
 def _labels_merged(call: Call, body: Json, present: Any) -> Call:
-    """A PATCH that makes the library do what BigQuery does: null removes a label, the others stay.
+    """The PATCH with all labels that the resource should have afterwards.
 
-    Library: it replaces all labels. Upstream: "patch must merge labels".
+    BigQuery: PATCH merges labels, null removes one. Library: it replaces them. Upstream: "patch must merge
+    labels".
     """
     if "labels" not in body or present is None:
         return call
@@ -369,7 +370,7 @@ def _labels_merged(call: Call, body: Json, present: Any) -> Call:
 
 
 def _merged(request: Json, kept: Json) -> Json:
-    """The configuration as requested, with what the executor added one level down."""
+    """The requested configuration with the executor's additions, one level down."""
     result = dict(request)
     for key, value in kept.items():
         inner = result.get(key)
@@ -378,9 +379,9 @@ def _merged(request: Json, kept: Json) -> Json:
 
 
 def _job(answer: Json) -> Json:
-    """A job, or the answer to its cancellation, without what BigQuery does not have.
+    """A job, or the answer to its cancellation, without fields that BigQuery does not return.
 
-    Library: it answers two fields that no client knows, and repeats nulls. Upstream: "Job resources: no
+    Library: it returns two unknown fields, and nulls. Upstream: "Job resources: no
     statistics.query.totalRows, no scriptStatistics.statementCount; leave null parameter values out".
     """
     if isinstance(answer.get("job"), dict):

@@ -1,4 +1,4 @@
-"""What the library drops, kept beside its database: attributes of datasets, when tables expire, results."""
+"""State that the library drops: attributes of datasets, expiry of tables, results of queries."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ DAY = 24 * 3600
 
 
 class Kept:
-    """Values by key in a JSON file, written whole with each change."""
+    """Values by key, in a JSON file that is rewritten with each change."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self.values: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
 
     def put(self, key: str, value: Any) -> None:
-        """Keep `value`; nothing, where it is empty."""
+        """Set a value; an empty one removes the key."""
         values = {name: kept for name, kept in (self.values | {key: value}).items() if kept}
         if values != self.values:
             self.values = values
@@ -38,51 +38,51 @@ class Kept:
 
 
 class Attributes(Kept):
-    """What datasets were given beyond what the library keeps, by `project:dataset`.
+    """Attributes of datasets that the library drops, by `project:dataset`.
 
-    BigQuery: what a dataset was created with is read back. Library: it drops the attributes above. Upstream:
-    "Datasets lose maxTimeTravelHours, storageBillingModel, defaultEncryptionConfiguration".
+    BigQuery: it returns all attributes of a dataset. Library: it drops those above. Upstream: "Datasets lose
+    maxTimeTravelHours, storageBillingModel, defaultEncryptionConfiguration".
     """
 
     def remember(self, method: str, key: str, body: Json) -> None:
-        """Take in a POST, PUT (replaces), PATCH (merges, null removes) or DELETE that succeeded."""
+        """Record a successful POST, PUT, PATCH (merges, null removes) or DELETE."""
         given = {name: body[name] for name in DROPPED if name in body}
         merged = given if method != "PATCH" else self.values.get(key, {}) | given
         self.put(key, {name: value for name, value in merged.items() if value is not None})
 
     def completed(self, dataset: Json) -> Json:
-        """A dataset as the library answers it, with what it dropped."""
+        """The library's dataset with its dropped attributes."""
         return {**dataset, **self.values.get(str(dataset.get("id")), {})}
 
 
 class Expiry(Kept):
-    """The time (milliseconds since 1970) after which a table is gone, by `project/dataset/table`.
+    """Expiration times of tables (milliseconds since 1970), by `project/dataset/table`.
 
-    BigQuery: a table with `expirationTime` goes then. Library: it drops the time, and the table stays for
-    ever. Upstream: "tables.insert ignores expirationTime".
+    BigQuery: it deletes a table at its `expirationTime`. Library: it ignores the field. Upstream:
+    "tables.insert ignores expirationTime".
     """
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)
         kept: Any = self.values
-        if isinstance(kept, list):  # pairs, as older versions wrote them
+        if isinstance(kept, list):  # pairs, written by older versions
             self.values = {"/".join(key): when for key, when in kept}
 
     def remember(self, key: str, body: Json) -> None:
-        """Take in a table's creation or change; null removes the time, and without one it stays."""
+        """Record a table's creation or change; null removes the time, a missing field keeps it."""
         if "expirationTime" in body:
             self.put(key, int(body["expirationTime"] or 0))
 
     def over(self) -> list[str]:
-        """The tables whose time is over."""
+        """The expired tables."""
         return [key for key, when in self.values.items() if when <= time.time() * 1000]
 
 
 class Results:
-    """The rows of queries, in the library's memory and, for a day, in files.
+    """Results of queries, in the library's memory and, for a day, in files.
 
-    BigQuery: a job's result can be read for a day. Library: it keeps all of them in memory, for ever, and
-    none over a restart. Upstream: "JOB_RESULTS grows without bound, and is lost on restart".
+    BigQuery: it keeps results for a day. Library: it keeps all of them in memory until it is restarted.
+    Upstream: "JOB_RESULTS grows without bound, and is lost on restart".
     """
 
     def __init__(self, folder: Path) -> None:
@@ -93,7 +93,7 @@ class Results:
                 path.unlink()
 
     def keep(self, job_id: str) -> None:
-        """Write the result of a job that has ended, unless it is large; make room in memory."""
+        """Write the result of a finished job unless it is large, and evict old ones from memory."""
         table = JOB_RESULTS.get(job_id)
         if table is not None and table.nbytes <= FILE_BYTES:
             sink = pa.BufferOutputStream()
@@ -107,7 +107,7 @@ class Results:
             JOB_SCHEMAS.pop(oldest, None)
 
     def recall(self, job_id: str) -> None:
-        """Bring the result of a job back into the library's memory, where there is one."""
+        """Load a kept result back into the library's memory."""
         path = self._path(job_id)
         if job_id in JOB_RESULTS or not path.exists():
             return
@@ -116,7 +116,7 @@ class Results:
             JOB_RESULTS[job_id] = reader.read_all()
 
     def job_of(self, table: str) -> str:
-        """The job behind an anonymous table's name, empty where there is none."""
+        """The id of the job with this anonymous result table, or an empty string."""
         flat = table.removeprefix("anon")
         files = (path.name for path in self._folder.iterdir())
         return next((job for job in [*JOB_RESULTS, *files] if job.replace("-", "") == flat), "")

@@ -1,12 +1,13 @@
-"""Compose the library's parts: its engine confined, its gRPC server guarded, its application behind ours.
+"""Compose the library's parts: a confined engine, a guarded gRPC server, and `Front` before its application.
 
-The library's own composition root is not used: it starts a web server that cannot be guarded, and an engine
-that downloads an extension and reads any file.
+The library's own composition root is not used: it starts an unguarded web server, and an engine that
+downloads an extension and reads any file.
 """
 
 from __future__ import annotations
 
 import re
+import shutil
 import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -18,7 +19,7 @@ import grpc.aio  # type: ignore[import-untyped]
 from bqemulator.config import LogFormat, LogLevel, PersistenceMode, Settings
 from bqemulator.observability.logging_ import configure_logging
 
-# Before the next imports, whose loggers would else write to stdout for ever.
+# Before the following imports, whose loggers would otherwise keep writing to stdout.
 configure_logging(level=LogLevel.INFO, fmt=LogFormat.JSON)
 
 from bqemulator.api.app import create_app  # noqa: E402
@@ -44,9 +45,9 @@ from taxiway.emulators.bigquery.front import Front  # noqa: E402
 from taxiway.emulators.guard import ASGI, carries  # noqa: E402
 from taxiway.emulators.serving import CannotStartError  # noqa: E402
 
-# What BigQuery's SQL comes to. All else is DuckDB's alone: files, databases, extensions, settings.
+# The statement types that BigQuery's SQL translates to. DuckDB's others reach files, extensions and settings.
 STATEMENTS = {"SELECT", "INSERT", "UPDATE", "DELETE", "CREATE", "DROP", "ALTER", "TRANSACTION", "MERGE_INTO"}
-# The library's own load of a file that it was given.
+# The library's own statement for loading a staged file.
 LOAD = re.compile(r'COPY "[^"]+"\."[^"]+" FROM \? \(FORMAT (CSV, HEADER|JSON)\)')
 CONFINED = (
     "SET python_enable_replacements = false",
@@ -61,12 +62,12 @@ GRPC_BYTES = 11 << 20
 
 
 class Engine(DuckDBEngine):
-    """The library's engine, which reads no file but objects and uploads, and needs no extension.
+    """The library's engine, restricted to the files of objects and uploads, without extensions.
 
-    BigQuery: SQL reaches tables, and nothing of the machine. Library: whatever it translates runs on a
-    connection that may read and write all files of its user, and it does not start without `spatial` (50 MB,
-    downloaded). Upstream: "DuckDB runs with enable_external_access=true: `read_text('/etc/passwd')` is
-    answered"; "Make `spatial` optional: only GEOGRAPHY needs it".
+    BigQuery: SQL has no access to files. Library: translated SQL runs on a connection with access to all
+    files of the user, and the engine does not start without `spatial` (50 MB, downloaded). Upstream: "DuckDB
+    runs with enable_external_access=true: SELECT * FROM read_text('/etc/passwd') works"; "Make `spatial`
+    optional: only GEOGRAPHY needs it".
     """
 
     def __init__(self, settings: Settings, folders: list[Path]) -> None:
@@ -75,7 +76,7 @@ class Engine(DuckDBEngine):
         self._reader: Any = None
 
     async def start(self) -> None:
-        """Open the database, then give up all rights that are not needed."""
+        """Open the database, then drop all rights that are not needed."""
         await super().start()
         writer: Any = self._connection
         self._reader = writer.cursor()
@@ -85,21 +86,21 @@ class Engine(DuckDBEngine):
             writer.execute(setting.format(places))
 
     def _load_spatial(self) -> None:
-        """Go without: it lies in a wheel of 50 MB by a publisher nobody knows."""
+        """Skip it: the only wheel has 50 MB and an unknown publisher."""
 
     @property
     def connection(self) -> Any:
-        """The connection of this thread.
+        """The connection of the current thread: gRPC runs in the main thread, REST in another.
 
-        BigQuery: a reader sees what is committed. Library: gRPC reads share REST's connection, and so see its
-        open transaction. Upstream: "Storage Read API sees uncommitted rows of a running script".
+        BigQuery: readers see committed rows. Library: gRPC shares REST's connection and sees its open
+        transaction. Upstream: "Storage Read API returns uncommitted rows of a running script".
         """
         if self._reader is not None and threading.current_thread() is threading.main_thread():
             return self._reader
         return super().connection
 
     def execute(self, sql: str, parameters: list[Any] | None = None) -> Any:
-        """Run SQL, unless it is a statement that BigQuery does not have."""
+        """Run SQL; raises InvalidQueryError for statement types that BigQuery does not have."""
         for statement in self.connection.extract_statements(sql):
             kind = statement.type.name
             if kind not in STATEMENTS and not LOAD.fullmatch(sql):
@@ -113,31 +114,31 @@ class Engine(DuckDBEngine):
 
 
 class Snapshots(SnapshotManager):
-    """The library's snapshots, those that a user asks for.
+    """The library's snapshots, limited to those that users create.
 
-    BigQuery: time travel costs a statement nothing. Library: after each load and statement it copies the
-    whole table. Upstream: "Time travel copies every table on every write; make it optional".
+    BigQuery: time travel costs writes nothing. Library: it copies the whole table after each write. Upstream:
+    "Time travel copies every table on every write; make it optional".
     """
 
     def capture(self, *table: str, kind: str = "AUTO") -> Any:
-        """Copy a table where a user asked for it."""
+        """Copy a table, unless for time travel."""
         return None if kind == "AUTO" else super().capture(*table, kind=kind)
 
 
 class TokenInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]
-    """Refuses, with UNAUTHENTICATED, calls without the environment's token; the guard of HTTP for gRPC."""
+    """The guard for gRPC: rejects calls without the environment's token as UNAUTHENTICATED."""
 
     def __init__(self, token: str) -> None:
         self._token = token
 
     async def intercept_service(self, continuation: Any, details: Any) -> Any:
-        """Pass a call on, or answer it."""
+        """Pass a call on, or reject it."""
         given = [value for name, value in details.invocation_metadata if name == "authorization"]
         if not self._token or carries(self._token, given):
             return await continuation(details)
 
         async def refuse(_request: Any, context: Any) -> None:
-            message = "The call does not carry this environment's token as its bearer token."
+            message = "The call lacks this environment's bearer token."
             await context.abort(grpc.StatusCode.UNAUTHENTICATED, message)
 
         return grpc.unary_unary_rpc_method_handler(refuse)
@@ -145,9 +146,9 @@ class TokenInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]
 
 @asynccontextmanager
 async def open_app(data: Path, lake: Path, grpc_address: str, token: str) -> AsyncIterator[ASGI]:
-    """The service over the database in `data`; `lake` is the storage service's folder of objects.
+    """Open the service with the database in `data`; `lake` is the storage service's folder of objects.
 
-    Raises CannotStartError where another process has the data, or the port of gRPC.
+    Raises CannotStartError if another process uses the data, or gRPC's port.
     """
     uploads = data / "uploads"
     uploads.mkdir(parents=True, exist_ok=True)
@@ -156,7 +157,7 @@ async def open_app(data: Path, lake: Path, grpc_address: str, token: str) -> Asy
         data_dir=data,
         gcs_local_root=lake,
         upload_staging_dir=uploads,
-        # DuckDB's avro is another such wheel; the library reads AVRO without it, too.
+        # DuckDB's `avro` comes from the same publisher; the library can read AVRO without it.
         enable_format_extensions=False,
         log_format=LogFormat.JSON,
     )
@@ -166,6 +167,9 @@ async def open_app(data: Path, lake: Path, grpc_address: str, token: str) -> Asy
     except duckdb.IOException as error:
         raise CannotStartError(str(error)) from None
     try:
+        # Remove what a kill left, now that the engine has locked the data.
+        shutil.rmtree(uploads, ignore_errors=True)
+        uploads.mkdir()
         with corrected():
             context = context_of(settings, engine)
             server = _grpc_server(context, grpc_address, token)
@@ -177,7 +181,7 @@ async def open_app(data: Path, lake: Path, grpc_address: str, token: str) -> Asy
 
 
 def context_of(settings: Settings, engine: DuckDBEngine, snapshots: type = Snapshots) -> AppContext:
-    """What the library's handlers work with."""
+    """The collaborators of the library's handlers."""
     clock, events, catalog = SystemClock(), EventBus(), DuckDBCatalogRepository(engine)
     catalog.ensure_ready()
     context = AppContext(
@@ -209,7 +213,7 @@ def context_of(settings: Settings, engine: DuckDBEngine, snapshots: type = Snaps
 
 
 def _grpc_server(context: AppContext, address: str, token: str) -> Any:
-    """The Storage Read and Write APIs. Raises CannotStartError where the port is taken."""
+    """The Storage Read and Write APIs. Raises CannotStartError if the port is taken."""
     server = grpc.aio.server(
         interceptors=(
             TokenInterceptor(token),
@@ -220,7 +224,7 @@ def _grpc_server(context: AppContext, address: str, token: str) -> Any:
         options=[
             ("grpc.max_send_message_length", GRPC_BYTES),
             ("grpc.max_receive_message_length", GRPC_BYTES),
-            # Two processes would share the port, and each get half of the calls.
+            # Otherwise a second process could share the port and receive half of the calls.
             ("grpc.so_reuseport", 0),
         ],
     )

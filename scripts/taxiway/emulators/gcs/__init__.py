@@ -1,4 +1,4 @@
-"""The storage service: Cloud Storage's JSON API over one SQLite index and one file per object."""
+"""The storage service: Cloud Storage's JSON API over an SQLite index and one file per generation."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ FILES = "files"
 
 
 def objects_root(data: Path) -> Path:
-    """The folder under `data` that another process may read objects from, with `find`."""
+    """The folder under `data` from which other processes may read objects, with `find`."""
     return data / OBJECTS
 
 
 def find(root: Path, bucket: str, pattern: str) -> list[tuple[str, Path]]:
-    """Names and files of the live objects that `pattern` names, in order; one `*` is any characters.
+    """Names and files of the live objects that match `pattern`, in order; one `*` matches any characters.
 
-    For a process that may only read `root`. A file is the content of one generation and never changes. Raises
-    FileNotFoundError where there is no such bucket, or where no storage service has been.
+    Needs no write access to `root`. A file holds one generation and never changes. Raises FileNotFoundError
+    if the bucket does not exist, or no storage service has ever used `root`.
     """
     with closing(_read_only(root / INDEX)) as index:
         if not index.execute("SELECT 1 FROM bucket WHERE name = ?", (bucket,)).fetchone():
@@ -41,10 +41,10 @@ def find(root: Path, bucket: str, pattern: str) -> list[tuple[str, Path]]:
 
 
 def _read_only(index: Path) -> sqlite3.Connection:
-    """Open the index without writing anything beside it.
+    """Open the index without creating files, which a read-only mount would not allow.
 
-    Beside a running service that is its log's shared memory. Without one nobody changes the index
-    (`immutable`): SQLite would else create that memory, which a read-only mount forbids.
+    SQLite needs the log's shared memory, a file that a running service keeps. Without a service nothing
+    changes the index, so it can be opened as `immutable`, without that file.
     """
     alive = index.with_name(f"{INDEX}-shm").exists()
     try:
@@ -52,4 +52,4 @@ def _read_only(index: Path) -> sqlite3.Connection:
             f"{index.absolute().as_uri()}?{'mode=ro' if alive else 'immutable=1'}", uri=True
         )
     except sqlite3.OperationalError as error:
-        raise FileNotFoundError(f"no storage service has been at {index.parent}: {error}") from None
+        raise FileNotFoundError(f"no storage service has used {index.parent}: {error}") from None

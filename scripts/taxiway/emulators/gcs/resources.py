@@ -1,4 +1,4 @@
-"""Buckets and objects as Cloud Storage describes them: defaults, changes, preconditions, legal names."""
+"""Resources of buckets and objects: defaults, changes, preconditions, valid names."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
 
-from taxiway.emulators.answers import Json, Refused, project_number
+from taxiway.emulators.answers import HttpError, Json, project_number
 from taxiway.emulators.gcs.store import LIVE, Stored, timestamp
 
 BUCKET_WRITABLE = (
@@ -18,7 +18,7 @@ BUCKET_WRITABLE = (
     "lifecycle", "logging", "retentionPolicy", "rpo", "softDeletePolicy", "storageClass", "versioning",
     "website",
 )  # fmt: skip
-# What an answer repeats in its headers.
+# Fields that a download repeats as headers.
 HEADER_FIELDS = {
     "cacheControl": "Cache-Control",
     "contentDisposition": "Content-Disposition",
@@ -41,11 +41,11 @@ CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
 
 
 def new_bucket(project: str, body: Json) -> Json:
-    """The resource of a bucket created with `body`. Raises Refused 400 for a name that is none."""
+    """The resource of a bucket created with `body`. Raises HttpError 400 for an invalid name."""
     name = body.get("name")
-    legal = isinstance(name, str) and BUCKET_NAME.fullmatch(name)
-    if not legal or any(len(label) > 63 for label in str(name).split(".")):
-        raise Refused(400, f"Invalid bucket name: {name!r}")
+    valid = isinstance(name, str) and BUCKET_NAME.fullmatch(name)
+    if not valid or any(len(label) > 63 for label in str(name).split(".")):
+        raise HttpError(400, f"Invalid bucket name: {name!r}")
     created, location = timestamp(), str(body.get("location") or "US").upper()
     bucket: Json = {
         "kind": "storage#bucket",
@@ -72,12 +72,12 @@ def _location_type(location: str, body: Json) -> str:
 
 
 def patched_bucket(bucket: Json, change: Json) -> Json:
-    """The bucket after a PATCH: what is nested is merged, null removes a key."""
+    """The bucket after a PATCH: nested objects are merged, null removes a key."""
     return _bumped(_merged(bucket, {key: change[key] for key in BUCKET_WRITABLE if key in change}))
 
 
 def replaced_bucket(bucket: Json, body: Json) -> Json:
-    """The bucket after a PUT: what the body does not give goes back to its default."""
+    """The bucket after a PUT: fields missing in the body return to their defaults."""
     kept = {key: value for key, value in bucket.items() if key not in BUCKET_WRITABLE}
     return _bumped(kept | {key: body[key] for key in BUCKET_WRITABLE if body.get(key) is not None})
 
@@ -102,9 +102,9 @@ def _bumped(bucket: Json) -> Json:
 
 
 def _normal(bucket: Json) -> Json:
-    """The bucket with Cloud Storage's defaults, and without what it leaves out when empty.
+    """The bucket with Cloud Storage's defaults and without empty fields.
 
-    A provider that reads back something else than Cloud Storage would answer plans a change for ever.
+    Any difference from Cloud Storage's answer would show up as drift in Pulumi's provider.
     """
     access = bucket.get("iamConfiguration") or {}
     uniform = dict(access.get("uniformBucketLevelAccess") or access.get("bucketPolicyOnly") or {})
@@ -139,15 +139,15 @@ def _normal(bucket: Json) -> Json:
 
 
 def _seconds(given: Json, name: str, default: int) -> str:
-    """A 64-bit number as the API's JSON writes it: as text."""
+    """A 64-bit number as text, the API's JSON encoding."""
     try:
         return str(max(0, int(given.get(name, default))))
     except (TypeError, ValueError):
-        raise Refused(400, f"Invalid value for {name}: {given.get(name)!r}; give seconds.") from None
+        raise HttpError(400, f"Invalid value for {name}: {given.get(name)!r}. Give seconds.") from None
 
 
 def etag(number: int) -> str:
-    """The API's entity tag of the `number`th state: a protocol buffer's varint in field 1."""
+    """The entity tag of state `number`: a protocol buffer with a varint in field 1, as the API's are."""
     content = bytearray([8])
     while number > 127:
         content.append(number & 127 | 128)
@@ -157,13 +157,13 @@ def etag(number: int) -> str:
 
 
 def changes(tag: str) -> int:
-    """The number behind an entity tag of ours."""
+    """The number inside an entity tag made by `etag`."""
     content = base64.b64decode(tag)[1:]
     return sum((byte & 127) << 7 * place for place, byte in enumerate(content))
 
 
 def new_policy(name: str, body: Json, changes: int) -> Json:
-    """The access policy of bucket `name` after so many changes."""
+    """The access policy of bucket `name` after `changes` changes."""
     return {
         "kind": "storage#policy",
         "resourceId": f"projects/_/buckets/{name}",
@@ -177,46 +177,46 @@ def new_policy(name: str, body: Json, changes: int) -> Json:
 
 
 def object_name(name: Any) -> str:
-    """A legal name of an object. Raises Refused 400 for what is none."""
+    """`name` if it is a valid object name, else raises HttpError 400."""
     if not isinstance(name, str) or not name:
-        raise Refused(400, "Required parameter: name", "required")
+        raise HttpError(400, "Required parameter: name", "required")
     try:
         size = len(name.encode())
     except UnicodeEncodeError:
-        raise Refused(400, f"Invalid object name: {name!r} is not Unicode.") from None
+        raise HttpError(400, f"Invalid object name: {name!r} is not Unicode.") from None
     if size > NAME_BYTES:
-        raise Refused(400, f"Invalid object name: {size} bytes; {NAME_BYTES} are the most.")
+        raise HttpError(400, f"Invalid object name: {size} bytes, more than {NAME_BYTES}.")
     if name in (".", "..") or re.search("[\0\r\n]", name) or name.startswith(".well-known/acme-challenge/"):
-        raise Refused(400, f"Invalid object name: {name[:80]!r}")
+        raise HttpError(400, f"Invalid object name: {name[:80]!r}")
     return name
 
 
 def checked_metadata(given: Json, *, new: bool = False) -> Json:
-    """What a client may set of `given`. Raises Refused 400 for what no header, or no metadata, can hold.
+    """The fields of `given` that clients may set. Raises HttpError 400 for values that headers cannot hold.
 
-    A line break in a content type would start a header of its own.
+    A line break in a content type would otherwise inject a header into every download.
     """
     writable = (*OBJECT_WRITABLE, "storageClass") if new else OBJECT_WRITABLE
     fields = {key: given[key] for key in writable if key in given}
     for key in HEADER_FIELDS:
         value = fields.get(key)
         if value is not None and (not isinstance(value, str) or CONTROL.search(value)):
-            raise Refused(400, f"Invalid value for {key}: {value!r}")
+            raise HttpError(400, f"Invalid value for {key}: {value!r}")
     metadata = fields.get("metadata") or {}
     texts = isinstance(metadata, dict) and all(isinstance(text, str | None) for text in metadata.values())
     if not texts or any(not key or CONTROL.search(key) for key in metadata):
-        raise Refused(400, f"Invalid value for metadata: {metadata!r}; give an object of texts.")
+        raise HttpError(400, f"Invalid value for metadata: {metadata!r}. Give an object of strings.")
     try:
         size = sum(len(f"{key}{text or ''}".encode()) for key, text in metadata.items())
     except UnicodeEncodeError:
-        raise Refused(400, "Invalid value for metadata: not Unicode.") from None
+        raise HttpError(400, "Invalid value for metadata: not Unicode.") from None
     if size > METADATA_BYTES:
-        raise Refused(400, f"Invalid value for metadata: {size} bytes; {METADATA_BYTES} are the most.")
+        raise HttpError(400, f"Invalid value for metadata: {size} bytes, more than {METADATA_BYTES}.")
     return fields
 
 
 def new_object(bucket: Json, name: str, generation: int, given: Json) -> Json:
-    """The resource of a new generation, without its content's size and checksums; `given` is checked."""
+    """The resource of a new generation without size and checksums; `given` comes from `checked_metadata`."""
     created = timestamp()
     resource: Json = {
         "kind": "storage#object",
@@ -242,7 +242,7 @@ def patched_object(resource: Json, change: Json) -> Json:
 
 
 def replaced_object(resource: Json, body: Json) -> Json:
-    """The object after a PUT: what the body does not give goes."""
+    """The object after a PUT: fields missing in the body are removed."""
     kept = {key: value for key, value in resource.items() if key not in OBJECT_WRITABLE}
     given = {key: value for key, value in checked_metadata(body).items() if value is not None}
     return _changed({"contentType": resource["contentType"]} | kept | given)
@@ -261,14 +261,14 @@ def _present(resource: Json) -> Json:
 
 
 def linked(resource: Json, base: str) -> Json:
-    """The object as a client sees it who knows the service under `base`."""
+    """The object with links for a client that reaches the service at `base`."""
     path = f"/b/{resource['bucket']}/o/{quote(resource['name'], safe='')}"
     media = f"{base}/download/storage/v1{path}?generation={resource['generation']}&alt=media"
     return resource | {"selfLink": f"{base}/storage/v1{path}", "mediaLink": media}
 
 
 def download_headers(resource: Json) -> dict[str, str]:
-    """What an answer with the object's content says of it."""
+    """The headers of a download."""
     checksums = [
         f"{name}={resource[key]}"
         for name, key in (("crc32c", "crc32c"), ("md5", "md5Hash"))
@@ -297,10 +297,10 @@ def check(
     prefix: str = "if",
     reading: bool = False,
 ) -> None:
-    """Raise Refused 412 where the query asks for another state than there is; 304 while `reading`.
+    """Raise HttpError 412 (304 while `reading`) unless the query's preconditions hold.
 
-    `found` is the object or bucket the request is for, None where there is none; `live`: it is the live
-    generation. Zero stands for the generation of an object that does not exist.
+    `found` is the requested object or bucket, None if it does not exist; `live`: it is the live generation.
+    An object that does not exist has generation zero.
     """
     present = {
         "Generation": (found or {}).get("generation", "0") if live else "0",
@@ -313,14 +313,14 @@ def check(
             if given is None:
                 continue
             if not re.fullmatch(r"\d{1,20}", given, re.ASCII):
-                raise Refused(400, f"Invalid value for {name}: {given!r}; give a number.")
+                raise HttpError(400, f"Invalid value for {name}: {given!r}. Give a number.")
             if (int(given) == int(number)) is not wanted:
                 unmet = f"{name}={given}, but the {what.lower()} is {number}"
                 message = f"At least one of the pre-conditions you specified did not hold: {unmet}."
-                raise Refused(304 if reading and not wanted else 412, message)
+                raise HttpError(304 if reading and not wanted else 412, message)
 
 
 def check_object(query: Mapping[str, str], stored: Stored | None, *, reading: bool = False) -> None:
-    """The same for an object of the index."""
+    """`check` for an object of the store."""
     live = stored is None or stored.state == LIVE
     check(query, stored.resource if stored else None, live=live, reading=reading)

@@ -1,4 +1,4 @@
-"""The requests of Cloud Storage's JSON API, and the XML API's GET and PUT of one object."""
+"""Handlers of Cloud Storage's JSON API, and of the XML API's GET and PUT of objects."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ from taxiway.emulators.answers import (
     Answer,
     Application,
     FileAnswer,
+    HttpError,
     Json,
-    Refused,
-    after,
     base_url,
     json_body,
     number,
     page,
+    page_start,
+    page_token,
     part,
     pieces,
     project_number,
-    token_of,
     whole_body,
 )
 from taxiway.emulators.gcs import objects_root, resources, uploads
@@ -56,7 +56,7 @@ async def open_app(data: Path) -> AsyncIterator[Application]:
 
 
 def without_api(path: str) -> str:
-    """The path without `/storage/v1`: some clients leave it away where they talk to an emulator."""
+    """The path without `/storage/v1`, which some clients omit when they talk to an emulator."""
     return re.sub(r"^(/upload|/download|)/storage/v1(?=/)", r"\1", path)
 
 
@@ -64,19 +64,19 @@ def without_api(path: str) -> str:
 
 
 def _bucket(request: Request) -> tuple[Store, Json, Json | None]:
-    """Store, bucket and policy of the bucket that is named. Raises Refused 404 where there is none."""
+    """The store, and resource and policy of the requested bucket. Raises HttpError 404."""
     store: Store = request.app.state.store
     name = part(request, "bucket")
     found = store.bucket(name)
     if found is None:
-        raise Refused(404, f"The specified bucket does not exist: {name!r}.")
+        raise HttpError(404, f"The specified bucket does not exist: {name!r}.")
     return store, *found
 
 
 def _project(request: Request) -> str:
     project = request.query_params.get("project")
     if not project:
-        raise Refused(400, "Required parameter: project", "required")
+        raise HttpError(400, "Required parameter: project", "required")
     return project
 
 
@@ -88,7 +88,7 @@ async def _list_buckets(request: Request) -> Response:
         for bucket in store.buckets()
         if bucket["projectNumber"] == number_ and bucket["name"].startswith(query.get("prefix", ""))
     }
-    # A bucket that is deleted here is gone.
+    # Buckets themselves are never soft-deleted here.
     items, more = page({} if query.get("softDeleted") == "true" else found, query, "maxResults")
     return Answer({"kind": "storage#buckets", "items": items, **more})
 
@@ -98,7 +98,7 @@ async def _insert_bucket(request: Request) -> Response:
     bucket = resources.new_bucket(_project(request), await json_body(request))
     if store.bucket(bucket["name"]):
         message = "Your previous request to create the named bucket succeeded and you already own it."
-        raise Refused(409, message)
+        raise HttpError(409, message)
     store.put_bucket(bucket)
     return Answer(bucket)
 
@@ -123,7 +123,7 @@ async def _delete_bucket(request: Request) -> Response:
     store, bucket, _ = _bucket(request)
     check(request.query_params, bucket)
     if not store.delete_bucket(bucket["name"]):
-        raise Refused(409, f"The bucket you tried to delete is not empty: {bucket['name']!r}.")
+        raise HttpError(409, f"The bucket you tried to delete is not empty: {bucket['name']!r}.")
     return Response(status_code=204)
 
 
@@ -133,32 +133,32 @@ async def _get_policy(request: Request) -> Response:
 
 
 async def _set_policy(request: Request) -> Response:
-    """Replace a bucket's access policy. Raises Refused 412 where it was changed since it was read."""
+    """Replace a bucket's access policy. Raises HttpError 412 if it changed since it was read."""
     body = await json_body(request)
     store, bucket, policy = _bucket(request)
     present = policy or resources.new_policy(bucket["name"], {}, 0)
     if body.get("etag") not in (None, "", present["etag"]):
-        raise Refused(412, "The access policy changed since it was read; read it again.")
+        raise HttpError(412, "The access policy changed since it was read; read it again.")
     changed = resources.new_policy(bucket["name"], body, resources.changes(present["etag"]))
     store.put_bucket(bucket, changed)
     return Answer(changed)
 
 
 async def _test_permissions(request: Request) -> Response:
-    """All the permissions that are asked for: whoever is served may do everything."""
+    """Grant every permission: emulators check none."""
     _bucket(request)
     asked = request.query_params.getlist("permissions")
     return Answer({"kind": "storage#testIamPermissionsResponse", "permissions": asked})
 
 
 async def _list_caches(request: Request) -> Response:
-    """No Anywhere Caches; the Pulumi provider asks for them before it deletes a bucket."""
+    """An empty list; the Pulumi provider requests it before it deletes a bucket."""
     _bucket(request)
     return Answer({"kind": "storage#anywhereCaches", "items": []})
 
 
 async def _service_account(request: Request) -> Response:
-    """The account by which Cloud Storage itself would act in a project."""
+    """The service agent of a project."""
     email = f"service-{project_number(part(request, 'project'))}@gs-project-accounts.iam.gserviceaccount.com"
     return Answer({"kind": "storage#serviceAccount", "email_address": email})
 
@@ -167,9 +167,9 @@ async def _service_account(request: Request) -> Response:
 
 
 def _object(request: Request) -> tuple[Store, Stored]:
-    """Store and the generation that is asked for, by default the live one. Raises Refused 404."""
-    store, bucket, _ = _bucket(request)
-    return store, _found(store, bucket["name"], part(request, "object"), request.query_params)
+    """The store and the requested generation, by default the live one. Raises HttpError 404."""
+    store: Store = request.app.state.store
+    return store, _found(store, part(request, "bucket"), part(request, "object"), request.query_params)
 
 
 def _found(
@@ -183,7 +183,9 @@ def _found(
         wanted = number(query, parameter, 0, 1 << 62)
         found = store.version(bucket, name, wanted, deleted=deleted)
     if found is None:
-        raise Refused(404, f"No such object: {bucket}/{name}{f'#{generation}' if generation else ''}")
+        if store.bucket(bucket) is None:
+            raise HttpError(404, f"The specified bucket does not exist: {bucket!r}.")
+        raise HttpError(404, f"No such object: {bucket}/{name}{f'#{generation}' if generation else ''}")
     return found
 
 
@@ -194,10 +196,10 @@ async def _list_objects(request: Request) -> Response:
     items: list[Json] = []
     prefixes: list[str] = []
     answer: Json = {"kind": "storage#objects"}
-    start, generation = after(query) or ("", -1)
+    start, generation = page_start(query) or ("", -1)
     for entry in _listing(store, bucket["name"], query, str(start), int(generation)):
         if len(items) + len(prefixes) == most:
-            answer["nextPageToken"] = token_of([start, generation])
+            answer["nextPageToken"] = page_token([start, generation])
             break
         if isinstance(entry, str):
             prefixes.append(entry)
@@ -212,7 +214,7 @@ async def _list_objects(request: Request) -> Response:
 def _listing(
     store: Store, bucket: str, query: Mapping[str, str], start: str, generation: int
 ) -> Iterator[Stored | str]:
-    """Objects, and common prefixes in their place, after `start` and `generation`."""
+    """Objects and common prefixes, in order, after `start` and `generation`."""
     prefix, delimiter = query.get("prefix", ""), query.get("delimiter", "")
     end, pattern = query.get("endOffset"), query.get("matchGlob")
     matches = re.compile(_glob(pattern), re.DOTALL) if pattern else None
@@ -231,7 +233,7 @@ def _listing(
                 if name == group and query.get("includeTrailingDelimiter") == "true":
                     yield stored
                 yield group
-                # The group may hold all of the bucket: none of it is read.
+                # Skip the group, which may hold most of the bucket.
                 start, generation = _behind(group), -1
                 break
             if matches is None or matches.fullmatch(name):
@@ -241,14 +243,14 @@ def _listing(
 
 
 def _behind(prefix: str) -> str:
-    """The first text behind all that begin with `prefix`."""
+    """The smallest string greater than all that start with `prefix`."""
     code = ord(prefix[-1]) + 1
-    # Surrogates are no characters: no name can hold one.
+    # Surrogates cannot occur in names.
     return prefix[:-1] + chr(min(0xE000 if code == 0xD800 else code, 0x10FFFF))
 
 
 def _glob(pattern: str) -> str:
-    """A regular expression for a glob: `*` stays within a folder, `**` does not, `{a,b}` is a choice."""
+    """The regular expression of a glob: `*` matches within a folder, `**` across, `{a,b}` either."""
     signs = {"**": ".*", "*": "[^/]*", "?": "[^/]", "{": "(?:", "}": ")", ",": "|"}
     found, depth = "", 0
     for sign in re.findall(r"\*\*|\[!?[^\]]+\]|.", pattern, re.DOTALL):
@@ -283,8 +285,8 @@ def _opened(store: Store, stored: Stored) -> BinaryIO:
     try:
         return store.path(stored).open("rb")
     except FileNotFoundError:
-        # Somebody removed it behind our back: the others are as good as before.
-        raise Refused(404, f"The content of {stored.bucket}/{stored.name} is lost.") from None
+        # Someone removed the file; the other objects are not affected.
+        raise HttpError(404, f"The content of {stored.bucket}/{stored.name} is lost.") from None
 
 
 async def _change_object(request: Request) -> Response:
@@ -298,7 +300,7 @@ async def _change_object(request: Request) -> Response:
 
 
 async def _delete_object(request: Request) -> Response:
-    """Delete an object, or one of its generations for good."""
+    """Delete an object, or permanently one of its generations."""
     store, bucket, _ = _bucket(request)
     name = part(request, "object")
     check_object(request.query_params, store.live(bucket["name"], name))
@@ -308,14 +310,14 @@ async def _delete_object(request: Request) -> Response:
 
 
 async def _copy_object(request: Request) -> Response:
-    """By copyTo or rewriteTo; a rewrite is done with its first request."""
+    """Handle copyTo and rewriteTo; a rewrite completes with its first request."""
     body = await json_body(request)
     store, bucket, _ = _bucket(request)
     source = _found(store, bucket["name"], part(request, "object"), request.query_params, "sourceGeneration")
     check(request.query_params, source.resource, live=source.state == LIVE, prefix="ifSource")
     given = body if any(key in body for key in resources.OBJECT_WRITABLE) else source.resource
     with store.new_file() as path:
-        # Content never changes: the copy is a second name of the same file.
+        # Files never change, so a hard link is a copy.
         os.link(store.path(source), path)
         shown = _renewed(request, source, part(request, "to_bucket"), "to_object", given, path)
     if "/copyTo/" in request.url.path:
@@ -325,7 +327,7 @@ async def _copy_object(request: Request) -> Response:
 
 
 async def _move_object(request: Request) -> Response:
-    """Give an object another name in its bucket, at once."""
+    """Rename an object within its bucket, atomically."""
     store, bucket, _ = _bucket(request)
     source = _found(store, bucket["name"], part(request, "object"), {})
     check(request.query_params, source.resource, prefix="ifSource")
@@ -334,7 +336,7 @@ async def _move_object(request: Request) -> Response:
 
 
 async def _restore_object(request: Request) -> Response:
-    """Bring a soft-deleted generation back, as a new one."""
+    """Restore a soft-deleted generation as a new one."""
     store, bucket, _ = _bucket(request)
     asked = {"generation": "0", **request.query_params, "softDeleted": "true"}
     source = _found(store, bucket["name"], part(request, "object"), asked)
@@ -346,7 +348,7 @@ def _renewed(
     request: Request, source: Stored, bucket: str, target: str, given: Json, path: Path,
     instead_of: Stored | None = None,
 ) -> Json:  # fmt: skip
-    """A new generation with the content of `source`, as a client sees it; `target` names a part."""
+    """Make a new generation with the content of `source`; `target` is the path parameter with its name."""
     fields = resources.checked_metadata(given, new=True)
     kept = ("size", "md5Hash", "crc32c", "componentCount")
     content = {key: source.resource[key] for key in kept if key in source.resource}
@@ -363,7 +365,7 @@ async def _compose_object(request: Request) -> Response:
     name, query = resources.object_name(part(request, "object")), request.query_params
     entries = body.get("sourceObjects")
     if not isinstance(entries, list) or not 1 <= len(entries) <= SOURCES:
-        raise Refused(400, f"Give 1 to {SOURCES} source objects.")
+        raise HttpError(400, f"Give 1 to {SOURCES} source objects.")
     sources = [_source(store, bucket["name"], entry) for entry in entries]
     fields = resources.checked_metadata(body.get("destination") or {}, new=True)
     files = [_opened(store, source) for source in sources]
@@ -379,7 +381,7 @@ async def _compose_object(request: Request) -> Response:
 
 def _source(store: Store, bucket: str, entry: Any) -> Stored:
     if not isinstance(entry, dict) or not isinstance(entry.get("name"), str):
-        raise Refused(400, f"A source object needs a name: {entry!r}")
+        raise HttpError(400, f"A source object needs a name: {entry!r}")
     found = _found(store, bucket, entry["name"], {key: str(value) for key, value in entry.items()})
     conditions = entry.get("objectPreconditions") or {}
     check({key: str(value) for key, value in conditions.items()}, found.resource, live=found.state == LIVE)
@@ -395,7 +397,7 @@ def _concatenate(files: list[BinaryIO], incoming: Incoming) -> None:
 
 async def _xml(request: Request) -> Response:
     if request.path_params["bucket"] in ("b", "batch", "download", "projects", "storage", "upload"):
-        raise HTTPException(404)  # of the JSON API, and not there
+        raise HTTPException(404)  # an unknown path of the JSON API
     if request.method != "PUT":
         return await _download(request)
     store, bucket, _ = _bucket(request)
@@ -412,12 +414,12 @@ async def _xml(request: Request) -> Response:
 
 
 async def _batch(request: Request) -> Response:
-    """Up to a hundred requests in one, each answered for itself, in their order."""
+    """Answer up to a hundred requests, in their order."""
     head = f"Content-Type: {request.headers.get('content-type', '')}\r\n\r\n".encode()
     whole = BytesParser().parsebytes(head + await whole_body(request))
     parts = whole.get_payload()
     if not isinstance(parts, list) or len(parts) > BATCH:
-        raise Refused(400, f"A batch is multipart/mixed, of at most {BATCH} requests.")
+        raise HttpError(400, f"A batch is multipart/mixed, of at most {BATCH} requests.")
     answers = [await _inner(request, entry) for entry in parts if isinstance(entry, Message)]
     boundary = f"batch_{os.urandom(12).hex()}"
     content = b"".join(f"--{boundary}\r\n".encode() + answer + b"\r\n" for answer in answers)
@@ -426,18 +428,18 @@ async def _batch(request: Request) -> Response:
 
 
 async def _inner(request: Request, entry: Message) -> bytes:
-    """Answer one request of a batch, as the content of its part."""
+    """The answer to one request of a batch, as a part's content."""
     payload = entry.get_payload(decode=True)
     line, _, rest = (payload if isinstance(payload, bytes) else b"").lstrip().partition(b"\n")
     try:
         method, target, *_ = line.decode("ascii").split()
     except (UnicodeDecodeError, ValueError):
-        raise Refused(400, f"Invalid request in a batch: {line[:80]!r}") from None
+        raise HttpError(400, f"Invalid request in a batch: {line[:80]!r}") from None
     inner, url = BytesParser().parsebytes(rest), urlsplit(target)
     body = inner.get_payload(decode=True) or b""
     headers = [(name.lower().encode(), str(value).encode()) for name, value in inner.items()]
     if url.path.startswith(("/upload", "/download", "/batch")) or "alt=media" in url.query:
-        raise Refused(400, f"A batch holds no uploads and downloads: {line[:80]!r}")
+        raise HttpError(400, f"A batch cannot contain uploads or downloads: {line[:80]!r}")
     host = [(name, value) for name, value in request.scope["headers"] if name == b"host"]
     scope = {
         **request.scope, "method": method.upper(), "path": unquote(url.path), "raw_path": url.path.encode(),
@@ -465,6 +467,14 @@ async def _inner(request: Request, entry: Message) -> bytes:
 
 _B, _O = "/b/{bucket}", "/b/{bucket}/o/{object}"
 ROUTES = [
+    # Routes are tried in order: frequent ones first.
+    Route(f"{_B}/o", _list_objects),
+    Route(f"{_B}/o", uploads.upload, methods=["POST", "PUT", "DELETE"]),
+    Route(f"/upload{_B}/o", uploads.upload, methods=["POST", "PUT", "DELETE"]),
+    Route(f"/download{_O}", _download),
+    Route(_O, _get_object),
+    Route(_O, _change_object, methods=["PATCH", "PUT"]),
+    Route(_O, _delete_object, methods=["DELETE"]),
     Route("/b", _list_buckets),
     Route("/b", _insert_bucket, methods=["POST"]),
     Route(_B, _get_bucket),
@@ -475,13 +485,6 @@ ROUTES = [
     Route(f"{_B}/iam/testPermissions", _test_permissions),
     Route(f"{_B}/anywhereCaches", _list_caches),
     Route(f"{_B}/anywhereCaches/", _list_caches),
-    Route(f"{_B}/o", _list_objects),
-    Route(f"{_B}/o", uploads.upload, methods=["POST", "PUT", "DELETE"]),
-    Route(f"/upload{_B}/o", uploads.upload, methods=["POST", "PUT", "DELETE"]),
-    Route(f"/download{_O}", _download),
-    Route(_O, _get_object),
-    Route(_O, _change_object, methods=["PATCH", "PUT"]),
-    Route(_O, _delete_object, methods=["DELETE"]),
     Route(f"{_O}/compose", _compose_object, methods=["POST"]),
     Route(f"{_O}/restore", _restore_object, methods=["POST"]),
     Route(f"{_O}/copyTo/b/{{to_bucket}}/o/{{to_object}}", _copy_object, methods=["POST"]),
@@ -490,6 +493,6 @@ ROUTES = [
     Route("/projects/{project}/serviceAccount", _service_account),
     Route("/batch/storage/v1", _batch, methods=["POST"]),
     Route("/batch", _batch, methods=["POST"]),
-    # Its slashes may stand unquoted.
+    # Slashes in its object names may be unquoted.
     Route("/{bucket}/{object:path}", _xml, methods=["GET", "PUT"]),
 ]

@@ -1,8 +1,8 @@
-"""What the storage service keeps: an index in SQLite, and a file of its own for each generation of an object.
+"""Persistence of the storage service: an SQLite index, and one file per generation of an object.
 
-One commit of the index is the moment of every change: a file is complete before the index names it, and goes
-only after the index has forgotten it. So a kill leaves at most a file that nobody names, which the next start
-removes. The names of objects stand in the index alone: any legal one will do.
+Every change takes effect with one commit of the index: a file is complete before the index refers to it, and
+is removed only after the index has dropped it. A kill therefore leaves at most unreferenced files, which the
+next start removes. Object names exist only in the index, so they need not be valid file names.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from taxiway.emulators.gcs import FILES, INDEX
 from taxiway.emulators.serving import CannotStartError
 
 VERSION = 1
-# Google keeps a session for a week. Here its bytes lie on somebody's laptop.
+# Google keeps sessions for a week; here their bytes fill a developer's disk.
 SESSION_SECONDS = 24 * 3600
 LIVE, NONCURRENT, SOFT_DELETED = "live", "noncurrent", "deleted"
 SCHEMA = f"""BEGIN;
@@ -46,7 +46,7 @@ COMMIT;"""
 
 @dataclass(frozen=True)
 class Stored:
-    """One generation of an object. `resource` lacks the links, which depend on who asks."""
+    """One generation of an object; `resource` has no links, which depend on the client."""
 
     bucket: str
     name: str
@@ -59,7 +59,7 @@ class Stored:
 
 @dataclass(frozen=True)
 class Session:
-    """A resumable upload: what its start gave (metadata, query), and the object once it is there."""
+    """A resumable upload: metadata and query of its start, and the finished object's resource."""
 
     id: str
     bucket: str
@@ -70,20 +70,20 @@ class Session:
 
 
 class Incoming:
-    """A file that grows, and the checksums of what is in it. Not for two threads at once."""
+    """A growing file and the checksums of its content. Not thread-safe."""
 
     def __init__(self, path: Path) -> None:
         self.path, self.size = path, 0
         self._md5: Any = hashlib.md5(usedforsecurity=False)
         self._crc: Any = google_crc32c.Checksum()  # type: ignore[no-untyped-call]
         path.touch()
-        if path.stat().st_size:  # begun before a restart
+        if path.stat().st_size:  # written before a restart
             with path.open("rb") as begun:
                 while piece := begun.read(PIECE):
                     self._count(piece)
 
     def write(self, pieces: Sequence[bytes]) -> None:
-        """Append; a write that fails half-way leaves nothing of it."""
+        """Append; a failed write leaves the file as it was."""
         with self.path.open("ab") as file:
             try:
                 file.writelines(pieces)
@@ -100,27 +100,27 @@ class Incoming:
         self.size += len(content)
 
     def content(self) -> Json:
-        """Size and checksums of all so far, as an object's resource has them."""
+        """Size and checksums, as fields of an object's resource."""
         md5, crc = (base64.b64encode(sum_.digest()).decode() for sum_ in (self._md5, self._crc))
         return {"size": str(self.size), "md5Hash": md5, "crc32c": crc}
 
 
 class Store:
-    """The data under `root`, open for one process. Raises CannotStartError where they cannot be."""
+    """The data under `root`, open in one process. Raises CannotStartError if they cannot be opened."""
 
     def __init__(self, root: Path) -> None:
         self._files = root / FILES
         if (root / ".meta").exists():
             raise CannotStartError(
-                f"{root} holds objects of an older version, which this one does not read; "
-                "start anew with scripts/down and scripts/up, or move the folder away."
+                f"{root} holds objects of an older version, which this one cannot read. "
+                "Start afresh with scripts/down and scripts/up, or move the folder away."
             )
         self._files.mkdir(parents=True, exist_ok=True)
         self._lock = (root / "lock").open("w")
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            raise CannotStartError(f"another storage service uses {root}.") from None
+            raise CannotStartError(f"another storage service uses {root}. Stop it first.") from None
         self._index = _opened(root / INDEX)
         self._run = self._index.execute
         self._incoming: dict[str, Incoming] = {}
@@ -133,13 +133,13 @@ class Store:
                 self.discard(path)
 
     def close(self) -> None:
-        """Close the index; all data are on disk already."""
+        """Close the index; all data is already on disk."""
         self._index.close()
         self._lock.close()
 
     @contextmanager
     def _change(self) -> Iterator[list[str]]:
-        """One transaction; the files put into the list are removed once it is committed."""
+        """A transaction; removes the files in the yielded list after its commit."""
         doomed: list[str] = []
         self._run("BEGIN IMMEDIATE")
         try:
@@ -154,13 +154,13 @@ class Store:
 
     @staticmethod
     def discard(path: Path) -> None:
-        """Remove a file; one that cannot be removed waits for the next start."""
+        """Remove a file; if that fails, the next start tries again."""
         with suppress(OSError):
             path.unlink(missing_ok=True)
 
     @contextmanager
     def new_file(self) -> Iterator[Path]:
-        """A path for content to come, which goes again unless an object is made of it."""
+        """A path for new content; the file is removed if the block raises."""
         path = self._files / secrets.token_hex(16)
         try:
             yield path
@@ -169,7 +169,7 @@ class Store:
             raise
 
     def sweep(self) -> None:
-        """Remove sessions that nobody continues, and objects whose soft deletion is over."""
+        """Remove expired sessions and expired soft-deleted objects."""
         now = time.time()
         with self._change() as doomed:
             old = self._run(
@@ -188,7 +188,7 @@ class Store:
             yield json.loads(resource)
 
     def bucket(self, name: str) -> tuple[Json, Json | None] | None:
-        """A bucket's resource and its policy (None: nobody set one), None where there is no such bucket."""
+        """A bucket's resource, and its policy if one was set; None if there is no such bucket."""
         row = self._run("SELECT resource, policy FROM bucket WHERE name = ?", (name,)).fetchone()
         return (json.loads(row[0]), json.loads(row[1]) if row[1] else None) if row else None
 
@@ -199,7 +199,7 @@ class Store:
             self._run("REPLACE INTO bucket VALUES (?, ?, ?)", row)
 
     def delete_bucket(self, name: str) -> bool:
-        """Delete a bucket, with its soft-deleted objects and open sessions; False where objects are left."""
+        """Delete a bucket with its soft-deleted objects and open sessions; False if it has other objects."""
         left = "SELECT 1 FROM object WHERE bucket = ? AND state != ? LIMIT 1"
         if self._run(left, (name, SOFT_DELETED)).fetchone():
             return False
@@ -220,7 +220,7 @@ class Store:
         return next(self._objects("name = ? AND state = ?", bucket, name, LIVE), None)
 
     def version(self, bucket: str, name: str, generation: int, *, deleted: bool = False) -> Stored | None:
-        """A generation of an object, live or not, or one that was soft-deleted."""
+        """A live or noncurrent generation of an object, or a soft-deleted one."""
         where = f"name = ? AND generation = ? AND state {'=' if deleted else '!='} ?"
         return next(self._objects(where, bucket, name, generation, SOFT_DELETED), None)
 
@@ -237,19 +237,19 @@ class Store:
             yield Stored(bucket, name, generation, state, file, json.loads(resource), until)
 
     def path(self, stored: Stored) -> Path:
-        """Where an object's content lies."""
+        """The file with the object's content."""
         return self._files / stored.file
 
     def next_generation(self) -> int:
-        """A number larger than any before: microseconds since 1970, as Google's are."""
+        """Microseconds since 1970, as Google's generations; always larger than the previous one."""
         self._generation = max(self._generation + 1, time.time_ns() // 1000)
         return self._generation
 
     def put(self, resource: Json, path: Path, *, session: str = "", instead_of: Stored | None = None) -> None:
         """Make the content at `path` the live generation of the object that `resource` describes.
 
-        What was live before is kept as its bucket says: as a noncurrent version, soft-deleted, or not at all.
-        `session` ends with it; `instead_of`, whose content it is, is no more.
+        The previous live generation becomes noncurrent, soft-deleted or removed, as its bucket is configured.
+        Finishes `session`; drops `instead_of`, the generation that owned the file before.
         """
         new = Stored(
             resource["bucket"], resource["name"], int(resource["generation"]), LIVE, path.name, resource
@@ -271,7 +271,7 @@ class Store:
             self._write(replace(stored, resource=resource))
 
     def delete(self, stored: Stored, *, keep_version: bool) -> None:
-        """Delete a generation; `keep_version`: it becomes a noncurrent one where the bucket has versions."""
+        """Delete a generation; with `keep_version` it becomes noncurrent if the bucket is versioned."""
         with self._change() as doomed:
             self._retire(stored, doomed, keep_version=keep_version)
 
@@ -301,7 +301,7 @@ class Store:
     # Resumable uploads
 
     def begin(self, bucket: str, name: str, given: Json, query: dict[str, str]) -> str:
-        """Open a session; return its id, which is also the name of its file."""
+        """Start a session; return its id, which is also its file's name."""
         self.sweep()
         row = (secrets.token_hex(16), bucket, name, json.dumps(given), json.dumps(query), time.time())
         with self._change():
@@ -309,7 +309,7 @@ class Store:
         return row[0]
 
     def session(self, made: str) -> Session | None:
-        """The session with this id, unless it has ended long ago."""
+        """The session with this id; finished ones are known for a day."""
         columns = "id, bucket, name, given, query, done"
         row = self._run(f"SELECT {columns} FROM session WHERE id = ?", (made,)).fetchone()  # noqa: S608
         if row is None:
@@ -318,7 +318,7 @@ class Store:
         return Session(row[0], row[1], row[2], given, query, done)
 
     def received(self, session: Session) -> Incoming:
-        """What has arrived of an upload, before and after a restart; the session lives another day."""
+        """The bytes received so far, also those before a restart; extends the session by a day."""
         with self._change():
             self._run("UPDATE session SET touched = ? WHERE id = ?", (time.time(), session.id))
         if session.id not in self._incoming:
@@ -326,30 +326,30 @@ class Store:
         return self._incoming[session.id]
 
     def cancel(self, session: Session) -> None:
-        """Forget a session and what has arrived of it."""
+        """Remove a session and its bytes."""
         with self._change() as doomed:
             self._run("DELETE FROM session WHERE id = ?", (session.id,))
             doomed.append(session.id)
 
 
 def _opened(path: Path) -> sqlite3.Connection:
-    """The index at `path`, made where there is none."""
+    """Open the index at `path`, or create it."""
     try:
         index = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-        # The log lets the warehouse read without a right to write, and a commit not wait for the disk.
+        # With a write-ahead log the warehouse can read without write access, and commits need no fsync.
         index.execute("PRAGMA journal_mode = WAL")
         index.execute("PRAGMA synchronous = NORMAL")
         version = index.execute("PRAGMA user_version").fetchone()[0]
         if version == 0:
             index.executescript(SCHEMA)
     except sqlite3.DatabaseError as error:
-        raise CannotStartError(f"{path}: {error}; move the folder away to start anew.") from None
+        raise CannotStartError(f"{path}: {error}. Move the folder away to start afresh.") from None
     if version not in (0, VERSION):
-        raise CannotStartError(f"{path} is of version {version}, and this service reads {VERSION}.")
+        raise CannotStartError(f"{path} has version {version}; this service reads version {VERSION}.")
     return index
 
 
 def timestamp(seconds: float | None = None) -> str:
-    """A moment, by default the present, as the API writes it."""
+    """Seconds since 1970, by default now, in the API's format."""
     whole, micro = divmod(int((time.time() if seconds is None else seconds) * 1_000_000), 1_000_000)
     return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(whole))}.{micro:06d}Z"

@@ -1,4 +1,4 @@
-"""Uploads: in one request (media, multipart) or in many (resumable sessions)."""
+"""Uploads in one request (media, multipart) or several (resumable sessions)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,17 @@ from weakref import WeakValueDictionary
 from starlette.requests import Request
 from starlette.responses import Response
 
-from taxiway.emulators.answers import PIECE, Answer, Json, Refused, base_url, parsed, part, pieces, whole_body
+from taxiway.emulators.answers import (
+    PIECE,
+    Answer,
+    HttpError,
+    Json,
+    base_url,
+    parsed,
+    part,
+    pieces,
+    whole_body,
+)
 from taxiway.emulators.gcs.resources import check_object, checked_metadata, linked, new_object, object_name
 from taxiway.emulators.gcs.store import Incoming, Session, Store, Stored
 
@@ -23,13 +33,13 @@ CHECKSUMS = {"crc32c": "crc32c", "md5": "md5Hash"}
 
 
 async def upload(request: Request) -> Response:
-    """POST or PUT of content: a whole object, or the start or a part of a session."""
+    """POST, PUT or DELETE on a bucket's objects: a whole object, or a step of a session."""
     store: Store = request.app.state.store
     if "upload_id" in request.query_params:
         return await continue_session(request, store)
     bucket = part(request, "bucket")
     if store.bucket(bucket) is None:
-        raise Refused(404, f"The specified bucket does not exist: {bucket!r}.")
+        raise HttpError(404, f"The specified bucket does not exist: {bucket!r}.")
     kind = request.query_params.get("uploadType")
     if kind == "resumable":
         return await _begin_session(request, store, bucket)
@@ -43,7 +53,7 @@ async def upload(request: Request) -> Response:
         headers = await related.begin_part()
         given.setdefault("contentType", headers.get("Content-Type"))
         return await _store_whole(request, store, bucket, given, related.rest())
-    raise Refused(400, f"Invalid value for uploadType: {kind!r}; give media, multipart or resumable.")
+    raise HttpError(400, f"Invalid value for uploadType: {kind!r}. Give media, multipart or resumable.")
 
 
 async def _store_whole(
@@ -63,9 +73,9 @@ async def _store_whole(
 
 
 async def receive(incoming: Incoming, content: AsyncIterator[bytes]) -> None:
-    """Write content as it arrives, about a MiB at a time, beside the event loop: hashing is slow.
+    """Write content as it arrives, about a MiB at a time, in a thread because hashing takes milliseconds.
 
-    What had arrived before the client went away is written, too; whether it counts is the caller's to say.
+    If the client disconnects, the bytes received so far are written, too; the caller decides about them.
     """
     waiting: list[bytes] = []
     size = 0
@@ -74,11 +84,11 @@ async def receive(incoming: Incoming, content: AsyncIterator[bytes]) -> None:
             waiting.append(piece)
             size += len(piece)
             if size >= PIECE:
-                # The list is let go of before the next piece comes: what one upload holds does not grow.
+                # Drop the list before the next piece arrives, so that memory stays flat.
                 full, waiting, size = waiting, [], 0
                 await asyncio.to_thread(incoming.write, full)
     finally:
-        # A small object is written sooner than a thread is woken.
+        # For a small object, starting a thread costs more than writing it.
         incoming.write(waiting)
 
 
@@ -88,25 +98,25 @@ def commit(
 ) -> Json:  # fmt: skip
     """Make the file at `path` an object, and return its resource.
 
-    `content`: what it tells of the file, which must agree with `expected`. Raises Refused 400, 404 or 412,
-    and nothing has changed.
+    `content` holds the file's size and checksums, which must match `expected`. Raises HttpError 400, 404 or
+    412 without changing anything.
     """
     found = store.bucket(bucket)
     if found is None:
-        raise Refused(404, f"The specified bucket does not exist: {bucket!r}.")
-    # Again, after the content: another one may have been quicker.
+        raise HttpError(404, f"The specified bucket does not exist: {bucket!r}.")
+    # Checked again after the upload: another one may have finished meanwhile.
     check_object(query, store.live(bucket, name))
     for key, wanted in (expected or {}).items():
         if wanted != content[key]:
             message = f'Provided {key} "{wanted}" doesn\'t match calculated {key} "{content[key]}".'
-            raise Refused(400, message)
+            raise HttpError(400, message)
     resource = new_object(found[0], name, store.next_generation(), fields) | content
     store.put(resource, path, session=session, instead_of=instead_of)
     return resource
 
 
 def _expected(given: Json, request: Request) -> Json:
-    """The checksums that the client gave with the metadata or in its headers, by name in a resource."""
+    """The checksums in the metadata or headers of a request, by field name."""
     found = {key: given[key] for key in CHECKSUMS.values() if given.get(key)}
     for header in request.headers.getlist("x-goog-hash"):
         for entry in header.split(","):
@@ -137,14 +147,14 @@ _busy: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
 
 async def continue_session(request: Request, store: Store) -> Response:
-    """A part of an upload, a question how far it is, or its end (DELETE)."""
+    """PUT of a chunk, a status request, or DELETE to cancel."""
     made = request.query_params["upload_id"]
-    # A client that tries again may be here before its first attempt is known to be over.
+    # A retry may arrive before the server notices that the first attempt was cut off.
     lock = _busy.setdefault(made, asyncio.Lock())
     async with lock:
         session = store.session(made)
         if session is None or session.bucket != part(request, "bucket"):
-            raise Refused(404, f"No such upload session, or it is over: {made[:40]!r}")
+            raise HttpError(404, f"No such upload session: {made[:40]!r}")
         if session.done is not None:
             return Answer(linked(session.done, base_url(request)))
         if request.method == "DELETE":
@@ -157,20 +167,20 @@ async def _take_chunk(request: Request, store: Store, session: Session) -> Respo
     start, end, total = _content_range(request.headers.get("content-range"))
     length = request.headers.get("content-length")
     if start is not None and end is not None and length is not None and int(length) != end - start:
-        raise Refused(400, f"The chunk is of {length} bytes, and its Content-Range of {end - start}.")
+        raise HttpError(400, f"The chunk has {length} bytes, its Content-Range {end - start}.")
     incoming = store.received(session)
     if start is not None:
         if start > incoming.size:
-            # What lies between is lost: the client is told where it stands, and goes on from there.
+            # Bytes are missing: report what is there, and the client continues from that point.
             return _incomplete(incoming)
-        # What is sent again, because the answer was lost, is not written again.
+        # A client whose answer was lost sends bytes again; they are skipped.
         await receive(incoming, _without_first(pieces(request), incoming.size - start))
         if end is None and total is None:
             total = incoming.size
     if total is None or incoming.size < total:
         return _incomplete(incoming)
     if incoming.size > total:
-        raise Refused(400, f"The upload is of {incoming.size} bytes, and {total} were announced.")
+        raise HttpError(400, f"The upload has {incoming.size} bytes, {total} were announced.")
     checksums = {key: session.given[key] for key in CHECKSUMS.values() if key in session.given}
     fields = {key: value for key, value in session.given.items() if key not in checksums}
     resource = commit(
@@ -181,26 +191,26 @@ async def _take_chunk(request: Request, store: Store, session: Session) -> Respo
 
 
 def _incomplete(incoming: Incoming) -> Response:
-    """308 and what has arrived: no `Range` at all where that is nothing."""
+    """308 with the range received so far; without `Range` if that is empty."""
     headers = {"Range": f"bytes=0-{incoming.size - 1}"} if incoming.size else {}
     return Response(status_code=308, headers=headers)
 
 
 def _content_range(header: str | None) -> tuple[int | None, int | None, int | None]:
-    """First byte (None: only asks), end (exclusive; None: of the body) and total (None: not known yet).
+    """First byte (None: status request), end (exclusive; None: the body's) and total (None: unknown yet).
 
-    Raises Refused 400 for what is none.
+    Raises HttpError 400 for an invalid header.
     """
     if header is None:
         return 0, None, None
     match = re.fullmatch(r"bytes (?:\*|(\d{1,18})-(\d{1,18}|\*))/(\d{1,18}|\*)", header.strip(), re.ASCII)
     if not match:
-        raise Refused(400, f"Invalid Content-Range: {header[:80]!r}")
+        raise HttpError(400, f"Invalid Content-Range: {header[:80]!r}")
     first, last, total = match.groups()
     start = int(first) if first else None
     end = int(last) + 1 if last and last != "*" else None
     if start is not None and end is not None and end < start:
-        raise Refused(400, f"Invalid Content-Range: {header[:80]!r}")
+        raise HttpError(400, f"Invalid Content-Range: {header[:80]!r}")
     return start, end, None if total == "*" else int(total)
 
 
@@ -218,20 +228,20 @@ def _boundary(content_type: str) -> bytes:
     message["Content-Type"] = content_type
     found = message.get_param("boundary")
     if not isinstance(found, str) or not re.fullmatch(r"[ -~]{1,70}", found):
-        raise Refused(400, "Invalid multipart request: no boundary.")
+        raise HttpError(400, "Invalid multipart request: no boundary.")
     return found.encode()
 
 
 class _Related:
-    """A `multipart/related` body read as it arrives: small parts whole, the last one as a stream."""
+    """Reads a `multipart/related` body as it arrives: small parts as a whole, the last one as a stream."""
 
     def __init__(self, content: AsyncIterator[bytes], boundary: bytes) -> None:
         self._content, self._delimiter = content, b"\r\n--" + boundary
-        self._buffer = b"\r\n"  # so that the first delimiter is like the others
+        self._buffer = b"\r\n"  # makes the first delimiter look like the others
         self._over = False
 
     async def next_part(self) -> tuple[Message, bytes]:
-        """Headers and content of a part that fits into a MiB."""
+        """Headers and content of a part of at most a MiB."""
         headers = await self.begin_part()
         content = await self._until(self._delimiter)
         self._buffer = self._delimiter + self._buffer
@@ -245,14 +255,14 @@ class _Related:
         while (line := await self._until(b"\n")).strip():
             head += line + b"\n"
             if len(head) > PART_BYTES:
-                raise Refused(400, "Invalid multipart request: a part has no end of its headers.")
+                raise HttpError(400, "Invalid multipart request: the headers of a part do not end.")
         return BytesParser().parsebytes(head, headersonly=True)
 
     async def rest(self) -> AsyncIterator[bytes]:
-        """The content of the part that has begun, up to its delimiter. Raises Refused 400 without one."""
+        """The content of the current part. Raises HttpError 400 if the final delimiter is missing."""
         keep = len(self._delimiter)
         while (at := self._buffer.find(self._delimiter)) < 0:
-            # A delimiter may have begun at the end of what is here.
+            # The buffer may end with the beginning of a delimiter.
             ready, self._buffer = self._buffer[: -keep + 1], self._buffer[-keep + 1 :]
             if ready:
                 yield ready
@@ -265,7 +275,7 @@ class _Related:
     async def _until(self, mark: bytes) -> bytes:
         while (at := self._buffer.find(mark)) < 0:
             if len(self._buffer) > PART_BYTES:
-                raise Refused(400, f"Invalid multipart request: a part is larger than {PART_BYTES} bytes.")
+                raise HttpError(400, f"Invalid multipart request: a part is larger than {PART_BYTES} bytes.")
             await self._more()
         found, self._buffer = self._buffer[:at], self._buffer[at + len(mark) :]
         return found
@@ -274,4 +284,4 @@ class _Related:
         try:
             self._buffer += await anext(self._content)
         except StopAsyncIteration:
-            raise Refused(400, "Invalid multipart request: it ends before its last delimiter.") from None
+            raise HttpError(400, "Invalid multipart request: it ends before its last delimiter.") from None

@@ -1,4 +1,4 @@
-"""Service accounts, their keys, and the tokens that a key is exchanged for."""
+"""Service accounts, their keys, and access tokens for keys."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import parse_qs
 
-from taxiway.emulators.answers import Json, Refused, page
+from taxiway.emulators.answers import HttpError, Json, page
 from taxiway.emulators.iam.state import TOKEN, Call, State, route
 
 ETAG = "MDEwMjE5MjA="  # the real service gives every account this one
@@ -22,13 +22,13 @@ FOREVER = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
 
 
 def _find(state: State, call: Call, *, deleted: bool = False) -> Json:
-    """The account with this email or unique id. Raises Refused 404 where there is none."""
+    """The requested account, by email or unique id. Raises HttpError 404."""
     name, project = call.parts["account"], call.parts["project"]
     for account in reversed(state.accounts):
         named = name in (account["email"], account["uniqueId"])
         if named and project in ("-", account["projectId"]) and bool(account.get("deleted")) is deleted:
             return account
-    raise Refused(404, f"Service account projects/{project}/serviceAccounts/{name} does not exist.")
+    raise HttpError(404, f"Service account projects/{project}/serviceAccounts/{name} does not exist.")
 
 
 def _shown(account: Json) -> Json:
@@ -45,11 +45,11 @@ def _create(state: State, call: Call) -> Json:
         message = (
             f"Invalid account id {name!r}: 6 to 30 lower-case letters, digits and dashes, a letter first."
         )
-        raise Refused(400, message, "badRequest")
+        raise HttpError(400, message, "badRequest")
     email = f"{name}@{project}.iam.gserviceaccount.com"
     if any(account["email"] == email and not account.get("deleted") for account in state.accounts):
         message = f"Service account {name} already exists within project projects/{project}."
-        raise Refused(409, message, "alreadyExists", "ALREADY_EXISTS")
+        raise HttpError(409, message, "alreadyExists", "ALREADY_EXISTS")
     unique = "1" + "".join(secrets.choice("0123456789") for _ in range(20))
     account = {
         "name": f"projects/{project}/serviceAccounts/{email}",
@@ -67,15 +67,15 @@ def _create(state: State, call: Call) -> Json:
 
 
 def _changes(given: Json, mask: list[str]) -> Json:
-    """The new values of the masked fields. Raises Refused 400 for what is too long or cannot change."""
+    """The new values of the masked fields. Raises HttpError 400 if one is too long or immutable."""
     unknown = [name for name in mask if name not in MUTABLE]
     if unknown:
-        raise Refused(400, f"Cannot update {', '.join(unknown)} of a service account.", "badRequest")
+        raise HttpError(400, f"Cannot update {', '.join(unknown)} of a service account.", "badRequest")
     changes = {MUTABLE[name]: str(given.get(MUTABLE[name]) or "") for name in mask}
     for field, limit in (("displayName", 100), ("description", 256)):
         if len(changes.get(field, "")) > limit:
             message = f"{field} is longer than {limit} characters: {changes[field][:20]!r}…"
-            raise Refused(400, message, "badRequest")
+            raise HttpError(400, message, "badRequest")
     return changes
 
 
@@ -106,7 +106,7 @@ def _undelete(state: State, call: Call) -> Json:
     account = _find(state, call, deleted=True)
     if any(other["email"] == account["email"] and not other.get("deleted") for other in state.accounts):
         message = f"Service account {account['email']} exists again."
-        raise Refused(409, message, "alreadyExists", "ALREADY_EXISTS")
+        raise HttpError(409, message, "alreadyExists", "ALREADY_EXISTS")
     account["deleted"] = False
     state.commit()
     return {"restoredAccount": _shown(account)}
@@ -115,7 +115,7 @@ def _undelete(state: State, call: Call) -> Json:
 @route("POST", ACCOUNT + ":{able}")
 def _disable_or_enable(state: State, call: Call) -> Json:
     if call.parts["able"] not in ("disable", "enable"):
-        raise Refused(501, f"Not part of the emulated control-plane: {call.parts['able']}")
+        raise HttpError(501, f"Not part of the emulated control-plane: {call.parts['able']}")
     _find(state, call)["disabled"] = call.parts["able"] == "disable"
     state.commit()
     return {}
@@ -131,7 +131,7 @@ def _patch(state: State, call: Call) -> Json:
     account = _find(state, call)
     mask = [name for name in str(call.body.get("updateMask") or "").split(",") if name]
     if not mask:
-        raise Refused(400, "updateMask is required, such as 'display_name'.", "badRequest")
+        raise HttpError(400, "updateMask is required, such as 'display_name'.", "badRequest")
     account.update(_changes(call.body.get("serviceAccount") or {}, mask))
     state.commit()
     return _shown(account)
@@ -139,7 +139,7 @@ def _patch(state: State, call: Call) -> Json:
 
 @route("DELETE", ACCOUNT)
 def _delete(state: State, call: Call) -> Json:
-    """Delete an account; for thirty days (here: for ever) it can be undeleted by its unique id."""
+    """Delete an account; it can be undeleted by its unique id (in Google Cloud: for thirty days)."""
     account = _find(state, call)
     account["deleted"] = True
     state.policies.pop(account["name"], None)
@@ -147,16 +147,16 @@ def _delete(state: State, call: Call) -> Json:
     return {}
 
 
-# Keys: the private half leaves in the answer to its creation and is kept nowhere.
+# Keys. The private half is returned once, and not stored.
 
 
 @route("POST", ACCOUNT + "/keys")
 def _create_key(state: State, call: Call) -> Json:
-    """Create a key pair and answer with its private half, this once."""
+    """Create a key pair and return its private half."""
     account = _find(state, call)
     if len(account["keys"]) >= KEYS:
         message = f"{account['email']} has {KEYS} keys already."
-        raise Refused(429, message, "rateLimitExceeded", "RESOURCE_EXHAUSTED")
+        raise HttpError(429, message, "rateLimitExceeded", "RESOURCE_EXHAUSTED")
     identifier = secrets.token_hex(20)
     private, certificate, public = _pair(account["email"])
     key = account["keys"][identifier] = {
@@ -178,7 +178,7 @@ def _create_key(state: State, call: Call) -> Json:
         "client_email": account["email"],
         "client_id": account["uniqueId"],
         "auth_uri": "https://accounts.google.com/o/oauth2/auth",
-        # Its tokens come from here, so that Google is asked for none.
+        # Clients then request tokens here instead of from Google.
         "token_uri": f"{call.base}{TOKEN}",
         "universe_domain": "googleapis.com",
     }
@@ -190,7 +190,7 @@ def _create_key(state: State, call: Call) -> Json:
 
 def _pair(email: str) -> tuple[str, str, str]:
     """Private key, certificate and public key, each as PEM text."""
-    from cryptography import x509  # a quarter of a second to import, and most stacks have no key
+    from cryptography import x509  # takes 0.25 s to import, and most stacks have no keys
     from cryptography.hazmat.primitives import hashes, serialization
     from cryptography.hazmat.primitives.asymmetric import rsa
 
@@ -222,13 +222,13 @@ def _list_keys(state: State, call: Call) -> Json:
 
 def _find_key(account: Json, identifier: str) -> Json:
     if identifier not in account["keys"]:
-        raise Refused(404, f"Service account key {identifier} does not exist.")
+        raise HttpError(404, f"Service account key {identifier} does not exist.")
     return dict(account["keys"][identifier])
 
 
 @route("GET", ACCOUNT + "/keys/{key}")
 def _get_key(state: State, call: Call) -> Json:
-    """A key, with its public half where `publicKeyType` asks for it."""
+    """A key, with its public half if `publicKeyType` is given."""
     key = _find_key(_find(state, call), call.parts["key"])
     return _key_shown(key, call.query.get("publicKeyType", ""))
 
@@ -244,11 +244,11 @@ def _delete_key(state: State, call: Call) -> Json:
 
 @route("POST", TOKEN)
 def _token(state: State, call: Call) -> Json:
-    """The environment's token, for an assertion that a key of a live account has signed.
+    """Return the environment's token for an assertion signed with the key of a live account.
 
-    Raises Refused 401 for any other: whoever has no key must not get past the guard this way.
+    Raises HttpError 401 otherwise: the path is open, so the signature is all that protects the token.
     """
-    from google.auth import jwt  # it brings cryptography
+    from google.auth import jwt  # imports cryptography
 
     assertion = parse_qs(call.body["form"]).get("assertion", [""])[0]
     certificates = {
@@ -260,9 +260,9 @@ def _token(state: State, call: Call) -> Json:
     try:
         claims: Any = jwt.decode(assertion, certs=certificates)  # type: ignore[no-untyped-call]
     except ValueError as error:
-        raise Refused(401, f"Invalid JWT: {error}", "invalid_grant") from None
+        raise HttpError(401, f"Invalid JWT: {error}", "invalid_grant") from None
     subject = claims.get("iss")
     if subject not in [account["email"] for account in state.accounts if not account.get("deleted")]:
-        raise Refused(401, f"Invalid JWT: no account {subject!r}", "invalid_grant")
+        raise HttpError(401, f"Invalid JWT: no account {subject!r}", "invalid_grant")
     made = state.token or f"local-{secrets.token_hex(8)}"
     return {"access_token": made, "expires_in": 3600, "token_type": "Bearer"}

@@ -1,8 +1,8 @@
-"""Projects (every well-formed id is one), and which APIs they have enabled."""
+"""Projects (every valid id exists) and their enabled APIs."""
 
 from __future__ import annotations
 
-from taxiway.emulators.answers import Json, Refused, page, project_number
+from taxiway.emulators.answers import HttpError, Json, page, project_number
 from taxiway.emulators.iam.state import Call, State, route
 
 PROJECT = "/crm/v1/projects/{project}"
@@ -22,7 +22,7 @@ def _set_policy(state: State, call: Call) -> Json:
 
 @route("GET", PROJECT)
 def _get_project(state: State, call: Call) -> Json:
-    """A project by id or number."""
+    """A project, by id or number."""
     project = state.project(call.parts["project"])
     return {
         "projectNumber": project_number(project),
@@ -34,7 +34,7 @@ def _get_project(state: State, call: Call) -> Json:
 
 @route("GET", "/compute/v1/projects/{project}")
 def _get_compute(state: State, call: Call) -> Json:
-    """Compute's view of a project, by which the Pulumi provider finds a bucket's project."""
+    """Compute's view of a project; the Pulumi provider looks up a bucket's project with it."""
     project = state.project(call.parts["project"])
     return {"kind": "compute#project", "id": project_number(project), "name": project}
 
@@ -52,7 +52,7 @@ def _set(state: State, call: Call, services: list[str], wanted: str) -> list[Jso
     project = state.project(call.parts["project"])
     for service in services:
         if not service.endswith(".googleapis.com"):
-            raise Refused(400, f"Not a service: {service!r}; give a name such as bigquery.googleapis.com.")
+            raise HttpError(400, f"Not a service: {service!r}. Give a name such as bigquery.googleapis.com.")
         state.services.setdefault(project, {})[service] = wanted
     return [_shown(state, project, service) for service in services]
 
@@ -65,7 +65,7 @@ def _batch_enable(state: State, call: Call) -> Json:
 
 @route("GET", SERVICES)
 def _list_services(state: State, call: Call) -> Json:
-    """The services a project ever had enabled, or those in the state that the filter names."""
+    """The services a project has ever enabled, or those in the state given by the filter."""
     project, wanted = state.project(call.parts["project"]), call.query.get("filter", "")
     shown = {service: _shown(state, project, service) for service in state.services.get(project, {})}
     in_state = {
@@ -94,8 +94,8 @@ def _get_service(state: State, call: Call) -> Json:
 
 @route("GET", "/su/v1/operations/{operation}")
 def _get_operation(state: State, call: Call) -> Json:
-    """An operation; all are done."""
+    """An operation; all are finished."""
     name = f"operations/{call.parts['operation']}"
     if name not in state.operations:
-        raise Refused(404, f"Operation not found: {name}")
+        raise HttpError(404, f"Operation not found: {name}")
     return state.operations[name]

@@ -1,4 +1,4 @@
-"""What the control plane keeps, and how a request becomes a call of a handler."""
+"""State of the control plane, and the registry of its handlers."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from starlette.routing import Route
 
 from taxiway.emulators.answers import (
     Answer,
+    HttpError,
     Json,
-    Refused,
     base_url,
     parsed,
     part,
@@ -34,9 +34,9 @@ CONCURRENT = (
 
 
 class State:
-    """All resources in one JSON file, written whole before a change is answered.
+    """All resources in one JSON file, which is written before a change is answered.
 
-    Accounts with the public halves of their keys, policies by full resource name, services by project.
+    Accounts include the public halves of their keys; policies are kept by full resource name.
     """
 
     def __init__(self, path: Path, token: str = "") -> None:
@@ -44,7 +44,7 @@ class State:
         self.reload()
 
     def reload(self) -> None:
-        """Take the state as it was last written."""
+        """Return to the last written state."""
         kept = json.loads(self._path.read_text()) if self._path.exists() else {}
         self.accounts: list[Json] = kept.get("accounts", [])
         self.policies: dict[str, Json] = kept.get("policies", {})
@@ -53,34 +53,34 @@ class State:
         self.projects: dict[str, str] = kept.get("projects", {})
 
     def commit(self) -> None:
-        """Write all changes."""
+        """Write the state."""
         write_atomically(self._path, json.dumps({kind: getattr(self, kind) for kind in KINDS}).encode())
 
     def project(self, name: str) -> str:
-        """The id behind a project's id or number; which number is whose is remembered.
+        """The id of a project, given its id or number; numbers are known once the id was used.
 
-        Raises Refused 404 for a number that no known project has, 400 for what is no id.
+        Raises HttpError 404 for an unknown number, 400 for an invalid id.
         """
         if name.isdigit():
             if name not in self.projects:
-                raise Refused(404, f"Project {name!r} not found or permission denied.")
+                raise HttpError(404, f"Project {name!r} not found or permission denied.")
             return self.projects[name]
         if not re.fullmatch(r"(?:[a-z0-9.]+:)?[a-z][a-z0-9-]{0,29}", name):
-            raise Refused(400, f"Invalid project id: {name!r}", "badRequest")
+            raise HttpError(400, f"Invalid project id: {name!r}", "badRequest")
         if self.projects.setdefault(project_number(name), name) != name:
             other = self.projects[project_number(name)]
-            raise Refused(409, f"Projects {name!r} and {other!r} share a number.")
+            raise HttpError(409, f"Projects {name!r} and {other!r} share a number.")
         return name
 
     def policy(self, resource: str) -> Json:
-        """The access policy of `resource`; one that nobody set has no bindings."""
+        """The access policy of `resource`, without bindings if it was never set."""
         return self.policies.get(resource) or {"version": 1, "etag": _etag(0), "bindings": []}
 
     def set_policy(self, resource: str, policy: Json) -> Json:
-        """Replace an access policy and return it. Raises Refused 409 for one read before the last change."""
+        """Replace an access policy. Raises HttpError 409 if it has changed since it was read."""
         present = self.policy(resource)
         if policy.get("etag") not in (None, "", present["etag"]):
-            raise Refused(409, CONCURRENT, "aborted")
+            raise HttpError(409, CONCURRENT, "aborted")
         changes = int.from_bytes(base64.b64decode(present["etag"])[1:], "big")
         bindings = [_binding(binding) for binding in policy.get("bindings") or []]
         self.policies[resource] = {
@@ -92,7 +92,7 @@ class State:
         return self.policies[resource]
 
     def finished(self, response: Json) -> Json:
-        """A long-running operation that is done already; the last fifty can be asked for again."""
+        """A finished long-running operation; the last fifty can be read again."""
         name = f"operations/{secrets.token_hex(16)}"
         operation = {"name": name, "done": True, "response": response}
         self.operations = dict([*list(self.operations.items())[-49:], (name, operation)])
@@ -105,21 +105,21 @@ def _etag(changes: int) -> str:
 
 
 def _binding(binding: Any) -> Json:
-    """A binding whose members are each there once. Raises Refused 400 for one that IAM would not take."""
+    """The binding with unique members. Raises HttpError 400 if it is invalid."""
     role = binding.get("role")
     if not role:
-        raise Refused(400, f"A binding needs a role: {binding!r}", "badRequest")
+        raise HttpError(400, f"A binding needs a role: {binding!r}", "badRequest")
     members = binding.get("members") or []
     for member in members:
         if ":" not in member and member not in ("allUsers", "allAuthenticatedUsers"):
-            message = f"Invalid member {member!r}: give a type, such as user:, group: or serviceAccount:."
-            raise Refused(400, message)
+            message = f"Invalid member {member!r}. Give a type, such as user:, group: or serviceAccount:."
+            raise HttpError(400, message)
     return dict(binding) | {"members": sorted(set(members))}
 
 
 @dataclass(frozen=True)
 class Call:
-    """One request: parts of its path, query (first values), JSON body, and the address the client used."""
+    """One request; `base` is the URL by which the client reached the service."""
 
     parts: dict[str, str]
     query: Mapping[str, str]
@@ -138,12 +138,12 @@ def route(method: str, path: str) -> Callable[[Handler], Handler]:
         async def endpoint(request: Request) -> Response:
             state: State = request.app.state.store
             content = await whole_body(request)
-            # A request for a token is a form.
+            # Google's clients request tokens with a form.
             body = parsed(content) if path != TOKEN else {"form": content.decode("latin-1")}
             parts = {name: part(request, name) for name in request.path_params}
             try:
                 return Answer(handler(state, Call(parts, request.query_params, body, base_url(request))))
-            except Refused:
+            except HttpError:
                 raise
             except Exception:
                 state.reload()

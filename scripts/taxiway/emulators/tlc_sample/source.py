@@ -28,7 +28,7 @@ DENIED = (
 
 @dataclass(frozen=True)
 class Published:
-    """A file to serve. The entity tag is of its content, the time the one a real month appears at."""
+    """A file to serve; `modified` is when TLC would have published the month."""
 
     path: Path
     etag: str
@@ -37,9 +37,9 @@ class Published:
 
 
 class Store:
-    """What is published from `first` to `last`, with `rows` rows a month.
+    """The files published from `first` to `last`, with `rows` rows a month.
 
-    A file is written when it is first asked for, and kept in `cache` under a name that says what it holds.
+    A file is generated when it is first requested, and kept in `cache` under a name with all its parameters.
     """
 
     def __init__(self, cache: Path, rows: int, first: Month, last: Month) -> None:
@@ -66,7 +66,7 @@ class Store:
         return None
 
     def _make(self, path: Path, dataset: Dataset, month: Month) -> None:
-        # Two clients that ask for one new month at once get the same file.
+        # Two clients may request a new month at the same time.
         with self._lock:
             if not path.exists():
                 unfinished = path.with_name(f".{path.name}.tmp")
@@ -86,12 +86,12 @@ def _md5() -> Any:
 
 
 def application(store: Store) -> Application:
-    """The service over what `store` publishes."""
+    """The service that publishes `store`."""
     return Application("sample-source", [Route("/{path:path}", _file)], store)
 
 
 async def _file(request: Request) -> Response:
-    # Writing a month takes seconds.
+    # Generating a month takes seconds.
     found = await asyncio.to_thread(request.app.state.store.find, f"/{part(request, 'path')}")
     if found is None:
         return Response(DENIED, 403, media_type="application/xml")

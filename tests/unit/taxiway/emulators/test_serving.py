@@ -17,7 +17,7 @@ from starlette.routing import Route
 from starlette.testclient import TestClient
 
 from taxiway.emulators import serving
-from taxiway.emulators.answers import Answer, Application, FileAnswer, Refused, json_body, page, part
+from taxiway.emulators.answers import Answer, Application, FileAnswer, HttpError, json_body, page, part
 from taxiway.emulators.guard import Guard
 from taxiway.environment.machine import USUAL
 
@@ -155,7 +155,7 @@ def test_pages_neither_lose_nor_repeat_what_stays() -> None:
 
 @pytest.mark.parametrize("query", [{"size": "-1"}, {"size": "x"}, {"size": "٣"}, {"pageToken": "no"}])
 def test_a_page_of_nonsense_is_refused(query: dict[str, str]) -> None:
-    with pytest.raises(Refused):
+    with pytest.raises(HttpError):
         page({"a": {}}, query, "size")
 
 
@@ -186,7 +186,7 @@ def hasty() -> Iterator[Any]:
             writer.write(sent)
             answer = await asyncio.wait_for(reader.read(), 10)
             writer.close()
-            server.leave()
+            server.stop()
             await serve
         return answer
 
