@@ -33,7 +33,11 @@ _SCOPES = ("https://www.googleapis.com/auth/cloud-platform",)
 
 
 class Source(Protocol):
-    """Where the files of one dataset are published."""
+    """Where the files of one dataset are published. Leaving it as a context manager closes its session."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(self, *_: object) -> None: ...
 
     @property
     def base_url(self) -> str:
@@ -144,7 +148,7 @@ def http_source(dataset: Dataset, found: ConnectionFields | None) -> Source:
     if found is None:
         return HttpSource(dataset)
     auth = (found.login, found.password) if found.login else None
-    return HttpSource(dataset, found.url(), auth=auth, headers=found.extra.get("headers") or {})
+    return HttpSource(dataset, found.url(), auth=auth, headers=found.extra.get("headers"))
 
 
 def source_connection(dataset: Dataset) -> str | None:
@@ -177,6 +181,7 @@ class EnvironmentConnections:
     @property
     def project(self) -> str:
         """The connection's project, else the stack's."""
+        # In the hooks' order: a user who changes the connection moves commands and tasks alike.
         google = self._fields(GOOGLE)
         return str(
             (google.extra.get("project") if google else "") or required(self.variables, "GCP_PROJECT_ID")
@@ -230,6 +235,7 @@ class EnvironmentConnections:
         """A Google client's arguments. The endpoint is always given: without one it asks os.environ."""
         from google.auth.credentials import AnonymousCredentials
 
+        # An emulator is never sent real credentials, whatever the connection says.
         host = self.variables.get(emulator, "").rstrip("/")
         endpoint = host or f"https://{service}.googleapis.com"
         credentials = AnonymousCredentials() if host else self._credentials()  # type: ignore[no-untyped-call]
@@ -249,6 +255,7 @@ class EnvironmentConnections:
         google_ = self._fields(GOOGLE) or ConnectionFields()
         if google_.extra.get("is_anonymous"):
             return AnonymousCredentials()  # type: ignore[no-untyped-call]
+        # Read here, not put into os.environ, where every library of this process would find it.
         path = google_.extra.get("key_path") or self.variables.get("GOOGLE_APPLICATION_CREDENTIALS")
         try:
             if path:

@@ -81,7 +81,7 @@ def _suffix(month: Month | None) -> str:
 
 
 def digest(text: str) -> str:
-    """Ten hexadecimal digits that stand for any text, fit for a name."""
+    """Ten hexadecimal digits that stand for a text of any length and alphabet, fit for a name."""
     return hashlib.sha256(text.encode()).hexdigest()[:10]
 
 

@@ -84,7 +84,7 @@ def read_source(metadata: Mapping[str, str]) -> str | None:
     if metadata.get("source"):
         return metadata["source"]
     url = urlsplit(metadata.get("source_url", ""))
-    return f"{url.scheme}://{url.netloc}" if url.netloc else None
+    return f"{url.scheme}://{url.netloc.rpartition('@')[2]}" if url.netloc else None
 
 
 def is_unchanged(stored: Stored, published: Published, source: str) -> bool:

@@ -39,6 +39,7 @@ class Settings:
             bucket=required(env, "GCP_GCS_BUCKET"),
             dataset=required(env, "BIGQUERY_DATASET"),
             location=required(env, "GCP_LOCATION"),
+            # Nothing is assumed: on a cloud a start in the past would load years that nobody asked for.
             schedule_start=schedule_start(env),
             max_bytes_billed=_positive(env, "TAXI_MAX_BYTES_BILLED", cls.max_bytes_billed),
             job_seconds=_positive(env, "TAXI_JOB_SECONDS", cls.job_seconds),

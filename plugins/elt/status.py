@@ -7,7 +7,7 @@ that is configured now, by the catalogue's rules of today.
 import datetime as dt
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Self
 
 from elt.catalogue import Dataset, Mart
 from elt.catalogue.registry import DATASETS
@@ -47,7 +47,7 @@ def missing(
     if unknown := {p.dataset for (p, stage), row in log.items() if stage == "raw" and not row.origin.source}:
         with connections.lake() as lake:
             log = _with_sources(log, _objects(lake, [f"raw/{name}/" for name in sorted(unknown)]))
-    return {partition: _missing(partition, log, connections) for partition in partitions}
+    return _missing(connections, partitions, log)
 
 
 def status(connections: Connections, partitions: Collection[Partition] | None = None) -> list[dict[str, Any]]:
@@ -59,24 +59,13 @@ def status(connections: Connections, partitions: Collection[Partition] | None = 
     anywhere. `drift` are the columns of its file that the catalogue does not know. `audit_warnings` and
     `audit_failures` count the audits that its latest judgement did not pass.
     """
-    with connections.warehouse() as warehouse:
-        log = load_log.latest(warehouse, partitions)
-        counts, audits = _warehouse_rows(warehouse, partitions), Tally.latest(warehouse, partitions)
-    with connections.lake() as lake:
-        raw, typed = (
-            _objects(lake, _prefixes("raw", partitions)),
-            _objects(lake, _prefixes("typed", partitions)),
-        )
-    stores = _Stores(
-        raw, typed, counts, _postgres_rows(connections, partitions), _with_sources(log, raw), audits
-    )
-    wanted = stores.partitions() if partitions is None else set(partitions)
-    return [
-        _entry(partition, stores, _missing(partition, stores.log, connections))
-        for name in DATASETS
-        for partition in sorted(wanted)
-        if partition.dataset == name
-    ]
+    stores = _Stores.read(connections, partitions)
+    # What was loaded by an entry that is no longer there has nobody to say what it should be.
+    known = [p for p in (stores.partitions() if partitions is None else partitions) if p.dataset in DATASETS]
+    places = {name: place for place, name in enumerate(DATASETS)}
+    wanted = sorted(set(known), key=lambda p: (places[p.dataset], p))
+    lacking = _missing(connections, wanted, stores.log)
+    return [_entry(partition, stores, lacking[partition]) for partition in wanted]
 
 
 def mart_head(connections: Connections, mart: Mart, n: int) -> list[dict[str, Any]]:
@@ -106,27 +95,57 @@ class _Stores:
     log: Log
     audits: Mapping[Partition, Tally]
 
+    @classmethod
+    def read(cls, connections: Connections, partitions: Collection[Partition] | None) -> Self:
+        """Ask all stores for some partitions (None: for everything)."""
+        with connections.warehouse() as warehouse:
+            log = load_log.latest(warehouse, partitions)
+            counts = _warehouse_rows(warehouse, partitions)
+            audits = Tally.latest(warehouse, partitions)
+        with connections.lake() as lake:
+            raw = _objects(lake, _prefixes("raw", partitions))
+            typed = _objects(lake, _prefixes("typed", partitions))
+        in_postgres = _postgres_rows(connections, partitions)
+        return cls(raw, typed, counts, in_postgres, _with_sources(log, raw), audits)
+
     def partitions(self) -> set[Partition]:
         """Everything that is anywhere."""
         return {*self.raw, *self.typed, *self.warehouse, *(self.postgres or ()), *(p for p, _ in self.log)}
 
 
-def _missing(partition: Partition, log: Log, connections: Connections) -> tuple[LogStage, ...]:
-    ds = DATASETS[partition.dataset]
-    raw, published = log.get((partition, "raw")), log.get((partition, "warehouse"))
-    # Rows of another source are not these rows, however complete they are: a sample never passes for it.
-    if raw is None or raw.origin.source != connections.source(ds).base_url:
-        return stages(ds, has_postgres=connections.has_postgres)
+def _missing(
+    connections: Connections, partitions: Collection[Partition], log: Log
+) -> dict[Partition, tuple[LogStage, ...]]:
+    found = dict[Partition, tuple[LogStage, ...]]()
+    for name in {partition.dataset for partition in partitions}:
+        ds = DATASETS[name]
+        with connections.source(ds) as source:
+            base_url = source.base_url
+        for partition in partitions:
+            if partition.dataset == name:
+                current = _current(partition, ds, log, base_url)
+                wanted = stages(ds, has_postgres=connections.has_postgres)
+                found[partition] = tuple(stage for stage in wanted if stage not in current)
+    return found
 
-    def is_current(stage: LogStage) -> bool:
-        row = log.get((partition, stage))
-        if row is None or row.origin.checksum != raw.origin.checksum:
-            return False
-        if stage == "mart":
-            return published is not None and is_current("warehouse") and is_current_mart(ds, row, published)
-        return stage == "raw" or row.origin.schema_version == ds.schema_version
 
-    return tuple(s for s in stages(ds, has_postgres=connections.has_postgres) if not is_current(s))
+def _current(partition: Partition, ds: Dataset, log: Log, source: str) -> set[LogStage]:
+    """The stages whose results are of the file that is in raw/, by today's rules, from this source."""
+    rows = {stage: row for stage in stages(ds) if (row := log.get((partition, stage)))}
+    raw = rows.get("raw")
+    # Rows of another source are not these rows, however complete they are: a sample never passes for real.
+    if raw is None or raw.origin.source != source:
+        return set()
+    current = {
+        stage
+        for stage, row in rows.items()
+        if row.origin.checksum == raw.origin.checksum
+        # Raw bytes have no schema; a mart's version is made of the published one's and of its own SQL.
+        and (stage in ("raw", "mart") or row.origin.schema_version == ds.schema_version)
+    }
+    if "warehouse" not in current or not is_current_mart(ds, rows.get("mart"), rows["warehouse"]):
+        current.discard("mart")
+    return current
 
 
 def _with_sources(log: Log, raw: Mapping[Partition, Stored]) -> Log:

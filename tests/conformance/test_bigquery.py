@@ -133,6 +133,20 @@ def test_a_put_takes_away_what_it_does_not_mention(cloud: Any, new_dataset: Any)
     assert (got["labels"], got.get("description")) == ({"b": "2"}, None)
 
 
+def test_a_put_without_an_access_list_takes_grants_away(cloud: Any, new_dataset: Any, account: Any) -> None:
+    """As the Pulumi provider sends it, with each change of a label."""
+    url = new_dataset()
+    entry = {"role": "WRITER", "userByEmail": account["email"]}
+    cloud.ok("PATCH", url, {"access": [*cloud.ok("GET", url)["access"], entry]})
+    body = {"datasetReference": {"datasetId": url.rsplit("/", 1)[1]}, "labels": {"a": "1"}}
+    cloud.ok("PUT", url, body, updateMode="UPDATE_METADATA")
+    assert entry in cloud.ok("GET", url)["access"]
+    cloud.ok("PUT", url, body)
+    access = cloud.ok("GET", url)["access"]
+    assert entry not in access
+    assert {"role": "OWNER", "specialGroup": "projectOwners"} in access
+
+
 def test_a_label_patched_to_null_goes_and_the_others_stay(cloud: Any, new_dataset: Any) -> None:
     url = new_dataset(labels={"a": "1", "b": "2"})
     assert cloud.ok("PATCH", url, {"labels": {"a": None, "c": "3"}})["labels"] == {"b": "2", "c": "3"}

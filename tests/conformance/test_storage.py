@@ -469,6 +469,14 @@ def test_what_stands_in_headers_holds_no_line_break(cloud: Any, bucket: str, nam
     assert "Set-Cookie" not in cloud.session.get(url, params={"alt": "media"}).headers
 
 
+def test_a_files_name_in_a_header_may_be_of_any_language(cloud: Any, bucket: str, name: str) -> None:
+    disposition = 'attachment; filename="Ж漢.csv"'
+    put_multipart(cloud, bucket, {"name": name, "contentDisposition": disposition}, b"x")
+    url = resource(cloud, bucket, name)
+    assert cloud.ok("GET", url)["contentDisposition"] == disposition
+    assert cloud.session.get(url, params={"alt": "media"}).content == b"x"
+
+
 def test_a_long_list_comes_in_pages(cloud: Any, new_bucket: Any) -> None:
     url = new_bucket()
     bucket = url.rsplit("/", 1)[1]

@@ -69,4 +69,7 @@ def test_the_command_that_lists_the_pools_lists_them():
     done = subprocess.run(
         command, shell=True, cwd=REPOSITORY, capture_output=True, text=True, check=True, timeout=120
     )
-    assert [line.split() for line in done.stdout.splitlines()] == [[n, str(s)] for n, s in POOLS.items()]
+    options = {True: ["--include-deferred"], False: []}
+    assert [line.split() for line in done.stdout.splitlines()] == [
+        [name, str(pool.slots), *options[pool.include_deferred]] for name, pool in POOLS.items()
+    ]

@@ -1,11 +1,11 @@
 import re
 
 import pytest
+from product import DATASETS, MARTS
 
-from elt.catalogue.registry import DATASETS, MARTS
-from elt.warehouse.tables import all_tables
-from taxiway.docgen.markdown import current, named
-from taxiway.docgen.pipelines import PARTS
+from elt.layout import AUDIT_RESULTS, LOAD_LOG
+from taxiway.docgen.markdown import named
+from taxiway.docgen.pipelines import current, parts
 from taxiway.environment.home import REPOSITORY
 
 TEXT = (REPOSITORY / "docs" / "pipelines.md").read_text()
@@ -13,17 +13,17 @@ NAMED = set(re.findall(r"`((?:infra|scripts|tests|docs|dags|plugins)/[\w./-]*)[`
 
 
 def test_every_part_is_on_the_page_once():
-    assert sorted(named(TEXT)) == sorted(PARTS)
+    assert sorted(named(TEXT)) == sorted(parts())
 
 
 @pytest.mark.parametrize("was", ["yellow_typed -- publish --> yellow_table", "| stop |", "No row lacks"])
 def test_a_part_that_is_behind_the_code_is_noticed(was):
     behind = TEXT.replace(was, "something else", 1)
-    assert current(behind, PARTS) == TEXT != behind
+    assert current(behind) == TEXT != behind
 
 
 def test_every_dataset_is_in_the_graph_from_its_source_to_where_it_ends():
-    graph = PARTS["assets"]()
+    graph = parts(DATASETS)["assets"]()
     for ds in DATASETS.values():
         ends = [f"{ds.name}_table", *(feed.mart for feed in ds.feeds)]
         ends += [f"{ds.name}_postgres"] if ds.postgres else []
@@ -33,7 +33,7 @@ def test_every_dataset_is_in_the_graph_from_its_source_to_where_it_ends():
 
 
 def test_every_table_is_on_the_page():
-    tables = set(all_tables(str)) - {f"mart_{mart}" for mart in MARTS}
+    tables = {LOAD_LOG, AUDIT_RESULTS, *MARTS, *(ds.table for ds in DATASETS.values())}
     assert {name for name in tables if f"`{name}`" not in TEXT} == set()
 
 

@@ -14,12 +14,12 @@ import itertools
 import json
 import os
 import subprocess
-import threading
 import time
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 import pytest
+from emulators import Service
 
 from elt.catalogue import Dataset
 from elt.catalogue.registry import DATASETS
@@ -46,16 +46,9 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(2 * PATIENCE)]
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The sample source with so few rows that what is measured is the platform."""
-    from taxiway.emulators.tlc_sample.months import Month as Published
-    from taxiway.emulators.tlc_sample.server import create_server
-    from taxiway.emulators.tlc_sample.store import Store
-
-    first, last = (Published.parse(str(month)) for month in (MONTHS[0], MONTHS[-1]))
-    store = Store(tmp_path_factory.mktemp("source"), ROWS, first, last)
-    with create_server("127.0.0.1", 0, store) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_address[1]}"
-        server.shutdown()
+    options = ("--rows", str(ROWS), "--first", str(MONTHS[0]), "--last", str(MONTHS[-1]))
+    with Service("tlc_sample", tmp_path_factory.mktemp("source"), options) as running:
+        yield running.wait_until_healthy().url
 
 
 @pytest.fixture(scope="module")

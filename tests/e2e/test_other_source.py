@@ -1,4 +1,4 @@
-"""Months from a static web server laid out like TLC's site: TLC's own rows where they are at hand.
+"""Months from a static web server laid out like TLC's site: TLC's own rows.
 
 Among them files that no pipeline should trust. One of the platform's worst days at the end: its process
 manager is killed, and `down` still leaves nothing.
@@ -20,10 +20,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
-from repository import REPOSITORY
+from repository import TLC
 
 pytestmark = pytest.mark.e2e
-TLC = REPOSITORY.parent / "shared" / "data" / "tlc"
 MONTHS = ("2019-01", "2019-02", "2020-04", "2020-12")
 ROWS = 10_000
 
@@ -36,10 +35,7 @@ def file_of(folder: Path, month: str) -> Path:
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Four months, a truncated one, an error page in place of one, and one with nothing between its ends."""
     folder = tmp_path_factory.mktemp("site")
-    if TLC.is_dir():
-        shutil.copytree(TLC, folder, dirs_exist_ok=True)
-    else:
-        _generate(folder)
+    shutil.copytree(TLC, folder, dirs_exist_ok=True)
     good = file_of(folder, "2019-01").read_bytes()
     file_of(folder, "2019-03").write_bytes(good[: len(good) // 2])
     file_of(folder, "2019-04").write_text("<!DOCTYPE html><html>Service unavailable</html>")
@@ -60,19 +56,6 @@ def site(folder: Path) -> Iterator[str]:
 class _Quiet(http.server.SimpleHTTPRequestHandler):
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
         pass
-
-
-def _generate(folder: Path) -> None:
-    from taxiway.emulators.tlc_sample.months import Month
-    from taxiway.emulators.tlc_sample.store import Store
-
-    store = Store(folder / "cache", ROWS, Month(2019, 1), Month(2024, 12))
-    for path in ["/misc/taxi_zone_lookup.csv", *(f"/trip-data/{file_of(folder, m).name}" for m in MONTHS)]:
-        made = store.find(path)
-        assert made is not None
-        target = folder / path.lstrip("/")
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(made.path, target)
 
 
 def test_months_of_a_static_server_are_loaded_to_the_last_row(checkout: Any, site: str) -> None:

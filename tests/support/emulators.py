@@ -1,13 +1,14 @@
 """The emulated cloud for tests: its services as processes, on free ports, with data of their own."""
 
 import json
+import os
 import socket
 import subprocess
 import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,8 +27,16 @@ def free_port() -> int:
 class Service:
     """One service as a process; it keeps its port and its log when it is started again."""
 
-    def __init__(self, module: str, folder: Path, options: tuple[str, ...], port: int = 0) -> None:
-        self._module, self._options = module, options
+    def __init__(
+        self,
+        module: str,
+        folder: Path,
+        options: tuple[str, ...],
+        port: int = 0,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        self._module, self._options, self.folder = module, options, folder
+        self._environment = {**os.environ, **(environment or {})}
         self._log = folder / f"{module}.log"
         self._port = port or free_port()
         self._process: subprocess.Popen[bytes] | None = None
@@ -37,7 +46,9 @@ class Service:
         """Start it; it is not healthy yet."""
         command = [sys.executable, "-m", f"taxiway.emulators.{self._module}", "--port", str(self._port)]
         with self._log.open("ab") as stream:
-            self._process = subprocess.Popen([*command, *self._options], stdout=stream, stderr=stream)
+            self._process = subprocess.Popen(
+                [*command, *self._options], stdout=stream, stderr=stream, env=self._environment
+            )
         return self
 
     def wait_until_healthy(self, seconds: float = 120) -> Self:

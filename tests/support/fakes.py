@@ -11,7 +11,7 @@ import hashlib
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Self
 
 from fake_bigquery import FakeBigQuery
 from fake_storage import FakeStorage
@@ -79,6 +79,7 @@ class FakePublisher:
     files: dict[Partition, File] = field(default_factory=dict)
     requests: list[tuple[str, Partition]] = field(default_factory=list)
     fault: Exception | None = None
+    closed: int = 0
 
     def publish(self, dataset: str, month: str | None, content: bytes, etag: str | None = "") -> None:
         """Publish a file; its ETag is made from the content unless one is given (None: it has none)."""
@@ -92,6 +93,12 @@ class FakeSource:
 
     publisher: FakePublisher
     dataset: Dataset
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.publisher.closed += 1
 
     @property
     def base_url(self) -> str:

@@ -61,6 +61,7 @@ class Fault:
     body: bytes
     content_type: str = "binary/octet-stream"
     sent: int | None = None
+    location: str | None = None
 
 
 class _FaultyHandler(BaseHTTPRequestHandler):
@@ -75,6 +76,8 @@ class _FaultyHandler(BaseHTTPRequestHandler):
         if fault.status == 200:
             self.send_header("ETag", f'"{zlib.crc32(fault.body):08x}"')
             self.send_header("Last-Modified", "Wed, 20 Mar 2024 06:00:00 GMT")
+        if fault.location:
+            self.send_header("Location", fault.location)
         self.end_headers()
         if self.command == "GET":
             self.wfile.write(fault.body[: fault.sent])

@@ -4,6 +4,8 @@ import subprocess
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[2]
+# Rows as TLC published them; the README beside them says which.
+TLC = REPOSITORY / "tests/data/tlc"
 
 
 def share_environment(folder: Path) -> None:

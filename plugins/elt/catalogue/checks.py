@@ -1,12 +1,14 @@
-"""What is wrong with an entry beside the others and with its SQL: sentences, none where all is well.
+"""Checks of an entry against the other entries and its SQL files. Each yields a sentence per mistake.
 
-Otherwise a task would find out, after a gigabyte is downloaded, that a file is not there or that a
-template variable is not given. What an entry can know of itself it checks when it is made.
+Without them a task would fail after downloading a gigabyte, because of a missing file or template
+variable. What an entry knows by itself, it checks when it is created (`elt.catalogue.model`).
 """
 
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 from string import Template
 
 from elt.catalogue.model import GIVEN_TO_AUDITS, MONTH_COLUMN, Dataset, Mart
@@ -17,13 +19,19 @@ from elt.layout import lake_table, mart_table
 _NOTHING: Mapping[str, str] = {}
 
 
+@cache
+def _content(file: Path) -> str:
+    # Every dataset that feeds a mart reads the mart's file.
+    return file.read_text(encoding="utf-8")
+
+
 def clash(one: Dataset | Mart, other: Dataset | Mart) -> str:
-    """A name that two entries cannot both have; empty if there is none."""
+    """The name that two entries cannot share; empty if they can coexist."""
     if isinstance(one, Dataset) and isinstance(other, Dataset) and one.name == other.name:
         return f"the name {one.name}"
     common = _tables(one) & _tables(other)
     for entry, beside in ((one, other), (other, one)):
-        # In Postgres a month's table is beside the others, under a name that another may have chosen.
+        # In Postgres each month is a table of its own, in the same namespace.
         if isinstance(entry, Dataset) and entry.tabular and entry.monthly:
             common |= {name for name in _tables(beside) if re.fullmatch(rf"{entry.table}_\d{{4}}_\d\d", name)}
     return f"the table {min(common)}" if common else ""
@@ -41,19 +49,19 @@ def _is_in_postgres(mart: Mart, datasets: Iterable[Dataset]) -> bool:
 
 @dataclass(frozen=True)
 class Checks:
-    """The checks of entries in the packages that they and their SQL are from."""
+    """The checks of entries from these packages."""
 
     packages: Packages
 
     def of_mart(self, mart: Mart, datasets: Collection[Dataset]) -> Iterator[str]:
-        """Check a mart's files, and its view; what else it is given is of the datasets that feed it."""
+        """Check that a mart's files exist, and the template variables of its view."""
         yield from self._file(f"marts/{mart.name}")
         yield from self._file(f"postgres/{mart.name}") if _is_in_postgres(mart, datasets) else ()
         yield from self._file(f"views/{mart.name}")
         yield from self._given(f"views/{mart.name}", ("mart", *mart.lookups))
 
     def of_lookups(self, mart: Mart, datasets: Mapping[str, Dataset]) -> Iterator[str]:
-        """Check that what a mart's view joins is a table wherever the view is."""
+        """Check that every lookup has a table in each store that has the mart's view."""
         for name in mart.lookups:
             ds = datasets.get(name)
             if ds is None or not ds.tabular:
@@ -62,7 +70,7 @@ class Checks:
                 yield f"its lookup {name} is not in Postgres, where the mart is. Set postgres=True there."
 
     def of_dataset(self, ds: Dataset, marts: Collection[str]) -> Iterator[str]:
-        """Check a dataset's source, and what it gives to its audits and to the marts that it feeds."""
+        """Check a dataset's source, and the template variables of its audits and marts."""
         columns = [column.name for column in ds.columns]
         try:
             ds.check_source()
@@ -82,16 +90,21 @@ class Checks:
                 )
 
     def _file(self, name: str, package: str = "") -> Iterator[str]:
+        mistake = self._read(name, package)[2]
+        yield from [mistake] if mistake else []
+
+    def _read(self, name: str, package: str) -> tuple[str, str, str]:
+        """A statement's text, its file, and the mistake if there is no text."""
         files = self.packages.sql(name, package)
         if not files:
-            yield f"there is no file sql/{name}.sql. Write it, or correct the name."
-        elif len(files) > 1:
-            yield f"there are {' and '.join(map(self.packages.shown, files))}. Rename one of them."
-        else:
-            try:
-                files[0].read_text(encoding="utf-8")
-            except (OSError, ValueError) as error:
-                yield f"{self.packages.shown(files[0])} cannot be read ({error}). Save it as UTF-8 text."
+            return "", "", f"there is no file sql/{name}.sql. Write it, or correct the name."
+        shown = " and ".join(map(self.packages.shown, files))
+        if len(files) > 1:
+            return "", shown, f"there are {shown}. Rename one of them."
+        try:
+            return _content(files[0]), shown, ""
+        except (OSError, ValueError) as error:
+            return "", shown, f"{shown} cannot be read ({error}). Save it as UTF-8 text."
 
     def _given(
         self,
@@ -101,17 +114,17 @@ class Checks:
         columns: Collection[str] = (),
         package: str = "",
     ) -> Iterator[str]:
-        """Check a statement's template variables: `given` by the library, `variables` by the entry."""
-        if list(self._file(name, package)):
-            return  # whoever the file belongs to is told
-        [file] = self.packages.sql(name, package)
-        text, shown = file.read_text(encoding="utf-8"), self.packages.shown(file)
+        """Check a statement's template variables: `given` by the library, `variables` by the entry.
+
+        A missing file has none: it is reported where it belongs, with the mart.
+        """
+        text, shown, _ = self._read(name, package)
         if not Template(text).is_valid():
             yield f"{shown} has a $ that begins no template variable. Write $$ for a dollar sign."
         for variable in Template(text).get_identifiers():
             if variable not in (*given, *variables):
                 yield f"{shown} has ${{{variable}}}, which is not given. Give it, or correct the file."
-        # In quotes a value is a text. Outside of them a bare word is a column; more cannot be seen from here.
+        # Inside quotes a value is text. Outside, a bare word must be a column; expressions are not parsed.
         code = re.sub(r"'[^']*'", "", text)
         for variable, value in variables.items():
             if variable in given:

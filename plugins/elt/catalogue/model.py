@@ -1,8 +1,8 @@
-"""What an entry of the catalogue is made of.
+"""The classes that entries are made of.
 
-An entry checks itself when it is made: what Airflow, BigQuery or Postgres would refuse, or a run would only
-find out at its end, is an InvalidDatasetError that says what to write instead. What needs other files
-(its SQL, other entries) is checked by `elt.catalogue.registry`.
+An entry checks itself when it is created. Whatever Airflow, BigQuery or Postgres would reject later raises
+InvalidDatasetError, with the bad value and what to write instead. Checks that need other files (SQL, other
+entries) are in `elt.catalogue.checks`.
 """
 
 import hashlib
@@ -19,8 +19,6 @@ from elt.months import Month
 Type = Literal["int16", "int32", "int64", "float64", "string", "date", "datetime", "timestamp", "bool"]
 Format = Literal["parquet", "csv", "csv.gz", "jsonl", "jsonl.gz", "any"]
 Severity = Literal["stop", "warn"]
-# What is wrong, and what to write instead.
-Mistakes = Iterator[tuple[str, str]]
 
 EXTENSIONS: Mapping[str, Format] = {
     "parquet": "parquet",
@@ -39,9 +37,6 @@ CONFORM_RULES = 2
 # The columns that the library puts in front: of a dataset by months, and of a mart.
 MONTH_COLUMN = "source_month"
 MART_COLUMNS = ("dataset", MONTH_COLUMN)
-# BigQuery's limit, and the types that it does not cluster by.
-_MAX_CLUSTER = 4
-_NOT_CLUSTERED = ("float64",)
 _URLS = ("http://", "https://")
 
 # BigQuery keeps these for its pseudo-columns.
@@ -52,43 +47,41 @@ _SYSTEM_COLUMNS = ("tableoid", "xmin", "cmin", "xmax", "cmax", "ctid")
 _AIRFLOW_NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,199}", re.ASCII)
 # What is left of Postgres' 63 bytes for the name and the table of a dataset by months.
 ROOM_FOR_NAME, ROOM_FOR_TABLE = 36, 35
+_USE = "Use up to {} of a-z, 0-9 and _, a letter first."
 _CONNECTION = re.compile(r"[a-z][a-z0-9_]*", re.ASCII)
 
 
 @dataclass(frozen=True)
 class Publisher:
-    """Whose files they are: an Airflow HTTP connection, and where the files are when there is none.
+    """A publisher of files: the id of an Airflow HTTP connection, and the public URL without one.
 
-    The connection (`AIRFLOW_CONN_<ID>`) may name another host, and has the login or the headers that the
-    publisher wants; `base_url` is public.
+    The connection (`AIRFLOW_CONN_<ID>`) can name another host, and holds a login or headers if the publisher
+    needs them.
     """
 
     connection: str
     base_url: str
 
     def __post_init__(self) -> None:
+        _raise_first(f"publisher {self.connection}", self._mistakes())
+
+    def _mistakes(self) -> Iterator[str]:
         if not _CONNECTION.fullmatch(self.connection):
-            raise InvalidDatasetError(
-                f"publisher {self.connection!r} cannot be a connection's id. Use a-z, 0-9 and _."
-            )
+            yield f"{self.connection!r} cannot be a connection's id. Use a-z, 0-9 and _."
         if not self.base_url.startswith(_URLS):
-            raise InvalidDatasetError(
-                f"publisher {self.connection}: {self.base_url!r} is not a URL. "
-                "Write it like https://example.com."
-            )
+            yield f"{self.base_url!r} is not a URL. Write it like https://example.com."
 
 
 @dataclass(frozen=True)
 class Column:
     """One column of the typed schema.
 
-    `aliases` are the names files have used for it, compared without regard to case; its own name
-    is one of them. `codes` say what a text in a file stands for (in lower case; what is not among
-    them stands for itself).
+    `aliases` are other names for it in files; case makes no difference. `codes` map texts in files, in
+    lower case, to values; other texts are taken literally.
 
-    A file without a required column is refused, without another one it gets nulls. What is required
-    is so in files of the months from `since` to `until`, and not beside a column that stands in for it
-    (`instead`).
+    A file that lacks a required column is a permanent error; any other missing column is filled with nulls.
+    `since` and `until` limit the requirement to files of these months. It does not apply to files that have
+    the column `instead`.
     """
 
     name: str
@@ -119,29 +112,30 @@ class Column:
         """Every name a file may use for this column, in lower case."""
         return frozenset(name.lower() for name in (self.name, *self.aliases))
 
-    def mistakes(self) -> Mistakes:
-        """What the stores would refuse of it, and what contradicts itself."""
+    def mistakes(self) -> Iterator[str]:
+        """Names that a store would reject, and contradictions: one sentence each."""
         this = f"column {self.name!r}"
         if _refused(layout.identifier, self.name):
-            yield f"{this} is no name for a column", "Use up to 63 of a-z, 0-9 and _, no digit first."
+            yield f"{this} is no name for a column. Use up to 63 of a-z, 0-9 and _, no digit first."
         elif self.name in _SYSTEM_COLUMNS or self.name.startswith(_RESERVED):
-            remedy = f'Call it {self.name.strip("_")}_ and add aliases=("{self.name}",).'
-            yield f"{this} has a name that BigQuery or Postgres keeps for itself", remedy
+            other = f'Call it {self.name.strip("_")}_ and add aliases=("{self.name}",).'
+            yield f"{this} has a name that BigQuery or Postgres keeps for itself. {other}"
         if self.type not in get_args(Type):
-            yield f"{this} has the unknown type {self.type!r}", f"Use one of {', '.join(get_args(Type))}."
+            yield f"{this} has the unknown type {self.type!r}. Use one of {', '.join(get_args(Type))}."
         if self.since and self.until and self.until < self.since:
-            yield f"{this} ends in {self.until}, before {self.since}", "Correct since or until."
+            yield f"{this} ends in {self.until}, before {self.since}. Correct since or until."
         for text in self.codes:
+            # Conform strips and lower-cases texts before it looks them up.
             if text != text.strip().lower():
-                yield f"{this}: no file's text is ever {text!r}", "Write codes in lower case, without spaces."
+                yield f"{this}: no file's text is ever {text!r}. Write codes in lower case, without spaces."
 
 
 @dataclass(frozen=True)
 class Audit:
-    """A rule over a staged month: `sql/audits/<name>.sql`. Only *stop* keeps a month from publishing.
+    """A rule over a staged month: `sql/audits/<name>.sql`. Only *stop* prevents publishing.
 
-    The file is looked up in the entry's own package, then in the library, then in the other packages.
-    `variables` are the template variables in it, besides those that every audit is given (GIVEN_TO_AUDITS).
+    The file is searched in the entry's own package, then in the library, then in all other packages.
+    `variables` are its template variables besides GIVEN_TO_AUDITS, which every audit can use.
     """
 
     name: str
@@ -149,11 +143,11 @@ class Audit:
     variables: Mapping[str, str] = field(default_factory=dict)
 
 
-# The staged month, what was published before it, and its columns: in backquotes, so that they may be called
-# like keywords; `key_name` is without, for texts.
+# Staging table, published table, and column names. These are in backquotes, because a column may be named
+# like a keyword (at, end, order); `key_name` is bare, for use inside a text.
 GIVEN_TO_AUDITS = ("staging", "table", "key", "key_name", "columns", "null_shares")
 
-# What every dataset by months should pass. Whoever needs another limit writes an audit of his own.
+# Suits every monthly dataset. For another limit, write an audit of your own.
 MONTHLY = (
     Audit("row_count"),
     Audit("key_present"),
@@ -165,7 +159,7 @@ MONTHLY = (
 
 @dataclass(frozen=True)
 class Preview:
-    """Which rows of a mart are worth showing first: columns of its view, and terms of ORDER BY."""
+    """The rows of a mart to show first: columns of its view, and terms of ORDER BY."""
 
     columns: tuple[str, ...]
     order: tuple[str, ...]
@@ -173,11 +167,11 @@ class Preview:
 
 @dataclass(frozen=True)
 class Mart:
-    """A table built from published months by `sql/marts/<name>.sql`, whichever datasets feed it.
+    """A table computed from published months by `sql/marts/<name>.sql`, fed by any number of datasets.
 
-    Column 1 and 2 are always `dataset` and `source_month`, which say whose rows these are. People read it
-    through a view, `sql/views/<name>.sql`, in which `lookups` are other datasets to join, each under its
-    name (`${zones}`). In Postgres the view reads `sql/postgres/<name>.sql` in place of the table.
+    The library adds the columns `dataset` and `source_month` in front. People query a view of it,
+    `sql/views/<name>.sql`, which can join `lookups`: datasets, available as template variables (`${zones}`).
+    Postgres has the view alone, over the query in `sql/postgres/<name>.sql`.
     """
 
     name: str
@@ -190,19 +184,19 @@ class Mart:
     def __post_init__(self) -> None:
         _raise_first(f"mart {self.name}", self._mistakes())
 
-    def _mistakes(self) -> Mistakes:
+    def _mistakes(self) -> Iterator[str]:
         if _refused(layout.identifier, self.name) or _refused(layout.mart_table, self.name):
-            yield f"{self.name!r} is no name for a table", "Use up to 58 of a-z, 0-9 and _, no digit first."
+            yield f"{self.name!r} is no name for a table. Use up to 58 of a-z, 0-9 and _, no digit first."
         if self.name in layout.OWN_TABLES:
-            yield f"{self.name} is a table of the library's own", "Give it another name."
+            yield f"{self.name} is a table of the library's own. Give it another name."
         if "mart" in self.lookups:
-            yield "its lookup 'mart' would be ${mart}, which is the mart itself", "Rename that dataset."
+            yield "its lookup 'mart' would be ${mart}, which is the mart itself. Rename that dataset."
         yield from _in_columns(self.columns, self.cluster, MART_COLUMNS)
 
 
 @dataclass(frozen=True)
 class Feed:
-    """That a dataset feeds a mart, and what of its columns stands for the variables in the mart's SQL."""
+    """A dataset's contribution to a mart: columns or SQL for the template variables in the mart's files."""
 
     mart: str
     variables: Mapping[str, str]
@@ -212,16 +206,15 @@ class Feed:
 class Dataset:
     """Where a dataset is published, what its rows look like and where they go.
 
-    `path` is below the URL of its `source`, or a URL of its own, with `{year}` and `{month}` when `monthly`.
-    Its extension says the format, unless `format` does. `file` is the name in the lake where the path's
-    last part is not fit to be one. `key` is the column that no row may lack; in a monthly dataset it
-    is the time that says which month a row is of. A new platform is filled with the datasets that are
-    `starter`. `package` is where the entry was found; the registry sets it.
+    `path` is a URL, or a path below the URL of `source`; with `{year}` and `{month}` if `monthly`. Its
+    extension gives the format, unless `format` does. `file` is the name in the lake, for URLs that do not
+    end in a file name. `key` is the column that no row may lack; in a monthly dataset it is the time that
+    decides to which month a row belongs. `starter` datasets are loaded when a new platform starts.
+    `package` is set by the registry.
 
-    Files that are no tables have neither columns nor what says something of columns: they are kept in
-    the lake as they are.
+    Files that are no tables (no `columns`) are stored in the lake as they are.
 
-    InvalidDatasetError says what does not fit together.
+    Raises InvalidDatasetError for contradictions.
     """
 
     name: str
@@ -247,67 +240,68 @@ class Dataset:
     def __post_init__(self) -> None:
         _raise_first(f"dataset {self.name}", self._mistakes())
 
-    def _mistakes(self) -> Mistakes:
-        """Everything that a run would only find out later; names first, because the rest is about them."""
+    def _mistakes(self) -> Iterator[str]:
+        """What would otherwise fail in a run: one sentence each."""
         if not _AIRFLOW_NAME.fullmatch(self.name):
-            remedy = f"Use up to {ROOM_FOR_NAME} of a-z, 0-9 and _, a letter first."
-            yield f"its name {self.name!r} cannot be part of a DAG's", remedy
+            yield f"its name {self.name!r} cannot be part of a DAG's. {_USE.format(ROOM_FOR_NAME)}"
         if sum(part in self._file for part in ("{year}", "{month}")) != (2 if self.monthly else 0):
             yield (
-                "its file names do not tell months apart",
-                "Put {year} and {month} into the path's last part or into file, "
-                "and into neither if monthly is False.",
+                "its file names do not tell months apart. Put {year} and {month} into the path's last part "
+                "or into file, and into neither if monthly is False."
             )
         if self.monthly != (self.first_month is not None):
-            yield "its first month is not clear", "Set first_month if it is monthly, and not if it is not."
+            yield "its first month is not clear. Set first_month if it is monthly, and not if it is not."
         yield from self._of_a_table() if self.tabular else self._of_no_table()
 
-    def _of_a_table(self) -> Mistakes:
+    def _of_a_table(self) -> Iterator[str]:
         if self._format() not in TABULAR_FORMATS:
-            yield "its format is not clear", f"Set format to one of {', '.join(TABULAR_FORMATS)}."
+            yield f"its format is not clear. Set format to one of {', '.join(TABULAR_FORMATS)}."
         if len(self.delimiter) != 1:
-            yield f"its delimiter {self.delimiter!r} is not one character", 'Write it like delimiter=";".'
+            yield f"its delimiter {self.delimiter!r} is not one character. Write it like delimiter=';'."
         yield from self._in_names()
         yield from _in_columns(self.columns, self.cluster, (MONTH_COLUMN,) if self.monthly else ())
         keys = [column for column in self.columns if column.name == self.key and column.required]
         if len(keys) != 1:
-            yield f"its key {self.key} is not a required column", "Name one that is."
+            yield f"its key {self.key} is not a required column. Name one that is."
         elif self.monthly and keys[0].type not in ("datetime", "timestamp"):
-            remedy = "It has to be a datetime or timestamp."
-            yield f"its key {self.key} does not say which month a row is of", remedy
+            wanted = "It has to be a datetime or timestamp."
+            yield f"its key {self.key} does not say which month a row is of. {wanted}"
         marts = [feed.mart for feed in self.feeds]
         if marts and not self.monthly:
-            yield "it has no months, by which marts are kept", "Leave feeds out, or set monthly=True."
+            # A mart's rows are replaced by month: without one each run would add them again.
+            yield "it has no months, by which marts are kept. Leave feeds out, or set monthly=True."
         if len(marts) > len(set(marts)):
-            yield f"it feeds a mart twice ({', '.join(marts)})", "Leave one of the feeds out."
+            yield f"it feeds a mart twice ({', '.join(marts)}). Leave one of the feeds out."
         for audit in self.audits:
+            # A misspelt severity would let every month pass.
             if audit.severity not in get_args(Severity):
-                yield f"its audit {audit.name} has the severity {audit.severity!r}", 'Use "stop" or "warn".'
+                yield f"its audit {audit.name} has the severity {audit.severity!r}. Use 'stop' or 'warn'."
 
-    def _in_names(self) -> Mistakes:
-        """Names of tables, or a part of them. The layout adds to both, and Postgres cuts at 63 bytes."""
-        remedy = "Use up to {} of a-z, 0-9 and _, a letter first."
+    def _in_names(self) -> Iterator[str]:
+        """Mistakes in name and table. The layout builds longer names of both; Postgres cuts at 63 bytes."""
         month = self.first_month
         if _refused(layout.identifier, self.name) or _refused(layout.staging_table, self, month, ""):
-            yield f"its name {self.name!r} cannot be part of a table's", remedy.format(ROOM_FOR_NAME)
+            yield f"its name {self.name!r} cannot be part of a table's. {_USE.format(ROOM_FOR_NAME)}"
         if _refused(layout.identifier, self.table) or _refused(layout.incoming_table, self, month, ""):
-            yield f"its table {self.table!r} is no name for one", remedy.format(ROOM_FOR_TABLE)
+            yield f"its table {self.table!r} is no name for one. {_USE.format(ROOM_FOR_TABLE)}"
         if self.table in layout.OWN_TABLES:
-            yield f"its table {self.table} is one of the library's own", "Give it another name."
+            yield f"its table {self.table} is one of the library's own. Give it another name."
 
-    def _of_no_table(self) -> Mistakes:
+    def _of_no_table(self) -> Iterator[str]:
         if self.table or self.key or self.format or self.cluster or self.audits or self.feeds:
-            remedy = "Describe its columns, or leave table, key, format, cluster, audits and feeds out."
-            yield "it has no columns", remedy
+            yield (
+                "it has no columns. Describe its columns, "
+                "or leave table, key, format, cluster, audits and feeds out."
+            )
 
     @property
     def tabular(self) -> bool:
-        """Whether its files are tables; others are kept in the lake as they are, and that is all."""
+        """Whether its files are tables. Other files are stored in the lake as they are, and nothing else."""
         return bool(self.columns)
 
     @property
     def in_postgres(self) -> bool:
-        """Whether it goes to Postgres; what is no table never does."""
+        """Whether it is loaded into Postgres; files that are no tables never are."""
         return self.postgres and self.tabular
 
     @property
@@ -328,8 +322,8 @@ class Dataset:
 
     @property
     def schema_version(self) -> str:
-        """Changes when the same raw file would come out of conform differently."""
-        # Typed files in users' lakes carry it: whatever is added here makes all of them be conformed again.
+        """A hash of all rules by which conform reads a file: 12 hexadecimal digits."""
+        # Typed files in users' lakes carry it: adding anything here conforms every month again.
         rules = [
             (c.name, c.type, sorted(c.known_names), c.required, str(c.since), str(c.until), c.instead)
             for c in self.columns
@@ -346,7 +340,7 @@ class Dataset:
         raise KeyError(name)
 
     def url(self, month: Month | None, base_url: str = "") -> str:
-        """Address of a month's file; `base_url` is the source connection's, where there is one.
+        """Address of a month's file; `base_url` overrides the publisher's (from its Airflow connection).
 
         InvalidMonthError outside the dataset's months, InvalidDatasetError for a path below no source.
         """
@@ -355,7 +349,7 @@ class Dataset:
         return path if path.startswith(_URLS) else (base_url or default).rstrip("/") + path
 
     def check_source(self) -> None:
-        """Raise InvalidDatasetError where path and source make no URL."""
+        """Raise InvalidDatasetError if path and source do not add up to a URL."""
         if not self.path.startswith(_URLS) and not (self.source and self.path.startswith("/")):
             raise InvalidDatasetError(
                 f"dataset {self.name}: its path {self.path!r} is no URL. "
@@ -390,28 +384,30 @@ class Dataset:
             raise InvalidMonthError(f"{self.name} begins with {self.first_month}; {month} is before that.")
 
 
-def _in_columns(columns: tuple[Column, ...], cluster: tuple[str, ...], added: tuple[str, ...]) -> Mistakes:
-    """What is wrong with a table's columns; `added` are those that the library puts in front."""
+def _in_columns(
+    columns: tuple[Column, ...], cluster: tuple[str, ...], added: tuple[str, ...]
+) -> Iterator[str]:
+    """Mistakes in a table's columns; `added` are the columns that the library puts in front."""
     types = {column.name: column.type for column in columns}
     # BigQuery's columns are the same whatever their case, and so are files' names for them.
     means: dict[str, Column] = {}
     for column in columns:
         yield from column.mistakes()
         if column.name in added:
-            yield f"column {column.name!r} is one that the library adds", "Give it another name."
+            yield f"column {column.name!r} is one that the library adds. Give it another name."
         for name in sorted(column.known_names):
             other = means.setdefault(name, column)
             if other is not column:
-                yield f"{name!r} means two columns, {other.name} and {column.name}", "Leave one out."
+                yield f"{name!r} means two columns, {other.name} and {column.name}. Leave one out."
         if column.instead and column.instead not in types:
-            yield f"column {column.name} has {column.instead!r} instead, which is no column", "Name one."
-    if len(cluster) > _MAX_CLUSTER:
-        yield f"it is clustered by {len(cluster)} columns", f"BigQuery takes {_MAX_CLUSTER} at most."
+            yield f"column {column.name} has {column.instead!r} instead, which is no column. Name one."
+    if len(cluster) > 4:
+        yield f"it is clustered by {len(cluster)} columns. BigQuery takes 4 at most."
     for name in cluster:
         if name not in types:
-            yield f"it is clustered by {name!r}, which is no column", f"Use some of {', '.join(types)}."
-        elif types[name] in _NOT_CLUSTERED:
-            yield f"it is clustered by {name}, a {types[name]}", "BigQuery clusters by every other type."
+            yield f"it is clustered by {name!r}, which is no column. Use some of {', '.join(types)}."
+        elif types[name] == "float64":
+            yield f"it is clustered by {name}, a float64. BigQuery clusters by every other type."
 
 
 def _refused(make: Callable[..., object], *arguments: object) -> bool:
@@ -422,6 +418,6 @@ def _refused(make: Callable[..., object], *arguments: object) -> bool:
     return False
 
 
-def _raise_first(entry: str, mistakes: Mistakes) -> None:
-    for wrong, remedy in mistakes:
-        raise InvalidDatasetError(f"{entry}: {wrong}. {remedy}")
+def _raise_first(entry: str, mistakes: Iterator[str]) -> None:
+    for mistake in mistakes:
+        raise InvalidDatasetError(f"{entry}: {mistake}")

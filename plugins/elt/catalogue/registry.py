@@ -1,11 +1,11 @@
-"""The datasets and marts there are: those of every package beside the library that has a `datasets` folder.
+"""All datasets and marts: the entries of every package in `plugins/`.
 
-Tables, DAGs, audits, docs and tests follow from an entry. One more package beside `nyc_taxi`, or one more
-file in its `datasets`, is all that a new dataset needs.
+Tables, DAGs, audits, docs and tests follow from an entry. To add a dataset, add a file to a package's
+`datasets` folder, or a new package beside `nyc_taxi`; nothing else has to be edited.
 
-Reading them never fails because of a user's file. Everything imports this module, also the commands that
-stop a platform or show its logs: a typo must not take those away. A file or an entry that is wrong is left
-out, PROBLEMS names it, and the others go on.
+Importing this module never raises because of a user's file. Every command imports it, those that stop a
+platform or show its logs too, and a typo must not break them. An invalid file or entry is left out and
+listed in PROBLEMS; all others stay.
 """
 
 import ast
@@ -24,7 +24,7 @@ from elt.errors import PipelineError, UnknownDatasetError
 
 @dataclass(frozen=True)
 class Problem:
-    """A file or an entry that was left out: where it is, and in a sentence why."""
+    """A file or an entry that was left out, and one sentence on why."""
 
     file: str
     reason: str
@@ -36,7 +36,7 @@ class Problem:
 
 @dataclass(frozen=True)
 class Catalogue:
-    """What the packages have: datasets in the order they are listed in, marts, and what was left out."""
+    """The entries of all packages by name, datasets in the order of listings, and what was left out."""
 
     datasets: Mapping[str, Dataset]
     marts: Mapping[str, Mart]
@@ -45,22 +45,22 @@ class Catalogue:
 
 @dataclass(frozen=True)
 class _Place:
-    """The variable of a package's file that has an entry."""
+    """Where an entry was found: a module's variable."""
 
     variable: str
     file: Path
     package: str
 
     def imports_it(self) -> bool:
-        """Whether the file only takes the variable from another one."""
+        """Whether the file imports the variable (`from … import`) instead of defining it."""
         nodes = ast.walk(ast.parse(self.file.read_bytes()))
         names = [name for node in nodes if isinstance(node, ast.ImportFrom) for name in node.names]
         return any(self.variable == (name.asname or name.name) for name in names)
 
     @property
     def line(self) -> int | None:
-        """Where the variable is set; None if that is not at the beginning of a line."""
-        text = self.file.read_text(encoding="utf-8")
+        """Line of the assignment; None if the variable is not set at the beginning of a line."""
+        text = self.file.read_text(encoding="utf-8", errors="replace")
         found = re.search(rf"(?m)^{re.escape(self.variable)}\b", text)
         return text.count("\n", 0, found.start()) + 1 if found else None
 
@@ -74,7 +74,7 @@ def read(packages: Packages) -> Catalogue:
 
 
 class _Reader:
-    """One reading: what is left out on the way is in `problems`."""
+    """One pass over all packages; collects `problems` on the way."""
 
     def __init__(self, packages: Packages) -> None:
         self._packages = packages
@@ -100,15 +100,16 @@ class _Reader:
             for mart, place in marts
             if self._passes(mart, place, checks.of_lookups(mart, datasets))
         }
-        # A mart that is wrong takes nothing else away from the datasets that feed it.
+        # An invalid mart costs its datasets that one feed; their lake and tables go on.
         for name, ds in datasets.items():
-            datasets[name] = replace(ds, feeds=tuple(feed for feed in ds.feeds if feed.mart in fed))
+            if feeds := [feed for feed in ds.feeds if feed.mart not in fed]:
+                datasets[name] = replace(ds, feeds=tuple(feed for feed in ds.feeds if feed not in feeds))
         return Catalogue(datasets, fed, tuple(self.problems))
 
     def _entries(self) -> _Entries:
-        """Everything that is an entry, once for each variable that has it."""
+        """All entries, once per variable that holds them."""
         found: _Entries = []
-        for package in self._packages.names():
+        for package in self._packages.names:
             modules = self._packages.modules(package)
             for module in self._in_order(package, modules):
                 variables = self._variables(module, modules[module]) or {}
@@ -118,7 +119,10 @@ class _Reader:
         return found
 
     def _in_order(self, package: str, modules: Iterable[str]) -> list[str]:
-        """Modules as ORDER in the package's `datasets` lists them, then the others; none if that fails."""
+        """Modules in the order of `datasets/__init__.py`'s ORDER, the others after them by name.
+
+        Empty if that file cannot be imported: then none of them can.
+        """
         folder = f"{package}.datasets"
         variables = self._variables(folder, self._packages.folder / package / "datasets" / "__init__.py")
         if variables is None:
@@ -129,7 +133,7 @@ class _Reader:
         return sorted(modules, key=lambda module: (places.get(module, len(places)), module))
 
     def _variables(self, module: str, file: Path) -> Mapping[str, object] | None:
-        """A module's variables; None if it cannot be imported, whatever the reason."""
+        """A module's variables; None, and a problem, if importing it raises anything."""
         try:
             return dict(vars(import_module(module)))
         except (Exception, SystemExit) as error:
@@ -137,14 +141,14 @@ class _Reader:
             return None
 
     def _problem(self, error: BaseException, file: Path) -> Problem:
-        """What an import ended with, and where: a file that it imports may be to blame."""
+        """Describe a failed import, with the line in `file` and the file that raised, if it is another."""
         at = [(Path(frame.f_code.co_filename), line) for frame, line in walk_tb(error.__traceback__)]
         text, kind = str(error), "" if isinstance(error, PipelineError) else f"{type(error).__name__}: "
         if isinstance(error, SyntaxError):
             text = error.msg
             at.append((Path(error.filename or ""), error.lineno or 0))
         lines = [line for path, line in at if path == file]
-        ours = [self._packages.folder / name for name in self._packages.names()]
+        ours = [self._packages.folder / name for name in self._packages.names]
         where = [
             f" (in {self._packages.shown(path)}, line {line})"
             for path, line in at
@@ -154,7 +158,7 @@ class _Reader:
         return Problem(self._packages.shown(file), reason, lines[-1] if lines else None)
 
     def _without_clashes(self, found: _Entries) -> _Entries:
-        """Whoever comes first keeps a name that two have."""
+        """Of two entries with one name, keep the first."""
         kept: _Entries = []
         for entry, place in found:
             clashes = (
@@ -167,7 +171,10 @@ class _Reader:
         return kept
 
     def _passes(self, entry: Dataset | Mart, place: _Place, mistakes: Iterator[str]) -> bool:
-        mistake = next(mistakes, None)
+        try:
+            mistake = next(mistakes, None)
+        except Exception as error:  # a value of another type than is written beside the field
+            mistake = f"{type(error).__name__}: {error}"
         if mistake:
             reason = f"{type(entry).__name__.lower()} {entry.name}: {mistake}"
             self.problems.append(Problem(self._packages.shown(place.file), reason, place.line))
@@ -175,7 +182,8 @@ class _Reader:
 
 
 def _once(found: _Entries) -> _Entries:
-    """Each entry where it is made: a file that imports one, to make another of it, has both."""
+    """Keep one place per entry: the file that defines it."""
+    # A file that imports an entry, to make another by `replace()`, holds both.
     places: dict[int, list[_Place]] = {}
     for entry, place in found:
         places.setdefault(id(entry), []).append(place)

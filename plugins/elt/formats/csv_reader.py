@@ -8,32 +8,43 @@ from typing import BinaryIO
 import pyarrow as pa
 import pyarrow.csv
 
-from elt.catalogue import Dataset
-from elt.conforming.rows import LINE, Batch, Malformed, Typed, parseable
-from elt.formats.text_blocks import legible, lines, without_bom
+from elt.formats.batches import LINE, Batch, Typed, malformed
+from elt.formats.text_blocks import lines, read_blocks
 
-# So many blocks with a value that is not of its type, and the file's texts are not worth another attempt.
+# Give up typed parsing after this many blocks with unparsable values: each costs a second pass.
 _MISSES = 4
+_LONE_CR = "a carriage return without a line feed; lines must end with LF or CRLF"
 
 
-class CsvLines:
-    """An open file: its columns, then its batches (once).
+class CsvReader:
+    """An open CSV file: `schema`, then its batches (once).
 
-    What a value is, conform decides by the catalogue: each is a text, and nothing means null. Where all of a
-    block are of their types, they are typed as they are split: half the work.
+    Every value is text and an empty one is null, quoted or not. `types` names columns, in lower case, whose
+    texts Arrow's parser reads as the very values that conform would cast them to: a block in which all of
+    them fit comes as `Typed`, which is half the work.
     """
 
-    def __init__(self, file: BinaryIO, ds: Dataset) -> None:
-        self._blocks, self._delimiter = without_bom(file), ds.delimiter
-        head, _, self._begun = next(self._blocks).partition(b"\n")
-        self._names = self._split(head.decode()) if head.strip() else []
-        self._types, self._misses = parseable(self._names, ds), 0
+    def __init__(self, file: BinaryIO, delimiter: str, types: Mapping[str, pa.DataType]) -> None:
+        self._blocks, self._delimiter = read_blocks(file), delimiter
+        try:
+            head, _, self._first_rows = next(self._blocks).partition(b"\n")
+            self._names = self._split(head.decode()) if head.strip() else []
+        except BaseException:
+            self.close()
+            raise
+        spelled = {name: name.strip().lower() for name in self._names}
+        self._types = {name: types[key] for name, key in spelled.items() if key in types}
+        self._misses = 0
         self.schema = pa.schema([pa.field(name, pa.string()) for name in (*self._names, LINE)])
 
     def __iter__(self) -> Iterator[Batch]:
-        yield from self._read(self._begun)
+        yield from self._read(self._first_rows)
         for block in self._blocks:
             yield from self._read(block)
+
+    def close(self) -> None:
+        """Stop reading ahead; the file stays open."""
+        self._blocks.close()
 
     def _read(self, block: bytes) -> Iterator[Batch]:
         if self._types and self._misses < _MISSES:
@@ -56,29 +67,22 @@ class CsvLines:
     def _with_line(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         return batch.append_column(LINE, pa.nulls(batch.num_rows, pa.string()))
 
-    def _has_as_many_lines(self, block: bytes, rows: int) -> bool:
-        """A stray quote makes one row of many lines: Arrow says nothing, the count does."""
-        ends = block.count(b"\n") + (not block.endswith(b"\n"))
-        # Arrow refuses a blank line as too short a row, or leaves an empty one out, which the count shows;
-        # unless a row is one value, or a carriage return alone was an end to it.
-        if rows == ends and len(self._names) > 1 and b"\r" not in block:
-            return True
-        return rows == len(lines(block))
-
     def _parse(self, block: bytes, types: Mapping[str, pa.DataType]) -> pa.Table | None:
-        """Rows of a block; None where a line is no row, or a value not of its type."""
+        """Parse a block; None where a line is not one row, or a value not of its type."""
         try:
             table = pa.csv.read_csv(
                 pa.BufferReader(block),
+                # One thread and one chunk: the block is small, and blocks are prefetched already.
                 read_options=pa.csv.ReadOptions(
                     column_names=self._names, use_threads=False, block_size=len(block) + 1
                 ),
                 parse_options=pa.csv.ParseOptions(delimiter=self._delimiter),
                 convert_options=pa.csv.ConvertOptions(
                     column_types={name: types.get(name, pa.string()) for name in self._names},
+                    # Arrow's own list has "NA" and "null": texts that somebody published.
                     strings_can_be_null=True,
                     null_values=[""],
-                    # One bad letter is the matter of its row.
+                    # One byte that is not UTF-8 would reject the whole block; conform checks each row.
                     check_utf8=False,
                 ),
             )
@@ -86,13 +90,23 @@ class CsvLines:
             return None
         return table if self._has_as_many_lines(block, len(table)) else None
 
+    def _has_as_many_lines(self, block: bytes, rows: int) -> bool:
+        """Compare row and line counts: a stray quote merges lines into one row without an Arrow error."""
+        ends = block.count(b"\n") + (not block.endswith(b"\n"))
+        # Counting line ends is enough, and fast, unless something makes up for a merged line: a blank line,
+        # which Arrow takes for a row if there is one column, or a carriage return, which ends a line for
+        # Arrow, though not for us.
+        if rows == ends and len(self._names) > 1 and b"\r" not in block:
+            return True
+        return rows == len(lines(block))
+
     def _read_by_line(self, block: bytes) -> Iterator[Batch]:
         rows: list[list[str]] = []
         broken: list[tuple[bytes, str]] = []
         for line in lines(block):
             try:
                 row = self._split(line.decode(errors="surrogateescape"))
-            except csv.Error as error:
+            except ValueError as error:
                 broken.append((line, f"the line is not CSV: {error}"))
                 continue
             if len(row) == len(self._names):
@@ -106,25 +120,42 @@ class CsvLines:
             yield malformed(broken, self.schema)
 
     def _split(self, line: str) -> list[str]:
-        """Split as Arrow does, which forgives what follows a closing quote, but no quote left open."""
-        text = [line.rstrip("\r")]
+        """Split a line as Arrow does, which forgives text after a closing quote but no quote left open.
+
+        ValueError says why it cannot be split.
+        """
+        line = line.rstrip("\r")
+        quote_is_open = False
+
+        def only_line() -> Iterator[str]:
+            nonlocal quote_is_open
+            yield line
+            # The csv module asks for a second line only where the first ended within quotes. Its errors
+            # are all of one class, so this tells them apart.
+            quote_is_open = True
+
         try:
-            return next(csv.reader(text, delimiter=self._delimiter, strict=True))
+            return next(csv.reader(only_line(), delimiter=self._delimiter, strict=True))
+        except csv.Error:
+            if quote_is_open:
+                raise ValueError("unexpected end of data") from None
+        try:
+            return next(csv.reader([line], delimiter=self._delimiter))
         except csv.Error as error:
-            if "end of data" in str(error):
-                raise
-        return next(csv.reader(text, delimiter=self._delimiter))
+            raise ValueError(self._why_not(line, error)) from None
 
-
-def malformed(broken: list[tuple[bytes, str]], schema: pa.Schema) -> Malformed:
-    """Lines as they are, each with the reason, in the columns of their file."""
-    nulls = [pa.nulls(len(broken), field.type) for field in schema][:-1]
-    texts = pa.array([legible(line) for line, _ in broken], pa.string())
-    return Malformed(
-        pa.RecordBatch.from_arrays([*nulls, texts], schema=schema), [reason for _, reason in broken]
-    )
+    def _why_not(self, line: str, error: csv.Error) -> str:
+        """Explain the csv module's error; of a lone carriage return it speaks as if to its programmer."""
+        if "\r" not in line:
+            return str(error)
+        try:
+            next(csv.reader([line.replace("\r", " ")], delimiter=self._delimiter))
+        except csv.Error as another:
+            return str(another)
+        return _LONE_CR
 
 
 def _texts(values: list[str]) -> pa.Array:
+    # By way of bytes, since Arrow refuses text with surrogates, which stand for bytes that are not UTF-8.
     encoded = [value.encode(errors="surrogateescape") or None for value in values]
     return pa.array(encoded, pa.binary()).view(pa.string())

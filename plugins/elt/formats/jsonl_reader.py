@@ -1,48 +1,53 @@
-"""JSON lines as Arrow batches of text: the catalogue's columns, and each line as it is."""
+"""JSON lines as Arrow batches of text: the catalogue's columns, and each line as published."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, KeysView, Sequence
 from typing import Any, BinaryIO
 
 import pyarrow as pa
 
-from elt.catalogue import Dataset
-from elt.conforming.rows import LINE, Malformed
-from elt.formats.csv_reader import malformed
-from elt.formats.text_blocks import lines, without_bom
+from elt.catalogue import Column
+from elt.formats.batches import LINE, Batch, malformed
+from elt.formats.text_blocks import lines, read_blocks
 
-# More names than that are data in the place of names.
+# A file with more unknown names than this uses data as names; the rest are not listed.
 MANY = 100
+_Dump = Callable[[Any], bytes]
 
 
-class JsonLines:
-    """An open file: its batches (once); and which fields its lines had, once all are read.
+class JsonlReader:
+    """An open file of JSON lines: `schema`, its batches (once), then the fields its lines had.
 
-    `found` are the typed columns among them, `unknown` the names nobody knows.
+    `found` are the names of typed columns among these fields, `unknown` the names of the others. Both are
+    complete once all batches are read.
     """
 
-    def __init__(self, file: BinaryIO, ds: Dataset) -> None:
-        self._blocks = without_bom(file)
-        self._known = {name: index for index, column in enumerate(ds.columns) for name in column.known_names}
-        # As files spell it: the column, or None for a name nobody knows.
-        self._spelt: dict[str, int | None] = {}
-        self._names = [column.name for column in ds.columns]
+    def __init__(self, file: BinaryIO, columns: Sequence[Column]) -> None:
+        self._blocks = read_blocks(file)
+        self._known = {name: index for index, column in enumerate(columns) for name in column.known_names}
+        # By each name as spelled in the file: the column's index, None if unknown.
+        self._spelled: dict[str, int | None] = {}
+        self._names = [column.name for column in columns]
         self.schema = pa.schema([pa.field(name, pa.string()) for name in (*self._names, LINE)])
 
     @property
-    def found(self) -> set[str]:
-        """Typed columns that some line had."""
-        return {self._names[index] for index in self._spelt.values() if index is not None}
+    def found(self) -> KeysView[str]:
+        """Typed columns that at least one line had, in the order in which they appeared."""
+        return dict.fromkeys(self._names[i] for i in self._spelled.values() if i is not None).keys()
 
     @property
     def unknown(self) -> tuple[str, ...]:
-        """Names nobody knows, in the order they came."""
-        return tuple(name for name, index in self._spelt.items() if index is None)
+        """Names of no typed column, at most MANY, in the order in which they appeared."""
+        return tuple(name for name, index in self._spelled.items() if index is None)
 
-    def __iter__(self) -> Iterator[pa.RecordBatch | Malformed]:
+    def __iter__(self) -> Iterator[Batch]:
         for block in self._blocks:
             yield from self._read(lines(block))
 
-    def _read(self, texts: list[bytes]) -> Iterator[pa.RecordBatch | Malformed]:
+    def close(self) -> None:
+        """Stop reading ahead; the file stays open."""
+        self._blocks.close()
+
+    def _read(self, texts: list[bytes]) -> Iterator[Batch]:
         import orjson  # only where a file needs it
 
         rows: list[list[str | None]] = []
@@ -59,20 +64,23 @@ class JsonLines:
             columns = [
                 pa.array([row[index] for row in rows], pa.string()) for index in range(len(self._names))
             ]
+            # orjson has parsed these lines, so they are UTF-8: no copy is needed to call them text.
             whole = pa.array(kept, pa.binary()).view(pa.string())
             yield pa.RecordBatch.from_arrays([*columns, whole], schema=self.schema)
         if broken:
             yield malformed(broken, self.schema)
 
-    def _row(self, value: Any, dump: Any) -> list[str | None]:
+    def _row(self, value: Any, dump: _Dump) -> list[str | None]:
         if not isinstance(value, dict):
-            raise ValueError("it is none")  # noqa: TRY004 - as the parser's own
+            # The same class as the parser's errors, since the caller treats both alike.
+            raise ValueError("it is none")  # noqa: TRY004
         row: list[str | None] = [None] * len(self._names)
         places = set()
         for name, item in value.items():
             index = self._place(name)
             if index is None:
                 continue
+            # Two names of one column. (Of one name given twice the parser keeps the last value.)
             if index in places:
                 raise ValueError(f"it has {self._names[index]} twice")
             places.add(index)
@@ -80,16 +88,16 @@ class JsonLines:
         return row
 
     def _place(self, name: str) -> int | None:
-        if name in self._spelt:
-            return self._spelt[name]
+        if name in self._spelled:
+            return self._spelled[name]
         index = self._known.get(name.strip().lower())
         if index is not None or len(self.unknown) < MANY:
-            self._spelt[name] = index
+            self._spelled[name] = index
         return index
 
 
-def _text(item: Any, dump: Any) -> str:
-    """A number, truth value, list or object as JSON writes it."""
+def _text(item: Any, dump: _Dump) -> str:
+    """Write a number, truth value, list or object as JSON does."""
     if isinstance(item, (bool, dict, list)):
         return str(dump(item), "utf-8")
     return repr(item)

@@ -1,25 +1,33 @@
-"""An iterator that is worked on ahead, in a thread, while what it gave before is being used."""
+"""Prefetch an iterator in a background thread."""
 
 import queue
 import threading
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Iterator
 from typing import TypeVar
 
 T = TypeVar("T")
+# A thread still busy with its item this many seconds after close() is left to itself (it is a daemon).
+JOIN_SECONDS = 60.0
 _END = object()
+_Queue = queue.SimpleQueue[tuple[object, BaseException | None]]
 
 
-def ahead(items: Iterable[T], count: int = 1) -> Generator[T, None, None]:
-    """Yield the items in order, with up to `count` of them in advance, the one in the making included.
+def prefetch(items: Iterable[T], count: int = 1) -> Generator[T, None, None]:
+    """Yield items in order, keeping at most `count` prefetched (including the one being produced).
 
-    What goes wrong with one is raised in its place. Closing the generator stops the thread.
+    An error raised by the iterator is raised in the place of its item. Closing the generator stops the
+    thread and closes the iterator: wrap it in `contextlib.closing` wherever the consumer may stop early.
     """
-    ready: queue.SimpleQueue[tuple[object, BaseException | None]] = queue.SimpleQueue()
-    room, over = threading.Semaphore(count), threading.Event()
-    worker = threading.Thread(target=_work, args=(items, ready, room, over), name="ahead", daemon=True)
+    ready: _Queue = queue.SimpleQueue()
+    # A bounded queue would not do: its producer would already hold one item more than the queue takes.
+    room, stopped = threading.Semaphore(count), threading.Event()
+    worker = threading.Thread(
+        target=_produce, args=(iter(items), ready, room, stopped), name="prefetch", daemon=True
+    )
     worker.start()
     try:
         while True:
+            # No time-out: the worker always puts an item, its error or the end.
             item, error = ready.get()
             room.release()
             if error is not None:
@@ -28,24 +36,25 @@ def ahead(items: Iterable[T], count: int = 1) -> Generator[T, None, None]:
                 return
             yield item  # type: ignore[misc]  # the queue holds items, errors and the end
     finally:
-        over.set()
+        stopped.set()
         room.release()
-        worker.join()
+        worker.join(JOIN_SECONDS)
 
 
-def _work(
-    items: Iterable[object],
-    ready: "queue.SimpleQueue[tuple[object, BaseException | None]]",
-    room: threading.Semaphore,
-    over: threading.Event,
+def _produce(
+    source: Iterator[object], ready: _Queue, room: threading.Semaphore, stopped: threading.Event
 ) -> None:
     try:
-        source, item = iter(items), object()
+        item = object()
         while item is not _END:
             room.acquire()
-            if over.is_set():
+            if stopped.is_set():
                 return
             item = next(source, _END)
             ready.put((item, None))
     except BaseException as error:
         ready.put((None, error))
+    finally:
+        # A generator is closed in the thread that ran it: nobody else may while it is executing.
+        if isinstance(source, Generator):
+            source.close()

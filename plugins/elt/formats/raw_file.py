@@ -1,7 +1,6 @@
-"""Raw files as streams of Arrow batches, in memory that does not grow with the file."""
+"""Raw files of every format as streams of Arrow batches, in memory that does not grow with the file."""
 
-import csv
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import BinaryIO
@@ -10,17 +9,16 @@ import pyarrow as pa
 import pyarrow.parquet
 
 from elt.catalogue import Dataset, Format
-from elt.conforming.rows import Batch
 from elt.errors import PermanentError
-from elt.formats.csv_reader import CsvLines
-from elt.formats.jsonl_reader import JsonLines
+from elt.formats.batches import Batch
+from elt.formats.csv_reader import CsvReader
+from elt.formats.jsonl_reader import JsonlReader
 from elt.formats.text_blocks import gunzip
 
 BATCH_ROWS = 16_384
 # Bytes read at once, of each column.
 _BUFFER = 1 << 18
-_UNREADABLE = (pa.ArrowException, csv.Error, OSError, EOFError, ValueError)
-_KINDS: Mapping[Format, str] = {
+_TITLES: Mapping[Format, str] = {
     "parquet": "Parquet",
     "csv": "CSV",
     "csv.gz": "CSV",
@@ -28,66 +26,63 @@ _KINDS: Mapping[Format, str] = {
     "jsonl.gz": "JSON lines",
 }
 
-Batches = Iterator[Batch]
-
 
 @dataclass(frozen=True)
 class Raw:
-    """An open raw file: its own schema, its batches (once), and its rows where the file says so.
+    """An open raw file: its schema, its batches (once), and its row count where the file states one.
 
-    A file of JSON lines has the catalogue's columns as its schema, and `fields` says at the end which
-    of them it really had.
+    A file of JSON lines has the catalogue's columns as its schema; `fields` knows at the end which of them
+    it really had. `close` ends the prefetch; the file itself stays open.
     """
 
     schema: pa.Schema
-    batches: Batches
-    rows: int | None = None
-    fields: JsonLines | None = None
+    batches: Iterator[Batch]
+    rows: int | None
+    fields: JsonlReader | None
+    close: Callable[[], None]
 
 
-def open_raw(file: BinaryIO, name: str, ds: Dataset) -> Raw:
-    """Open a seekable file; a corrupt one is PermanentError, here or while its batches are read."""
-    opening: Mapping[str, Callable[[BinaryIO, Dataset], Raw]] = {
-        "parquet": _open_parquet,
-        "csv": _open_csv,
-        "jsonl": _open_json,
-    }
-    with _refusing(name, ds.file_format):
-        source = gunzip(file) if ds.file_format.endswith(".gz") else file
-        raw = opening[ds.file_format.removesuffix(".gz")](source, ds)
-    return Raw(raw.schema, _guarded(raw.batches, name, ds.file_format), raw.rows, raw.fields)
+def open_raw(file: BinaryIO, name: str, ds: Dataset, types: Mapping[str, pa.DataType]) -> Raw:
+    """Open a seekable raw file of a dataset; `types` is `CsvReader`'s.
+
+    Raises PermanentError for a corrupt file, here or while its batches are read. Close it when done.
+    """
+    form = ds.file_format
+    with _corrupt_is_permanent(name, form):
+        source = gunzip(file) if form.endswith(".gz") else file
+        if form == "parquet":
+            # pyarrow's defaults read whole column chunks ahead: memory would grow with the file.
+            parquet = pa.parquet.ParquetFile(source, buffer_size=_BUFFER, pre_buffer=False)
+            batches, rows = parquet.iter_batches(BATCH_ROWS, use_threads=False), parquet.metadata.num_rows
+            return Raw(parquet.schema_arrow, _guarded(batches, name, form), rows, None, batches.close)
+        if form.startswith("csv"):
+            lines = CsvReader(source, ds.delimiter, types)
+            return Raw(lines.schema, _guarded(iter(lines), name, form), None, None, lines.close)
+        objects = JsonlReader(source, ds.columns)
+        return Raw(objects.schema, _guarded(iter(objects), name, form), None, objects, objects.close)
 
 
-def _open_parquet(file: BinaryIO, _: Dataset) -> Raw:
-    # pyarrow's defaults read whole column chunks ahead: memory would follow the file's size.
-    parquet = pa.parquet.ParquetFile(file, buffer_size=_BUFFER, pre_buffer=False)
-    batches = parquet.iter_batches(BATCH_ROWS, use_threads=False)
-    return Raw(parquet.schema_arrow, batches, parquet.metadata.num_rows)
-
-
-def _open_csv(file: BinaryIO, ds: Dataset) -> Raw:
-    opened = CsvLines(file, ds)
-    return Raw(opened.schema, iter(opened))
-
-
-def _open_json(file: BinaryIO, ds: Dataset) -> Raw:
-    opened = JsonLines(file, ds)
-    return Raw(opened.schema, iter(opened), fields=opened)
-
-
-def _guarded(batches: Iterable[Batch], name: str, form: Format) -> Batches:
-    with _refusing(name, form):
+def _guarded(batches: Iterator[Batch], name: str, form: Format) -> Iterator[Batch]:
+    with _corrupt_is_permanent(name, form):
         yield from batches
 
 
 @contextmanager
-def _refusing(name: str, form: Format) -> Iterator[None]:
-    """Make a refusal of what readers raise over a corrupt file."""
+def _corrupt_is_permanent(name: str, form: Format) -> Iterator[None]:
+    """Turn what readers raise for a corrupt file into PermanentError."""
     try:
         yield
-    except Exception as error:
-        # isal's own error is a bare Exception.
-        if not isinstance(error, _UNREADABLE) and type(error).__name__ != "IsalError":
-            raise
+    except _corruption(form) as error:
         first_line = str(error).strip().split("\n", 1)[0]
-        raise PermanentError(f"{name}: corrupt {_KINDS[form]} ({first_line[:200]})") from None
+        raise PermanentError(f"{name}: corrupt {_TITLES[form]} ({first_line[:200]})") from None
+
+
+def _corruption(form: Format) -> tuple[type[Exception], ...]:
+    errors = (pa.ArrowException, OSError, EOFError, ValueError)
+    if not form.endswith(".gz"):
+        return errors
+    # A child of Exception alone; its module is imported by `gunzip` already.
+    from isal.igzip_lib import IsalError
+
+    corrupt_gzip: type[Exception] = IsalError  # type: ignore[assignment]  # isal's stub calls it an instance
+    return (*errors, corrupt_gzip)

@@ -8,8 +8,8 @@ provider's documentation says. Hooks are imported when they are used: they cost 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -24,7 +24,7 @@ from elt.connections import (
     postgres_parameters,
     source_connection,
 )
-from elt.errors import SettingError
+from elt.errors import PermanentError, SettingError, TransientError, first_line
 from elt.settings import Settings
 
 if TYPE_CHECKING:
@@ -32,8 +32,14 @@ if TYPE_CHECKING:
     from airflow.providers.google.cloud.hooks.bigquery import BigQueryHook
     from airflow.sdk import Connection
 
+    from elt.sources.client import HttpClient
     from elt.stores.bigquery import Warehouse
     from elt.stores.gcs import Lake
+
+_EXAMPLES = {
+    GOOGLE: '{"conn_type": "google_cloud_platform", "extra": {"project": "my-project"}}',
+    POSTGRES: '{"conn_type": "postgres", "host": "127.0.0.1", "schema": "taxi", "login": "taxi"}',
+}
 
 
 @dataclass(frozen=True)
@@ -51,7 +57,8 @@ class AirflowConnections:
     @property
     def project(self) -> str:
         """The project that the connection `google_cloud_default` names, else that of its credentials."""
-        project: str | None = self._bigquery.project_id
+        with _explained(GOOGLE):
+            project: str | None = self._bigquery.project_id
         if not project:
             raise SettingError(
                 f"the Airflow connection {GOOGLE} names no project, and its credentials belong to none. "
@@ -70,14 +77,15 @@ class AirflowConnections:
 
         from elt.stores.gcs import Lake
 
-        _require(GOOGLE, "google_cloud_platform", '"extra": {"project": "my-project"}')
-        return Lake(GCSHook(gcp_conn_id=GOOGLE).get_conn(), self.settings.bucket)
+        with _explained(GOOGLE):
+            return Lake(GCSHook(gcp_conn_id=GOOGLE).get_conn(), self.settings.bucket)
 
     def warehouse(self) -> Warehouse:
         """The stack's dataset, over the client of the provider's hook."""
         from elt.stores.bigquery import Warehouse
 
-        client = self._bigquery.get_client(project_id=self.project, location=self.settings.location)
+        with _explained(GOOGLE):
+            client = self._bigquery.get_client(project_id=self.project, location=self.settings.location)
         return Warehouse(
             client,
             self.settings,
@@ -93,9 +101,9 @@ class AirflowConnections:
 
         from elt.stores.postgres import connect
 
-        _require(POSTGRES, "postgres", '"host": "127.0.0.1", "schema": "taxi", "login": "taxi"')
         hook = PostgresHook(postgres_conn_id=POSTGRES)
-        found = postgres_parameters(_fields(hook.connection))
+        with _explained(POSTGRES):
+            found = postgres_parameters(_fields(hook.connection))
         # What the provider knows and libpq does not, such as the kind of cursor.
         return connect(**{name: found[name] for name in found if name not in hook.ignored_extra_options})
 
@@ -107,7 +115,6 @@ class AirflowConnections:
     def _bigquery(self) -> BigQueryHook:
         from airflow.providers.google.cloud.hooks.bigquery import BigQueryHook
 
-        _require(GOOGLE, "google_cloud_platform", '"extra": {"project": "my-project"}')
         return BigQueryHook(gcp_conn_id=GOOGLE, use_legacy_sql=False, location=self.settings.location)
 
 
@@ -115,6 +122,17 @@ def source_of(dataset: Dataset) -> Source:
     """The source of a dataset: the HTTP connection that its entry names, else the entry's public address."""
     name = source_connection(dataset)
     return http_source(dataset, find(name) if name else None)
+
+
+def http_client(connection: str | None, url: str) -> HttpClient:
+    """A client for `url`, with the login and headers of an HTTP connection; of none where there is none."""
+    from elt.sources.client import HttpClient
+
+    found = find(connection) if connection else None
+    if found is None:
+        return HttpClient(url)
+    auth = (found.login, found.password) if found.login else None
+    return HttpClient(found.url(), auth=auth, headers=found.extra.get("headers"))
 
 
 def find(connection: str) -> ConnectionFields | None:
@@ -135,10 +153,21 @@ def _fields(found: Connection) -> ConnectionFields:
     return ConnectionFields(**texts, port=found.port, extra=found.extra_dejson)
 
 
-def _require(connection: str, conn_type: str, example: str) -> None:
-    """SettingError where there is no such connection: the hook would say so in a traceback."""
-    if find(connection) is None:
+@contextmanager
+def _explained(connection: str) -> Iterator[None]:
+    """Turn a hook's errors into ours: no such connection, or one that gives no credentials."""
+    from airflow.sdk.exceptions import AirflowException, AirflowNotFoundException
+    from google.auth.exceptions import GoogleAuthError
+
+    try:
+        yield
+    except AirflowNotFoundException:
         raise SettingError(
             f"there is no Airflow connection {connection}. Set AIRFLOW_CONN_{connection.upper()}, like "
-            f'{{"conn_type": "{conn_type}", {example}}}, or create it in Airflow.'
-        )
+            f"{_EXAMPLES[connection]}, or create it in Airflow."
+        ) from None
+    except (AirflowException, GoogleAuthError, OSError) as error:
+        passing = isinstance(error, GoogleAuthError) and error.retryable
+        kind = TransientError if passing else PermanentError
+        text = f"the Airflow connection {connection} gives no credentials ({first_line(error)})."
+        raise kind(text) from None

@@ -101,7 +101,7 @@ class StageOperator(BaseOperator):
             raise TransientError(f"the triggerer has not reported the job's end ({error}).") from None
 
     def connections(self, settings: Settings, context: Any) -> Connections:
-        """What the stage reaches the outside by: Airflow's connections."""
+        """How the stage reaches the outside: by Airflow's connections."""
         from elt.orchestration.connections import AirflowConnections
 
         def submitted(project: str, location: str, job_id: str) -> None:
@@ -172,13 +172,24 @@ class SourceCheckOperator(BaseOperator):
         self.dataset = dataset
 
     def execute(self, context: Any) -> list[str | None]:  # noqa: ARG002 - Airflow's signature
-        """One HEAD request for each month."""
-        from elt.orchestration.connections import AirflowConnections
+        """Ask with one HEAD request for each month that is loaded, or that the schedule has given up.
+
+        A month whose answer makes no sense is a warning in the log, and the others are compared all the same.
+        """
         from elt.sources import changes
 
         dataset, settings = registry.dataset(self.dataset), Settings.from_environment()
-        found = changes.look(dataset, AirflowConnections(settings), scheduled_since=settings.schedule_start)
-        for month, why in found.refused.items():
-            self.log.warning("%s %s stays as it is: %s", self.dataset, month, why)
-        self.log.info("%s: %d looked at, to load: %s", self.dataset, found.looked_at, found.to_load or "none")
-        return [month or None for month in found.to_load]
+        connections = self.connections(settings)
+        with connections.source(dataset) as source, connections.lake() as lake:
+            found = changes.scan(dataset, source, lake, scheduled_since=settings.schedule_start)
+        for what, why in found.failed.items():
+            self.log.warning("%s stays as it is: %s", what, why)
+        to_load = [str(month) if month else None for month in found.to_load]
+        self.log.info("%s: %d months compared, to load: %s", self.dataset, found.checked, to_load)
+        return to_load
+
+    def connections(self, settings: Settings) -> Connections:
+        """How the check reaches source and lake: by Airflow's connections."""
+        from elt.orchestration.connections import AirflowConnections
+
+        return AirflowConnections(settings)

@@ -48,15 +48,12 @@ class PublishedSensor(BaseSensorOperator):
 
         dataset = registry.dataset(self.dataset)
         month = month_of(dataset, context)
-        source = source_of(dataset)
-        if source.probe(month) is None:
-            self.log.info("%s is not published yet. The triggerer waits for it.", self._partition(context))
-            self._defer(
-                context,
-                connection=source_connection(dataset),
-                url=dataset.url(month, source.base_url),
-                file=dataset.file_name(month),
-            )
+        with source_of(dataset) as source:
+            if source.probe(month) is not None:
+                return
+            url = dataset.url(month, source.base_url)
+        self.log.info("%s is not published yet. The triggerer waits for it.", self._partition(context))
+        self._defer(context, connection=source_connection(dataset), url=url, file=dataset.file_name(month))
 
     def resume(self, context: Any, event: dict[str, Any]) -> None:
         """Go on, fail, or skip, as the trigger says."""

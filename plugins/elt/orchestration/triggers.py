@@ -15,10 +15,8 @@ from airflow.providers.google.cloud.triggers.bigquery import BigQueryInsertJobTr
 from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
-from elt.catalogue import Dataset
-from elt.connections import http_source
 from elt.errors import PermanentError, TransientError
-from elt.orchestration.connections import find
+from elt.orchestration.connections import http_client
 
 # Seconds before a trigger may fire: far more than the scheduler's loop takes, and what a busy one needs.
 SETTLE = 5.0
@@ -109,11 +107,10 @@ class PublicationTrigger(BaseTrigger):
 
     def _ask(self) -> dict[str, str] | None:
         """One HEAD request."""
-        name = self.arguments["connection"]
-        # All of an entry that an address needs.
-        file = Dataset("file", "", self.arguments["url"], file=self.arguments["file"], monthly=False)
+        url, file = self.arguments["url"], self.arguments["file"]
         try:
-            published = http_source(file, find(name) if name else None).probe(None)
+            with http_client(self.arguments["connection"], url) as http:
+                published = http.probe(url, file)
         except TransientError as error:
             # A source may be down for a night; its months come all the same.
             self.log.warning("%s", error)

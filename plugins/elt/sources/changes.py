@@ -1,54 +1,77 @@
 """What the publisher has changed since it was loaded: one HEAD request for each month."""
 
+from __future__ import annotations
+
 import datetime as dt
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from elt.catalogue import Dataset
-from elt.connections import Connections
-from elt.errors import PermanentError
+from elt.errors import PermanentError, UsageError
 from elt.months import Month
 from elt.provenance import is_unchanged
 from elt.sources.publication import given_up
 
+if TYPE_CHECKING:
+    from elt.connections import Source
+    from elt.stores.gcs import Lake, Stored
+
 
 @dataclass(frozen=True)
-class Look:
-    """What a look at the source found, months as texts ("" for a dataset that has none).
+class Scan:
+    """What a scan of the source found; None is the month of a dataset that has none.
 
-    `refused` says for which months the source has something that is no file, and what; a month that it
-    has withdrawn stays in the lake.
+    `checked` counts the stored months that were compared. `failed` has the reason for each that could not
+    be: the source has something else in the file's place, or the object in the lake is none of the
+    dataset's. A month that the source has withdrawn stays in the lake.
     """
 
-    looked_at: int
-    to_load: tuple[str, ...]
-    refused: Mapping[str, str]
+    checked: int
+    to_load: tuple[Month | None, ...]
+    failed: Mapping[str, str]
 
 
-def look(
+def scan(
     ds: Dataset,
-    connections: Connections,
+    source: Source,
+    lake: Lake,
     *,
     among: Collection[Month] = (),
     scheduled_since: dt.date | None = None,
-) -> Look:
+) -> Scan:
     """Compare the months in the lake (only those `among` some, where any are named) with the source's.
 
-    `scheduled_since`: look also for months that the schedule has given up since that day.
+    With `scheduled_since`, months that the schedule has given up since that day are requested, too. A
+    TransientError of the source ends the scan: the other months would most likely meet it as well.
     """
-    source = connections.source(ds)
-    with connections.lake() as lake:
-        stored = {s.metadata.get("month", ""): s for s in lake.list(f"raw/{ds.name}/")}
-    wanted = {str(month) for month in among}
-    asked = sorted(month for month in stored if month in wanted or not wanted)
-    late = [str(month) for month in given_up(ds, scheduled_since)] if scheduled_since else []
-    to_load, refused = [], {}
-    for text in [*asked, *(month for month in late if month not in stored)]:
+    stored, failed = _stored(ds, lake)
+    wanted = [month for month in stored if not among or month in among]
+    late = given_up(ds, scheduled_since) if scheduled_since else ()
+    to_load = []
+    for month in [*wanted, *(month for month in late if month not in stored)]:
         try:
-            published = source.probe(Month.parse(text) if text else None)
-        except PermanentError as error:
-            refused[text] = str(error)
+            published = source.probe(month)
+        except (PermanentError, UsageError) as error:
+            failed[f"{ds.name} {month}" if month else ds.name] = str(error)
             continue
-        if published and not (text in stored and is_unchanged(stored[text], published, source.base_url)):
-            to_load.append(text)
-    return Look(len(asked), tuple(to_load), refused)
+        present = stored.get(month)
+        if published and not (present and is_unchanged(present, published, source.base_url)):
+            to_load.append(month)
+    return Scan(len(wanted), tuple(to_load), failed)
+
+
+def _stored(ds: Dataset, lake: Lake) -> tuple[dict[Month | None, Stored], dict[str, str]]:
+    """Raw objects by month, in order; and the names of those with a month that is none of the dataset's."""
+    stored: dict[Month | None, Stored] = {}
+    failed: dict[str, str] = {}
+    for each in lake.list(f"raw/{ds.name}/"):
+        text = each.metadata.get("month")
+        try:
+            month = Month.parse(text) if text else None
+            ds.check_month(month)
+        except UsageError as error:
+            failed[each.name] = str(error)
+        else:
+            stored[month] = each
+    return dict(sorted(stored.items(), key=lambda item: str(item[0]))), failed

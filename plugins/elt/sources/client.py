@@ -1,11 +1,11 @@
-"""The publisher's site: is a file there, and its bytes, continued where a connection dropped."""
+"""A publisher's files over HTTP: whether one is there, and its bytes, continued where a connection broke."""
 
+import re
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Self
-from urllib.parse import urlsplit
+from typing import Any, Self
+from urllib.parse import unquote, urlsplit
 
 import requests
 import requests.adapters
@@ -18,18 +18,33 @@ from elt.months import Month
 # A bucket that does not list its objects to everybody answers 403 for one that is not there.
 _ABSENT = (403, 404, 410)
 _BUSY = (429, 500, 502, 503, 504)
+# Seconds to connect within, and between two pieces of an answer.
 _TIMEOUT = (10, 60)
 _PIECE = 1 << 18
-# Seconds before each attempt to continue; longer outages are for whoever calls again.
-PAUSES = (0.2, 1.0, 3.0)
-# Seconds before a request is repeated, doubled each time.
-BACKOFF = 0.3
 _DROPPED = (requests.RequestException, urllib3.exceptions.HTTPError, OSError)
+_CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+|\*)", re.ASCII)
+
+Login = tuple[str, str]
+
+
+@dataclass(frozen=True)
+class Patience:
+    """Seconds to wait before trying again; longer outages are for whoever calls again.
+
+    `pauses` are before each attempt to continue a broken transfer, `backoff` is before a request is
+    repeated, and doubled each time.
+    """
+
+    pauses: tuple[float, ...] = (0.2, 1.0, 3.0)
+    backoff: float = 0.3
+
+
+PATIENCE = Patience()
 
 
 @dataclass(frozen=True)
 class Published:
-    """What a source says about a file. `size` in bytes; what it does not say is None."""
+    """What a source states about a file (`size` in bytes, `url` without password); None where it does not."""
 
     url: str
     etag: str | None
@@ -39,8 +54,10 @@ class Published:
     @classmethod
     def of(cls, url: str, headers: Mapping[str, str]) -> Self:
         """Read a response's headers."""
-        size = headers.get("Content-Length")
-        return cls(url, headers.get("ETag"), headers.get("Last-Modified"), int(size) if size else None)
+        size = headers.get("Content-Length", "")
+        return cls(
+            url, headers.get("ETag"), headers.get("Last-Modified"), int(size) if size.isdecimal() else None
+        )
 
     @property
     def validator(self) -> str | None:
@@ -49,107 +66,149 @@ class Published:
         return strong or self.last_modified
 
 
-class HttpSource:
-    """The files of one dataset, below `base_url` (else the address that its entry gives)."""
+class HttpClient:
+    """Requests to one source, over one session; leaving it as a context manager closes that.
+
+    `auth` (user, password) and `headers` are the connection's secrets. They go to the host of `base_url`
+    only: not to one that it redirects to, nor to a file's own address elsewhere. No address, message or log
+    has them.
+    """
 
     def __init__(
         self,
-        dataset: Dataset,
-        base_url: str | None = None,
+        base_url: str,
         *,
-        auth: tuple[str, str] | None = None,
-        headers: Mapping[str, str] | None = None,
+        auth: Login | None = None,
+        headers: Mapping[str, Any] | None = None,
+        patience: Patience | None = None,
     ) -> None:
-        self._dataset, self._base_url, self._auth, self._headers = (
-            dataset,
-            base_url or "",
-            auth,
-            headers or {},
-        )
+        base, login = _without_user(base_url)
+        self.base_url, self._auth = base.rstrip("/"), auth or login
+        self._headers = {name: str(value) for name, value in (headers or {}).items()}
+        self._patience = patience or PATIENCE
+        self._http = _Session(self._patience.backoff, self._headers)
 
-    @property
-    def base_url(self) -> str:
-        """The address that files are below, without user and password."""
-        if self._dataset.source is None or self._dataset.path.startswith(("http://", "https://")):
-            parts = urlsplit(self._dataset.path)
-            return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
-        return (self._base_url or self._dataset.source.base_url).rstrip("/")
+    def __enter__(self) -> Self:
+        return self
 
-    def probe(self, month: Month | None) -> Published | None:
-        """Ask, with one HEAD request, for a month's file; None if it is not published.
+    def __exit__(self, *_: object) -> None:
+        self._http.close()
+
+    def probe(self, url: str, name: str) -> Published | None:
+        """Ask with one HEAD request for a file, which messages call `name`; None if it is not published.
 
         Raises TransientError where the source does not answer properly, PermanentError for a web page
         in the file's place.
         """
-        url = self._dataset.url(month, self._base_url)
-        with self._session() as http:
-            try:
-                response = http.head(url, allow_redirects=True, timeout=_TIMEOUT)
-                _check_answer(self._dataset.file_name(month), url, response)
-            except SourceNotPublishedError:
-                return None
-            except requests.RequestException as error:
-                raise _unreachable(url, error) from None
-            return Published.of(url, response.headers)
+        url, login = _without_user(url)
+        try:
+            return Published.of(url, self._request("HEAD", url, name, login, {}).headers)
+        except SourceNotPublishedError:
+            return None
 
-    @contextmanager
-    def open(self, month: Month | None) -> Iterator["Transfer"]:
-        """Begin to read a month's file."""
-        url, name = self._dataset.url(month, self._base_url), self._dataset.file_name(month)
-        with self._session() as http, Transfer(url, name, http) as transfer:
-            yield transfer
+    def open(self, url: str, name: str) -> "Transfer":
+        """Begin to read a file with one GET request.
 
-    def _session(self) -> requests.Session:
-        http = session()
-        http.auth = self._auth
-        http.headers.update(self._headers)
-        return http
+        Raises what `probe` raises, and SourceNotPublishedError.
+        """
+        url, login = _without_user(url)
+
+        def get(headers: Mapping[str, str]) -> requests.Response:
+            return self._request("GET", url, name, login, headers)
+
+        return Transfer(url, name, get, self._patience.pauses)
+
+    def _request(
+        self, method: str, url: str, name: str, login: Login | None, headers: Mapping[str, str]
+    ) -> requests.Response:
+        own_host = _origin(url) == _origin(self.base_url)
+        try:
+            response = self._http.request(
+                method,
+                url,
+                # Bytes are kept as published: no encoding in between, whatever the connection asks for.
+                headers={**(self._headers if own_host else {}), "Accept-Encoding": "identity", **headers},
+                auth=(self._auth if own_host else None) or login,
+                # A HEAD's answer has to be read, empty as it is, to leave its connection to the next.
+                stream=method == "GET",
+                timeout=_TIMEOUT,
+            )
+        except requests.RequestException as error:
+            # The error is named by its class: its text may hold an address with a password.
+            # Redirects in a circle are the source's mistake, as an address that is none is ours.
+            if isinstance(error, requests.TooManyRedirects):
+                raise PermanentError(f"{url} cannot be asked for ({type(error).__name__}).") from None
+            if isinstance(error, ValueError):
+                raise PermanentError(
+                    f"{url} is not an address to ask ({type(error).__name__}). "
+                    "Write it like https://example.com/files."
+                ) from None
+            reason = "timed out" if isinstance(error, requests.Timeout) else type(error).__name__
+            raise TransientError(
+                f"{url} does not answer ({reason}). Is the source up and the address right?"
+            ) from None
+        try:
+            _check_answer(response, name, url, ranged="Range" in headers)
+        except BaseException:
+            response.close()
+            raise
+        return response
 
 
-def session() -> requests.Session:
-    """Connections that try again a few times, within seconds, what is worth trying again."""
-    http = requests.Session()
-    again = urllib3.Retry(
-        total=3,
-        backoff_factor=BACKOFF,
-        status_forcelist=_BUSY,
-        raise_on_status=False,
-        respect_retry_after_header=False,
-    )
-    for scheme in ("http://", "https://"):
-        http.mount(scheme, requests.adapters.HTTPAdapter(max_retries=again))
-    # Bytes are kept as published: no encoding in between.
-    http.headers["Accept-Encoding"] = "identity"
-    return http
+class HttpSource:
+    """Where the files of one dataset are published: below `base_url`, else below its entry's.
 
+    The other arguments are those of `HttpClient`; leave it as a context manager, too.
+    """
 
-def _check_answer(name: str, url: str, response: requests.Response) -> None:
-    status = response.status_code
-    if status in _ABSENT:
-        raise SourceNotPublishedError(f"{name}: not published ({url} answers {status})")
-    if status in _BUSY or status >= 500:
-        raise TransientError(f"{name}: the source answers {status} ({url})")
-    if status not in (200, 206):
-        raise PermanentError(f"{name}: the source answers {status} ({url})")
-    if response.headers.get("Content-Type", "").lower().startswith("text/html"):
-        raise PermanentError(f"{name}: an HTML page instead of the file ({url})")
+    def __init__(self, dataset: Dataset, base_url: str = "", **connection: Any) -> None:
+        self._dataset = dataset
+        default = dataset.source.base_url if dataset.source else ""
+        self._client = HttpClient(base_url or default, **connection)
 
+    def __enter__(self) -> Self:
+        return self
 
-def _unreachable(url: str, error: Exception) -> TransientError:
-    reason = "timed out" if isinstance(error, requests.Timeout) else type(error).__name__
-    return TransientError(f"{url} does not answer ({reason}). Is the source up and the address right?")
+    def __exit__(self, *_: object) -> None:
+        self._client.__exit__()
+
+    @property
+    def base_url(self) -> str:
+        """The address that the files are below, without user and password; of an entry's own URL its host."""
+        if "://" not in self._dataset.path:
+            return self._client.base_url
+        return "://".join(_origin(_without_user(self._dataset.path)[0]))
+
+    def probe(self, month: Month | None) -> Published | None:
+        """Ask for a month's file, as `HttpClient.probe` does."""
+        return self._client.probe(*self._file(month))
+
+    def open(self, month: Month | None) -> "Transfer":
+        """Begin to read a month's file, as `HttpClient.open` does."""
+        return self._client.open(*self._file(month))
+
+    def _file(self, month: Month | None) -> tuple[str, str]:
+        return self._dataset.url(month, self._client.base_url), self._dataset.file_name(month)
 
 
 class Transfer:
     """One file on its way: an iterator of its pieces (a quarter of a MiB at most), in order, each byte once.
 
-    Raises what `probe` raises, SourceNotPublishedError, and TransientError when it stays truncated.
+    Raises what `HttpClient.open` raises, and TransientError when the file stays truncated.
     """
 
-    def __init__(self, url: str, name: str, http: requests.Session) -> None:
-        self._url, self._name, self._http = url, name, http
-        self._response: requests.Response | None = self._get({})
+    def __init__(
+        self,
+        url: str,
+        name: str,
+        get: Callable[[Mapping[str, str]], requests.Response],
+        pauses: tuple[float, ...],
+    ) -> None:
+        self._name, self._get = name, get
+        self._response: requests.Response | None = get({})
         self.published = Published.of(url, self._response.headers)
+        # Without a validator nobody could tell whether the rest is of the same file.
+        self._pauses = pauses if self.published.validator else ()
         self.received = 0
 
     def __enter__(self) -> Self:
@@ -159,26 +218,36 @@ class Transfer:
         self._hang_up()
 
     def __iter__(self) -> Iterator[bytes]:
-        while piece := self._next():
+        pauses = iter(self._pauses)
+        while (piece := self._read(_PIECE)) != b"":
+            if piece is None:
+                self._continue(next(pauses, None))
+                continue
             self.received += len(piece)
+            if len(piece) == _PIECE:
+                # Only a whole piece is progress: a source that sends a byte per connection is given up.
+                pauses = iter(self._pauses)
             yield piece
 
-    def _next(self) -> bytes:
-        """Return the next piece, nothing at the file's end."""
-        # Without a validator nobody could tell whether the rest is of the same file.
-        pauses = PAUSES if self.published.validator else ()
-        for pause in (*pauses, None):
-            piece = self._read(_PIECE)
-            if piece is not None:
-                return piece
-            if pause is not None:
-                time.sleep(pause)
-                self._continue()
-        of = f" of {self.published.size:,}" if self.published.size is not None else ""
-        raise TransientError(
-            f"{self._name}: truncated (got {self.received:,}{of} bytes); the connection dropped "
-            f"and {len(pauses)} attempts to continue it failed"
-        )
+    def _continue(self, pause: float | None) -> None:
+        """Ask for the rest, if it is still the same file; None ends the attempts."""
+        if pause is None:
+            of = f" of {self.published.size:,}" if self.published.size is not None else ""
+            why = f"{len(self._pauses)} attempts to continue it failed"
+            raise TransientError(
+                f"{self._name}: truncated (got {self.received:,}{of} bytes); the connection dropped and "
+                f"{why if self._pauses else 'the source gives neither an ETag nor a date to continue it by'}"
+            )
+        time.sleep(pause)
+        rest = {"Range": f"bytes={self.received}-", "If-Range": str(self.published.validator)}
+        try:
+            self._response = self._get(rest)
+        except TransientError:
+            return
+        if self._response.status_code == 200:
+            self._skip(self._response, self.received)
+        else:
+            self._check_rest(self._response)
 
     def _read(self, size: int) -> bytes | None:
         """Return up to `size` bytes, nothing at the file's end, None where the connection broke."""
@@ -199,29 +268,83 @@ class Transfer:
             self._response.close()
             self._response = None
 
-    def _continue(self) -> None:
-        """Ask for the rest, if it is still the same file."""
-        rest = {"Range": f"bytes={self.received}-", "If-Range": str(self.published.validator)}
-        try:
-            self._response = self._get(rest)
-        except TransientError:
-            return
-        if self._response.status_code == 200:
-            self._skip(self._response, self.received)
-
     def _skip(self, response: requests.Response, size: int) -> None:
         """Pass over what is here already, where a source sends everything again."""
-        if Published.of(self._url, response.headers) != self.published:
-            raise TransientError(f"{self._name}: changed at the source while it was read. Try again.")
+        if Published.of(self.published.url, response.headers) != self.published:
+            raise self._changed()
         while size and (piece := self._read(min(size, _PIECE))):
             size -= len(piece)
         if size:
             self._hang_up()
 
-    def _get(self, headers: Mapping[str, str]) -> requests.Response:
-        try:
-            response = self._http.get(self._url, headers=dict(headers), stream=True, timeout=_TIMEOUT)
-        except requests.RequestException as error:
-            raise _unreachable(self._url, error) from None
-        _check_answer(self._name, self._url, response)
-        return response
+    def _check_rest(self, response: requests.Response) -> None:
+        """Compare a part with the one requested: a cache may send another one, or one of another file."""
+        given = response.headers.get("Content-Range", "")
+        part = _CONTENT_RANGE.fullmatch(given)
+        if part is None or int(part[1]) != self.received:
+            raise TransientError(
+                f"{self._name}: bytes from {self.received:,} on were requested, and the source sent "
+                f"{given or 'a part without Content-Range'}. Try again."
+            )
+        of_same_size = part[2] == "*" or self.published.size in (None, int(part[2]))
+        if not of_same_size or response.headers.get("ETag", self.published.etag) != self.published.etag:
+            raise self._changed()
+
+    def _changed(self) -> TransientError:
+        return TransientError(f"{self._name}: changed at the source while it was read. Try again.")
+
+
+def _check_answer(response: requests.Response, name: str, url: str, *, ranged: bool) -> None:
+    status = response.status_code
+    if status in _ABSENT:
+        raise SourceNotPublishedError(f"{name}: not published ({url} answers {status})")
+    # 416: the file has become shorter while it was read.
+    if status in _BUSY or status >= 500 or status == 416:
+        raise TransientError(f"{name}: the source answers {status} ({url})")
+    if status == 401:
+        raise PermanentError(
+            f"{name}: the source wants another login ({url}). Set it in the Airflow connection of the source."
+        )
+    if status != 200 and not (ranged and status == 206):
+        raise PermanentError(f"{name}: the source answers {status} ({url})")
+    if response.headers.get("Content-Type", "").lower().startswith("text/html"):
+        raise PermanentError(f"{name}: an HTML page instead of the file ({url})")
+
+
+class _Session(requests.Session):
+    """Connections that repeat, within seconds, what is worth it, and keep secrets from other hosts."""
+
+    def __init__(self, backoff: float, secrets: Mapping[str, str]) -> None:
+        super().__init__()
+        self._secrets = secrets
+        again = urllib3.Retry(
+            total=3,
+            backoff_factor=backoff,
+            status_forcelist=_BUSY,
+            raise_on_status=False,
+            # A source may ask for hours, which a task's retries cover better than a held worker.
+            respect_retry_after_header=False,
+        )
+        for scheme in ("http://", "https://"):
+            self.mount(scheme, requests.adapters.HTTPAdapter(max_retries=again))
+
+    def rebuild_auth(self, prepared_request: requests.PreparedRequest, response: requests.Response) -> None:
+        """Called by requests for each redirect: it drops the login for another host, but no other header."""
+        super().rebuild_auth(prepared_request, response)  # type: ignore[no-untyped-call]
+        urls = response.request.url, prepared_request.url
+        if self.should_strip_auth(*urls):  # type: ignore[no-untyped-call]
+            for name in self._secrets:
+                prepared_request.headers.pop(name, None)
+
+
+def _without_user(url: str) -> tuple[str, Login | None]:
+    """A URL without user and password, and these."""
+    parts = urlsplit(url)
+    user, at, host = parts.netloc.rpartition("@")
+    name, _, password = user.partition(":")
+    return parts._replace(netloc=host).geturl(), (unquote(name), unquote(password)) if at else None
+
+
+def _origin(url: str) -> tuple[str, str]:
+    parts = urlsplit(url)
+    return parts.scheme, parts.netloc.lower()

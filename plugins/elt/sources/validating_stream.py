@@ -1,11 +1,10 @@
-"""A transfer as a stream for an upload: checksummed, and refused before its end if it is a bad file."""
+"""A transfer as a stream for an upload: checksummed, and broken off before the last byte of a bad file."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from elt.catalogue import Format
 from elt.errors import PermanentError
-from elt.sources.client import Transfer
 
 MEDIA_TYPES: Mapping[Format, str] = {
     "parquet": "application/vnd.apache.parquet",
@@ -15,27 +14,27 @@ MEDIA_TYPES: Mapping[Format, str] = {
     "jsonl.gz": "application/gzip",
     "any": "application/octet-stream",
 }
-_MAGIC = b"PAR1"
+_PARQUET = b"PAR1"
 _GZIP = b"\x1f\x8b"
 _MARKUP = (b"<!doctype", b"<?xml")
-# Bytes that tell a web page from a file.
+# Bytes that are enough to tell a web page from a file.
 _ENOUGH = 64
 
 
 class Reader:
-    """`read` and `tell` over a transfer.
+    """`read` and `tell` over a transfer's pieces, for an upload.
 
-    A web page, another kind of file or a truncated one raises before the last bytes are handed
-    out, so that an upload fed by it cannot complete: its object never becomes visible.
+    A web page, a file of another format and a truncated one raise PermanentError before the last bytes are
+    handed out: the upload cannot complete, and its object never becomes visible.
     """
 
-    def __init__(self, transfer: Transfer, name: str, form: Format) -> None:
-        self._pieces, self._name, self._form = iter(transfer), name, form
+    def __init__(self, pieces: Iterable[bytes], name: str, form: Format) -> None:
+        self._pieces, self._name, self._form = iter(pieces), name, form
         self._pending = bytearray()
         self._hash = hashlib.sha256()
         self._tail = b""
         self._received = self._given = 0
-        self._judged = self._ended = False
+        self._begun = self._ended = False
 
     @property
     def checksum(self) -> str:
@@ -48,7 +47,7 @@ class Reader:
 
     def read(self, size: int) -> bytes:
         """Return the next `size` bytes, fewer only at the end."""
-        # One byte more than asked for tells whether this is the end, which has to be judged first.
+        # One byte beyond `size` shows whether this is the end, which has to be checked before it is given.
         while not self._ended and len(self._pending) <= max(size, _ENOUGH):
             self._receive()
         data = bytes(memoryview(self._pending)[:size])
@@ -63,28 +62,24 @@ class Reader:
         self._tail = (self._tail + piece[-4:])[-4:]
         self._received += len(piece)
         self._ended = not piece
-        if not self._judged and (self._ended or len(self._pending) > _ENOUGH):
-            check_beginning(self._name, self._form, bytes(self._pending[:_ENOUGH]))
-            self._judged = True
-        if self._ended:
-            check_end(self._name, self._form, self._tail, self._received)
+        if not self._begun and (self._ended or len(self._pending) > _ENOUGH):
+            self._check_beginning(bytes(self._pending[:_ENOUGH]))
+            self._begun = True
+        # A Parquet file's index is at its end; a text file's end cannot be told from its middle.
+        if self._ended and self._form == "parquet" and (self._tail != _PARQUET or self._received < 12):
+            raise PermanentError(
+                f"{self._name}: truncated (its Parquet footer is missing after {self._received:,} bytes)"
+            )
 
-
-def check_beginning(name: str, form: Format, first: bytes) -> None:
-    """Refuse what shows in a file's first bytes."""
-    start = first.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
-    if not first:
-        raise PermanentError(f"{name}: empty")
-    # What is no table may well be XML.
-    if start.startswith((b"<!doctype html", b"<html")) or (form != "any" and start.startswith(_MARKUP)):
-        raise PermanentError(f"{name}: an HTML or XML page instead of the file")
-    if form == "parquet" and not first.startswith(_MAGIC):
-        raise PermanentError(f"{name}: not Parquet (it begins with {first[:4]!r})")
-    if form.endswith(".gz") and not first.startswith(_GZIP):
-        raise PermanentError(f"{name}: not gzip (it begins with {first[:4]!r})")
-
-
-def check_end(name: str, form: Format, last: bytes, size: int) -> None:
-    """Refuse a Parquet file without its end: its index is there."""
-    if form == "parquet" and (last != _MAGIC or size < 12):
-        raise PermanentError(f"{name}: truncated (its Parquet footer is missing after {size:,} bytes)")
+    def _check_beginning(self, first: bytes) -> None:
+        name, form = self._name, self._form
+        start = first.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+        if not first:
+            raise PermanentError(f"{name}: empty")
+        # A file that is no table may well be XML.
+        if start.startswith((b"<!doctype html", b"<html")) or (form != "any" and start.startswith(_MARKUP)):
+            raise PermanentError(f"{name}: an HTML or XML page instead of the file")
+        if form == "parquet" and not first.startswith(_PARQUET):
+            raise PermanentError(f"{name}: not Parquet (it begins with {first[:4]!r})")
+        if form.endswith(".gz") and not first.startswith(_GZIP):
+            raise PermanentError(f"{name}: not gzip (it begins with {first[:4]!r})")

@@ -4,7 +4,7 @@ import logging
 from dataclasses import replace
 from typing import Any, BinaryIO
 
-from elt.conforming import stream
+from elt.conforming.stream import Split, write
 from elt.connections import Connections
 from elt.errors import PermanentError, TransientError
 from elt.layout import quarantine_object, raw_object, typed_object
@@ -28,6 +28,7 @@ def conform(request: StageRequest, connections: Connections) -> dict[str, Any]:
             present = _replace(request, lake, raw, origin, present)
         loaded = replace(Loaded.read({**present.metadata, "bytes": present.size}), origin=origin)
         if not loaded.quarantined:
+            # Of an older file, or of a run that was killed before it had written its typed rows.
             lake.remove(quarantine_object(request.dataset, request.month))
     with connections.warehouse() as warehouse:
         record(warehouse, request, "typed", loaded, repeated=reused)
@@ -58,10 +59,9 @@ def complete_raw(request: StageRequest, lake: Lake) -> tuple[Stored, Origin]:
 def _replace(
     request: StageRequest, lake: Lake, raw: Stored, origin: Origin, present: Stored | None
 ) -> Stored:
-    """Upload the quarantine, then the typed rows: who sees these finds that complete."""
-    with lake.fetch(raw) as source:
-        parts = stream.split(source, request.dataset, request.month)
-        rows, rejected = stream.write(parts, request.dataset)
+    """Conform the raw file and upload its quarantine, then its typed rows: their reader finds both."""
+    with lake.fetch(raw) as source, Split(source, request.dataset, request.month) as parts:
+        rows, rejected = write(parts)
     facts = {
         **request.names,
         "checksum": origin.checksum,
@@ -76,7 +76,7 @@ def _replace(
         if rejected is not None:
             with rejected:
                 lake.write(quarantine_object(request.dataset, request.month), _content(rejected, facts))
-        # Never over the work of another run, which may have seen a newer raw file.
+        # Only over what was there before: another run may have conformed a newer raw file meanwhile.
         return lake.write(typed_object(request.dataset, request.month), _content(rows, facts), over=present)
 
 

@@ -14,13 +14,13 @@ from elt.warehouse.load_log import record
 
 def download(request: StageRequest, connections: Connections) -> dict[str, Any]:
     """Bring a published file into the lake, unless that very file is there."""
-    source = connections.source(request.dataset)
-    with connections.lake() as lake:
+    with connections.source(request.dataset) as source, connections.lake() as lake:
         stored = lake.find(raw_object(request.dataset, request.month))
         reused = stored is not None and not request.force and _is_current(request, source, stored)
         if stored is None or not reused:
             stored = _transfer(request, source, lake)
     facts = stored.metadata
+    # Raw bytes are of no schema, so nothing of the catalogue makes them outdated.
     origin = Origin(facts["checksum"], "", facts["source_etag"] or None, source.base_url)
     with connections.warehouse() as warehouse:
         record(warehouse, request, "raw", Loaded(origin, 0, 0, stored.size), repeated=reused)
@@ -55,5 +55,5 @@ def _transfer(request: StageRequest, source: Source, lake: Lake) -> Stored:
         }
         content = Content(reader, published.size, MEDIA_TYPES[request.dataset.file_format], facts)
         stored = lake.write(raw_object(request.dataset, request.month), content)
-    # Until it has its checksum the object counts as incomplete: only now is it known.
+    # Only now is the checksum known. Until the object has it, it counts as incomplete.
     return lake.describe(stored, {"checksum": reader.checksum})

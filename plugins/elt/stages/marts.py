@@ -43,7 +43,8 @@ def is_current(ds: Dataset, built: LogRow | None, published: LogRow) -> bool:
 
 
 def _origin(ds: Dataset, published: LogRow) -> Origin:
-    """What rows of a mart come from: the same file, and rules that include the marts' own."""
+    """What rows of a mart come from: the published file, and rules that include the marts' SQL."""
+    # With fixed names for tables, which are no rule: a stack in another project has the same version.
     rebuilds = ";".join(_insert(ds, feed.mart, "mart", "source") for feed in ds.feeds)
     version = digest(f"{published.origin.schema_version} {rebuilds}")
     return replace(published.origin, schema_version=version)
@@ -67,7 +68,8 @@ def _rebuild(request: StageRequest, warehouse: Warehouse, published: LogRow) -> 
     values = load_log.values(request, "mart", Loaded(origin, 0, 0, 0)) | load_log.month_value(request)
     since = f"{published.finished_at:%Y%m%dT%H%M%S%f}-{origin.schema_version}"
     if request.force:
-        # Else it would find the job that has built them before.
+        # Otherwise it would find the job that has built them before. The same instant for a run that comes
+        # back to its job, another for each new attempt.
         since += f"-{request.started_at:%Y%m%dT%H%M%S%f}"
     work = load_log.work_of("mart", request, since)
     tables.with_tables(warehouse, lambda: warehouse.execute(text, values, work))

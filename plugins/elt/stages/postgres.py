@@ -9,7 +9,7 @@ from psycopg import sql
 
 from elt.catalogue import Dataset, Mart
 from elt.catalogue.registry import DATASETS, MARTS
-from elt.conforming.stream import split
+from elt.conforming.stream import Split
 from elt.connections import Connections
 from elt.layout import digest, identifier
 from elt.provenance import Loaded, Origin
@@ -27,8 +27,7 @@ def postgres(request: StageRequest, connections: Connections) -> dict[str, Any]:
         there = store.loaded(connection, request.dataset, request.month) or {}
         reused = not request.force and origin.same(Origin.read(there))
         if not reused:
-            with lake.fetch(raw) as source:
-                parts = split(source, request.dataset, request.month)
+            with lake.fetch(raw) as source, Split(source, request.dataset, request.month) as parts:
                 about = {**asdict(origin), "bytes": raw.size, "run_id": request.run_id}
                 there = store.load(connection, parts, request.dataset, request.month, about)
         ensure_views(connection)
@@ -39,13 +38,14 @@ def postgres(request: StageRequest, connections: Connections) -> dict[str, Any]:
 
 
 def ensure_views(connection: psycopg.Connection) -> None:
-    """Bring the views up to what the catalogue says of the tables that are there; twice changes nothing.
+    """Create or replace the views that differ from the catalogue, over the datasets whose tables are there.
 
-    Datasets that are not there, or not as the catalogue has them, are left out.
+    Datasets whose tables are missing, or have another schema, are left out.
     """
     feeding = [ds for ds in DATASETS.values() if ds.feeds and store.is_as_described(connection, ds)]
     for mart in MARTS.values():
         text = definition(mart, feeding)
+        # Compared by a digest in the comment: Postgres gives a view's text back in words of its own.
         if text and _comment(connection, mart) != _title(mart, text):
             for name in mart.lookups:
                 store.ensure_table(connection, DATASETS[name])

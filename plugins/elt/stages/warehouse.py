@@ -15,7 +15,7 @@ from elt.warehouse import load_log, tables
 from elt.warehouse.audits import judge
 from elt.warehouse.sql import statement
 
-# What a run that never came back has staged goes by itself.
+# BigQuery deletes what a run that was killed for good has staged; long enough to look into a failed audit.
 _STAGING_LIFE = dt.timedelta(days=2)
 
 
@@ -27,14 +27,16 @@ def stage(request: StageRequest, connections: Connections) -> dict[str, Any]:
         _check_table(request, warehouse)
         published = _published(request, warehouse)
         if published and published.origin.same(loaded.origin) and not request.force:
+            # No staging table: `audit` and `publish` of this run see by that that there is nothing to do.
             return request.result(staging=None, reused=True, **loaded.facts())
         tables.ensure_lake_table(warehouse, request.dataset, request.settings.bucket)
         table = _open_staging(request, warehouse, loaded)
+        # A table that was dropped and created again is new work, although its name is the same.
         work = load_log.work_of("stage", request, table["creationTime"])
-        fields = tables.staged_fields(request.dataset)
+        fields = tables.fields(request.dataset.columns)
         warehouse.load(_staging(request), lake.uri(stored.name), fields, work)
         now = lake.find(stored.name)
-    # The load job read whatever was there; its rows and these counts must be of one object.
+    # The load job read the object that had the name by then: its rows must be those that were counted.
     if now is None or now.generation != stored.generation:
         raise TransientError(f"{request.partition}: conformed again while it was staged. Try again.")
     return request.result(staging=_staging(request), reused=False, **loaded.facts())
@@ -73,6 +75,8 @@ def publish(request: StageRequest, connections: Connections) -> dict[str, Any]:
         values = load_log.values(request, "warehouse", loaded) | load_log.month_value(request)
         work = load_log.work_of("publish", request, table["creationTime"])
         tables.with_tables(warehouse, lambda: warehouse.execute(text, values, work))
+        # Not in the transaction, where BigQuery allows no DDL: whoever is killed in between publishes
+        # again, finds its job done, and drops the table then.
         warehouse.drop(_staging(request))
     return request.result(table=request.dataset.table, reused=False, **loaded.facts())
 
@@ -88,6 +92,7 @@ def _check_table(request: StageRequest, warehouse: Warehouse) -> None:
     """Raise if the dataset's table has another schema than the catalogue; never alter it."""
     table = warehouse.table(request.dataset.table)
     if table is None:
+        # The first month of a dataset creates everything, so that views and marts have their tables.
         tables.ensure(warehouse)
         return
     present = _columns(table["schema"]["fields"])
@@ -100,6 +105,7 @@ def _check_table(request: StageRequest, warehouse: Warehouse) -> None:
 
 
 def _columns(fields: list[Json]) -> set[tuple[str, str]]:
+    # A table that a user has created by SQL may be described in SQL's words.
     standard = {"INT64": "INTEGER", "FLOAT64": "FLOAT", "BOOL": "BOOLEAN"}
     return {(str(field["name"]), standard.get(field["type"]) or str(field["type"])) for field in fields}
 
@@ -114,15 +120,16 @@ def _open_staging(request: StageRequest, warehouse: Warehouse, loaded: Loaded) -
     expires = dt.datetime.now(dt.UTC) + _STAGING_LIFE
     wanted = {
         "description": facts,
-        "schema": {"fields": tables.staged_fields(request.dataset)},
+        "schema": {"fields": tables.fields(request.dataset.columns)},
         "expirationTime": str(int(expires.timestamp() * 1000)),
         "labels": {"app": "taxiway", "use": "staging"},
     }
+    # Created first and asked for later: most often there is none yet.
     for _ in range(2):
         if created := warehouse.create(name, wanted):
             return created
         table = warehouse.table(name)
-        # What a job of this attempt is being awaited for must not be dropped under it.
+        # A forced run stages again; but a job that was awaited has loaded, or loads, into this very table.
         afresh = request.force and not request.awaited
         if table is not None and table.get("description") == facts and not afresh:
             return table
@@ -139,7 +146,7 @@ def _published(request: StageRequest, warehouse: Warehouse) -> load_log.LogRow |
 
 
 def _done_already(request: StageRequest, connections: Connections, warehouse: Warehouse) -> dict[str, Any]:
-    """Account for a partition without staging table: it must be published from what is in the lake now."""
+    """What to return where nothing is staged: the partition must be published from what the lake has now."""
     with connections.lake() as lake:
         facts = _typed(request, lake).metadata
     row = _published(request, warehouse)

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
 from urllib.parse import urlsplit
 
@@ -121,7 +122,7 @@ class Warehouse:
         self.emulated = emulated
         self._client, self._settings, self._clock = client, settings, clock
         self._patience, self._submitted = patience, submitted
-        self._retry: Retry = retry or DEFAULT_RETRY.with_timeout(REPEAT_SECONDS)
+        self._how: Json = {"retry": retry or DEFAULT_RETRY.with_timeout(REPEAT_SECONDS), "timeout": TIMEOUT}
 
     def __enter__(self) -> Self:
         return self
@@ -142,18 +143,17 @@ class Warehouse:
         """Names of all tables and views."""
         with self._errors("dataset", self._settings.dataset):
             dataset = f"{self.project}.{self._settings.dataset}"
-            found = self._client.list_tables(dataset, page_size=1000, retry=self._retry, timeout=TIMEOUT)
+            found = self._client.list_tables(dataset, page_size=1000, **self._how)
             return {table.table_id for table in found}
 
     def table(self, name: str) -> Json | None:
         """Describe a table as the API does; None if it is not there."""
         try:
             with self._errors("table", name):
-                found = self._client.get_table(self._full(name), retry=self._retry, timeout=TIMEOUT)
+                found = self._client.get_table(self._full(name), **self._how)
         except TableNotFoundError:
             return None
-        described: Json = found.to_api_repr()
-        return described
+        return dict(found.to_api_repr())
 
     def create(self, name: str, table: Json) -> Json | None:
         """Create a table or view and describe it; None if there is one already, which stays as it is."""
@@ -163,16 +163,15 @@ class Warehouse:
             reference = {"projectId": self.project, "datasetId": self._settings.dataset, "tableId": name}
             wanted = Table.from_api_repr({**table, "tableReference": reference})
             try:
-                made = self._client.create_table(wanted, retry=self._retry, timeout=TIMEOUT)
+                made = self._client.create_table(wanted, **self._how)
             except exceptions.Conflict:
                 return None
-        described: Json = made.to_api_repr()
-        return described
+        return dict(made.to_api_repr())
 
     def drop(self, name: str) -> None:
         """Delete a table that may be gone already."""
         with self._errors("table", name):
-            self._client.delete_table(self._full(name), not_found_ok=True, retry=self._retry, timeout=TIMEOUT)
+            self._client.delete_table(self._full(name), not_found_ok=True, **self._how)
 
     def load(self, table: str, uri: str, fields: Sequence[Json], work: Work) -> None:
         """Load one Parquet object into an empty table."""
@@ -182,40 +181,18 @@ class Warehouse:
             source_format="PARQUET",
             schema=list(fields),
             create_disposition="CREATE_NEVER",
+            # Whatever goes wrong with ids, rows are never there twice.
             write_disposition="WRITE_EMPTY",
             **self._limits(work.labels),
         )
-
-        def submit(job_id: str) -> LoadJob:
-            return self._client.load_table_from_uri(
-                uri,
-                self._full(table),
-                job_id=job_id,
-                location=self._settings.location,
-                job_config=config,
-                retry=self._retry,
-                timeout=TIMEOUT,
-            )
-
-        self._run(work, submit)
+        load = partial(self._client.load_table_from_uri, uri, self._full(table), job_config=config)
+        self._run(work, load)
 
     def execute(self, statement: str, parameters: Mapping[str, Parameter], work: Work) -> None:
         """Run a statement or script."""
         config = self._query(parameters, work.labels)
-
-        def submit(job_id: str) -> QueryJob:
-            return self._client.query(
-                statement,
-                config,
-                job_id=job_id,
-                location=self._settings.location,
-                retry=self._retry,
-                timeout=TIMEOUT,
-                # The client would repeat a failed statement under an id of its own.
-                job_retry=None,
-            )
-
-        self._run(work, submit)
+        # Without job_retry=None the client would repeat a failed statement under an id of its own.
+        self._run(work, partial(self._client.query, statement, config, job_retry=None))
 
     def query(
         self, statement: str, parameters: Mapping[str, Parameter], labels: Mapping[str, str]
@@ -233,7 +210,7 @@ class Warehouse:
                 location=self._settings.location,
                 api_timeout=TIMEOUT,
                 wait_timeout=float(self._settings.job_seconds),
-                retry=self._retry,
+                retry=self._how["retry"],
                 job_retry=None,  # type: ignore[arg-type]  # as documented: no repetition
             )
             return [dict(row.items()) for row in found]
@@ -253,7 +230,7 @@ class Warehouse:
             **self._limits(labels),
         )
 
-    def _run(self, work: Work, submit: Callable[[str], Job]) -> None:
+    def _run(self, work: Work, submit: Callable[..., Job]) -> None:
         """Have this work done by its job: one that is there already, else a new one."""
         jobs = self._jobs(work, submit)
 
@@ -262,11 +239,13 @@ class Warehouse:
             if error := self._ended(job):
                 raise error
 
+        # By the work, not by the number of the job: the link to the job shows which one it was.
         with self._errors("job", work.id):
             self._uncontended(run)
 
     def _uncontended(self, run: Callable[[], T]) -> T:
         """Run something again as long as other transactions are in its way, with pauses that grow."""
+        # Not by Google's Retry: each run of a job needs an id of its own.
         for runs in range(1, CONTENDED_RUNS):
             try:
                 return run()
@@ -277,7 +256,7 @@ class Warehouse:
             self._clock.sleep(random.uniform(0.1, 0.3) * 2**runs)  # noqa: S311 - no secret
         return run()
 
-    def _jobs(self, work: Work, submit: Callable[[str], Job]) -> Iterator[Job]:
+    def _jobs(self, work: Work, submit: Callable[..., Job]) -> Iterator[Job]:
         """The job that the caller has waited for or the one to find or start, then new ones."""
         work_id, _, awaited = (work.awaited or "").rpartition("-")
         number = 0
@@ -290,19 +269,20 @@ class Warehouse:
             yield job
             number += 1
 
-    def _begin(self, work: Work, submit: Callable[[str], Job], number: int) -> tuple[Job, int]:
+    def _begin(self, work: Work, submit: Callable[..., Job], number: int) -> tuple[Job, int]:
         """Start the work under the first number that is free, or find its job that is under way or done.
 
         BigQuery never takes an id again: after a job that has failed comes the next number of the same id.
         """
         while number < NUMBERS:
             try:
-                job = submit(f"{work.id}-{number}")
+                job = submit(job_id=f"{work.id}-{number}", location=self._settings.location, **self._how)
             except exceptions.Conflict:
                 job, number = self._latest(work.id, number)
                 if job.state == "DONE" and job.error_result:
                     number += 1
                     continue
+            # Also for a job that was found: the task that has lost it wants its link again.
             if self._submitted:
                 self._submitted(self.project, self._settings.location, job.job_id)
             return job, number
@@ -314,10 +294,11 @@ class Warehouse:
     def _latest(self, work_id: str, low: int) -> tuple[Job, int]:
         """The job with the highest number; `low` exists, and there are no gaps: halving finds it."""
         # A job that was just started may not be found yet.
-        soon = self._retry.with_predicate(if_exception_type(exceptions.NotFound))
+        soon = self._how["retry"].with_predicate(if_exception_type(exceptions.NotFound))
         job = soon(self._job)(work_id, low)
         high, step = NUMBERS, 1
         while job.state == "DONE" and job.error_result and high - low > 1:
+            # Steps that grow, since most often few have failed; halves once the end is near.
             probe = min(low + step, (low + high) // 2)
             try:
                 job, low, step = self._job(work_id, probe), probe, 2 * step
@@ -327,7 +308,7 @@ class Warehouse:
 
     def _job(self, work_id: str, number: int) -> Job:
         job: Job = self._client.get_job(  # type: ignore[assignment]  # we start no others
-            f"{work_id}-{number}", location=self._settings.location, retry=self._retry, timeout=TIMEOUT
+            f"{work_id}-{number}", location=self._settings.location, **self._how
         )
         return job
 
@@ -344,7 +325,7 @@ class Warehouse:
                 raise TransientError(f"BigQuery: job {job.job_id} has not ended after {waited:,.0f} s.")
             self._clock.sleep(pause)
             pause = min(pause * 1.5, longest)
-            job.reload(retry=self._retry, timeout=TIMEOUT)
+            job.reload(**self._how)
         return _failure(job.error_result)
 
     def _full(self, table: str) -> str:
@@ -387,10 +368,9 @@ def _ours(error: Exception, what: str) -> PipelineError:
         text = f"BigQuery: {what}: {message.splitlines()[0]}"
         if isinstance(error, exceptions.NotFound):
             return TableNotFoundError(text)
-        passing = isinstance(error, exceptions.ServerError | exceptions.TooManyRequests) or _is_contended(
-            error
-        )
-        return TransientError(text) if passing or detail.get("reason") in _PASSING else PermanentError(text)
+        passing = detail.get("reason") in _PASSING or _is_contended(error)
+        passing = passing or isinstance(error, exceptions.ServerError | exceptions.TooManyRequests)
+        return TransientError(text) if passing else PermanentError(text)
     if are_refused(error):
         return PermanentError(f"BigQuery: the credentials are not accepted ({first_line(error)}).")
     request = getattr(error, "request", None)

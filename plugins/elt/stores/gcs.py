@@ -17,7 +17,7 @@ from google.cloud.storage.retry import DEFAULT_RETRY
 from elt.errors import PermanentError, TransientError, first_line
 from elt.stores import are_refused
 
-# Every byte in memory is in one of these: an upload's size does not matter.
+# Bytes of an upload that are in memory at once, so that its size does not matter; a multiple of 256 KiB.
 CHUNK = 3 * 2**20
 # Seconds to connect within, and between two pieces of an answer.
 TIMEOUT = (10.0, 60.0)
@@ -96,6 +96,7 @@ class Lake:
         """
         blob = self._bucket.blob(name, chunk_size=CHUNK)
         blob.metadata = dict(content.metadata)
+        # Generation 0 is the API's word for: only if there is no such object.
         expected = None if over == "any" else over.generation if over else 0
         with self._errors(name):
             blob.upload_from_file(
@@ -146,6 +147,7 @@ class Lake:
         except exceptions.PreconditionFailed:
             raise TransientError(f"{address}: replaced by someone else meanwhile. Try again.") from None
         except exceptions.NotFound as error:
+            # Transient: a bucket that was just created is not found everywhere at once.
             raise TransientError(f"{address}: not found ({first_line(error)}). Is the stack up?") from None
         except (
             exceptions.GoogleAPIError,

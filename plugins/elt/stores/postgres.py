@@ -10,10 +10,10 @@ import psycopg
 from psycopg import sql
 
 from elt.catalogue import Column, Dataset, Type
-from elt.conforming.rows import typed_schema
+from elt.conforming.schema import typed_schema
 from elt.conforming.stream import Split
 from elt.errors import PermanentError, TransientError, first_line
-from elt.formats.prefetch import ahead
+from elt.formats.prefetch import prefetch
 from elt.layout import digest, identifier, incoming_table, partition_table
 from elt.months import Month
 from elt.stores import MONTH_COLUMN
@@ -76,7 +76,9 @@ def load(
     with connection.transaction():
         connection.execute(_create(incoming, ds, month))
         _copy(connection, incoming, parts, ds)
+        # Counts are complete only now that all parts have passed.
         about = {**about, "rows": parts.rows, "quarantined": parts.quarantined}
+        # After the rows, not before: whoever loads another month of this table copies beside us.
         _lock(connection, ds.table)
         if month is None:
             _replace_rows(connection, incoming, ds)
@@ -174,7 +176,7 @@ def _define(column: Column) -> sql.Composable:
 
 
 def _create(incoming: str, ds: Dataset, month: Month | None) -> sql.Composed:
-    """Say how to create a table like the dataset's, without touching (so locking) that one."""
+    """CREATE TABLE for a table like the dataset's. Not LIKE, which would lock that one until the commit."""
     defined: list[sql.Composable] = [_define(column) for column in ds.columns]
     if month is not None:
         # The default spares sending the month with each row, the check spares ATTACH a scan.
@@ -190,8 +192,8 @@ def _copy(connection: psycopg.Connection, incoming: str, parts: Split, ds: Datas
         sql.Identifier(incoming), names
     )
     # The next batch is encoded while the server takes this one in.
-    cursor = connection.cursor()
-    with cursor.copy(statement) as copy, closing(ahead(_encoded(parts, ds), 2)) as pieces:
+    cursor = connection.cursor()  # kept: it knows how many rows the server has taken
+    with cursor.copy(statement) as copy, closing(prefetch(_encoded(parts, ds), 2)) as pieces:
         for piece in pieces:
             copy.write(piece)
     if cursor.rowcount != parts.rows:
@@ -217,6 +219,7 @@ def alone(connection: psycopg.Connection, name: str) -> Iterator[None]:
 
 def _lock(connection: psycopg.Connection, name: str) -> None:
     """Make this transaction the only one that changes what is called so."""
+    # 40 bits of a digest: an advisory lock has a number for a name.
     key = int(digest(f"taxiway/{name}"), 16)
     connection.execute("SELECT pg_advisory_xact_lock(%s)", [key])
 

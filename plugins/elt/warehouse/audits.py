@@ -45,12 +45,8 @@ class Tally:
             found = warehouse.query(text, given, load_log.labels("report"))
         except TableNotFoundError:
             return {}
-        return {
-            Partition.parse(row["dataset"], row["month"]): cls(
-                row["audits"], row["warnings"], row["failures"]
-            )
-            for row in found
-        }
+        tallies = [(row.pop("dataset"), row.pop("month"), cls(**row)) for row in found]
+        return {Partition.parse(dataset, month): tally for dataset, month, tally in tallies}
 
 
 def judge(warehouse: Warehouse, request: StageRequest, staging: Json, loaded: Loaded) -> list[Verdict]:
@@ -60,7 +56,7 @@ def judge(warehouse: Warehouse, request: StageRequest, staging: Json, loaded: Lo
     results = warehouse.name(AUDIT_RESULTS)
     audits = rules(ds, warehouse.name(name), warehouse.name(ds.table))
     text = statement("record_audits", audit_results=results, audits=audits)
-    # Other rules are another judgement: who corrected one clears the task.
+    # Other rules are other work: whoever corrects a rule and clears the task gets another verdict.
     since = f"{staging['creationTime']}-{digest(rules(ds, 'staging', 'published'))}"
     work = load_log.work_of("audit", request, since)
     owner = load_log.owner(request)

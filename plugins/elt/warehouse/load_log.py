@@ -59,6 +59,7 @@ def latest(warehouse: Warehouse, partitions: Collection[Partition] | None = None
     try:
         found = warehouse.query(text, given, labels("log"))
     except TableNotFoundError:
+        # Reading creates nothing: `status` of an empty stack leaves it empty.
         return {}
     except PermanentError:
         if not widen_log(warehouse):
@@ -70,13 +71,15 @@ def latest(warehouse: Warehouse, partitions: Collection[Partition] | None = None
 def record(
     warehouse: Warehouse, request: StageRequest, stage: LogStage, loaded: Loaded, *, repeated: bool = False
 ) -> None:
-    """Add a row; `repeated`: only if the latest one says something else.
+    """Add a row; `repeated`: only if the latest row of the stage says something else.
 
-    A stage that finds its work done adds the row that a killed predecessor may not have added.
+    A stage that finds its work done passes `repeated`: a predecessor that was killed may have done the work
+    and not have added its row.
     """
     name = "log_once" if repeated else "log"
     text = statement(name, load_log=warehouse.name(LOAD_LOG), rows="@rows")
     given = values(request, stage, loaded)
+    # No job with an id of ours: a row too many is harmless, and the query answers in one request.
     with_tables(warehouse, lambda: warehouse.query(text, given, labels("log", request.partition)))
 
 
@@ -110,25 +113,23 @@ def month_value(request: StageRequest) -> dict[str, Parameter]:
 
 
 def among(partitions: Collection[Partition] | None) -> tuple[str, dict[str, Parameter]]:
-    """A condition upon the columns `dataset` and `month`, and its values; None: all partitions.
-
-    Plain comparisons: by these BigQuery finds the blocks of a clustered table, by functions it does not.
-    """
+    """A condition upon the columns `dataset` and `month`, and its values; None: all partitions."""
     if partitions is None:
         return "TRUE", {}
-    terms, given = ["FALSE"], dict[str, Parameter]()
+    # Plain comparisons: by these BigQuery reads few blocks of a clustered table, by functions all of them.
+    terms, given = list[str](), dict[str, Parameter]()
     for number, partition in enumerate(sorted(partitions)):
         given[f"dataset_{number}"] = Parameter("STRING", partition.dataset)
         month = "IS NULL"
         if partition.month:
             month, given[f"month_{number}"] = f"= @month_{number}", Parameter("STRING", partition.month_text)
         terms.append(f"(dataset = @dataset_{number} AND month {month})")
-    return " OR ".join(terms), given
+    return " OR ".join(terms) or "FALSE", given
 
 
 def work_of(step: str, request: StageRequest, since: str) -> Work:
-    """Name a job by what it does and by what it does it with, so that a retry finds it."""
-    # A project has one name space of jobs for all its stacks.
+    """Name a job by what it does, for whom and with what (`since`), so that a retry finds it."""
+    # All stacks of a project share one name space of jobs, and may have runs of the same id.
     run = digest(f"{request.settings.dataset} {request.run_id}")
     month = (str(request.month),) if request.month else ()
     parts = ("taxiway", step, request.dataset.name, *month, run, since)
@@ -136,6 +137,6 @@ def work_of(step: str, request: StageRequest, since: str) -> Work:
 
 
 def labels(step: str, partition: Partition | None = None) -> dict[str, str]:
-    """Labels of a job, by which costs can be told apart."""
+    """Labels of a job, by which costs can be told apart in BigQuery's billing export."""
     of = {"dataset": partition.dataset, "month": partition.month_text} if partition else {}
     return {"app": "taxiway", "step": step, **{name: value for name, value in of.items() if value}}

@@ -1,4 +1,4 @@
-"""The warehouse's tables: as BigQuery's API describes them, from the catalogue, and creating them."""
+"""The warehouse's tables, derived from the catalogue: as BigQuery's API describes them, and creating them."""
 
 import logging
 from collections.abc import Callable, Mapping
@@ -15,10 +15,9 @@ from elt.warehouse.sql import statement
 _LOG = logging.getLogger(__name__)
 T = TypeVar("T")
 
+# The API's names: it answers with these whatever it was sent, and SQL's INT64 would look like a difference.
 TYPES: Mapping[Type, str] = {
-    "int16": "INTEGER",
-    "int32": "INTEGER",
-    "int64": "INTEGER",
+    **dict.fromkeys(("int16", "int32", "int64"), "INTEGER"),
     "float64": "FLOAT",
     "string": "STRING",
     "date": "DATE",
@@ -55,30 +54,18 @@ _AUDITS = (
 
 
 def fields(columns: tuple[Column, ...]) -> list[Json]:
-    """Describe columns."""
-    return [
-        {
-            "name": column.name,
-            "type": TYPES[column.type],
-            "description": column.described,
-        }
-        for column in columns
-    ]
-
-
-def staged_fields(ds: Dataset) -> list[Json]:
-    """Describe what a typed file has."""
-    return fields(ds.columns)
+    """A table's columns as the API's `schema.fields`; those of a dataset are what its typed files have."""
+    return [{"name": c.name, "type": TYPES[c.type], "description": c.described} for c in columns]
 
 
 def dataset_table(ds: Dataset) -> Json:
-    """Describe a dataset's table."""
+    """A dataset's table: of one by months the month comes first, and partitions it."""
     columns = (MONTH_COLUMN, *ds.columns) if ds.monthly else ds.columns
     return _table(ds.title, columns, ds.cluster, MONTH_COLUMN if ds.monthly else None)
 
 
 def external_table(ds: Dataset, bucket: str) -> Json:
-    """Describe the table over a dataset's typed files, with a column for each level of their folders."""
+    """A table over a dataset's typed files where they are, with a column for each level of their folders."""
     folder = f"gs://{bucket}/typed/{ds.name}/"
     reading: Json = {"sourceFormat": "PARQUET", "sourceUris": [f"{folder}*"]}
     if ds.monthly:
@@ -86,18 +73,14 @@ def external_table(ds: Dataset, bucket: str) -> Json:
         reading["hivePartitioningOptions"] = {"mode": "CUSTOM", "sourceUriPrefix": prefix}
     return {
         "description": f"{ds.title}: the lake's typed files",
-        "schema": {"fields": staged_fields(ds)},
+        "schema": {"fields": fields(ds.columns)},
         "labels": {"app": "taxiway"},
         "externalDataConfiguration": reading,
     }
 
 
-def _mart_table(mart: Mart) -> Json:
-    return _table(mart.title, (_DATASET, MONTH_COLUMN, *mart.columns), mart.cluster, MONTH_COLUMN)
-
-
 def _table(title: str, columns: tuple[Column, ...], cluster: tuple[str, ...], months: Column | None) -> Json:
-    """Describe a table; `months` is the column by whose months it is partitioned."""
+    """A table; `months` is the column by whose months it is partitioned."""
     table: Json = {"description": title, "schema": {"fields": fields(columns)}, "labels": {"app": "taxiway"}}
     if months:
         table["timePartitioning"] = {"type": "MONTH", "field": months.name}
@@ -107,22 +90,19 @@ def _table(title: str, columns: tuple[Column, ...], cluster: tuple[str, ...], mo
 
 
 def all_tables(name: Callable[[str], str]) -> dict[str, Json]:
-    """Describe every table and view, views last; `name` makes a table's full name for SQL."""
-    log = _table(
-        "What was loaded, when and from what; rows are only ever added",
-        _LOG_COLUMNS,
-        ("dataset", "month"),
-        _LOG_COLUMNS[-1],
-    )
-    audits = _table(
-        "What each month was judged before it was published, or not; rows are only ever added",
-        _AUDITS,
-        ("dataset", "month"),
-        _AUDITS[-1],
-    )
-    tables = {LOAD_LOG: log, AUDIT_RESULTS: audits}
+    """Every table and view by its name, views last; `name` makes a table's full name for SQL."""
+    loaded = "What was loaded, when and from what; rows are only ever added"
+    judged = "What each month was judged before it was published, or not; rows are only ever added"
+    # Both are asked for a partition at a time. They grow for ever: by time a user can let old rows expire.
+    by_partition = ("dataset", "month")
+    tables = {
+        LOAD_LOG: _table(loaded, _LOG_COLUMNS, by_partition, _LOG_COLUMNS[-1]),
+        AUDIT_RESULTS: _table(judged, _AUDITS, by_partition, _AUDITS[-1]),
+    }
     tables |= {ds.table: dataset_table(ds) for ds in DATASETS.values() if ds.tabular}
-    tables |= {mart_table(mart.name): _mart_table(mart) for mart in MARTS.values()}
+    for mart in MARTS.values():
+        columns = (_DATASET, MONTH_COLUMN, *mart.columns)
+        tables[mart_table(mart.name)] = _table(mart.title, columns, mart.cluster, MONTH_COLUMN)
     return tables | {mart.name: _view(mart, name) for mart in MARTS.values()}
 
 
@@ -137,10 +117,10 @@ def _view(mart: Mart, name: Callable[[str], str]) -> Json:
 
 
 def ensure(warehouse: Warehouse) -> bool:
-    """Create what is missing of the catalogue's tables and views; whether anything was.
+    """Create the catalogue's tables and views that are missing; return whether any was.
 
-    What is there stays as it is, but for a column that an older version's load log lacks. Several may do it
-    at once.
+    Existing ones stay as they are, except that an older version's load log gets the column it lacks. Several
+    tasks may call this at once.
     """
     present = warehouse.tables()
     missing = {name: table for name, table in all_tables(warehouse.name).items() if name not in present}
@@ -150,10 +130,8 @@ def ensure(warehouse: Warehouse) -> bool:
 
 
 def with_tables(warehouse: Warehouse, act: Callable[[], T]) -> T:
-    """Do something that needs the tables; if it fails and tables or columns were missing, do it again.
-
-    So the usual case does not ask each time whether they are there.
-    """
+    """Call `act`; if it fails and tables or columns were missing, create them and call it again."""
+    # Asking first would cost each stage two requests for what is missing once in an environment's life.
     try:
         return act()
     except PermanentError:
@@ -163,21 +141,23 @@ def with_tables(warehouse: Warehouse, act: Callable[[], T]) -> T:
 
 
 def widen_log(warehouse: Warehouse) -> bool:
-    """Add the column that an older version's log lacks; whether it did."""
+    """Add the column that an older version's load log lacks; return whether it lacked one."""
     described = warehouse.table(LOAD_LOG) or {}
-    if any(field["name"] == "source" for field in described["schema"]["fields"]):
+    if any(field["name"] == "source" for field in described.get("schema", {}).get("fields", [])):
         return False
+    # By SQL: IF NOT EXISTS lets two tasks do it at once, where the API's PATCH would make one of them fail.
     text = statement("log_add_source", load_log=warehouse.name(LOAD_LOG))
-    warehouse.query(text, {}, {"app": "taxiway", "dataset": "all", "step": "migrate"})
+    warehouse.query(text, {}, {"app": "taxiway", "step": "migrate"})
     return True
 
 
 def ensure_lake_table(warehouse: Warehouse, ds: Dataset, bucket: str) -> None:
-    """Let SQL read a dataset's typed files, of which there is one at least, where BigQuery can.
+    """Create the table over a dataset's typed files, of which BigQuery wants to see one.
 
-    An emulator would find them empty. Nothing else needs the table: without it months are loaded too.
+    No stage reads it, so a stack whose account may not create it loads its months all the same.
     """
     if warehouse.emulated:
+        # It has external tables, and they are always empty: worse than none.
         return
     try:
         warehouse.create(lake_table(ds), external_table(ds, bucket))

@@ -31,6 +31,14 @@ def page(datasets: Mapping[str, Dataset] = DATASETS, marts: Mapping[str, Mart] =
     return "\n".join([_HEAD, _overview(datasets), *described, "## Marts\n", *feeding])
 
 
+def current(text: str) -> str:
+    """Return the page as it should be of the entries that it has: a user's own do not make it wrong."""
+    return page(
+        {name: ds for name, ds in DATASETS.items() if f"\n## {name}\n" in text},
+        {name: mart for name, mart in MARTS.items() if f"\n### {name}\n" in text},
+    )
+
+
 def _overview(datasets: Mapping[str, Dataset]) -> str:
     rows = [
         (

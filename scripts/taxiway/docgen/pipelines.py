@@ -5,13 +5,16 @@ from __future__ import annotations
 import importlib.util
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any, Final
 
+from elt.catalogue import Dataset
 from elt.catalogue.registry import DATASETS, MARTS
 from elt.warehouse import sql
 from elt.warehouse.tables import all_tables
 from taxiway.docgen.markdown import Parts, codes, table
+from taxiway.docgen.markdown import current as with_parts
 from taxiway.environment.home import REPOSITORY
 
 if TYPE_CHECKING:
@@ -27,9 +30,23 @@ _GROUPS: Final = {
 }
 
 
-def assets() -> str:
+def parts(datasets: Mapping[str, Dataset] = DATASETS) -> Parts:
+    """Return what is made from the code, for these datasets."""
+    return {
+        part.__name__: partial(part, datasets) for part in (assets, audits, marts, load_log, audit_results)
+    }
+
+
+def current(text: str) -> str:
+    """Return the page as it should be of the datasets that it has: a user's own do not make it wrong."""
+    known = {name: ds for name, ds in DATASETS.items() if f"([{name}_raw])" in text}
+    return with_parts(text, parts(known))
+
+
+def assets(datasets: Mapping[str, Dataset]) -> str:
     """Return the asset graph as the DAGs declare it: what each task reads and what it makes."""
-    edges = sorted({edge for dag in _dags() for edge in _edges(dag)})
+    dags = (dag for dag in _dags() if set(dag.tags) & datasets.keys())
+    edges = sorted({edge for dag in dags for edge in _edges(dag)})
     groups: dict[str, set[str]] = {group: set() for group in _GROUPS}
     for source, (group, name), _ in edges:
         groups[group].add(name)
@@ -43,46 +60,48 @@ def assets() -> str:
     return "\n".join([*lines, "```", ""])
 
 
-def audits() -> str:
+def audits(datasets: Mapping[str, Dataset]) -> str:
     """Return every audit, its rule, and the datasets that it is for."""
-    asked: dict[tuple[str, str], list[str]] = {}
-    for ds in DATASETS.values():
+    judged: dict[tuple[str, str, str], list[str]] = {}
+    for ds in datasets.values():
         for audit in ds.audits:
-            asked.setdefault((audit.name, audit.severity), []).append(ds.name)
+            # The text, not the name alone: two packages may have audits of one name.
+            rule = _header(sql.text(f"audits/{audit.name}", ds.package))
+            judged.setdefault((audit.severity, audit.name, rule), []).append(ds.name)
     rows = [
-        (f"`{name}`", severity, _header(f"audits/{name}"), ", ".join(datasets))
-        for (name, severity), datasets in sorted(asked.items(), key=lambda item: (item[0][1], item[0][0]))
+        (f"`{name}`", severity, rule, ", ".join(names))
+        for (severity, name, rule), names in sorted(judged.items())
     ]
     return table(("audit", "severity", "rule", "datasets"), rows)
 
 
-def marts() -> str:
-    """Return every mart, its columns, and the datasets that feed it."""
+def marts(datasets: Mapping[str, Dataset]) -> str:
+    """Return every mart that these datasets feed, its columns, and which of them do."""
     rows = []
     for mart in MARTS.values():
-        fed = ", ".join(ds.name for ds in DATASETS.values() if any(f.mart == mart.name for f in ds.feeds))
-        rows.append((f"`{mart.name}`", mart.title, codes(column.name for column in mart.columns), fed))
+        fed = ", ".join(ds.name for ds in datasets.values() if any(f.mart == mart.name for f in ds.feeds))
+        if fed:
+            rows.append((f"`{mart.name}`", mart.title, codes(column.name for column in mart.columns), fed))
     return table(("mart", "what it says", "columns, after dataset and source_month", "fed by"), rows)
 
 
-def load_log() -> str:
+def load_log(_: Mapping[str, Dataset]) -> str:
     """Return the columns of the load log."""
     return _columns("load_log")
 
 
-def audit_results() -> str:
+def audit_results(_: Mapping[str, Dataset]) -> str:
     """Return the columns of the table of audit results."""
     return _columns("audit_results")
 
 
-PARTS: Final[Parts] = {part.__name__: part for part in (assets, audits, marts, load_log, audit_results)}
-
-
-def _dags() -> Iterator[DAG]:
+@cache
+def _dags() -> list[DAG]:
     # Airflow makes its home where there is none; the user's own is not to be touched for a page.
     os.environ.setdefault("AIRFLOW_HOME", tempfile.gettempdir())
     from airflow.sdk import DAG
 
+    found: list[DAG] = []
     for folder in _DAG_FILES:
         for file in sorted((REPOSITORY / folder).glob("*.py")):
             # As Airflow does it: a DAG file is no module of any package.
@@ -91,7 +110,8 @@ def _dags() -> Iterator[DAG]:
                 raise FileNotFoundError(file)
             module = importlib.util.module_from_spec(spec)
             spec.loader.exec_module(module)
-            yield from (value for value in vars(module).values() if isinstance(value, DAG))
+            found += [value for value in vars(module).values() if isinstance(value, DAG)]
+    return found
 
 
 def _edges(dag: DAG) -> Iterator[tuple[tuple[str, str], tuple[str, str], str]]:
@@ -104,9 +124,9 @@ def _node(asset: Any) -> tuple[str, str]:
     return asset.group, asset.name
 
 
-def _header(name: str) -> str:
+def _header(text: str) -> str:
     """Return the comment at the top of an SQL file."""
-    lines = sql.text(name).splitlines()
+    lines = text.splitlines()
     return " ".join(line.removeprefix("--").strip() for line in lines if line.startswith("--"))
 
 

@@ -21,8 +21,6 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from taxiway.emulators.guard import ASGI, Guard
 from taxiway.environment.machine import USUAL
 
-HEAD_BYTES = 64 << 10
-HEAD_SECONDS = 30.0
 # Longer than Google's clients keep an idle connection in their pool: a closed one costs them a retry.
 IDLE_SECONDS = 300
 CONNECTIONS = 500
@@ -86,7 +84,8 @@ def serve(
     """
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(PlainFormatter("%(asctime)s %(name)s %(message)s"))
-    logging.basicConfig(level=logging.INFO, handlers=[handler])
+    # The warehouse's library has set up a log of its own.
+    logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
     for library in ("uvicorn.error", "asyncio"):
         logging.getLogger(library).setLevel(logging.WARNING)
     try:
@@ -159,6 +158,8 @@ class LimitedProtocol(HttpToolsProtocol):
     ever sending a request.
     """
 
+    head_bytes = 64 << 10
+    head_seconds = 30.0
     _head: int | None = None
     _deadline: asyncio.TimerHandle | None = None
 
@@ -182,8 +183,8 @@ class LimitedProtocol(HttpToolsProtocol):
         super().data_received(data)
         if self._head is not None and not self.transport.is_closing():
             self._head += len(data)
-            if self._head > HEAD_BYTES:
-                self.send_400_response(f"The head of the request is larger than {HEAD_BYTES} bytes.")
+            if self._head > self.head_bytes:
+                self.send_400_response(f"The head of the request is larger than {self.head_bytes} bytes.")
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the timer with the connection."""
@@ -192,7 +193,7 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def _expect_head(self) -> None:
         self._forget_head()
-        self._head, self._deadline = 0, self.loop.call_later(HEAD_SECONDS, self.transport.close)
+        self._head, self._deadline = 0, self.loop.call_later(self.head_seconds, self.transport.close)
 
     def _forget_head(self) -> None:
         if self._deadline is not None:

@@ -10,6 +10,8 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
+from rich.markup import escape
+
 from elt import status
 from elt.catalogue.registry import DATASETS, MARTS, PROBLEMS
 from elt.connections import Connections, EnvironmentConnections
@@ -57,7 +59,7 @@ class Loads:
     def report_problems(self) -> None:
         """Warn of each entry of the catalogue that is left out; the others go on without it."""
         for problem in PROBLEMS:
-            self.progress.say(f"[yellow]left out: {problem}[/]")
+            self.progress.say(f"[yellow]left out: {escape(str(problem))}[/]")
 
     def status(self, wanted: Collection[Partition] | None = None) -> list[dict[str, Any]]:
         """What each store has of the wanted partitions, or of all there are: a row for each."""
@@ -72,11 +74,12 @@ class Loads:
         found = []
         for entry in (entry for request in requests for entry in request.datasets):
             months = [month for request in requests if entry in request.datasets for month in request.months]
-            scan = changes.look(entry, self.connections, among=months)
-            for month, reason in scan.refused.items():
-                self.progress.say(f"[yellow]{Partition.parse(entry.name, month)} stays as it is: {reason}[/]")
-            self.progress.say(f"{entry.name}: {scan.looked_at} checked, {len(scan.to_load)} changed", "done")
-            found += [Partition.parse(entry.name, month) for month in scan.to_load]
+            with self.connections.lake() as lake:
+                scan = changes.scan(entry, self.connections.source(entry), lake, among=months)
+            for name, reason in scan.failed.items():
+                self.progress.say(f"[yellow]{name} stays as it is: {escape(reason)}[/]")
+            self.progress.say(f"{entry.name}: {scan.checked} checked, {len(scan.to_load)} changed", "done")
+            found += [Partition(entry.name, month) for month in scan.to_load]
         return found
 
     def load(
@@ -124,7 +127,7 @@ class Loads:
             return NOT_PUBLISHED_CODE
         if outcome or still:
             reason = outcome or f"no trace of {', '.join(still)}"
-            self.progress.say(f"[red]{partition} is not loaded: {reason}[/]", "failed")
+            self.progress.say(f"[red]{partition} is not loaded: {escape(reason)}[/]", "failed")
             return 1
         if not brief:
             self.progress.say(f"{partition} is loaded", "done")

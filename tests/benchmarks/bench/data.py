@@ -73,9 +73,8 @@ def blocks(rows: int, folder: Path) -> Iterator[pa.Table]:
 
 def _block(rows: int, folder: Path) -> pa.Table:
     """Trips of the month alone: a real file has some of other months, which would go into quarantine."""
-    from taxiway.emulators.tlc_sample.taxis import write_yellow
-
     from taxiway.emulators.tlc_sample.datasets import Month as SourceMonth
+    from taxiway.emulators.tlc_sample.taxis import write_yellow
 
     path = folder / f"block-{rows}.parquet"
     if not path.exists():

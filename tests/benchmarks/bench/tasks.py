@@ -98,7 +98,7 @@ def load() -> dict[str, Any]:
     from elt.connections import EnvironmentConnections
     from elt.layout import typed_object
     from elt.months import Month
-    from elt.warehouse.tables import staged_fields
+    from elt.warehouse.tables import fields
 
     connections, entry = EnvironmentConnections(), dataset("yellow")
     settings, project = connections.settings, connections.project
@@ -107,7 +107,7 @@ def load() -> dict[str, Any]:
         credentials=AnonymousCredentials(),  # type: ignore[no-untyped-call]
         client_options={"api_endpoint": os.environ["BIGQUERY_EMULATOR_HOST"]},
     )
-    schema = [SchemaField.from_api_repr(field) for field in staged_fields(entry)]
+    schema = [SchemaField.from_api_repr(field) for field in fields(entry.columns)]
     started = time.monotonic()
     job = client.load_table_from_uri(
         f"gs://{settings.bucket}/{typed_object(entry, Month.parse(MONTH))}",

@@ -23,8 +23,7 @@ def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgr
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is tried again is tried again at once."""
-    monkeypatch.setattr(source, "PAUSES", (0.01, 0.01, 0.01))
-    monkeypatch.setattr(source, "BACKOFF", 0)
+    monkeypatch.setattr(source, "PATIENCE", source.Patience((0.01, 0.01, 0.01), 0))
 
 
 @pytest.fixture

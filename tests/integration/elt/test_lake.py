@@ -330,11 +330,11 @@ def own(ending):
         title="Own",
         path="{source}/own_{year}-{month}." + ending,
         table="own",
-        key="at_time",
+        key="at",
         first_month=Month(2024, 1),
         columns=(
             Column("trip", "int64", "Number."),
-            Column("at_time", "datetime", "When.", aliases=("at",)),
+            Column("at", "datetime", "When."),
             Column("note", "string", "Text.", required=False),
         ),
     )
@@ -351,10 +351,10 @@ def test_every_format_of_lines_goes_its_way_from_any_host(stack, faulty_source, 
     done = elsewhere.run("conform", ds)
     assert (done["rows"], done["quarantined"]) == (2, 2)
     typed_rows = rows(stack, "typed/own/year=2024/month=01/own_2024-01.parquet")
-    assert typed_rows.column_names == ["trip", "at_time", "note"]
+    assert typed_rows.column_names == ["trip", "at", "note"]
     assert typed_rows["trip"].to_pylist() == [1, 2]
     told = rows(stack, "quarantine/own/year=2024/month=01/own_2024-01.parquet")["reason"].to_pylist()
-    assert min(told) == "at_time 2024-02-01 00:00:00 is outside 2024-01"
+    assert min(told) == "at 2024-02-01 00:00:00 is outside 2024-01"
 
 
 def test_a_page_in_the_place_of_a_gzipped_file_is_refused(stack, faulty_source):

@@ -14,15 +14,20 @@ import pytest
 import requests
 import urllib3
 from emulators import free_port
-from repository import REPOSITORY
+from repository import REPOSITORY, share_environment
 
 from elt.catalogue import Type
-from elt.catalogue.model import ENDINGS
+from elt.catalogue.model import EXTENSIONS
 
-pytestmark = pytest.mark.emulators
 PAGE = (REPOSITORY / "docs/your-own-dataset.md").read_text()
-BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE)
+BLOCK = re.compile(
+    r"^(?:[^\n]*Save this as `(?P<file>[\w/.]+)`:\n\n)?```(?P<kind>\w*)\n(?P<text>.*?)^```$",
+    re.DOTALL | re.MULTILINE,
+)
+BLOCKS = [(match["kind"], match["text"]) for match in BLOCK.finditer(PAGE) if not match["file"]]
+FILES = {match["file"]: match["text"] for match in BLOCK.finditer(PAGE) if match["file"]}
 ADDRESS = "127.0.0.1:8000"
+OWN = ("bikes", "stations", "plan")
 
 # What the scheduler does with an entry: its DAGs are there, and their tasks are called one after the other.
 RUN = """
@@ -56,14 +61,42 @@ found["differing"] = sorted(dags.keys() ^ {name for names in expected_dags().val
 json.dump(found, open("out", "w"))
 """
 
+# What runs over all datasets there are, of the suites that need no emulators; the rest names the product's.
+SUITES = (
+    "tests/contract/test_datasets_page.py",
+    "tests/contract/test_pipelines_page.py",
+    "tests/dags",
+    "tests/unit/elt/catalogue",
+    "tests/unit/elt/test_layout.py",
+    "tests/unit/elt/warehouse",
+    "tests/unit/nyc_taxi/test_entries.py",
+    "tests/unit/taxiway/loads",
+)
+
+
+def copied(folders, target):
+    """A copy of what a user has checked out, in which he may write."""
+    for name in folders:
+        ignored = shutil.ignore_patterns("__pycache__")
+        if (REPOSITORY / name).is_dir():
+            shutil.copytree(REPOSITORY / name, target / name, ignore=ignored)
+        else:
+            shutil.copy(REPOSITORY / name, target / name)
+    return target
+
+
+def save_files(product, served=ADDRESS):
+    """Save what the page says to save."""
+    for name, text in FILES.items():
+        (product / name).parent.mkdir(parents=True, exist_ok=True)
+        (product / name).write_text(text.replace(ADDRESS, served))
+
 
 @pytest.fixture
 def product(tmp_path):
-    """A copy of what a user has checked out, in which he may write."""
-    for folder in ("plugins", "dags", "dags_local", "airflow", "scripts", "docs"):
-        ignored = shutil.ignore_patterns("__pycache__")
-        shutil.copytree(REPOSITORY / folder, tmp_path / "product" / folder, ignore=ignored)
-    return tmp_path / "product"
+    (tmp_path / "product").mkdir()
+    folders = ("plugins", "dags", "dags_local", "airflow", "scripts", "docs")
+    return copied(folders, tmp_path / "product")
 
 
 @pytest.fixture
@@ -97,19 +130,18 @@ def asked_for():
     return [shlex.split(line)[1:] for line in lines if line.startswith("scripts/run")]
 
 
+@pytest.mark.emulators
 def test_the_walk_through_does_what_it_says(product, served, stack, dsn):
     stack = stack.with_postgres(dsn)
-    [entry] = [text for kind, text in BLOCKS if kind == "python"]
-    [place] = re.findall(r"Save this as `([\w/.]+)`", PAGE)
-    (product / place).write_text(entry.replace(ADDRESS, served))
+    save_files(product, served)
     done = subprocess.run(
         [sys.executable, "-c", RUN, json.dumps(asked_for())],
-        cwd=product, env=environment(product, stack), capture_output=True, text=True,
+        cwd=product, env=environment(product, stack), capture_output=True, text=True, timeout=600,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-2000:]
     found = json.loads((product / "out").read_text())
     assert found["errors"] == found["differing"] == []
-    assert all(f"## {name}\n" in found["page"] for name in ("bikes", "stations", "plan"))
+    assert all(f"## {name}\n" in found["page"] for name in OWN)
 
     months = {(row["dataset"], row["month"]): row for row in found["status"]}
     assert set(months) == {("bikes", "2024-01"), ("bikes", "2024-02"), ("stations", None), ("plan", None)}
@@ -123,6 +155,11 @@ def test_the_walk_through_does_what_it_says(product, served, stack, dsn):
     assert (plan["typed_rows"], plan["warehouse_rows"], plan["postgres_rows"]) == (None, None, None)
     with stack.lake() as lake, lake.fetch(lake.find("raw/plan/plan.svg")) as kept:
         assert kept.read() == (product.parent / "my-data/plan.svg").read_bytes()
+    query = "SELECT month, passed, found FROM TABLE WHERE audit = 'few_bikes' ORDER BY month"
+    assert stack.select(query, "audit_results") == [
+        {"month": "2024-01", "passed": True, "found": "0 of 3 counts are above 50"},
+        {"month": "2024-02", "passed": True, "found": "0 of 1 counts are above 50"},
+    ]
 
     [query] = [text for kind, text in BLOCKS if kind == "sql"]
     [answer] = [text for kind, text in BLOCKS if not kind]
@@ -131,15 +168,36 @@ def test_the_walk_through_does_what_it_says(product, served, stack, dsn):
     assert [" | ".join(map(str, row)) for row in rows] == answer.splitlines()
 
 
+def test_the_suites_pass_with_the_pages_datasets_as_they_do_without(tmp_path):
+    folders = (
+        "plugins", "dags", "dags_local", "airflow", "scripts", "docs", "infra", "tests", "pyproject.toml",
+        "README.md", "Pulumi.yaml", "docker-compose.yaml",
+    )  # fmt: skip
+    product = copied(folders, tmp_path)
+    share_environment(product)
+    save_files(product)
+    pytest_ = [".venv/bin/pytest", "-q", "-p", "no:cacheprovider", *SUITES]
+    environment = {
+        name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW", "PYTEST"))
+    }
+    listed = subprocess.run(
+        [".venv/bin/python", "-c", "from elt.catalogue.registry import *; print(*DATASETS, *PROBLEMS)"],
+        cwd=product, env=environment, capture_output=True, text=True, timeout=60, check=True,
+    )  # fmt: skip
+    assert {*OWN, "yellow"} <= set(listed.stdout.split())
+    done = subprocess.run(pytest_, cwd=product, env=environment, capture_output=True, text=True, timeout=800)
+    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-1000:]
+
+
 def test_every_command_and_path_of_the_page_exists():
     for kind, text in BLOCKS:
         for line in text.splitlines() if kind == "sh" else ():
             if line.startswith("scripts/"):
                 assert os.access(REPOSITORY / shlex.split(line)[0], os.X_OK)
     for path in re.findall(r"`((?:plugins|tests|scripts|docs)/[\w./]+)`", PAGE):
-        assert path.endswith("datasets/bikes.py") or (REPOSITORY / path.rstrip("/")).exists(), path
+        assert path in FILES or (REPOSITORY / path.rstrip("/")).exists(), path
 
 
 def test_every_type_and_format_that_an_entry_may_have_is_on_the_page():
     assert [word for word in get_args(Type) if f"`{word}`" not in PAGE] == []
-    assert {ending.removesuffix(".gz") for ending in ENDINGS} <= set(re.findall(r"`\.([\w.]+)`", PAGE))
+    assert {name.removesuffix(".gz") for name in EXTENSIONS} <= set(re.findall(r"`\.([\w.]+)`", PAGE))

@@ -11,7 +11,7 @@ import pytest
 import taxi
 
 from elt.catalogue.registry import DATASETS
-from elt.conforming.stream import split
+from elt.conforming.stream import Split
 from elt.errors import PermanentError, TransientError
 from elt.months import Month
 from elt.stores import postgres
@@ -28,7 +28,7 @@ def connection(dsn) -> Iterator[psycopg.Connection]:
 
 
 def load(connection, table, month=JANUARY, run="run", ds=YELLOW):
-    parts = split(io.BytesIO(taxi.parquet(table)), ds, month)
+    parts = Split(io.BytesIO(taxi.parquet(table)), ds, month)
     return postgres.load(connection, parts, ds, month, {**ABOUT, "run_id": run})
 
 
@@ -106,7 +106,7 @@ def test_a_file_that_turns_out_bad_leaves_the_old_month(connection, broken):
         middle = len(content) // 3
         content = content[:middle] + b"\xff" * middle + content[2 * middle :]
     with pytest.raises(PermanentError, match=broken):
-        parts = split(io.BytesIO(content), YELLOW, JANUARY)
+        parts = Split(io.BytesIO(content), YELLOW, JANUARY)
         postgres.load(connection, parts, YELLOW, JANUARY, {**ABOUT, "run_id": "run"})
     assert postgres.count(connection, YELLOW) == {JANUARY: 50}
     assert tables(connection) == ["yellow_trips", "yellow_trips_2024_01"]
@@ -116,7 +116,7 @@ def test_a_dataset_without_months_is_replaced_under_its_views(connection, dsn):
     zones = io.BytesIO(taxi.ZONES_CSV)
     for _ in range(2):
         zones.seek(0)
-        postgres.load(connection, split(zones, ZONES, None), ZONES, None, {**ABOUT, "run_id": "run"})
+        postgres.load(connection, Split(zones, ZONES, None), ZONES, None, {**ABOUT, "run_id": "run"})
         connection.execute("CREATE OR REPLACE VIEW boroughs AS SELECT DISTINCT borough FROM zones")
     assert postgres.count(connection, ZONES) == {None: 3}
     assert select(connection, "SELECT count(*) FROM boroughs") == [(3,)]

@@ -9,7 +9,7 @@ import pytest
 import taxi
 
 from elt.catalogue.registry import DATASETS, MARTS
-from elt.conforming.stream import split
+from elt.conforming.stream import Split
 from elt.months import Month
 from elt.stages import STAGES
 from elt.stages.postgres import definition, ensure_views
@@ -27,7 +27,7 @@ def connection(dsn) -> Iterator[psycopg.Connection]:
 
 
 def load(connection, month=JANUARY, **how):
-    parts = split(io.BytesIO(taxi.parquet(taxi.trips(str(month), **how))), YELLOW, month)
+    parts = Split(io.BytesIO(taxi.parquet(taxi.trips(str(month), **how))), YELLOW, month)
     postgres.load(connection, parts, YELLOW, month, ABOUT)
 
 

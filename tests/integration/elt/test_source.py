@@ -1,38 +1,68 @@
 """Asking for a file and reading it over connections that break."""
 
+import logging
 import threading
+from base64 import b64encode
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 import taxi
 
+from elt.catalogue import Dataset, Publisher
 from elt.catalogue.registry import DATASETS
 from elt.errors import PermanentError, SourceNotPublishedError, TransientError
 from elt.months import Month
-from elt.sources.client import HttpSource, Transfer, session
+from elt.sources.client import HttpClient, HttpSource, Patience
 
 YELLOW, JANUARY = DATASETS["yellow"], Month(2024, 1)
 PATH = taxi.YELLOW.format("2024-01")
 CONTENT = bytes(range(256)) * 20_000  # more than one piece
+FILE = Dataset("file", "A file", "/file", monthly=False, source=Publisher("shop", "https://example.com"))
+IMPATIENT = Patience((0.01, 0.01, 0.01), 0)
 
 
-def probe(url: str):
-    return HttpSource(YELLOW, url).probe(JANUARY)
+def source(base_url: str, dataset: Dataset = YELLOW, **how: object) -> HttpSource:
+    return HttpSource(dataset, base_url, patience=IMPATIENT, **how)
 
 
-def receive(url: str) -> bytes:
-    with session() as http, Transfer(url, "file", http) as transfer:
+def receive(base_url: str, dataset: Dataset = FILE, **how: object) -> bytes:
+    with source(base_url, dataset, **how) as client, client.open(None) as transfer:
         return b"".join(transfer)
 
 
 @contextmanager
-def serving(handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
+def serving(handler: type[BaseHTTPRequestHandler], host: str = "127.0.0.1") -> Iterator[str]:
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_address[1]}/file"
+        yield f"http://{host}:{server.server_address[1]}"
         server.shutdown()
+
+
+class Quiet(BaseHTTPRequestHandler):
+    """Answers everything with nothing; keeps the requests' headers, and counts connections."""
+
+    protocol_version = "HTTP/1.1"
+
+    def __init_subclass__(cls) -> None:
+        cls.connections, cls.seen = 0, []
+
+    def setup(self):
+        type(self).connections += 1
+        super().setup()
+
+    def do_HEAD(self):
+        self.seen.append(dict(self.headers))
+        self.send_response(200)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    do_GET = do_HEAD  # noqa: N815
+
+    def log_message(self, *_):
+        pass
 
 
 class Breaking(BaseHTTPRequestHandler):
@@ -41,7 +71,7 @@ class Breaking(BaseHTTPRequestHandler):
     most = 2_000_000
     etag = '"one"'
     ranges: tuple[str | None, ...] = ()
-    chunked = False
+    part = "bytes {start}-{end}/{size}"
 
     def do_GET(self):
         cls = type(self)
@@ -51,6 +81,9 @@ class Breaking(BaseHTTPRequestHandler):
         self.send_response(206 if start else 200)
         self.send_header("Content-Length", str(len(CONTENT) - start))
         self.send_header("ETag", cls.etag)
+        if start and cls.part:
+            where = {"start": start, "before": start - 1, "end": len(CONTENT) - 1, "size": len(CONTENT)}
+            self.send_header("Content-Range", cls.part.format(**where))
         self.end_headers()
         self.wfile.write(CONTENT[start : start + cls.most])
 
@@ -60,29 +93,49 @@ class Breaking(BaseHTTPRequestHandler):
 
 def test_a_published_file_is_described_by_one_head_request(faulty_source):
     faulty_source.serve(PATH, CONTENT)
-    found = probe(faulty_source.url)
+    found = source(faulty_source.url + "/").probe(JANUARY)
     assert (found.url, found.size) == (faulty_source.url + PATH, len(CONTENT))
     assert found.etag
     assert faulty_source.requests == [("HEAD", PATH)]
 
 
+def test_the_months_of_a_scan_are_asked_for_over_one_connection():
+    class Counting(Quiet):
+        pass
+
+    with serving(Counting) as url, source(url) as client:
+        for number in range(1, 13):
+            assert client.probe(Month(2024, number)).size == 0
+    assert (Counting.connections, len(Counting.seen)) == (1, 12)
+
+
+def test_without_a_connection_the_entrys_own_address_is_asked(faulty_source):
+    faulty_source.serve(PATH, CONTENT)
+    entry = replace(YELLOW, source=Publisher("shop", faulty_source.url))
+    assert source("", entry).probe(JANUARY).size == len(CONTENT)
+    absolute = replace(YELLOW, path=faulty_source.url + YELLOW.path, source=None)
+    client = source("http://127.0.0.1:9/elsewhere", absolute)
+    assert client.probe(JANUARY).size == len(CONTENT)
+    assert client.base_url == faulty_source.url
+
+
 @pytest.mark.parametrize("status", [403, 404, 410])
 def test_a_month_that_is_not_there_is_not_published(faulty_source, status):
-    faulty_source.serve_status(PATH, status)
-    assert probe(faulty_source.url) is None
+    faulty_source.serve_status("/file", status)
+    assert source(faulty_source.url, FILE).probe(None) is None
     with pytest.raises(SourceNotPublishedError, match=f"not published .* answers {status}"):
-        receive(faulty_source.url + PATH)
+        receive(faulty_source.url)
 
 
-def test_a_source_in_trouble_is_trouble_and_not_a_missing_month(faulty_source):
+def test_an_unavailable_source_is_transient_and_not_a_missing_month(faulty_source):
     faulty_source.serve_status(PATH, 503)
     with pytest.raises(TransientError, match=r"yellow_tripdata_2024-01.parquet: the source answers 503"):
-        probe(faulty_source.url)
+        source(faulty_source.url).probe(JANUARY)
 
 
 def test_a_hiccup_is_not_noticed(faulty_source):
     faulty_source.serve_after_failures(PATH, CONTENT, failures=2, status=502)
-    assert probe(faulty_source.url).size == len(CONTENT)
+    assert source(faulty_source.url).probe(JANUARY).size == len(CONTENT)
 
 
 def test_a_web_page_in_the_files_place_is_refused(faulty_source):
@@ -90,24 +143,97 @@ def test_a_web_page_in_the_files_place_is_refused(faulty_source):
     with pytest.raises(
         PermanentError, match=r"yellow_tripdata_2024-01.parquet: an HTML page instead of the file"
     ):
-        probe(faulty_source.url)
+        source(faulty_source.url).probe(JANUARY)
+
+
+@pytest.mark.parametrize("status", [206, 400, 405])
+def test_an_answer_that_nobody_asked_for_is_permanent(faulty_source, status):
+    """206 among them: a part in the place of the whole."""
+    faulty_source.serve_status("/file", status)
+    with pytest.raises(PermanentError, match=f"file: the source answers {status}"):
+        receive(faulty_source.url)
 
 
 def test_a_source_that_is_down_is_named():
-    with pytest.raises(TransientError, match=r"http://127.0.0.1:9/.* does not answer"):
-        probe("http://127.0.0.1:9")
+    with pytest.raises(TransientError, match=r"http://127.0.0.1:9/.* does not answer \(ConnectionError\)"):
+        source("http://127.0.0.1:9").probe(JANUARY)
+
+
+@pytest.mark.parametrize("url", ["ftp://example.com", "http://:80", "example.com"])
+def test_an_address_that_cannot_be_asked_is_permanent(url):
+    with pytest.raises(PermanentError, match=f"{url}/file is not an address to ask"):
+        source(url, FILE).probe(None)
 
 
 def test_a_dropped_connection_is_continued_where_it_broke():
-    handler = type("Handler", (Breaking,), {})
-    with serving(handler) as url:
+    class Handler(Breaking):
+        pass
+
+    with serving(Handler) as url:
         assert receive(url) == CONTENT
-    assert handler.ranges == (None, "bytes=2000000-", "bytes=4000000-")
+    assert Handler.ranges == (None, "bytes=2000000-", "bytes=4000000-")
+
+
+@pytest.mark.parametrize(
+    ("part", "reason"),
+    [
+        ("", "bytes from 2,000,000 on were requested, and the source sent a part without Content-Range"),
+        ("bytes {before}-{end}/{size}", "source sent bytes 1999999-5119999/5120000"),
+        ("bytes 0-{end}/{size}", "source sent bytes 0-5119999/5120000"),
+        ("bytes {start}-{end}/5120001", "changed at the source while it was read"),
+        ("lines {start}-{end}/{size}", "source sent lines"),
+    ],
+)
+def test_another_part_than_the_rest_is_not_spliced_in(part, reason):
+    class Handler(Breaking):
+        pass
+
+    Handler.part = part
+    with serving(Handler) as url, pytest.raises(TransientError, match=f"file: .*{reason}"):
+        receive(url)
+    assert len(Handler.ranges) == 2
+
+
+def test_a_part_of_a_file_whose_size_the_source_does_not_know_is_the_rest():
+    class Handler(Breaking):
+        part = "bytes {start}-{end}/*"
+
+    with serving(Handler) as url:
+        assert receive(url) == CONTENT
+
+
+def test_a_part_of_another_edition_is_not_spliced_in():
+    """From a source that pays no heed to If-Range."""
+
+    class Heedless(Breaking):
+        def send_header(self, name, value):
+            super().send_header(name, '"two"' if name == "ETag" and type(self).ranges[-1] else value)
+
+    with serving(Heedless) as url, pytest.raises(TransientError, match="changed at the source while it was"):
+        receive(url)
+
+
+def test_a_file_that_has_become_shorter_is_transient():
+    class Shorter(Breaking):
+        def send_response(self, status):
+            super().send_response(416 if status == 206 else status)
+
+    with serving(Shorter) as url, pytest.raises(TransientError, match="truncated"):
+        receive(url)
+
+
+def test_a_source_that_sends_next_to_nothing_per_connection_is_given_up():
+    class Dripping(Breaking):
+        most = 10
+
+    with serving(Dripping) as url, pytest.raises(TransientError, match="3 attempts to continue it failed"):
+        receive(url)
+    assert Dripping.ranges == (None, "bytes=10-", "bytes=20-", "bytes=30-")
 
 
 def test_a_source_without_ranges_sends_the_beginning_again(faulty_source):
-    faulty_source.serve_truncated_once(PATH, CONTENT)
-    assert receive(faulty_source.url + PATH) == CONTENT
+    faulty_source.serve_truncated_once("/file", CONTENT)
+    assert receive(faulty_source.url) == CONTENT
 
 
 def test_a_plain_static_server_is_a_source(tmp_path):
@@ -124,19 +250,17 @@ def test_a_plain_static_server_is_a_source(tmp_path):
         assert receive(url) == CONTENT
 
 
-def test_a_file_that_stays_truncated_is_trouble_with_its_sizes(faulty_source):
-    faulty_source.serve_truncated(PATH, CONTENT)
+def test_a_file_that_stays_truncated_is_transient_and_its_sizes_are_reported(faulty_source):
+    faulty_source.serve_truncated("/file", CONTENT)
     with pytest.raises(TransientError, match=r"truncated \(got 2,560,000 of 5,120,000 bytes\)"):
-        receive(faulty_source.url + PATH)
+        receive(faulty_source.url)
 
 
 def test_a_file_that_changes_on_the_way_is_not_mixed_with_its_successor():
-    handler = type("Handler", (Breaking,), {})
-
-    class Changing(handler):
-        def do_GET(self):  # noqa: N802
+    class Changing(Breaking):
+        def do_GET(self):
             super().do_GET()
-            handler.etag = type(self).etag = '"two"'
+            Changing.etag = '"two"'
 
     with (
         serving(Changing) as url,
@@ -151,7 +275,7 @@ def test_nothing_is_continued_that_cannot_be_identified():
             if name != "ETag":
                 super().send_header(name, value)
 
-    with serving(Anonymous) as url, pytest.raises(TransientError, match="truncated"):
+    with serving(Anonymous) as url, pytest.raises(TransientError, match="neither an ETag nor a date"):
         receive(url)
     assert Anonymous.ranges == (None,)
 
@@ -176,3 +300,89 @@ def test_a_chunked_answer_has_no_size_but_an_end():
         Chunked.broken = True
         with pytest.raises(TransientError, match=r"truncated \(got [0-9,]+ bytes\)"):
             receive(url)
+
+
+PASSWORD, TOKEN = "open sesame", "t0ken"
+BASIC = "Basic " + b64encode(f"ali:{PASSWORD}".encode()).decode()
+
+
+def with_user(url: str) -> str:
+    return url.replace("://", "://ali:open%20sesame@")
+
+
+def test_login_and_headers_of_the_connection_are_sent():
+    class Asked(Quiet):
+        pass
+
+    with serving(Asked) as url:
+        headers = {"X-Key": TOKEN, "X-Number": 7, "Accept-Encoding": "gzip"}
+        source(url, FILE, auth=("ali", PASSWORD), headers=headers).probe(None)
+        source(with_user(url), FILE).probe(None)
+    first, second = Asked.seen
+    assert (first["Authorization"], first["X-Key"], first["X-Number"]) == (BASIC, TOKEN, "7")
+    assert second["Authorization"] == BASIC
+    assert first["Accept-Encoding"] == "identity", "bytes as published, whatever the connection asks for"
+
+
+def test_secrets_go_to_no_host_but_the_connections():
+    class Other(Quiet):
+        pass
+
+    with serving(Other, host="localhost") as other:
+
+        class Redirecting(Quiet):
+            def do_HEAD(self):
+                self.seen.append(dict(self.headers))
+                self.send_response(302)
+                self.send_header("Location", f"{other}/file")
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+
+        secrets = {"auth": ("ali", PASSWORD), "headers": {"X-Key": TOKEN}}
+        with serving(Redirecting) as url:
+            assert source(url, FILE, **secrets).probe(None)
+            assert source(url, replace(FILE, path=f"{other}/file", source=None), **secrets).probe(None)
+    assert [("X-Key" in seen, "Authorization" in seen) for seen in Redirecting.seen] == [(True, True)]
+    assert [("X-Key" in seen, "Authorization" in seen) for seen in Other.seen] == [(False, False)] * 2
+
+
+def test_a_password_is_in_no_address_message_or_log(faulty_source, caplog):
+    caplog.set_level(logging.DEBUG)
+    faulty_source.serve("/file", CONTENT)
+    shown = []
+    for url, path in ((with_user(faulty_source.url), "/file"), ("", with_user(faulty_source.url) + "/file")):
+        with source(url, replace(FILE, path=path)) as client:
+            found = client.probe(None)
+            with client.open(None) as transfer:
+                shown += [repr(transfer), transfer.published.url]
+            shown += [repr(client), client.base_url, repr(found)]
+            assert client.base_url == faulty_source.url
+            assert found.url == transfer.published.url == faulty_source.url + "/file"
+    faulty_source.serve_truncated("/cut", CONTENT)
+    for status in (400, 401, 403, 503):
+        faulty_source.serve_status(f"/{status}", status)
+    for base in (faulty_source.url, "http://127.0.0.1:9"):
+        for path in ("/400", "/401", "/403", "/503", "/cut"):
+            with pytest.raises((PermanentError, TransientError)) as error:
+                receive(with_user(base), replace(FILE, path=path))
+            shown.append(str(error.value))
+    for text in (*shown, caplog.text):
+        assert "sesame" not in text
+        assert "ali:" not in text
+
+
+def test_a_missing_login_is_permanent_and_says_where_it_belongs(faulty_source):
+    faulty_source.serve_status("/file", 401)
+    with pytest.raises(
+        PermanentError,
+        match=r"file: the source wants another login \(http.*/file\). Set it in the Airflow co",
+    ):
+        receive(faulty_source.url)
+
+
+def test_a_file_is_asked_for_without_its_entry(faulty_source):
+    """By Airflow's triggerer, which has what Airflow's database keeps, and nothing of the catalogue."""
+    faulty_source.serve("/file", CONTENT)
+    with HttpClient(faulty_source.url) as client:
+        assert client.probe(f"{faulty_source.url}/file", "file").size == len(CONTENT)
+        assert client.probe(f"{faulty_source.url}/other", "file") is None

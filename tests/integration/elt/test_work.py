@@ -95,7 +95,7 @@ def test_batches_are_as_small_as_memory_wants_them(tmp_path: Path) -> None:
 
     (tmp_path / "trips.parquet").write_bytes(published("2024-01"))
     with (tmp_path / "trips.parquet").open("rb") as file:
-        raw = readers.open_raw(file, "trips.parquet", DATASETS["yellow"])
+        raw = readers.open_raw(file, "trips.parquet", DATASETS["yellow"], {})
         largest = max(batch.num_rows for batch in raw.batches)
     assert largest <= FIGURES["rows at once"]["read"]
     assert FIGURES["rows at once"]["encoded for Postgres"] >= PIECE_ROWS

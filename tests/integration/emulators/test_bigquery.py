@@ -1,6 +1,10 @@
 """The warehouse service as a process: what only shows when it is killed or kept busy."""
 
+import json
+import os
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -10,7 +14,8 @@ from urllib.parse import urlsplit
 
 import pytest
 import requests
-from emulators import Emulators, Service
+from emulators import Service
+from repository import REPOSITORY
 
 pytestmark = pytest.mark.emulators
 # About ten seconds of one core.
@@ -22,7 +27,7 @@ WHERE MOD(a * b, 7) = 1"""
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """A warehouse service of the module's own, to be killed and started again."""
     folder = tmp_path_factory.mktemp("bigquery")
-    options = ("--data", str(folder / "bigquery"), "--lake-root", str(folder / "lake"))
+    options = ("--data", str(folder / "bigquery"), "--lake-root", str(folder / "lake"), "--grpc-port", "0")
     with Service("bigquery", folder, options) as running:
         yield running.wait_until_healthy()
 
@@ -125,36 +130,126 @@ def test_half_a_request_does_nothing(service: Service, dataset: str) -> None:
     address = urlsplit(service.url)
     body = b'{"query": "DELETE FROM ds.t WHERE TRUE", "useLegacySql": false}'
     with socket.create_connection((address.hostname, address.port)) as client:
-        head = f"POST /bigquery/v2/projects/p1/queries HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body) + 1}"
-        client.sendall(head.encode() + b"\r\nContent-Type: application/json\r\n\r\n" + body)
+        head = "POST /bigquery/v2/projects/p1/queries HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: "
+        client.sendall(
+            f"{head}{len(body) + 1}".encode() + b"\r\nContent-Type: application/json\r\n\r\n" + body
+        )
     assert query(service.url, "SELECT a FROM ds.t") == [("1",)]
 
 
-def test_geography_works_without_a_download(emulators: Emulators) -> None:
-    """Gap: the library fetches DuckDB's spatial extension from the network, at each start."""
-    assert query(emulators.bigquery_url, "SELECT ST_ASTEXT(ST_GEOGPOINT(1, 2))") == [("POINT (1 2)",)]
+def test_a_result_can_be_read_after_a_kill(service: Service, dataset: str) -> None:
+    """A task that was waiting finds its job by its id, done, and asks for the rows."""
+    base = f"{service.url}/bigquery/v2/projects/p1"
+    for job_id, sql in (("rows", "SELECT 1 AS x, [1, 2] AS y"), ("changed", "DELETE FROM ds.t WHERE TRUE")):
+        body = {"jobReference": {"jobId": job_id}, "configuration": {"query": {"query": sql}}}
+        assert requests.post(f"{base}/jobs", json=body, timeout=30).ok
+    before = [requests.get(f"{base}/queries/{job_id}", timeout=30).json() for job_id in ("rows", "changed")]
+    service.kill()
+    service.start().wait_until_healthy()
+    again = requests.post(f"{base}/jobs", json=body, timeout=30)
+    assert (again.status_code, again.json()["error"]["errors"][0]["reason"]) == (409, "duplicate")
+    assert requests.get(f"{base}/jobs/rows", timeout=30).json()["status"] == {"state": "DONE"}
+    after = [requests.get(f"{base}/queries/{job_id}", timeout=30).json() for job_id in ("rows", "changed")]
+    assert after == before
+    assert [row["f"][0]["v"] for row in after[0]["rows"]] == ["1"]
 
 
-def test_extensions_stay_out_of_the_users_home(emulators: Emulators) -> None:
-    links = (emulators.folder / "bigquery" / ".duckdb").rglob("*.duckdb_extension")
-    assert {link.name for link in links if link.exists()} == {
-        "spatial.duckdb_extension",
-        "avro.duckdb_extension",
+def test_geography_is_refused_in_a_sentence(service: Service, dataset: str) -> None:
+    body = {"query": "SELECT ST_ASTEXT(ST_GEOGPOINT(1, 2))", "useLegacySql": False}
+    answer = requests.post(f"{service.url}/bigquery/v2/projects/p1/queries", json=body, timeout=30).json()
+    assert answer["errors"][0]["message"].endswith("GEOGRAPHY is not part of the emulated warehouse.")
+
+
+def test_no_home_is_touched(tmp_path: Path) -> None:
+    """Gap: DuckDB looks for extensions, and would put them, under the user's home."""
+    options = ("--data", str(tmp_path / "b"), "--lake-root", str(tmp_path), "--grpc-port", "0")
+    (tmp_path / "home").mkdir()
+    with Service("bigquery", tmp_path, options, environment={"HOME": str(tmp_path / "home")}) as running:
+        running.wait_until_healthy()
+        query(running.url, "SELECT 1")
+    assert list((tmp_path / "home").iterdir()) == []
+
+
+HOOKS = """
+import airflow_local_settings
+from airflow.providers.google.cloud.hooks.bigquery import BigQueryHook
+hook = BigQueryHook(location="US", use_legacy_sql=False)
+query = {"query": {"query": "SELECT 1 AS x", "useLegacySql": False}}
+job = hook.insert_job(configuration=query, job_id="by-hook-1", location="US")
+print("rows", [row.x for row in job.result()])
+print("found", hook.get_job(job_id="by-hook-1", location="US").state)
+print("done", hook.poll_job_complete(job_id="by-hook-1", location="US"))
+hook.cancel_job(job_id="by-hook-1", location="US")
+print("records", hook.get_records("SELECT 2 AS y"))
+print("results", hook.get_query_results(job_id="by-hook-1", location="US"))
+print("schema", hook.get_schema(dataset_id="ds", table_id="t", project_id="p1")["fields"][0]["name"])
+try:
+    hook.insert_job(configuration=query, job_id="by-hook-1", location="US")
+except Exception as error:
+    print("again", type(error).__name__)
+"""
+
+
+def test_airflows_hook_runs_finds_and_cancels_jobs(service: Service, dataset: str) -> None:
+    connection = {
+        "conn_type": "google_cloud_platform",
+        "extra": {"project": "p1", "is_anonymous": True},
     }
+    environment = {
+        **os.environ,
+        "BIGQUERY_EMULATOR_HOST": service.url,
+        "AIRFLOW_CONN_GOOGLE_CLOUD_DEFAULT": json.dumps(connection),
+        "PYTHONPATH": str(REPOSITORY / "plugins"),
+        "PYTHONWARNINGS": "ignore",
+    }
+    done = subprocess.run([sys.executable, "-c", HOOKS], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    found = dict(line.split(" ", 1) for line in done.stdout.splitlines() if line.split(" ")[0] in WANTED)
+    assert found == WANTED
+
+
+WANTED = {
+    "rows": "[1]",
+    "found": "DONE",
+    "done": "True",
+    "records": "[[2]]",
+    "results": "[{'x': 1}]",
+    "schema": "a",
+    "again": "Conflict",
+}
 
 
 def test_a_taken_port_is_said_in_one_line(tmp_path: Path) -> None:
-    options = ("--data", str(tmp_path / "b"), "--lake-root", str(tmp_path))
+    options = ("--data", str(tmp_path / "b"), "--lake-root", str(tmp_path), "--grpc-port", "0")
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         service = Service("bigquery", tmp_path, options, port=taken.getsockname()[1])
         assert service.start().wait() == 1
-    assert service.log().splitlines()[-1].endswith("Address already in use")
+    assert "Address already in use" in service.log().splitlines()[-1]
     assert "Traceback" not in service.log()
 
 
-def test_it_stops_when_told(service: Service) -> None:
-    """Gap: the web server took SIGTERM for itself and the database was not closed."""
+def test_a_taken_port_of_grpc_is_said_in_one_line(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        grpc = str(taken.getsockname()[1])
+        options = ("--data", str(tmp_path / "b"), "--lake-root", str(tmp_path), "--grpc-port", grpc)
+        service = Service("bigquery", tmp_path, options)
+        assert service.start().wait() == 1
+    assert f"cannot start: gRPC on 127.0.0.1:{grpc}" in service.log().splitlines()[-1]
+
+
+def test_a_second_service_does_not_take_the_data_of_the_first(service: Service, tmp_path: Path) -> None:
+    data = str(service.folder / "bigquery")
+    options = ("--data", data, "--lake-root", str(tmp_path), "--grpc-port", "0")
+    second = Service("bigquery", tmp_path, options)
+    assert second.start().wait() == 1
+    assert "cannot start" in second.log().splitlines()[-1]
+    assert "Conflicting lock" in second.log()
+
+
+def test_it_stops_when_told_and_closes_its_database(service: Service) -> None:
     assert service.stop() == 0
-    assert "bqemulator.stop" in service.log()
+    assert not (service.folder / "bigquery" / "bqemulator.duckdb.wal").exists()

@@ -12,7 +12,7 @@ from bench.measure import CommandFailedError, Contestant, WrongResultError, race
 from bench.section import Section, Target, ratios
 
 from elt.catalogue.registry import dataset
-from elt.conforming.stream import split
+from elt.conforming.stream import Split
 from elt.months import Month
 from taxiway.console.progress import Progress
 from taxiway.errors import UsageError
@@ -27,7 +27,7 @@ def file(tmp_path_factory) -> Path:
 
 def test_a_file_has_the_rows_requested_and_all_of_them_fit(file):
     with file.open("rb") as source:
-        parts = split(source, dataset("yellow"), Month(2024, 1))
+        parts = Split(source, dataset("yellow"), Month(2024, 1))
         assert sum(part.typed.num_rows for part in parts) == ROWS
     assert parts.quarantined == 0
 

@@ -7,7 +7,7 @@ from functools import cache
 
 from repository import REPOSITORY
 
-from airflow_local_settings import PRELOADED
+from airflow_local_settings import TASKS
 from elt.stages import STAGES
 
 MODULES = sorted({module for module, _, _ in (stage.partition(":") for stage in STAGES.values())})
@@ -48,13 +48,13 @@ def test_googles_bigquery_client_is_imported_by_whoever_connects():
 
 
 def test_what_tasks_import_has_been_imported_before_they_are_forked():
-    """All but the drivers of Postgres, which are small and for one task only."""
-    preloaded = loaded_by(*(name for name in PRELOADED if not name.startswith("airflow.")))
+    """All but pgpq, which is small and for one task only."""
+    preloaded = loaded_by(*(name for name in TASKS if not name.startswith("airflow.")))
     late = {name.split(".")[0] for name in loaded_by(*MODULES) - preloaded} - sys.stdlib_module_names
     # What Cython's modules share has its version for a name.
     late = {name for name in late if not name.startswith("_cython_")}
     assert "google.cloud.storage" in preloaded
-    assert late <= {"elt", "nyc_taxi", "pgpq", "psycopg", "psycopg_binary"}, "add the others to PRELOADED"
+    assert late <= {"elt", "nyc_taxi", "pgpq"}, "add the others to TASKS"
 
 
 def test_a_download_needs_no_arrow():

@@ -1,4 +1,4 @@
-"""The product's five datasets and three marts: what users' lakes and queries rely on, and how they are written."""
+"""The product's five datasets and three marts: what users' lakes and queries rely on."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from product import DATASETS, MARTS
 
 from elt.catalogue import Type, registry
-from elt.conforming import rows as conform
+from elt.conforming import schema
 from elt.months import Month
 from elt.stores import postgres
 from elt.warehouse import audits, tables
@@ -85,4 +85,4 @@ def test_marts_by_zone_join_the_zones_names():
 
 def test_every_type_is_known_in_every_store():
     types = set(get_args(Type))
-    assert types == conform.ARROW.keys() == postgres.TYPES.keys() == tables.TYPES.keys()
+    assert types == schema.ARROW.keys() == postgres.TYPES.keys() == tables.TYPES.keys()

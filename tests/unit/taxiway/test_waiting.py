@@ -79,14 +79,15 @@ def test_a_program_that_does_not_end_is_ended_and_named() -> None:
 
 
 def calls_without_a_time_limit() -> list[str]:
-    found = []
-    for folder in ("scripts", "plugins", "infra", "dags", "dags_local"):
-        for file in (REPOSITORY / folder).rglob("*.py"):
-            for node in ast.walk(ast.parse(file.read_text())):
-                if isinstance(node, ast.Call) and ast.unparse(node.func) in LIMITED:
-                    if "timeout" not in {keyword.arg for keyword in node.keywords}:
-                        found.append(f"{file.relative_to(REPOSITORY)}:{node.lineno}")
-    return found
+    return [
+        f"{file.relative_to(REPOSITORY)}:{node.lineno}"
+        for folder in ("scripts", "plugins", "infra", "dags", "dags_local")
+        for file in (REPOSITORY / folder).rglob("*.py")
+        for node in ast.walk(ast.parse(file.read_text()))
+        if isinstance(node, ast.Call)
+        and ast.unparse(node.func) in LIMITED
+        and "timeout" not in {keyword.arg for keyword in node.keywords}
+    ]
 
 
 def test_no_call_of_a_program_or_a_server_is_without_a_time_limit() -> None:

@@ -1,4 +1,4 @@
-"""The SQL, one statement a file. `${variable}` is a table or column of ours, `@name` a value of a query."""
+"""SQL statements, one per file. `${variable}` is a table or column, `@name` a query parameter."""
 
 from functools import cache
 from string import Template
@@ -6,14 +6,16 @@ from string import Template
 from elt.catalogue import Audit
 from elt.catalogue.packages import Packages
 
+_PACKAGES = Packages()
+
 
 @cache
 def text(name: str, package: str = "") -> str:
-    """A statement as its file has it, without the semicolon at its end.
+    """A statement's text without its last semicolon; FileNotFoundError if there is no file.
 
-    Of an audit, `package` is that of the entry which names it. FileNotFoundError if there is none.
+    `package` is the one of the entry that names an audit; see `Packages.sql` for the order.
     """
-    files = Packages().sql(name, package)
+    files = _PACKAGES.sql(name, package)
     if not files:
         raise FileNotFoundError(f"there is no file sql/{name}.sql in the library or in a package")
     return files[0].read_text(encoding="utf-8").strip().rstrip(";")

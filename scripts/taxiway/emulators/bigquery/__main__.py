@@ -6,7 +6,6 @@ import sys
 from pathlib import Path
 
 from taxiway.emulators.serving import parser, serve, token_in
-from taxiway.environment.machine import USUAL
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -15,8 +14,8 @@ def main(argv: list[str] | None = None) -> int:
     options.add_argument(
         "--grpc-port",
         type=int,
-        default=USUAL["bigquery-grpc"],
-        help="port of the Storage Read API, 0 for any free one (default %(default)s)",
+        default=0,
+        help="port of the Storage Read API (default: any free one)",
     )
     options.add_argument("--data", type=Path, required=True, help="folder for the warehouse's files")
     options.add_argument(

@@ -115,10 +115,9 @@ class Front:
 
     def _answer(self, call: Call) -> Response:
         for key in self._expiry.over():
-            self._library_answer(
-                call.to("/bigquery/v2/projects/{}/datasets/{}/tables/{}".format(*key), "DELETE")
-            )
-            self._expiry.forget(key)
+            table = _TABLE.format(*key.split("/"))
+            self._library_answer(call.to(table, "DELETE"))
+            self._expiry.put(key, None)
         for pattern, handler in ROUTES:
             if match := pattern.fullmatch(call.scope["path"]):
                 return handler(self, call, *match.groups())
@@ -250,7 +249,9 @@ class Front:
         if call.method == "POST":
             call = call.with_body({"access": list(DEFAULT_ACCESS)} | body)
         elif call.method == "PUT":
-            call = call.with_body(dict.fromkeys(REPLACED_BY_PUT) | {"labels": {}} | body)
+            everything = call.query.get("updateMode") != "UPDATE_METADATA"
+            access = {"access": list(DEFAULT_ACCESS)} if everything else {}
+            call = call.with_body(dict.fromkeys(REPLACED_BY_PUT) | {"labels": {}} | access | body)
         elif call.method == "PATCH":
             call = _labels_merged(call, body, self._context.catalog.get_dataset(project, name))
         answer = self._library_answer(call)
@@ -297,7 +298,7 @@ class Front:
         answer = self._library_answer(call)
         if answer.status_code == 200:
             body = call.body()
-            self._expiry.remember((project, dataset, body["tableReference"]["tableId"]), body)
+            self._expiry.remember(f"{project}/{dataset}/{body['tableReference']['tableId']}", body)
         return answer
 
     def _table(self, call: Call, project: str, dataset: str, name: str) -> Response:
@@ -306,24 +307,25 @@ class Front:
         BigQuery: `numRows` is how many rows there are. Library: it is that of the last load job. Upstream:
         "tables.get: numRows ignores DML".
         """
-        key, body = (project, dataset, name), call.body()
-        table = self._context.catalog.get_table(*key)
+        key, body = f"{project}/{dataset}/{name}", call.body()
+        table = self._context.catalog.get_table(project, dataset, name)
         if call.method == "PATCH":
             call = _labels_merged(call, body, table)
         answer = self._library_answer(call)
         if call.method == "DELETE":
-            self._expiry.forget(key)
+            self._expiry.put(key, None)
         if answer.status_code != 200:
             return answer
         if call.method in ("PATCH", "PUT"):
             self._expiry.remember(key, body)
-        facts = self._expiry.completed(key)
+        facts = {"expirationTime": str(self._expiry.values[key])} if key in self._expiry.values else {}
         if call.method == "GET" and table.table_type == "TABLE":
-            counted = f"SELECT count(*) FROM {quoted_table_ref(*key)}"  # noqa: S608
+            counted = f"SELECT count(*) FROM {quoted_table_ref(project, dataset, name)}"  # noqa: S608
             facts["numRows"] = str(self._context.engine.execute(counted).fetchone()[0])
         return _changed(answer, lambda resource: resource | facts)
 
 
+_TABLE = "/bigquery/v2/projects/{}/datasets/{}/tables/{}"
 _QUERIES = "/bigquery/v2/projects/{}/queries/{}"
 _PAGING = ("maxResults", "startIndex", "pageToken")
 _V2 = r"/bigquery/v2/projects/([^/]+)"

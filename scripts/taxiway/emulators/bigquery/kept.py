@@ -20,70 +20,62 @@ RESULTS = 500
 RESULT_BYTES = 256 << 20
 FILE_BYTES = 16 << 20
 DAY = 24 * 3600
-Key = tuple[str, str, str]
 
 
-class Attributes:
+class Kept:
+    """Values by key in a JSON file, written whole with each change."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.values: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+
+    def put(self, key: str, value: Any) -> None:
+        """Keep `value`; nothing, where it is empty."""
+        values = {name: kept for name, kept in (self.values | {key: value}).items() if kept}
+        if values != self.values:
+            self.values = values
+            write_atomically(self._path, json.dumps(values).encode())
+
+
+class Attributes(Kept):
     """What datasets were given beyond what the library keeps, by `project:dataset`.
 
     BigQuery: what a dataset was created with is read back. Library: it drops the attributes above. Upstream:
     "Datasets lose maxTimeTravelHours, storageBillingModel, defaultEncryptionConfiguration".
     """
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._kept: dict[str, Json] = json.loads(path.read_text()) if path.exists() else {}
-
     def remember(self, method: str, key: str, body: Json) -> None:
-        """Take in a POST, PUT (replaces) or PATCH (merges, null removes) that succeeded; {} forgets."""
+        """Take in a POST, PUT (replaces), PATCH (merges, null removes) or DELETE that succeeded."""
         given = {name: body[name] for name in DROPPED if name in body}
-        merged = given if method != "PATCH" else self._kept.get(key, {}) | given
-        kept = {name: value for name, value in merged.items() if value is not None}
-        if kept != self._kept.get(key, {}):
-            self._kept = {name: value for name, value in (self._kept | {key: kept}).items() if value}
-            write_atomically(self._path, json.dumps(self._kept).encode())
+        merged = given if method != "PATCH" else self.values.get(key, {}) | given
+        self.put(key, {name: value for name, value in merged.items() if value is not None})
 
     def completed(self, dataset: Json) -> Json:
         """A dataset as the library answers it, with what it dropped."""
-        return dataset | self._kept.get(str(dataset.get("id")), {})
+        return {**dataset, **self.values.get(str(dataset.get("id")), {})}
 
 
-class Expiry:
-    """The time (milliseconds since 1970) after which a table (project, dataset, name) is gone.
+class Expiry(Kept):
+    """The time (milliseconds since 1970) after which a table is gone, by `project/dataset/table`.
 
     BigQuery: a table with `expirationTime` goes then. Library: it drops the time, and the table stays for
     ever. Upstream: "tables.insert ignores expirationTime".
     """
 
     def __init__(self, path: Path) -> None:
-        self._path = path
-        kept = json.loads(path.read_text()) if path.exists() else []
-        self._times: dict[Key, int] = {tuple(key): when for key, when in kept}
+        super().__init__(path)
+        kept: Any = self.values
+        if isinstance(kept, list):  # pairs, as older versions wrote them
+            self.values = {"/".join(key): when for key, when in kept}
 
-    def remember(self, key: Key, body: Json) -> None:
+    def remember(self, key: str, body: Json) -> None:
         """Take in a table's creation or change; null removes the time, and without one it stays."""
-        if "expirationTime" not in body:
-            return
-        times = {other: when for other, when in self._times.items() if other != key}
-        if body["expirationTime"]:
-            times[key] = int(body["expirationTime"])
-        if times != self._times:
-            self._times = times
-            pairs = [[list(name), when] for name, when in times.items()]
-            write_atomically(self._path, json.dumps(pairs).encode())
+        if "expirationTime" in body:
+            self.put(key, int(body["expirationTime"] or 0))
 
-    def forget(self, key: Key) -> None:
-        """Take in that a table is gone."""
-        self.remember(key, {"expirationTime": None})
-
-    def over(self) -> list[Key]:
+    def over(self) -> list[str]:
         """The tables whose time is over."""
-        now = time.time() * 1000
-        return [key for key, when in self._times.items() if when <= now]
-
-    def completed(self, key: Key) -> Json:
-        """The fields of a table that tell its time."""
-        return {"expirationTime": str(self._times[key])} if key in self._times else {}
+        return [key for key, when in self.values.items() if when <= time.time() * 1000]
 
 
 class Results:

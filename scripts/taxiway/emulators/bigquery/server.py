@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
-import grpc.aio
+import grpc.aio  # type: ignore[import-untyped]
 from bqemulator.config import LogFormat, LogLevel, PersistenceMode, Settings
 from bqemulator.observability.logging_ import configure_logging
 

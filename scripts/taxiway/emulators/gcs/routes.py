@@ -80,8 +80,7 @@ def _project(request: Request) -> str:
     return project
 
 
-async def list_buckets(request: Request) -> Response:
-    """The buckets of a project."""
+async def _list_buckets(request: Request) -> Response:
     number_, query = project_number(_project(request)), request.query_params
     store: Store = request.app.state.store
     found = {
@@ -94,8 +93,7 @@ async def list_buckets(request: Request) -> Response:
     return Answer({"kind": "storage#buckets", "items": items, **more})
 
 
-async def insert_bucket(request: Request) -> Response:
-    """Create a bucket."""
+async def _insert_bucket(request: Request) -> Response:
     store: Store = request.app.state.store
     bucket = resources.new_bucket(_project(request), await json_body(request))
     if store.bucket(bucket["name"]):
@@ -105,15 +103,13 @@ async def insert_bucket(request: Request) -> Response:
     return Answer(bucket)
 
 
-async def get_bucket(request: Request) -> Response:
-    """A bucket."""
+async def _get_bucket(request: Request) -> Response:
     _, bucket, _ = _bucket(request)
     check(request.query_params, bucket, reading=True)
     return Answer(bucket)
 
 
-async def change_bucket(request: Request) -> Response:
-    """PATCH or PUT of a bucket."""
+async def _change_bucket(request: Request) -> Response:
     body = await json_body(request)
     store, bucket, policy = _bucket(request)
     check(request.query_params, bucket)
@@ -123,8 +119,7 @@ async def change_bucket(request: Request) -> Response:
     return Answer(changed)
 
 
-async def delete_bucket(request: Request) -> Response:
-    """Delete an empty bucket."""
+async def _delete_bucket(request: Request) -> Response:
     store, bucket, _ = _bucket(request)
     check(request.query_params, bucket)
     if not store.delete_bucket(bucket["name"]):
@@ -132,13 +127,12 @@ async def delete_bucket(request: Request) -> Response:
     return Response(status_code=204)
 
 
-async def get_policy(request: Request) -> Response:
-    """A bucket's access policy."""
+async def _get_policy(request: Request) -> Response:
     _, bucket, policy = _bucket(request)
     return Answer(policy or resources.new_policy(bucket["name"], {}, 0))
 
 
-async def set_policy(request: Request) -> Response:
+async def _set_policy(request: Request) -> Response:
     """Replace a bucket's access policy. Raises Refused 412 where it was changed since it was read."""
     body = await json_body(request)
     store, bucket, policy = _bucket(request)
@@ -150,20 +144,20 @@ async def set_policy(request: Request) -> Response:
     return Answer(changed)
 
 
-async def test_permissions(request: Request) -> Response:
+async def _test_permissions(request: Request) -> Response:
     """All the permissions that are asked for: whoever is served may do everything."""
     _bucket(request)
     asked = request.query_params.getlist("permissions")
     return Answer({"kind": "storage#testIamPermissionsResponse", "permissions": asked})
 
 
-async def list_caches(request: Request) -> Response:
+async def _list_caches(request: Request) -> Response:
     """No Anywhere Caches; the Pulumi provider asks for them before it deletes a bucket."""
     _bucket(request)
     return Answer({"kind": "storage#anywhereCaches", "items": []})
 
 
-async def service_account(request: Request) -> Response:
+async def _service_account(request: Request) -> Response:
     """The account by which Cloud Storage itself would act in a project."""
     email = f"service-{project_number(part(request, 'project'))}@gs-project-accounts.iam.gserviceaccount.com"
     return Answer({"kind": "storage#serviceAccount", "email_address": email})
@@ -193,8 +187,7 @@ def _found(
     return found
 
 
-async def list_objects(request: Request) -> Response:
-    """The objects of a bucket, a page at a time."""
+async def _list_objects(request: Request) -> Response:
     store, bucket, _ = _bucket(request)
     query, base = request.query_params, base_url(request)
     most = number(query, "maxResults", 1000, 1000)
@@ -268,8 +261,7 @@ def _glob(pattern: str) -> str:
     return found
 
 
-async def get_object(request: Request) -> Response:
-    """An object's metadata or, with `alt=media`, its content."""
+async def _get_object(request: Request) -> Response:
     store, stored = _object(request)
     check_object(request.query_params, stored, reading=True)
     if request.query_params.get("alt") != "media":
@@ -277,8 +269,7 @@ async def get_object(request: Request) -> Response:
     return _content(request, store, stored)
 
 
-async def download(request: Request) -> Response:
-    """An object's content."""
+async def _download(request: Request) -> Response:
     store, stored = _object(request)
     check_object(request.query_params, stored, reading=True)
     return _content(request, store, stored)
@@ -296,18 +287,17 @@ def _opened(store: Store, stored: Stored) -> BinaryIO:
         raise Refused(404, f"The content of {stored.bucket}/{stored.name} is lost.") from None
 
 
-async def change_object(request: Request) -> Response:
-    """PATCH or PUT of an object's metadata."""
+async def _change_object(request: Request) -> Response:
     body = await json_body(request)
     store, stored = _object(request)
     check_object(request.query_params, stored)
     change = resources.patched_object if request.method == "PATCH" else resources.replaced_object
     changed = change(stored.resource, body)
-    store.replace(stored, changed)
+    store.update(stored, changed)
     return Answer(linked(changed, base_url(request)))
 
 
-async def delete_object(request: Request) -> Response:
+async def _delete_object(request: Request) -> Response:
     """Delete an object, or one of its generations for good."""
     store, bucket, _ = _bucket(request)
     name = part(request, "object")
@@ -317,68 +307,73 @@ async def delete_object(request: Request) -> Response:
     return Response(status_code=204)
 
 
-async def copy_object(request: Request) -> Response:
-    """Copy within the service (copyTo, rewriteTo); a rewrite is done with its first request."""
+async def _copy_object(request: Request) -> Response:
+    """By copyTo or rewriteTo; a rewrite is done with its first request."""
     body = await json_body(request)
-    query = request.query_params
     store, bucket, _ = _bucket(request)
-    source = _found(store, bucket["name"], part(request, "object"), query, "sourceGeneration")
-    check(query, source.resource, live=source.state == LIVE, prefix="ifSource")
+    source = _found(store, bucket["name"], part(request, "object"), request.query_params, "sourceGeneration")
+    check(request.query_params, source.resource, live=source.state == LIVE, prefix="ifSource")
     given = body if any(key in body for key in resources.OBJECT_WRITABLE) else source.resource
-    target, name = part(request, "to_bucket"), resources.object_name(part(request, "to_object"))
-    fields = resources.checked_metadata(given, new=True)
-    path = store.new_file()
-    # Content never changes: the copy is a second name of the same file.
-    os.link(store.path(source), path)
-    try:
-        content = {key: source.resource[key] for key in CONTENT if key in source.resource}
-        resource = _put(store, target, name, fields, query, content, path)
-    except BaseException:
-        store.discard(path)
-        raise
-    shown = linked(resource, base_url(request))
+    with store.new_file() as path:
+        # Content never changes: the copy is a second name of the same file.
+        os.link(store.path(source), path)
+        shown = _renewed(request, source, part(request, "to_bucket"), "to_object", given, path)
     if "/copyTo/" in request.url.path:
         return Answer(shown)
-    done = {"totalBytesRewritten": resource["size"], "objectSize": resource["size"], "done": True}
-    return Answer({"kind": "storage#rewriteResponse", **done, "resource": shown})
+    size = {"totalBytesRewritten": shown["size"], "objectSize": shown["size"]}
+    return Answer({"kind": "storage#rewriteResponse", **size, "done": True, "resource": shown})
 
 
-CONTENT = ("size", "md5Hash", "crc32c", "componentCount")
+async def _move_object(request: Request) -> Response:
+    """Give an object another name in its bucket, at once."""
+    store, bucket, _ = _bucket(request)
+    source = _found(store, bucket["name"], part(request, "object"), {})
+    check(request.query_params, source.resource, prefix="ifSource")
+    path = store.path(source)
+    return Answer(_renewed(request, source, source.bucket, "to_object", source.resource, path, source))
 
 
-def _put(
-    store: Store, bucket: str, name: str, fields: Json, query: Mapping[str, str], content: Json, path: Path
-) -> Json:
-    found = store.bucket(bucket)
-    if found is None:
-        raise Refused(404, f"The specified bucket does not exist: {bucket!r}.")
-    check_object(query, store.live(bucket, name))
-    resource = resources.new_object(found[0], name, store.next_generation(), fields) | content
-    store.put(resource, path)
-    return resource
+async def _restore_object(request: Request) -> Response:
+    """Bring a soft-deleted generation back, as a new one."""
+    store, bucket, _ = _bucket(request)
+    asked = {"generation": "0", **request.query_params, "softDeleted": "true"}
+    source = _found(store, bucket["name"], part(request, "object"), asked)
+    path = store.path(source)
+    return Answer(_renewed(request, source, source.bucket, "object", source.resource, path, source))
 
 
-async def compose_object(request: Request) -> Response:
+def _renewed(
+    request: Request, source: Stored, bucket: str, target: str, given: Json, path: Path,
+    instead_of: Stored | None = None,
+) -> Json:  # fmt: skip
+    """A new generation with the content of `source`, as a client sees it; `target` names a part."""
+    fields = resources.checked_metadata(given, new=True)
+    kept = ("size", "md5Hash", "crc32c", "componentCount")
+    content = {key: source.resource[key] for key in kept if key in source.resource}
+    name, query = resources.object_name(part(request, target)), request.query_params
+    store: Store = request.app.state.store
+    resource = uploads.commit(store, bucket, name, fields, query, content, path, instead_of=instead_of)
+    return linked(resource, base_url(request))
+
+
+async def _compose_object(request: Request) -> Response:
     """Concatenate up to 32 objects of a bucket into one."""
     body = await json_body(request)
     store, bucket, _ = _bucket(request)
-    name = resources.object_name(part(request, "object"))
+    name, query = resources.object_name(part(request, "object")), request.query_params
     entries = body.get("sourceObjects")
     if not isinstance(entries, list) or not 1 <= len(entries) <= SOURCES:
         raise Refused(400, f"Give 1 to {SOURCES} source objects.")
     sources = [_source(store, bucket["name"], entry) for entry in entries]
     fields = resources.checked_metadata(body.get("destination") or {}, new=True)
     files = [_opened(store, source) for source in sources]
-    incoming = Incoming(store.new_file())
-    try:
+    with store.new_file() as path:
+        incoming = Incoming(path)
         await asyncio.to_thread(_concatenate, files, incoming)
         count = sum(source.resource.get("componentCount", 1) for source in sources)
-        # Of a composite object there is no MD5.
-        content = {"size": str(incoming.size), "crc32c": incoming.checksums()[1], "componentCount": count}
-        resource = _put(store, bucket["name"], name, fields, request.query_params, content, incoming.path)
-    except BaseException:
-        store.discard(incoming.path)
-        raise
+        content = incoming.content() | {"componentCount": count}
+        del content["md5Hash"]  # a composite object has none
+        resource = uploads.commit(store, bucket["name"], name, fields, query, content, path)
     return Answer(linked(resource, base_url(request)))
 
 
@@ -398,66 +393,25 @@ def _concatenate(files: list[BinaryIO], incoming: Incoming) -> None:
                 incoming.write([piece])
 
 
-async def move_object(request: Request) -> Response:
-    """Give an object another name in its bucket, at once."""
-    store, bucket, _ = _bucket(request)
-    query, name = request.query_params, resources.object_name(part(request, "to_object"))
-    source = _found(store, bucket["name"], part(request, "object"), {})
-    check(query, source.resource, prefix="ifSource")
-    check_object(query, store.live(bucket["name"], name))
-    generation = store.next_generation()
-    fields = resources.checked_metadata(source.resource, new=True)
-    content = {key: source.resource[key] for key in CONTENT if key in source.resource}
-    moved = resources.new_object(bucket, name, generation, fields) | content
-    store.move(source, moved)
-    return Answer(linked(moved, base_url(request)))
-
-
-async def restore_object(request: Request) -> Response:
-    """Bring a soft-deleted generation back, as a new one."""
-    store, bucket, _ = _bucket(request)
-    query, name = request.query_params, part(request, "object")
-    check_object(query, store.live(bucket["name"], name))
-    stored = _found(store, bucket["name"], name, {"softDeleted": "true", "generation": "0", **query})
-    fields = resources.checked_metadata(stored.resource, new=True)
-    content = {key: stored.resource[key] for key in CONTENT if key in stored.resource}
-    restored = resources.new_object(bucket, name, store.next_generation(), fields) | content
-    store.restore(stored, restored)
-    return Answer(linked(restored, base_url(request)))
-
-
-async def get_xml(request: Request) -> Response:
-    """The XML API's download of one object, which public and signed URLs lead to."""
-    _check_xml(request)
-    return await download(request)
-
-
-def _check_xml(request: Request) -> None:
-    """Raise HTTPException for a path of the JSON API that is not there."""
+async def _xml(request: Request) -> Response:
     if request.path_params["bucket"] in ("b", "batch", "download", "projects", "storage", "upload"):
-        raise HTTPException(404)
-
-
-async def put_xml(request: Request) -> Response:
-    """The XML API's upload of one object."""
-    _check_xml(request)
+        raise HTTPException(404)  # of the JSON API, and not there
+    if request.method != "PUT":
+        return await _download(request)
     store, bucket, _ = _bucket(request)
     name = resources.object_name(part(request, "object"))
     fields = resources.checked_metadata({"contentType": request.headers.get("content-type")})
-    incoming = Incoming(store.new_file())
-    try:
+    with store.new_file() as path:
+        incoming = Incoming(path)
         await uploads.receive(incoming, pieces(request))
-        resource = uploads.commit(store, bucket["name"], name, fields, {}, incoming, {})
-    except BaseException:
-        store.discard(incoming.path)
-        raise
+        resource = uploads.commit(store, bucket["name"], name, fields, {}, incoming.content(), path)
     return Response(headers={"X-Goog-Generation": resource["generation"], "ETag": resource["etag"]})
 
 
 # Batches
 
 
-async def batch(request: Request) -> Response:
+async def _batch(request: Request) -> Response:
     """Up to a hundred requests in one, each answered for itself, in their order."""
     head = f"Content-Type: {request.headers.get('content-type', '')}\r\n\r\n".encode()
     whole = BytesParser().parsebytes(head + await whole_body(request))
@@ -511,34 +465,31 @@ async def _inner(request: Request, entry: Message) -> bytes:
 
 _B, _O = "/b/{bucket}", "/b/{bucket}/o/{object}"
 ROUTES = [
-    Route("/b", list_buckets),
-    Route("/b", insert_bucket, methods=["POST"]),
-    Route(_B, get_bucket),
-    Route(_B, change_bucket, methods=["PATCH", "PUT"]),
-    Route(_B, delete_bucket, methods=["DELETE"]),
-    Route(f"{_B}/iam", get_policy),
-    Route(f"{_B}/iam", set_policy, methods=["PUT"]),
-    Route(f"{_B}/iam/testPermissions", test_permissions),
-    Route(f"{_B}/anywhereCaches", list_caches),
-    Route(f"{_B}/anywhereCaches/", list_caches),
-    Route(f"{_B}/o", list_objects),
+    Route("/b", _list_buckets),
+    Route("/b", _insert_bucket, methods=["POST"]),
+    Route(_B, _get_bucket),
+    Route(_B, _change_bucket, methods=["PATCH", "PUT"]),
+    Route(_B, _delete_bucket, methods=["DELETE"]),
+    Route(f"{_B}/iam", _get_policy),
+    Route(f"{_B}/iam", _set_policy, methods=["PUT"]),
+    Route(f"{_B}/iam/testPermissions", _test_permissions),
+    Route(f"{_B}/anywhereCaches", _list_caches),
+    Route(f"{_B}/anywhereCaches/", _list_caches),
+    Route(f"{_B}/o", _list_objects),
     Route(f"{_B}/o", uploads.upload, methods=["POST", "PUT", "DELETE"]),
     Route(f"/upload{_B}/o", uploads.upload, methods=["POST", "PUT", "DELETE"]),
-    Route(f"/download{_O}", download),
-    Route(_O, get_object),
-    Route(_O, change_object, methods=["PATCH", "PUT"]),
-    Route(_O, delete_object, methods=["DELETE"]),
-    Route(f"{_O}/compose", compose_object, methods=["POST"]),
-    Route(f"{_O}/restore", restore_object, methods=["POST"]),
-    Route(f"{_O}/copyTo/b/{{to_bucket}}/o/{{to_object}}", copy_object, methods=["POST"]),
-    Route(f"{_O}/rewriteTo/b/{{to_bucket}}/o/{{to_object}}", copy_object, methods=["POST"]),
-    Route(f"{_O}/moveTo/o/{{to_object}}", move_object, methods=["POST"]),
-    Route("/projects/{project}/serviceAccount", service_account),
-    Route("/batch/storage/v1", batch, methods=["POST"]),
-    Route("/batch", batch, methods=["POST"]),
-]
-# The XML API names a bucket and an object, whose slashes may stand unquoted.
-ROUTES += [
-    Route("/{bucket}/{object:path}", xml, methods=[method])
-    for method, xml in (("GET", get_xml), ("PUT", put_xml))
+    Route(f"/download{_O}", _download),
+    Route(_O, _get_object),
+    Route(_O, _change_object, methods=["PATCH", "PUT"]),
+    Route(_O, _delete_object, methods=["DELETE"]),
+    Route(f"{_O}/compose", _compose_object, methods=["POST"]),
+    Route(f"{_O}/restore", _restore_object, methods=["POST"]),
+    Route(f"{_O}/copyTo/b/{{to_bucket}}/o/{{to_object}}", _copy_object, methods=["POST"]),
+    Route(f"{_O}/rewriteTo/b/{{to_bucket}}/o/{{to_object}}", _copy_object, methods=["POST"]),
+    Route(f"{_O}/moveTo/o/{{to_object}}", _move_object, methods=["POST"]),
+    Route("/projects/{project}/serviceAccount", _service_account),
+    Route("/batch/storage/v1", _batch, methods=["POST"]),
+    Route("/batch", _batch, methods=["POST"]),
+    # Its slashes may stand unquoted.
+    Route("/{bucket}/{object:path}", _xml, methods=["GET", "PUT"]),
 ]

@@ -30,7 +30,7 @@ VERSION = 1
 # Google keeps a session for a week. Here its bytes lie on somebody's laptop.
 SESSION_SECONDS = 24 * 3600
 LIVE, NONCURRENT, SOFT_DELETED = "live", "noncurrent", "deleted"
-SCHEMA = f"""
+SCHEMA = f"""BEGIN;
 CREATE TABLE bucket (name TEXT PRIMARY KEY, resource TEXT NOT NULL, policy TEXT);
 CREATE TABLE object (
     bucket TEXT, name TEXT, generation INTEGER, state TEXT NOT NULL, file TEXT NOT NULL,
@@ -41,7 +41,7 @@ CREATE TABLE session (
     touched REAL NOT NULL, done TEXT
 );
 PRAGMA user_version = {VERSION};
-"""
+COMMIT;"""
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class Session:
     name: str
     given: Json
     query: dict[str, str]
-    done: Json | None = None
+    done: Json | None
 
 
 class Incoming:
@@ -99,16 +99,17 @@ class Incoming:
         self._crc.update(content)
         self.size += len(content)
 
-    def checksums(self) -> tuple[str, str]:
-        """MD5 and CRC32C of all so far, in base64."""
-        return base64.b64encode(self._md5.digest()).decode(), base64.b64encode(self._crc.digest()).decode()
+    def content(self) -> Json:
+        """Size and checksums of all so far, as an object's resource has them."""
+        md5, crc = (base64.b64encode(sum_.digest()).decode() for sum_ in (self._md5, self._crc))
+        return {"size": str(self.size), "md5Hash": md5, "crc32c": crc}
 
 
 class Store:
     """The data under `root`, open for one process. Raises CannotStartError where they cannot be."""
 
     def __init__(self, root: Path) -> None:
-        self.root, self._files = root, root / FILES
+        self._files = root / FILES
         if (root / ".meta").exists():
             raise CannotStartError(
                 f"{root} holds objects of an older version, which this one does not read; "
@@ -120,27 +121,16 @@ class Store:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             raise CannotStartError(f"another storage service uses {root}.") from None
-        self._index = self._opened(root / INDEX)
-        self._hashes: dict[str, Incoming] = {}
-        newest = self._index.execute("SELECT max(generation) FROM object").fetchone()[0]
-        self._generation = int(newest or 0)
+        self._index = _opened(root / INDEX)
+        self._run = self._index.execute
+        self._incoming: dict[str, Incoming] = {}
+        self._generation = int(self._run("SELECT max(generation) FROM object").fetchone()[0] or 0)
         self.sweep()
-        self._remove_orphans()
-
-    def _opened(self, path: Path) -> sqlite3.Connection:
-        try:
-            index = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-            # The log lets the warehouse read without a right to write, and a commit not wait for the disk.
-            index.execute("PRAGMA journal_mode = WAL")
-            index.execute("PRAGMA synchronous = NORMAL")
-            version = index.execute("PRAGMA user_version").fetchone()[0]
-            if version == 0:
-                index.executescript(f"BEGIN; {SCHEMA} COMMIT;")
-        except sqlite3.DatabaseError as error:
-            raise CannotStartError(f"{path}: {error}; move the folder away to start anew.") from None
-        if version not in (0, VERSION):
-            raise CannotStartError(f"{path} is of version {version}, and this service reads {VERSION}.")
-        return index
+        named = self._run("SELECT file FROM object UNION SELECT id FROM session WHERE done IS NULL")
+        known = {file for (file,) in named}
+        for path in self._files.iterdir():
+            if path.name not in known:
+                self.discard(path)
 
     def close(self) -> None:
         """Close the index; all data are on disk already."""
@@ -151,15 +141,15 @@ class Store:
     def _change(self) -> Iterator[list[str]]:
         """One transaction; the files put into the list are removed once it is committed."""
         doomed: list[str] = []
-        self._index.execute("BEGIN IMMEDIATE")
+        self._run("BEGIN IMMEDIATE")
         try:
             yield doomed
-            self._index.execute("COMMIT")
+            self._run("COMMIT")
         except BaseException:
-            self._index.execute("ROLLBACK")
+            self._run("ROLLBACK")
             raise
         for file in doomed:
-            self._hashes.pop(file, None)
+            self._incoming.pop(file, None)
             self.discard(self._files / file)
 
     @staticmethod
@@ -168,59 +158,59 @@ class Store:
         with suppress(OSError):
             path.unlink(missing_ok=True)
 
+    @contextmanager
+    def new_file(self) -> Iterator[Path]:
+        """A path for content to come, which goes again unless an object is made of it."""
+        path = self._files / secrets.token_hex(16)
+        try:
+            yield path
+        except BaseException:
+            self.discard(path)
+            raise
+
     def sweep(self) -> None:
         """Remove sessions that nobody continues, and objects whose soft deletion is over."""
         now = time.time()
         with self._change() as doomed:
-            old = ("FROM session WHERE touched < ?", (now - SESSION_SECONDS,))
-            doomed += [row[0] for row in self._index.execute(f"SELECT id {old[0]} AND done IS NULL", old[1])]
-            self._index.execute(f"DELETE {old[0]}", old[1])
+            old = self._run(
+                "DELETE FROM session WHERE touched < ? RETURNING id, done", (now - SESSION_SECONDS,)
+            )
+            doomed += [id_ for id_, done in old if done is None]
             doomed += [
-                row[0] for row in self._index.execute("SELECT file FROM object WHERE until < ?", (now,))
+                file for (file,) in self._run("DELETE FROM object WHERE until < ? RETURNING file", (now,))
             ]
-            self._index.execute("DELETE FROM object WHERE until < ?", (now,))
-
-    def _remove_orphans(self) -> None:
-        named = "SELECT file FROM object UNION SELECT id FROM session WHERE done IS NULL"
-        known = {row[0] for row in self._index.execute(named)}
-        for path in self._files.iterdir():
-            if path.name not in known:
-                self.discard(path)
 
     # Buckets
 
     def buckets(self) -> Iterator[Json]:
         """All buckets, by name."""
-        for (resource,) in self._index.execute("SELECT resource FROM bucket ORDER BY name"):
+        for (resource,) in self._run("SELECT resource FROM bucket ORDER BY name"):
             yield json.loads(resource)
 
     def bucket(self, name: str) -> tuple[Json, Json | None] | None:
         """A bucket's resource and its policy (None: nobody set one), None where there is no such bucket."""
-        row = self._index.execute("SELECT resource, policy FROM bucket WHERE name = ?", (name,)).fetchone()
+        row = self._run("SELECT resource, policy FROM bucket WHERE name = ?", (name,)).fetchone()
         return (json.loads(row[0]), json.loads(row[1]) if row[1] else None) if row else None
 
     def put_bucket(self, resource: Json, policy: Json | None = None) -> None:
         """Create or replace a bucket."""
-        kept = json.dumps(policy) if policy else None
+        row = (resource["name"], json.dumps(resource), json.dumps(policy) if policy else None)
         with self._change():
-            self._index.execute(
-                "REPLACE INTO bucket VALUES (?, ?, ?)", (resource["name"], json.dumps(resource), kept)
-            )
+            self._run("REPLACE INTO bucket VALUES (?, ?, ?)", row)
 
     def delete_bucket(self, name: str) -> bool:
         """Delete a bucket, with its soft-deleted objects and open sessions; False where objects are left."""
         left = "SELECT 1 FROM object WHERE bucket = ? AND state != ? LIMIT 1"
-        if self._index.execute(left, (name, SOFT_DELETED)).fetchone():
+        if self._run(left, (name, SOFT_DELETED)).fetchone():
             return False
         with self._change() as doomed:
-            files = "SELECT file FROM object WHERE bucket = ? UNION SELECT id FROM session WHERE bucket = ?"
-            doomed += [row[0] for row in self._index.execute(files, (name, name))]
-            for statement in (
-                "DELETE FROM object WHERE bucket = ?",
-                "DELETE FROM session WHERE bucket = ?",
-                "DELETE FROM bucket WHERE name = ?",
-            ):
-                self._index.execute(statement, (name,))
+            doomed += [
+                file for (file,) in self._run("DELETE FROM object WHERE bucket = ? RETURNING file", (name,))
+            ]
+            doomed += [
+                id_ for (id_,) in self._run("DELETE FROM session WHERE bucket = ? RETURNING id", (name,))
+            ]
+            self._run("DELETE FROM bucket WHERE name = ?", (name,))
         return True
 
     # Objects
@@ -241,14 +231,10 @@ class Store:
         return self._objects(where, bucket, start, generation)
 
     def _objects(self, where: str, bucket: str, *values: Any) -> Iterator[Stored]:
-        columns = "bucket, name, generation, state, file, resource, until"
-        found = self._index.execute(
-            f"SELECT {columns} FROM object WHERE bucket = ? AND {where}",  # noqa: S608
-            (bucket, *values),
-        )
-        for *row, resource, until in found:
-            place, name, generation, state, file = row
-            yield Stored(place, name, generation, state, file, json.loads(resource), until)
+        columns = "name, generation, state, file, resource, until"
+        statement = f"SELECT {columns} FROM object WHERE bucket = ? AND {where}"  # noqa: S608
+        for name, generation, state, file, resource, until in self._run(statement, (bucket, *values)):
+            yield Stored(bucket, name, generation, state, file, json.loads(resource), until)
 
     def path(self, stored: Stored) -> Path:
         """Where an object's content lies."""
@@ -259,65 +245,38 @@ class Store:
         self._generation = max(self._generation + 1, time.time_ns() // 1000)
         return self._generation
 
-    def new_file(self) -> Path:
-        """A path for content to come; nothing is there yet."""
-        return self._files / secrets.token_hex(16)
-
-    def put(self, resource: Json, path: Path, session: str = "") -> None:
+    def put(self, resource: Json, path: Path, *, session: str = "", instead_of: Stored | None = None) -> None:
         """Make the content at `path` the live generation of the object that `resource` describes.
 
         What was live before is kept as its bucket says: as a noncurrent version, soft-deleted, or not at all.
+        `session` ends with it; `instead_of`, whose content it is, is no more.
         """
-        bucket, name = resource["bucket"], resource["name"]
-        new = Stored(bucket, name, int(resource["generation"]), LIVE, path.name, resource)
+        new = Stored(
+            resource["bucket"], resource["name"], int(resource["generation"]), LIVE, path.name, resource
+        )
         with self._change() as doomed:
-            if previous := self.live(bucket, name):
+            if instead_of is not None:
+                self._forget(instead_of)
+            if previous := self.live(new.bucket, new.name):
                 self._retire(previous, doomed, keep_version=True)
             self._write(new)
             if session:
-                self._index.execute(
-                    "UPDATE session SET done = ?, touched = ? WHERE id = ?",
-                    (json.dumps(resource), time.time(), session),
-                )
-        self._hashes.pop(path.name, None)
+                done = (json.dumps(resource), time.time(), session)
+                self._run("UPDATE session SET done = ?, touched = ? WHERE id = ?", done)
+        self._incoming.pop(path.name, None)
 
-    def replace(self, stored: Stored, resource: Json) -> None:
-        """Give a generation other metadata, or another state where it was soft-deleted: it is live then."""
+    def update(self, stored: Stored, resource: Json) -> None:
+        """Give a generation other metadata."""
         with self._change():
             self._write(replace(stored, resource=resource))
-
-    def restore(self, stored: Stored, resource: Json) -> None:
-        """Make a soft-deleted generation the live one, under a number of its own."""
-        with self._change() as doomed:
-            if previous := self.live(stored.bucket, stored.name):
-                self._retire(previous, doomed, keep_version=True)
-            self._forget(stored)
-            self._write(
-                replace(
-                    stored, generation=int(resource["generation"]), state=LIVE, resource=resource, until=None
-                )
-            )
 
     def delete(self, stored: Stored, *, keep_version: bool) -> None:
         """Delete a generation; `keep_version`: it becomes a noncurrent one where the bucket has versions."""
         with self._change() as doomed:
             self._retire(stored, doomed, keep_version=keep_version)
 
-    def move(self, stored: Stored, resource: Json) -> None:
-        """Give the live generation another name, at once."""
-        with self._change() as doomed:
-            if previous := self.live(stored.bucket, resource["name"]):
-                self._retire(previous, doomed, keep_version=True)
-            self._forget(stored)
-            self._write(
-                replace(
-                    stored, name=resource["name"], generation=int(resource["generation"]), resource=resource
-                )
-            )
-
     def _retire(self, stored: Stored, doomed: list[str], *, keep_version: bool) -> None:
-        found = self.bucket(stored.bucket)
-        bucket = found[0] if found else {}
+        bucket = (self.bucket(stored.bucket) or ({}, None))[0]
         seconds = int(bucket.get("softDeletePolicy", {}).get("retentionDurationSeconds", 0))
         if keep_version and stored.state == LIVE and bucket.get("versioning", {}).get("enabled"):
             gone = stored.resource | {"timeDeleted": timestamp()}
@@ -332,58 +291,65 @@ class Store:
 
     def _write(self, stored: Stored) -> None:
         row = (stored.bucket, stored.name, stored.generation, stored.state, stored.file)
-        self._index.execute(
-            "REPLACE INTO object VALUES (?, ?, ?, ?, ?, ?, ?)",
-            (*row, json.dumps(stored.resource), stored.until),
-        )
+        kept = (*row, json.dumps(stored.resource), stored.until)
+        self._run("REPLACE INTO object VALUES (?, ?, ?, ?, ?, ?, ?)", kept)
 
     def _forget(self, stored: Stored) -> None:
-        self._index.execute(
-            "DELETE FROM object WHERE bucket = ? AND name = ? AND generation = ?",
-            (stored.bucket, stored.name, stored.generation),
-        )
+        key = (stored.bucket, stored.name, stored.generation)
+        self._run("DELETE FROM object WHERE bucket = ? AND name = ? AND generation = ?", key)
 
     # Resumable uploads
 
     def begin(self, bucket: str, name: str, given: Json, query: dict[str, str]) -> str:
         """Open a session; return its id, which is also the name of its file."""
         self.sweep()
-        made = secrets.token_hex(16)
-        row = (made, bucket, name, json.dumps(given), json.dumps(query), time.time())
+        row = (secrets.token_hex(16), bucket, name, json.dumps(given), json.dumps(query), time.time())
         with self._change():
-            self._index.execute("INSERT INTO session VALUES (?, ?, ?, ?, ?, ?, NULL)", row)
-        return made
+            self._run("INSERT INTO session VALUES (?, ?, ?, ?, ?, ?, NULL)", row)
+        return row[0]
 
     def session(self, made: str) -> Session | None:
         """The session with this id, unless it has ended long ago."""
         columns = "id, bucket, name, given, query, done"
-        row = self._index.execute(f"SELECT {columns} FROM session WHERE id = ?", (made,)).fetchone()  # noqa: S608
+        row = self._run(f"SELECT {columns} FROM session WHERE id = ?", (made,)).fetchone()  # noqa: S608
         if row is None:
             return None
-        key, bucket, name, given, query, done = row
-        finished = json.loads(done) if done else None
-        return Session(key, bucket, name, json.loads(given), json.loads(query), finished)
+        given, query, done = (json.loads(text or "null") for text in row[3:])
+        return Session(row[0], row[1], row[2], given, query, done)
 
     def received(self, session: Session) -> Incoming:
-        """What has arrived of an upload, before and after a restart."""
-        if session.id not in self._hashes:
-            self._hashes[session.id] = Incoming(self._files / session.id)
-        return self._hashes[session.id]
-
-    def touch(self, session: Session) -> None:
-        """Keep a session for another day."""
+        """What has arrived of an upload, before and after a restart; the session lives another day."""
         with self._change():
-            self._index.execute("UPDATE session SET touched = ? WHERE id = ?", (time.time(), session.id))
+            self._run("UPDATE session SET touched = ? WHERE id = ?", (time.time(), session.id))
+        if session.id not in self._incoming:
+            self._incoming[session.id] = Incoming(self._files / session.id)
+        return self._incoming[session.id]
 
     def cancel(self, session: Session) -> None:
         """Forget a session and what has arrived of it."""
         with self._change() as doomed:
-            self._index.execute("DELETE FROM session WHERE id = ?", (session.id,))
+            self._run("DELETE FROM session WHERE id = ?", (session.id,))
             doomed.append(session.id)
+
+
+def _opened(path: Path) -> sqlite3.Connection:
+    """The index at `path`, made where there is none."""
+    try:
+        index = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        # The log lets the warehouse read without a right to write, and a commit not wait for the disk.
+        index.execute("PRAGMA journal_mode = WAL")
+        index.execute("PRAGMA synchronous = NORMAL")
+        version = index.execute("PRAGMA user_version").fetchone()[0]
+        if version == 0:
+            index.executescript(SCHEMA)
+    except sqlite3.DatabaseError as error:
+        raise CannotStartError(f"{path}: {error}; move the folder away to start anew.") from None
+    if version not in (0, VERSION):
+        raise CannotStartError(f"{path} is of version {version}, and this service reads {VERSION}.")
+    return index
 
 
 def timestamp(seconds: float | None = None) -> str:
     """A moment, by default the present, as the API writes it."""
-    moment = time.time() if seconds is None else seconds
-    whole, micro = divmod(int(moment * 1_000_000), 1_000_000)
+    whole, micro = divmod(int((time.time() if seconds is None else seconds) * 1_000_000), 1_000_000)
     return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(whole))}.{micro:06d}Z"

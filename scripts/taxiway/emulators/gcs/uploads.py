@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from email.message import Message
 from email.parser import BytesParser
+from pathlib import Path
 from weakref import WeakValueDictionary
 
 from starlette.requests import Request
@@ -15,7 +16,7 @@ from starlette.responses import Response
 
 from taxiway.emulators.answers import PIECE, Answer, Json, Refused, base_url, parsed, part, pieces, whole_body
 from taxiway.emulators.gcs.resources import check_object, checked_metadata, linked, new_object, object_name
-from taxiway.emulators.gcs.store import Incoming, Session, Store
+from taxiway.emulators.gcs.store import Incoming, Session, Store, Stored
 
 PART_BYTES = 1 << 20
 CHECKSUMS = {"crc32c": "crc32c", "md5": "md5Hash"}
@@ -53,14 +54,11 @@ async def _store_whole(
     given.setdefault("contentEncoding", query.get("contentEncoding"))
     fields = checked_metadata(given, new=True)
     check_object(query, store.live(bucket, name))
-    incoming = Incoming(store.new_file())
-    try:
+    with store.new_file() as path:
+        incoming = Incoming(path)
         await receive(incoming, content)
-        expected = _expected(given, request)
-        resource = commit(store, bucket, name, fields, query, incoming, expected)
-    except BaseException:
-        store.discard(incoming.path)
-        raise
+        checksums = _expected(given, request)
+        resource = commit(store, bucket, name, fields, query, incoming.content(), path, expected=checksums)
     return Answer(linked(resource, base_url(request)))
 
 
@@ -85,29 +83,25 @@ async def receive(incoming: Incoming, content: AsyncIterator[bytes]) -> None:
 
 
 def commit(
-    store: Store,
-    bucket: str,
-    name: str,
-    fields: Json,
-    query: dict[str, str],
-    incoming: Incoming,
-    expected: Json,
-    session: str = "",
-) -> Json:
-    """Make what has arrived an object. Raises Refused 400, 404 or 412, and nothing has changed."""
+    store: Store, bucket: str, name: str, fields: Json, query: Mapping[str, str], content: Json, path: Path,
+    *, expected: Json | None = None, session: str = "", instead_of: Stored | None = None,
+) -> Json:  # fmt: skip
+    """Make the file at `path` an object, and return its resource.
+
+    `content`: what it tells of the file, which must agree with `expected`. Raises Refused 400, 404 or 412,
+    and nothing has changed.
+    """
     found = store.bucket(bucket)
     if found is None:
         raise Refused(404, f"The specified bucket does not exist: {bucket!r}.")
     # Again, after the content: another one may have been quicker.
     check_object(query, store.live(bucket, name))
-    md5, crc32c = incoming.checksums()
-    content = {"size": str(incoming.size), "md5Hash": md5, "crc32c": crc32c}
-    for key, wanted in expected.items():
+    for key, wanted in (expected or {}).items():
         if wanted != content[key]:
             message = f'Provided {key} "{wanted}" doesn\'t match calculated {key} "{content[key]}".'
             raise Refused(400, message)
     resource = new_object(found[0], name, store.next_generation(), fields) | content
-    store.put(resource, incoming.path, session)
+    store.put(resource, path, session=session, instead_of=instead_of)
     return resource
 
 
@@ -171,18 +165,17 @@ async def _take_chunk(request: Request, store: Store, session: Session) -> Respo
             return _incomplete(incoming)
         # What is sent again, because the answer was lost, is not written again.
         await receive(incoming, _without_first(pieces(request), incoming.size - start))
-        store.touch(session)
         if end is None and total is None:
             total = incoming.size
     if total is None or incoming.size < total:
         return _incomplete(incoming)
     if incoming.size > total:
         raise Refused(400, f"The upload is of {incoming.size} bytes, and {total} were announced.")
-    expected = {key: session.given[key] for key in CHECKSUMS.values() if key in session.given}
-    fields = {key: value for key, value in session.given.items() if key not in expected}
+    checksums = {key: session.given[key] for key in CHECKSUMS.values() if key in session.given}
+    fields = {key: value for key, value in session.given.items() if key not in checksums}
     resource = commit(
-        store, session.bucket, session.name, fields, session.query, incoming,
-        expected | _expected({}, request), session.id,
+        store, session.bucket, session.name, fields, session.query, incoming.content(), incoming.path,
+        expected=checksums | _expected({}, request), session=session.id,
     )  # fmt: skip
     return Answer(linked(resource, base_url(request)))
 

@@ -39,8 +39,7 @@ def _shown(account: Json) -> Json:
 
 
 @route("POST", ACCOUNTS)
-def create(state: State, call: Call) -> Json:
-    """Create an account."""
+def _create(state: State, call: Call) -> Json:
     project, name = state.project(call.parts["project"]), str(call.body.get("accountId") or "")
     if not re.fullmatch(r"[a-z][-a-z0-9]{4,28}[a-z0-9]", name):
         message = (
@@ -81,8 +80,7 @@ def _changes(given: Json, mask: list[str]) -> Json:
 
 
 @route("GET", ACCOUNTS)
-def list_accounts(state: State, call: Call) -> Json:
-    """A project's accounts."""
+def _list(state: State, call: Call) -> Json:
     project = state.project(call.parts["project"])
     live = {
         account["email"]: _shown(account)
@@ -94,20 +92,17 @@ def list_accounts(state: State, call: Call) -> Json:
 
 
 @route("POST", ACCOUNT + ":getIamPolicy")
-def get_policy(state: State, call: Call) -> Json:
-    """Who may use or impersonate an account."""
+def _get_policy(state: State, call: Call) -> Json:
     return state.policy(_find(state, call)["name"])
 
 
 @route("POST", ACCOUNT + ":setIamPolicy")
-def set_policy(state: State, call: Call) -> Json:
-    """Set who may use or impersonate an account."""
+def _set_policy(state: State, call: Call) -> Json:
     return state.set_policy(_find(state, call)["name"], call.body.get("policy") or {})
 
 
 @route("POST", ACCOUNT + ":undelete")
-def undelete(state: State, call: Call) -> Json:
-    """Bring a deleted account back."""
+def _undelete(state: State, call: Call) -> Json:
     account = _find(state, call, deleted=True)
     if any(other["email"] == account["email"] and not other.get("deleted") for other in state.accounts):
         message = f"Service account {account['email']} exists again."
@@ -117,31 +112,22 @@ def undelete(state: State, call: Call) -> Json:
     return {"restoredAccount": _shown(account)}
 
 
-@route("POST", ACCOUNT + ":disable")
-def disable(state: State, call: Call) -> Json:
-    """Disable an account."""
-    _find(state, call)["disabled"] = True
-    state.commit()
-    return {}
-
-
-@route("POST", ACCOUNT + ":enable")
-def enable(state: State, call: Call) -> Json:
-    """Enable an account."""
-    _find(state, call)["disabled"] = False
+@route("POST", ACCOUNT + ":{able}")
+def _disable_or_enable(state: State, call: Call) -> Json:
+    if call.parts["able"] not in ("disable", "enable"):
+        raise Refused(501, f"Not part of the emulated control-plane: {call.parts['able']}")
+    _find(state, call)["disabled"] = call.parts["able"] == "disable"
     state.commit()
     return {}
 
 
 @route("GET", ACCOUNT)
-def get(state: State, call: Call) -> Json:
-    """One account."""
+def _get(state: State, call: Call) -> Json:
     return _shown(_find(state, call))
 
 
 @route("PATCH", ACCOUNT)
-def patch(state: State, call: Call) -> Json:
-    """Change what the update mask names."""
+def _patch(state: State, call: Call) -> Json:
     account = _find(state, call)
     mask = [name for name in str(call.body.get("updateMask") or "").split(",") if name]
     if not mask:
@@ -152,7 +138,7 @@ def patch(state: State, call: Call) -> Json:
 
 
 @route("DELETE", ACCOUNT)
-def delete(state: State, call: Call) -> Json:
+def _delete(state: State, call: Call) -> Json:
     """Delete an account; for thirty days (here: for ever) it can be undeleted by its unique id."""
     account = _find(state, call)
     account["deleted"] = True
@@ -165,7 +151,7 @@ def delete(state: State, call: Call) -> Json:
 
 
 @route("POST", ACCOUNT + "/keys")
-def create_key(state: State, call: Call) -> Json:
+def _create_key(state: State, call: Call) -> Json:
     """Create a key pair and answer with its private half, this once."""
     account = _find(state, call)
     if len(account["keys"]) >= KEYS:
@@ -230,8 +216,7 @@ def _key_shown(key: Json, public_type: str = "") -> Json:
 
 
 @route("GET", ACCOUNT + "/keys")
-def list_keys(state: State, call: Call) -> Json:
-    """An account's keys."""
+def _list_keys(state: State, call: Call) -> Json:
     return {"keys": [_key_shown(key) for key in _find(state, call)["keys"].values()]}
 
 
@@ -242,15 +227,14 @@ def _find_key(account: Json, identifier: str) -> Json:
 
 
 @route("GET", ACCOUNT + "/keys/{key}")
-def get_key(state: State, call: Call) -> Json:
+def _get_key(state: State, call: Call) -> Json:
     """A key, with its public half where `publicKeyType` asks for it."""
     key = _find_key(_find(state, call), call.parts["key"])
     return _key_shown(key, call.query.get("publicKeyType", ""))
 
 
 @route("DELETE", ACCOUNT + "/keys/{key}")
-def delete_key(state: State, call: Call) -> Json:
-    """Delete a key."""
+def _delete_key(state: State, call: Call) -> Json:
     account = _find(state, call)
     _find_key(account, call.parts["key"])
     del account["keys"][call.parts["key"]]
@@ -259,7 +243,7 @@ def delete_key(state: State, call: Call) -> Json:
 
 
 @route("POST", TOKEN)
-def token(state: State, call: Call) -> Json:
+def _token(state: State, call: Call) -> Json:
     """The environment's token, for an assertion that a key of a live account has signed.
 
     Raises Refused 401 for any other: whoever has no key must not get past the guard this way.

@@ -10,20 +10,18 @@ SERVICES = "/su/v1/projects/{project}/services"
 
 
 @route("POST", PROJECT + ":getIamPolicy")
-def get_policy(state: State, call: Call) -> Json:
-    """A project's access policy."""
+def _get_policy(state: State, call: Call) -> Json:
     return state.policy(f"projects/{state.project(call.parts['project'])}")
 
 
 @route("POST", PROJECT + ":setIamPolicy")
-def set_policy(state: State, call: Call) -> Json:
-    """Replace a project's access policy."""
+def _set_policy(state: State, call: Call) -> Json:
     project = state.project(call.parts["project"])
     return state.set_policy(f"projects/{project}", call.body.get("policy") or {})
 
 
 @route("GET", PROJECT)
-def get_project(state: State, call: Call) -> Json:
+def _get_project(state: State, call: Call) -> Json:
     """A project by id or number."""
     project = state.project(call.parts["project"])
     return {
@@ -35,7 +33,7 @@ def get_project(state: State, call: Call) -> Json:
 
 
 @route("GET", "/compute/v1/projects/{project}")
-def get_compute(state: State, call: Call) -> Json:
+def _get_compute(state: State, call: Call) -> Json:
     """Compute's view of a project, by which the Pulumi provider finds a bucket's project."""
     project = state.project(call.parts["project"])
     return {"kind": "compute#project", "id": project_number(project), "name": project}
@@ -60,14 +58,13 @@ def _set(state: State, call: Call, services: list[str], wanted: str) -> list[Jso
 
 
 @route("POST", SERVICES + ":batchEnable")
-def batch_enable(state: State, call: Call) -> Json:
-    """Enable several services."""
+def _batch_enable(state: State, call: Call) -> Json:
     services = _set(state, call, list(call.body.get("serviceIds") or []), "ENABLED")
     return state.finished({"services": services})
 
 
 @route("GET", SERVICES)
-def list_services(state: State, call: Call) -> Json:
+def _list_services(state: State, call: Call) -> Json:
     """The services a project ever had enabled, or those in the state that the filter names."""
     project, wanted = state.project(call.parts["project"]), call.query.get("filter", "")
     shown = {service: _shown(state, project, service) for service in state.services.get(project, {})}
@@ -81,25 +78,22 @@ def list_services(state: State, call: Call) -> Json:
 
 
 @route("POST", SERVICES + "/{service}:enable")
-def enable(state: State, call: Call) -> Json:
-    """Enable one service."""
+def _enable(state: State, call: Call) -> Json:
     return state.finished({"service": _set(state, call, [call.parts["service"]], "ENABLED")[0]})
 
 
 @route("POST", SERVICES + "/{service}:disable")
-def disable(state: State, call: Call) -> Json:
-    """Disable one service."""
+def _disable(state: State, call: Call) -> Json:
     return state.finished({"service": _set(state, call, [call.parts["service"]], "DISABLED")[0]})
 
 
 @route("GET", SERVICES + "/{service}")
-def get_service(state: State, call: Call) -> Json:
-    """One service."""
+def _get_service(state: State, call: Call) -> Json:
     return _shown(state, state.project(call.parts["project"]), call.parts["service"])
 
 
 @route("GET", "/su/v1/operations/{operation}")
-def get_operation(state: State, call: Call) -> Json:
+def _get_operation(state: State, call: Call) -> Json:
     """An operation; all are done."""
     name = f"operations/{call.parts['operation']}"
     if name not in state.operations:

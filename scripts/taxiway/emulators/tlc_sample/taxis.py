@@ -96,15 +96,9 @@ def _money(columns: Columns, random: np.random.Generator, month: Month, rows: in
 
 def _tip_and_total(columns: Columns, random: np.random.Generator, rows: int) -> None:
     parts = (
-        "fare_amount",
-        "extra",
-        "mta_tax",
-        "tolls_amount",
-        "improvement_surcharge",
-        "congestion_surcharge",
-        "airport_fee",
-        "cbd_congestion_fee",
-    )
+        "fare_amount", "extra", "mta_tax", "tolls_amount",
+        "improvement_surcharge", "congestion_surcharge", "airport_fee", "cbd_congestion_fee",
+    )  # fmt: skip
     before_tip = sum(columns[part] for part in parts)
     rate = random.choice([0.0, 0.15, 0.2, 0.25, 0.3], rows, p=[0.06, 0.12, 0.55, 0.17, 0.1])
     columns["tip_amount"] = np.round(np.where(columns["payment_type"] == 1, before_tip * rate, 0.0), 2)
@@ -117,15 +111,9 @@ def _refunds(columns: Columns, random: np.random.Generator, rows: int) -> None:
     columns["payment_type"] = np.where(refunded, random.choice([3, 4], rows), columns["payment_type"])
     columns["tip_amount"] = np.where(refunded, 0.0, columns["tip_amount"])
     parts = (
-        "fare_amount",
-        "extra",
-        "mta_tax",
-        "improvement_surcharge",
-        "congestion_surcharge",
-        "airport_fee",
-        "cbd_congestion_fee",
-        "total_amount",
-    )
+        "fare_amount", "extra", "mta_tax", "improvement_surcharge",
+        "congestion_surcharge", "airport_fee", "cbd_congestion_fee", "total_amount",
+    )  # fmt: skip
     for part in parts:
         columns[part] = np.where(refunded, 0.0 - columns[part], columns[part])
 

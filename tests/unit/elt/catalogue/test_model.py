@@ -107,7 +107,7 @@ REFUSED = [
     (column("ä"), "column 'ä' is no name for a column. Use up to 63"),
     (column("x" * 64), f"column '{'x' * 64}' is no name for a column. Use up to 63"),
     (column("_partitiontime"), "column '_partitiontime' has a name that BigQuery"),
-    (column("ctid"), "column 'ctid' has a name that BigQuery or Postgres keeps for itself. Call it ctid_ and"),
+    (column("ctid"), "column 'ctid' has a name that BigQuery or Postgres keeps for itself. Call it ctid_"),
     # Columns
     (column("id"), "'id' means two columns, id and id. Leave one out."),
     (column("other", aliases=("ID",)), "'id' means two columns, id and other. Leave one out."),

@@ -9,6 +9,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -26,9 +27,11 @@ _numbers = itertools.count()
 
 def entry(variable: str, name: str, **how: str) -> str:
     """The text of an entry that is right, but for `how` (Python, as it is written)."""
-    given = {"name": repr(name), "title": "'Own'", "path": f"'https://example.com/{name}.csv'", "key": "'id'",
-             "table": repr(name), "monthly": "False",
-             "columns": "(Column('id', 'int64', 'Key.'), Column('at', 'timestamp', 'When.'))", **how}  # fmt: skip
+    given = {
+        "name": repr(name), "title": "'Own'", "path": f"'https://example.com/{name}.csv'", "monthly": "False",
+        "table": repr(name), "key": "'id'",
+        "columns": "(Column('id', 'int64', 'Key.'), Column('at', 'timestamp', 'When.'))", **how,
+    }  # fmt: skip
     return f"{variable} = Dataset(\n    {', '.join(f'{key}={value}' for key, value in given.items())}\n)\n"
 
 
@@ -45,7 +48,6 @@ SUMS_SQL = {
 @pytest.fixture
 def plugins(tmp_path, monkeypatch):
     """An empty plugins folder that Python imports from; call it with files to put into a package of it."""
-    monkeypatch.syspath_prepend(tmp_path)
     before = set(sys.modules)
 
     def package(files: dict[str, str], name: str = "") -> str:
@@ -90,20 +92,20 @@ def test_the_products_own_entries_have_no_problems():
 def test_a_second_package_is_found_without_being_named_and_the_first_may_be_deleted(tmp_path):
     folder = tmp_path / "plugins"
     shutil.copytree(REPOSITORY / "plugins", folder, ignore=shutil.ignore_patterns("__pycache__"))
-    bikes = folder / "bikes" / "datasets" / "bikes.py"
-    bikes.parent.mkdir(parents=True)
-    bikes.write_text(HEAD + entry("BIKES", "bikes"))
+    second = folder / "second" / "datasets" / "trams.py"
+    second.parent.mkdir(parents=True)
+    second.write_text(HEAD + entry("TRAMS", "trams"))
     datasets, marts, problems, tables = json.loads(in_a_copy(folder, SHOW).stdout)
-    assert {"bikes", "yellow"} <= set(datasets)
-    assert {"bikes", "yellow_trips", "mart_hourly_demand"} <= set(tables)
-    assert problems == []
-    for package in Packages(folder).names():
-        if package != "bikes":
+    assert {"trams", "yellow"} <= set(datasets)
+    assert {"trams", "yellow_trips", "mart_hourly_demand"} <= set(tables)
+    assert [problem for problem in problems if "second" in problem] == []
+    for package in Packages(folder).names:
+        if package != "second":
             shutil.rmtree(folder / package)
     datasets, marts, problems, tables = json.loads(in_a_copy(folder, SHOW).stdout)
-    assert (datasets, marts, problems) == (["bikes"], [], [])
-    assert tables == ["audit_results", "bikes", "load_log"]
-    shutil.rmtree(folder / "bikes")
+    assert (datasets, marts, problems) == (["trams"], [], [])
+    assert tables == ["audit_results", "load_log", "trams"]
+    shutil.rmtree(folder / "second")
     assert json.loads(in_a_copy(folder, SHOW).stdout) == [[], [], [], ["audit_results", "load_log"]]
 
 
@@ -117,6 +119,8 @@ def test_no_package_is_named_by_the_library():
         if words.search(re.sub(r"#.*|`[^`]*`", "", line))
     }
     assert named == set(), "say it in the entry: plugins/nyc_taxi"
+    project = tomllib.loads((REPOSITORY / "plugins" / "pyproject.toml").read_text())
+    assert project["tool"]["uv"]["build-backend"]["module-name"] == ["elt"], "a build fails if one is deleted"
 
 
 WRONG_FILES = {
@@ -172,6 +176,14 @@ def test_a_file_that_others_import_takes_them_along_and_is_named_with_its_line(p
     text = str(problem)
     assert f"plugins/{wrong}/{file}, line 2" in text
     assert ("own" in found.datasets) == (file == "marts.py")
+
+
+def test_a_file_in_another_encoding_is_read_as_python_reads_it(plugins):
+    name = plugins({"datasets/own.py": ""})
+    text = "# coding: latin-1\n" + HEAD + entry("OWN", "own", title="'Fähren'", audits="(Audit('no'),)")
+    (plugins.folder / name / "datasets" / "own.py").write_bytes(text.encode("latin-1"))
+    [problem] = catalogue(plugins).problems
+    assert (problem.line, "no file sql/audits/no.sql" in problem.reason) == (4, True)
 
 
 def test_an_entry_made_of_another_that_is_imported_is_one_more_and_the_other_stays_where_it_is(plugins):
@@ -239,9 +251,10 @@ BROKEN = [
      "is given key in any case. Call the variable otherwise."),
     ({"sql/audits/a.sql": "SELECT ${what}"}, {"audits": "(Audit('a', variables={'what': 'nr'}),)"},
      "is given what='nr', which is no column. Use id, at."),
-    ({}, {**FED, "feeds": "(Feed('summs', {}),)"}, "it feeds the mart 'summs', which is not there. Use sums."),
+    ({}, {**FED, "feeds": "(Feed('summs', {}),)"}, "it feeds the mart 'summs', which is not there. Use "),
     ({}, {**FED, "feeds": "(Feed('sums', {}),)"}, "sql/marts/sums.sql has ${what}, which is not given."),
     ({}, {**FED, "feeds": "(Feed('sums', {'what': 'nr'}),)"}, "is given what='nr', which is no column."),
+    ({"sql/audits/a.sql": ""}, {"audits": "(Audit('a', variables={'n': 5}),)"}, "TypeError: "),
     ({}, {"path": "'/own.csv'"}, "its path '/own.csv' is no URL. Write the whole URL, or set source"),
 ]  # fmt: skip
 
@@ -293,10 +306,9 @@ def test_a_mart_that_is_wrong_is_left_out_and_the_datasets_that_feed_it_go_on_wi
 
 def test_a_mart_joins_datasets_of_any_package(plugins):
     plugins({"datasets/places.py": HEAD + entry("PLACES", "places")})
-    plugins({
-        "datasets/own.py": HEAD + entry("OWN", "own", **FED) + SUMS.format(", lookups=('places',)"), **SUMS_SQL,
-        "sql/views/sums.sql": "SELECT * FROM ${mart} JOIN ${places}",
-    })  # fmt: skip
+    own = HEAD + entry("OWN", "own", **FED) + SUMS.format(", lookups=('places',)")
+    view = "SELECT * FROM ${mart} JOIN ${places}"
+    plugins({"datasets/own.py": own, **SUMS_SQL, "sql/views/sums.sql": view})
     found = catalogue(plugins)
     assert found.problems == ()
     assert [feed.mart for feed in found.datasets["own"].feeds] == ["sums"]
@@ -343,10 +355,10 @@ def test_an_unknown_dataset_is_answered_with_the_known_ones():
 def test_a_dataset_that_was_left_out_is_answered_with_the_reason(tmp_path):
     folder = tmp_path / "plugins"
     shutil.copytree(REPOSITORY / "plugins", folder, ignore=shutil.ignore_patterns("__pycache__"))
-    (folder / "nyc_taxi" / "datasets" / "bikes.py").write_text(HEAD + entry("BIKES", "bikes", key="'nr'"))
-    done = in_a_copy(folder, "from elt.catalogue import registry; registry.dataset('bikes')")
-    assert "dataset 'bikes' is unknown" in done.stderr
-    assert "Left out: plugins/nyc_taxi/datasets/bikes.py, line 3: dataset bikes: its key nr" in done.stderr
+    (folder / "nyc_taxi" / "datasets" / "trams.py").write_text(HEAD + entry("TRAMS", "trams", key="'nr'"))
+    done = in_a_copy(folder, "from elt.catalogue import registry; registry.dataset('trams')")
+    assert "dataset 'trams' is unknown" in done.stderr
+    assert "Left out: plugins/nyc_taxi/datasets/trams.py, line 3: dataset trams: its key nr" in done.stderr
 
 
 def test_every_mart_is_fed_and_every_feed_is_of_a_mart():

@@ -12,16 +12,9 @@ from taxi import trips, with_column
 
 from elt.catalogue import Column, Dataset
 from elt.catalogue.registry import DATASETS
-from elt.conforming.rows import (
-    ARROW,
-    Conformed,
-    as_text,
-    bind,
-    cast,
-    conform,
-    quarantine_schema,
-    typed_schema,
-)
+from elt.conforming.casting import as_text, cast
+from elt.conforming.rows import Conformed, conform
+from elt.conforming.schema import ARROW, bind, quarantine_schema, typed_schema
 from elt.errors import PermanentError
 from elt.months import Month
 
@@ -288,9 +281,19 @@ def test_a_dataset_without_months_takes_rows_of_any_time():
     assert quarantined["reason"].to_pylist() == ["LocationID x is not int16", "LocationID (null) is missing"]
 
 
-def test_empty_input_comes_out_empty():
-    assert run(trips(rows=0)) == Conformed(run(trips(rows=0)).typed, run(trips(rows=0)).quarantined)
-    assert len(run(trips(rows=0)).typed) == 0
+def test_a_batch_without_rows_comes_out_as_a_batch_without_rows():
+    table = trips(rows=0)
+    assert table.to_batches() == []
+    (part,) = conform([pa.RecordBatch.from_pylist([], table.schema)], bind(table.schema, YELLOW, JANUARY))
+    assert part.typed.schema == typed_schema(YELLOW)
+    assert (part.typed.num_rows, part.quarantined, part.rejected) == (0, None, 0)
+
+
+def test_a_whole_number_may_end_with_its_decimal_point():
+    texts = pa.array(["5.", "5.0", "5.00", "-5.", "5.5", ".", "5.0."])
+    array, mask = cast(texts, pa.int16())
+    assert array.to_pylist() == [5, 5, 5, -5, None, None, None]
+    assert mask.to_pylist() == [False] * 4 + [True] * 3
 
 
 # Whatever a file has, no row is lost, invented or changed.

@@ -1,17 +1,20 @@
 """CSV that is typed as it is split: the values that its texts have, and its texts where one does not fit."""
 
 import io
+from collections.abc import Mapping
 from dataclasses import replace
 
 import pyarrow as pa
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from pieces import Pieces
 
 from elt.catalogue import Column, Dataset
-from elt.conforming.rows import Typed, bind, conform
-from elt.formats import csv_reader as csv_lines
-from elt.formats.csv_reader import CsvLines
+from elt.conforming.rows import conform
+from elt.conforming.schema import bind, parseable
+from elt.formats.batches import Typed
+from elt.formats.csv_reader import CsvReader
 from elt.months import Month
 
 TYPES = ("int16", "int32", "int64", "float64", "date", "datetime", "timestamp")
@@ -27,6 +30,8 @@ MOMENTS = st.builds(
 NUMBERS = st.one_of(
     st.integers(-(2**65), 2**65).map(str), st.floats().map(str), st.floats().map("{:.3e}".format)
 )
+# Words that other readers take for null.
+WORDS = st.sampled_from(["NA", "N/A", "null", "NULL", "nan", "NaN", "none", "-"])
 
 
 def entry(kind: str, key: str = "other") -> Dataset:
@@ -34,12 +39,14 @@ def entry(kind: str, key: str = "other") -> Dataset:
     return Dataset("own", "Own", "/own.csv", "own", key, columns, monthly=False)
 
 
-def conformed(text: str, ds: Dataset) -> tuple[list[object], list[object], bool]:
+def conformed(
+    text: str, ds: Dataset, types: Mapping[str, pa.DataType] | None = None
+) -> tuple[list[object], list[object], bool]:
     """Typed values and quarantined rows of a file, and whether it was typed as it was split."""
-    lines = CsvLines(io.BytesIO(text.encode()), ds)
-    batches = list(lines)
+    reader = CsvReader(io.BytesIO(text.encode()), ds.delimiter, parseable(ds) if types is None else types)
+    batches = list(reader)
     typed, rejected = [], []
-    for part in conform(iter(batches), bind(lines.schema, ds, None)):
+    for part in conform(iter(batches), bind(reader.schema, ds, None)):
         typed += part.typed.to_pylist()
         rejected += part.quarantined.to_pylist() if part.quarantined else []
     return typed, rejected, any(isinstance(batch, Typed) for batch in batches)
@@ -47,7 +54,7 @@ def conformed(text: str, ds: Dataset) -> tuple[list[object], list[object], bool]
 
 @pytest.mark.parametrize("kind", TYPES)
 @settings(deadline=None, max_examples=300)
-@given(values=st.lists(st.one_of(TEXTS, MOMENTS, NUMBERS), min_size=1, max_size=3))
+@given(values=st.lists(st.one_of(TEXTS, MOMENTS, NUMBERS, WORDS), min_size=1, max_size=3))
 @example(values=["0x10"])
 @example(values=[" 1", "1 "])
 @example(values=["1.0"])
@@ -59,11 +66,7 @@ def test_what_is_typed_at_once_is_what_the_texts_become(kind: str, values: list[
     quoted = [value.replace('"', '""') for value in values]
     text = "value,other\n" + "".join(f'"{value}",x\n' for value in quoted)
     at_once = conformed(text, entry(kind))
-    misses, csv_lines._MISSES = csv_lines._MISSES, 0
-    try:
-        by_texts = conformed(text, entry(kind))
-    finally:
-        csv_lines._MISSES = misses
+    by_texts = conformed(text, entry(kind), types={})
     assert not by_texts[2]
     assert repr(at_once[:2]) == repr(by_texts[:2])
 
@@ -72,6 +75,20 @@ def test_good_values_are_typed_at_once() -> None:
     typed, rejected, at_once = conformed("value,other\n7,x\n,y\n", entry("int16"))
     assert at_once
     assert (typed, rejected) == ([{"value": 7, "other": "x"}, {"value": None, "other": "y"}], [])
+
+
+@pytest.mark.parametrize("word", ["NA", "N/A", "null", "NULL", "nan", "NaN", "none", "#N/A"])
+@pytest.mark.parametrize("types", [None, {}])
+def test_only_nothing_is_null_and_a_word_for_it_stays_a_text(word: str, types: dict | None) -> None:
+    typed, rejected, at_once = conformed(f"value,other\n7,{word}\n,{word}\n", entry("int16"), types)
+    assert at_once == (types is None)
+    assert typed == [{"value": 7, "other": word}, {"value": None, "other": word}]
+    assert rejected == []
+
+
+def test_a_word_for_null_is_no_number() -> None:
+    _, rejected, _ = conformed("value,other\nNA,x\n7,y\n", entry("int16"))
+    assert [row["reason"] for row in rejected] == ["value NA is not int16"]  # type: ignore[index]
 
 
 def test_a_row_for_quarantine_keeps_its_texts() -> None:
@@ -86,28 +103,21 @@ def test_a_row_for_quarantine_keeps_its_texts() -> None:
 
 def test_a_month_that_is_another_ones_keeps_its_texts() -> None:
     ds = entry("datetime", "value")
-    lines = CsvLines(io.BytesIO(b"value,other\n2024-01-01T00:00:00.50,x\n2023-01-01T00:00:00.50,y\n"), ds)
-    batches = list(lines)
+    content = b"value,other\n2024-01-01T00:00:00.50,x\n2023-01-01T00:00:00.50,y\n"
+    reader = CsvReader(io.BytesIO(content), ",", parseable(ds))
+    batches = list(reader)
     assert isinstance(batches[0], Typed)
     month = Month(2024, 1)
-    (part,) = conform(iter(batches), replace(bind(lines.schema, ds, None), month=month))
+    (part,) = conform(iter(batches), replace(bind(reader.schema, ds, None), month=month))
     assert part.quarantined is not None
     assert part.quarantined.column("value").to_pylist() == ["2023-01-01T00:00:00.50"]
     assert part.typed.num_rows == 1
 
 
-def test_a_file_that_does_not_fit_again_and_again_is_not_tried_for_ever(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    tried = []
-    really = CsvLines._parse
-
-    def parse(self: CsvLines, block: bytes, types: dict[str, pa.DataType]) -> pa.Table | None:
-        tried.append(bool(types))
-        return really(self, block, types)
-
-    monkeypatch.setattr(CsvLines, "_parse", parse)
-    monkeypatch.setattr("elt.formats.text_blocks.BLOCK", 16)
-    typed, rejected, at_once = conformed("value,other\n" + "1.5,x\n" * 50, entry("int16"))
-    assert (len(typed), len(rejected), at_once) == (0, 50, False)
-    assert tried.count(True) == csv_lines._MISSES < tried.count(False)
+@pytest.mark.parametrize(("bad", "then"), [(3, Typed), (4, pa.RecordBatch)])
+def test_after_four_blocks_that_do_not_fit_a_file_is_read_as_texts_only(bad: int, then: type) -> None:
+    first, block = b"value,other\n1.5,x\n", b"1.5,x\n" * 3
+    content = first + block * (bad - 1) + b"7,y\n"
+    reader = CsvReader(Pieces(content, len(block)), ",", {"value": pa.int16()})
+    *_, last = reader
+    assert isinstance(last, then)

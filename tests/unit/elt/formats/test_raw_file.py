@@ -9,14 +9,14 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pieces import Pieces
 
 from elt.catalogue import Column, Dataset
 from elt.catalogue.registry import DATASETS
-from elt.conforming import stream as typed
-from elt.conforming.rows import LINE
-from elt.conforming.stream import Split, split
+from elt.conforming.stream import Split, row_groups
 from elt.errors import PermanentError
-from elt.formats import text_blocks as lines
+from elt.formats.batches import LINE
+from elt.formats.text_blocks import LONGEST, lines
 from elt.months import Month
 
 COLUMNS = (
@@ -30,17 +30,18 @@ def dataset(ending: str, **how: object) -> Dataset:
     return Dataset("own", "Own", f"/own.{ending}", "own", "id", COLUMNS, monthly=False, **how)
 
 
-def read(content: bytes, ending: str, **how: object) -> tuple[Split, list[dict], list[dict]]:
+def read(content: bytes | io.BytesIO, ending: str, **how: object) -> tuple[Split, list[dict], list[dict]]:
     """The counts, the typed rows and the quarantined ones."""
-    parts = split(io.BytesIO(content), dataset(ending, **how), None)
-    found = list(parts)
+    file = io.BytesIO(content) if isinstance(content, bytes) else content
+    with Split(file, dataset(ending, **how), None) as parts:
+        found = list(parts)
     typed = [row for part in found for row in part.typed.to_pylist()]
     rejected = [row for part in found if part.quarantined for row in part.quarantined.to_pylist()]
     assert (len(typed), len(rejected)) == (parts.rows, parts.quarantined)
     return parts, typed, rejected
 
 
-def refusal(content: bytes, ending: str) -> str:
+def refusal(content: bytes | io.BytesIO, ending: str) -> str:
     with pytest.raises(PermanentError) as refused:
         read(content, ending)
     assert "\n" not in str(refused.value)
@@ -132,11 +133,7 @@ def test_typed_and_quarantined_are_the_lines_whatever_they_are(rows, block):
     text = io.StringIO()
     csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_ALL).writerows([["id", "amount", "note"], *rows])
     content = text.getvalue().encode() + b'"1","1","end"\n'
-    before, lines.BLOCK = lines.BLOCK, block
-    try:
-        parts, _, rejected = read(content, "csv")
-    finally:
-        lines.BLOCK = before
+    parts, _, rejected = read(Pieces(content, block), "csv")
     assert parts.rows + parts.quarantined == len(rows) + 1
     malformed = [row for row in rejected if row[LINE] is not None]
     assert len(malformed) == sum(len(row) != 3 for row in rows)
@@ -148,7 +145,7 @@ def test_no_bytes_make_a_line_vanish(given_lines):
     body = b"".join(line.replace(b"\n", b"") + b"\n" for line in given_lines)
     for ending, content in (("csv", b"id,amount,note\n1,1,end\n"), ("jsonl", b'{"id": 1, "amount": 1}\n')):
         parts, *_ = read(content + body, ending)
-        assert parts.rows + parts.quarantined == 1 + len(lines.lines(body))
+        assert parts.rows + parts.quarantined == 1 + len(lines(body))
 
 
 def jsonl(*rows: object) -> bytes:
@@ -219,8 +216,8 @@ def test_names_that_are_data_do_not_fill_the_memory():
 
 
 def test_a_required_field_that_no_line_has_is_a_lost_column():
-    assert refusal(jsonl({"id": 1, "other": 1}), "jsonl") == (
-        "own.jsonl: column amount is lost (the file has id, other)"
+    assert refusal(jsonl({"note": "a", "other": 1, "id": 1}), "jsonl") == (
+        "own.jsonl: column amount is lost (the file has note, id, other)"
     )
 
 
@@ -241,10 +238,16 @@ def test_a_damaged_gzip_is_corrupt(spoil):
     assert refusal(spoil(gzip.compress(content)), "csv.gz").startswith("own.csv.gz: corrupt CSV (")
 
 
-def test_a_line_without_end_is_refused(monkeypatch):
-    monkeypatch.setattr(lines, "BLOCK", 64)
-    monkeypatch.setattr(lines, "LONGEST", 1000)
-    assert "a line of more than" in refusal(b"id,amount\n" + b"1" * 5000, "csv")
+class Endless(io.BytesIO):
+    """A header, and then a line that never ends."""
+
+    def read(self, size: int = -1, /) -> bytes:
+        return super().read(10) or b"1" * size
+
+
+def test_a_line_without_end_is_refused_before_it_fills_the_memory():
+    assert "a line of more than 64 MiB" in refusal(Endless(b"id,amount\n"), "csv")
+    assert LONGEST == 64 << 20
 
 
 YELLOW = DATASETS["yellow"]
@@ -292,7 +295,7 @@ ERAS = {
 def test_the_csv_of_before_parquet_conforms_to_the_same_schema(month):
     content = "\n".join(ERAS[month]).encode()
     ds = Dataset(**{**vars(YELLOW), "path": "/trip-data/yellow_tripdata_{year}-{month}.csv.gz"})
-    parts = split(io.BytesIO(gzip.compress(content)), ds, Month.parse(month))
+    parts = Split(io.BytesIO(gzip.compress(content)), ds, Month.parse(month))
     [row] = pa.Table.from_batches([part.typed for part in parts]).to_pylist()
     assert (row["vendor_id"], row["payment_type"], row["fare_amount"], row["extra"]) == (2, 2, 4.5, 0.5)
     assert str(row["tpep_pickup_datetime"]) == f"{month}-04 02:52:00"
@@ -301,13 +304,59 @@ def test_the_csv_of_before_parquet_conforms_to_the_same_schema(month):
 
 
 @pytest.mark.parametrize("value", [b"1", b"x"])
-def test_whatever_becomes_of_the_rows_a_few_are_in_memory_at_once(value, monkeypatch):
+def test_whatever_becomes_of_the_rows_a_few_are_in_memory_at_once(value):
     """Also where all of them go into quarantine."""
-    monkeypatch.setattr(lines, "BLOCK", 100)
-    monkeypatch.setattr(typed, "GROUP_ROWS", 50)
-    parts = split(io.BytesIO(b"id,amount\n" + (value + b",1\n") * 1000), dataset("csv"), None)
-    sizes = [
-        sum(part.typed.num_rows + part.rejected for part in group) for group in typed._groups(parts.parts)
-    ]
+    parts = Split(Pieces(b"id,amount\n1,1\n" + (value + b",1\n") * 999, 100), dataset("csv"), None)
+    sizes = [sum(part.typed.num_rows + part.rejected for part in group) for group in row_groups(parts, 50)]
     assert sum(sizes) == 1000
     assert max(sizes) < 100
+
+
+ALONE = "a carriage return without a line feed; lines must end with LF or CRLF"
+
+
+@pytest.mark.parametrize("line", [b"3,4\r,x", b"3,\r4,x", b"3\r4,5,x"])
+def test_a_lone_carriage_return_is_explained_to_whoever_publishes_the_file(line):
+    _, typed, rejected = read(CSV + line + b"\n", "csv")
+    assert [row["id"] for row in typed] == [1, 2]
+    assert [(row[LINE], row["reason"]) for row in rejected] == [
+        (line.decode(), f"the line is not CSV: {ALONE}")
+    ]
+
+
+def test_a_file_whose_lines_end_with_carriage_returns_is_refused_with_the_remedy():
+    assert refusal(CSV.replace(b"\n", b"\r"), "csv") == f"own.csv: corrupt CSV ({ALONE})"
+
+
+def test_a_carriage_return_within_quotes_is_a_letter_of_its_value():
+    assert read(CSV + b'3,4,"a\rb"\n', "csv")[1][-1]["note"] == "a\rb"
+
+
+def test_a_value_too_long_for_a_line_is_not_blamed_on_a_carriage_return():
+    long = b"7" * 140_000
+    for line in (b"3,4,5,%s" % long, b'3,4,"a\rb",%s' % long):
+        _, _, rejected = read(CSV + line + b"\n", "csv")
+        assert rejected[0]["reason"] == "the line is not CSV: field larger than field limit (131072)"
+
+
+def test_a_lone_carriage_return_beside_a_blank_line_makes_no_row():
+    """Arrow ends a line there, so that its rows and the line ends come out as many."""
+    content = b'a,b\n\n,\rx",\n'
+    columns = (Column("a", "string", "Key."), Column("b", "string", "Any.", required=False))
+    ds = Dataset("own", "Own", "/own.csv", "own", "a", columns, monthly=False)
+    parts = Split(io.BytesIO(content + b"k,v\n"), ds, None)
+    found = list(parts)
+    assert [row for part in found for row in part.typed.to_pylist()] == [{"a": "k", "b": "v"}]
+    assert [row[LINE] for part in found if part.quarantined for row in part.quarantined.to_pylist()] == [
+        ',\rx",'
+    ]
+
+
+def test_text_after_a_closing_quote_is_forgiven_and_a_quote_left_open_is_not():
+    """The module that splits says both in words only."""
+    for line, note in ((b'3,4,"a"b', "ab"), (b'3,"4"b,"open', "open")):
+        found = read(CSV + line + b"\nbroken\n", "csv")
+        rows = found[1] + found[2]
+        assert note in [row["note"] for row in rows]
+    _, _, rejected = read(CSV + b'3,4,"open\n5,6,x\n', "csv")
+    assert rejected[0]["reason"] == "the line is not CSV: unexpected end of data"

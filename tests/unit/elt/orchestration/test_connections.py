@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from elt.catalogue.registry import DATASETS
-from elt.errors import SettingError, TransientError
+from elt.errors import PermanentError, SettingError, TransientError
 from elt.orchestration.connections import AirflowConnections, find, source_of
 from elt.settings import Settings
 
@@ -56,6 +56,16 @@ def test_a_connection_that_names_no_project_says_where_to_put_it(monkeypatch: py
     google(monkeypatch, is_anonymous=True)
     with pytest.raises(SettingError, match=r'names no project.*"project"'):
         _ = AirflowConnections(SETTINGS).project
+
+
+@pytest.mark.parametrize("extra", [{"key_path": "/nowhere/key.json"}, {"keyfile_dict": "{not json"}])
+def test_a_key_that_cannot_be_read_fails_at_once_with_a_sentence(
+    monkeypatch: pytest.MonkeyPatch, extra: dict[str, str]
+) -> None:
+    google(monkeypatch, project="p", **extra)
+    for reach in (lambda c: c.lake(), lambda c: c.warehouse()):
+        with pytest.raises(PermanentError, match="connection google_cloud_default gives no credentials"):
+            reach(AirflowConnections(SETTINGS))
 
 
 def test_postgres_is_optional_and_its_absence_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:

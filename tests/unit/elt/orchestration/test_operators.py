@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from typing import Any
 
+import faulty_source as faulty
 import in_a_task
 import pytest
 import taxi
 from airflow.sdk.exceptions import TaskDeferred
-from fakes import Stack
+from fakes import FakeConnections, Stack
+from faulty_source import Fault, FaultySource
 from in_a_task import Event, context, execute, resume
 
+from elt.catalogue import Dataset
 from elt.errors import InvalidMonthError, PermanentError, SettingError, TransientError, UnknownDatasetError
 from elt.orchestration.assets import typed_asset
-from elt.orchestration.operators import JobLink, StageOperator
+from elt.orchestration.operators import JobLink, SourceCheckOperator, StageOperator
 from elt.settings import Settings
+from elt.sources.client import HttpSource, Patience
 
 SETTINGS = {"GCP_PROJECT_ID": "p", "GCP_GCS_BUCKET": "b", "BIGQUERY_DATASET": "d", "GCP_LOCATION": "EU"}
 # BigQuery's answers until a job has ended: more than anybody waits for here.
@@ -25,6 +31,12 @@ LONG = 1000
 def environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in SETTINGS.items():
         monkeypatch.setenv(name, value)
+
+
+@pytest.fixture
+def faulty_source() -> Iterator[FaultySource]:
+    with faulty.running() as source:
+        yield source
 
 
 class Over(StageOperator):
@@ -173,6 +185,98 @@ def test_only_stages_with_a_job_have_the_link(stack: Stack) -> None:
 def test_a_missing_connection_is_a_sentence_with_its_remedy() -> None:
     with pytest.raises(SettingError, match=r"no Airflow connection google_cloud_default\. Set AIRFLOW_CONN_"):
         execute(StageOperator(dataset="yellow", stage="publish"), context())
+
+
+# The check of a source
+
+
+class CheckOver(SourceCheckOperator):
+    """The operator over a stack in memory."""
+
+    stack: Stack
+
+    def connections(self, settings: Settings) -> Any:
+        return self.stack.connections
+
+
+def check(stack: Stack, dataset: str = "yellow") -> Any:
+    made = CheckOver(dataset=dataset)
+    made.stack = stack
+    return execute(made, context(month=None))
+
+
+def test_a_check_returns_what_has_changed_since_it_was_loaded(stack: Stack) -> None:
+    for month in ("2024-01", "2024-02"):
+        stack.publisher.publish("yellow", month, taxi.parquet(taxi.trips(month, 20)))
+        stack.run("download", "yellow", month)
+    assert check(stack) == []
+    stack.publisher.publish("yellow", "2024-02", taxi.parquet(taxi.trips("2024-02", 30)))
+    assert check(stack) == ["2024-02"]
+
+
+def test_a_changed_dataset_without_months_is_none(stack: Stack) -> None:
+    stack.publisher.publish("zones", None, taxi.ZONES_CSV)
+    stack.run("download", "zones", None)
+    stack.publisher.publish("zones", None, taxi.ZONES_CSV + b'3,"Bronx","Allerton","Boro Zone"\n')
+    assert check(stack, "zones") == [None]
+
+
+def test_without_a_schedule_start_only_what_is_loaded_is_asked_for(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on Composer: every month there is would be fetched, staged and paid for."""
+    monkeypatch.delenv("TAXI_SCHEDULE_START", raising=False)
+    for month in ("2023-05", "2023-06", "2024-01"):
+        stack.publisher.publish("yellow", month, taxi.parquet(taxi.trips(month, 20)))
+    assert check(stack) == []
+    assert stack.publisher.requests == []
+
+
+def test_with_a_schedule_start_a_month_that_was_late_is_found(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TAXI_SCHEDULE_START", "2025-01-01")
+    stack.publisher.publish("yellow", "2025-03", taxi.parquet(taxi.trips("2025-03", 20)))
+    assert check(stack) == ["2025-03"]
+
+
+def test_a_schedule_older_than_its_dataset_asks_for_no_month_before_the_first(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TAXI_SCHEDULE_START", "2015-01-01")
+    first = stack.request("fhvhv", "2024-01").dataset.first_month
+    assert first is not None
+    assert check(stack, "fhvhv") == []
+    assert min(partition.month for _, partition in stack.publisher.requests) == first
+
+
+def test_redirects_in_a_circle_a_page_or_a_foreign_object_keep_no_other_month_from_its_check(
+    stack: Stack, faulty_source: FaultySource
+) -> None:
+    stack.connections = OverHttp(**vars(stack.connections), url=faulty_source.url)
+    months = ("2024-01", "2024-02", "2024-03")
+    for month in months:
+        faulty_source.serve(taxi.YELLOW.format(month), taxi.parquet(taxi.trips(month, 20)))
+        stack.run("download", "yellow", month)
+    circle, changed, page = (taxi.YELLOW.format(month) for month in months)
+    faulty_source.answers[circle] = [Fault(302, b"", location=circle)]
+    faulty_source.serve(changed, taxi.parquet(taxi.trips("2024-02", 30)))
+    faulty_source.serve_html(page)
+    foreign = replace(
+        stack.objects()["raw/yellow/yellow_tripdata_2024-01.parquet"], metadata={"month": "soon"}
+    )
+    stack.objects()["raw/yellow/somebody's"] = foreign
+    assert check(stack) == ["2024-02"]
+
+
+@dataclass
+class OverHttp(FakeConnections):
+    """With a publisher that is really asked."""
+
+    url: str = ""
+
+    def source(self, dataset: Dataset) -> Any:
+        return HttpSource(dataset, self.url, patience=Patience((), 0.0))
 
 
 def finish(stack: Stack) -> None:

@@ -11,7 +11,7 @@ import taxi
 from fake_postgres import FakePostgres, Table
 
 from elt.catalogue.registry import DATASETS
-from elt.conforming.stream import split
+from elt.conforming.stream import Split
 from elt.errors import PermanentError, TransientError
 from elt.months import Month
 from elt.stores import postgres
@@ -26,13 +26,13 @@ def database() -> FakePostgres:
 
 
 def load(database, rows=20, month=JANUARY, run_id="run", ds=YELLOW, **how):
-    parts = split(io.BytesIO(taxi.parquet(taxi.trips(str(month), rows, **how))), ds, month)
+    parts = Split(io.BytesIO(taxi.parquet(taxi.trips(str(month), rows, **how))), ds, month)
     return postgres.load(database, parts, ds, month, {**ABOUT, "run_id": run_id})
 
 
 def load_zones(database):
     return postgres.load(
-        database, split(io.BytesIO(taxi.ZONES_CSV), ZONES, None), ZONES, None, {**ABOUT, "run_id": "run"}
+        database, Split(io.BytesIO(taxi.ZONES_CSV), ZONES, None), ZONES, None, {**ABOUT, "run_id": "run"}
     )
 
 
@@ -129,7 +129,7 @@ def test_nothing_there_counts_as_nothing(database):
 
 def test_a_file_that_turns_out_bad_leaves_the_old_month(database):
     load(database, 5)
-    parts = split(io.BytesIO(taxi.parquet(taxi.trips("2023-05", 9))), YELLOW, JANUARY)
+    parts = Split(io.BytesIO(taxi.parquet(taxi.trips("2023-05", 9))), YELLOW, JANUARY)
     with pytest.raises(PermanentError, match="no row fits"):
         postgres.load(database, parts, YELLOW, JANUARY, {**ABOUT, "run_id": "run"})
     assert postgres.count(database, YELLOW) == {JANUARY: 5}

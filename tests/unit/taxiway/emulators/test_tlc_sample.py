@@ -8,16 +8,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
-from repository import REPOSITORY
+from repository import TLC
 
 from elt.catalogue import registry as catalogue
-from elt.conforming.stream import split
+from elt.conforming.stream import Split
 from elt.months import Month as Wanted
 from taxiway.emulators.tlc_sample import for_hire, layouts, source, taxis
 from taxiway.emulators.tlc_sample.__main__ import main
 from taxiway.emulators.tlc_sample.datasets import DATASETS, Month
 
-REAL = REPOSITORY.parent / "shared/data/tlc"
 ROWS = 20_000
 
 
@@ -40,16 +39,14 @@ def outside(trips: pa.Table, year: int, month: int) -> list[Any]:
     return [pickup for pickup in pickups if (pickup.year, pickup.month) != (year, month)]
 
 
-@pytest.mark.skipif(not REAL.exists(), reason=f"{REAL} is not here")
 @pytest.mark.parametrize("month", ["2019-01", "2019-02", "2020-04", "2020-12"])
 def test_a_generated_month_has_the_layout_of_the_real_one(month: str) -> None:
-    real = pq.read_schema(REAL / f"trip-data/yellow_tripdata_{month}.parquet")
+    real = pq.read_schema(TLC / f"trip-data/yellow_tripdata_{month}.parquet")
     assert table(month, 10).schema.equals(real.remove_metadata())
 
 
-@pytest.mark.skipif(not REAL.exists(), reason=f"{REAL} is not here")
 def test_the_zones_are_the_real_ones() -> None:
-    assert source.ZONES.read_bytes() == (REAL / "misc/taxi_zone_lookup.csv").read_bytes()
+    assert source.ZONES.read_bytes() == (TLC / "misc/taxi_zone_lookup.csv").read_bytes()
 
 
 @pytest.mark.parametrize(
@@ -191,7 +188,7 @@ def test_the_source_has_every_dataset_of_the_catalogue_from_its_first_month() ->
 def test_what_is_generated_conforms_but_for_the_strays(name: str, month: str, tmp_path: Path) -> None:
     DATASETS[name].write(tmp_path / "file", Month.parse(month), 2_000)
     with (tmp_path / "file").open("rb") as file:
-        parts = split(file, TRIPS[name], Wanted.parse(month))
+        parts = Split(file, TRIPS[name], Wanted.parse(month))
         reasons = [
             reason for part in parts if part.quarantined for reason in part.quarantined["reason"].to_pylist()
         ]

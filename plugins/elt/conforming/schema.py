@@ -1,0 +1,109 @@
+"""The catalogue's schema in Arrow's types, and how a file's columns are matched with it."""
+
+from collections.abc import Callable, Iterable, Set
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from elt.catalogue import Column, Dataset, Type
+from elt.errors import PermanentError
+from elt.formats.batches import LINE
+from elt.months import Month
+
+ARROW: dict[Type, pa.DataType] = {
+    "int16": pa.int16(),
+    "int32": pa.int32(),
+    "int64": pa.int64(),
+    "float64": pa.float64(),
+    "string": pa.string(),
+    "date": pa.date32(),
+    "datetime": pa.timestamp("us"),
+    "timestamp": pa.timestamp("us", "UTC"),
+    "bool": pa.bool_(),
+}
+REASON = "reason"
+
+_Check = Callable[[pa.DataType], bool]
+_Checks = tuple[_Check, ...]
+_TEXT: _Checks = (pa.types.is_string, pa.types.is_large_string, pa.types.is_binary, pa.types.is_null)
+_NUMBER: _Checks = (pa.types.is_integer, pa.types.is_floating, pa.types.is_decimal)
+_TIME: _Checks = (pa.types.is_timestamp, pa.types.is_date)
+# Types whose values mean the same in the target type. Arrow casts more: a number to a time, for one.
+_CONVERTIBLE: dict[Type, _Checks] = {
+    "string": (*_TEXT, *_NUMBER, pa.types.is_boolean),
+    "date": (*_TEXT, *_TIME),
+    "datetime": (*_TEXT, *_TIME),
+    "timestamp": (*_TEXT, *_TIME),
+    "bool": (*_TEXT, pa.types.is_integer, pa.types.is_boolean),
+}
+
+
+@dataclass(frozen=True)
+class Binding:
+    """Which source column feeds which typed column (None: nulls), and the file's columns that feed none."""
+
+    ds: Dataset
+    month: Month | None
+    sources: tuple[int | None, ...]
+    drift: tuple[str, ...]
+
+
+def typed_schema(ds: Dataset) -> pa.Schema:
+    """The dataset's one schema, the same for all years."""
+    return pa.schema([pa.field(c.name, ARROW[c.type]) for c in ds.columns])
+
+
+def quarantine_schema(source: pa.Schema) -> pa.Schema:
+    """All of a file's columns as text, and the reason."""
+    return pa.schema([*(pa.field(name, pa.string()) for name in source.names), pa.field(REASON, pa.string())])
+
+
+def bind(schema: pa.Schema, ds: Dataset, month: Month | None) -> Binding:
+    """Match a file's columns with the catalogue's, by name.
+
+    Raises PermanentError if a column is missing, given twice or of a type that cannot be converted.
+    """
+    file = ds.file_name(month)
+    sources = tuple(_find(schema, column, file) for column in ds.columns)
+    found = {column.name for column, index in zip(ds.columns, sources, strict=True) if index is not None}
+    check_complete(ds, month, found, schema.names)
+    used = {index for index in sources if index is not None}
+    drift = tuple(name for index, name in enumerate(schema.names) if index not in used and name != LINE)
+    return Binding(ds, month, sources, drift)
+
+
+def check_complete(ds: Dataset, month: Month | None, found: Set[str], names: Iterable[str]) -> None:
+    """Raise PermanentError if a required column is not among `found`; the file calls its columns `names`."""
+    for column in ds.columns:
+        if column.name not in found and column.instead not in found and column.required_in(month):
+            has = ", ".join(name for name in names if name != LINE) or "none"
+            raise PermanentError(f"{ds.file_name(month)}: column {column.name} is lost (the file has {has})")
+
+
+def parseable(ds: Dataset) -> dict[str, pa.DataType]:
+    """Types, by each name in lower case, of the columns that Arrow's CSV parser reads as `cast` would.
+
+    Not so texts (they need checks), codes, and truth values, of which the parser knows other spellings.
+    """
+    return {
+        name: ARROW[column.type]
+        for column in ds.columns
+        if not column.codes and column.type not in ("bool", "string")
+        for name in column.known_names
+    }
+
+
+def _find(schema: pa.Schema, column: Column, file: str) -> int | None:
+    found = [i for i, name in enumerate(schema.names) if name.strip().lower() in column.known_names]
+    if len(found) > 1:
+        names = " and ".join(schema.names[i] for i in found)
+        raise PermanentError(f"{file}: {names} are both {column.name}")
+    if not found:
+        return None
+    source = schema.field(found[0])
+    kind = source.type.value_type if pa.types.is_dictionary(source.type) else source.type
+    if not any(check(kind) for check in _CONVERTIBLE.get(column.type, (*_TEXT, *_NUMBER))):
+        raise PermanentError(
+            f"{file}: column {source.name} has type {source.type}, which cannot become {column.type}"
+        )
+    return found[0]

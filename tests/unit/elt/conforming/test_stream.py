@@ -1,0 +1,154 @@
+"""A raw file on its way to Parquet: its rows, or nothing, and in either case no file or thread left open.
+
+Errors are held until all is checked, and with them whatever their frames still refer to.
+"""
+
+import gzip
+import io
+import threading
+from dataclasses import replace
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from airflow.sdk import RetryAction
+from taxi import parquet, trips
+
+from elt.catalogue import Column, Dataset
+from elt.catalogue.registry import DATASETS
+from elt.conforming.rows import RowCountError, conform
+from elt.conforming.schema import bind
+from elt.conforming.stream import Split, write
+from elt.errors import PermanentError, TransientError
+from elt.formats.parquet_writer import GROUP_ROWS, ParquetWriter
+from elt.months import Month
+from elt.orchestration.retries import RetryTransientErrors
+
+YELLOW, JANUARY = DATASETS["yellow"], Month(2024, 1)
+OWN = Dataset(
+    "own", "Own", "/own.csv", "own", "id", (Column("id", "int64", "Key."), Column("note", "string", "Any.")),
+    monthly=False,
+)  # fmt: skip
+
+
+def open_files() -> int:
+    return len(list(Path("/dev/fd").iterdir()))
+
+
+def prefetching() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name == "prefetch"]
+
+
+def csv(rows: int, last: bytes = b"") -> io.BytesIO:
+    return io.BytesIO(b"id,note\n" + b"".join(b"%d,%s\n" % (n, b"x" * 50) for n in range(rows)) + last)
+
+
+def test_a_file_is_written_as_two_and_its_counts_add_up():
+    with Split(io.BytesIO(parquet(trips(rows=300, strays=5))), YELLOW, JANUARY) as parts:
+        typed, quarantine = write(parts)
+    with typed, quarantine:
+        assert (parts.rows, parts.quarantined) == (295, 5)
+        assert (pq.read_table(typed).num_rows, pq.read_table(quarantine).num_rows) == (295, 5)
+
+
+def test_without_rows_for_quarantine_there_is_no_file_of_them():
+    before = open_files()
+    with Split(csv(3), OWN, None) as parts:
+        typed, quarantine = write(parts)
+    assert quarantine is None
+    assert open_files() == before + 1
+    typed.close()
+
+
+@pytest.mark.parametrize("how", ["no row fits", "ended before the end"])
+def test_a_refused_file_leaves_neither_open_files_nor_threads(how: str):
+    if how == "no row fits":
+        content, entry = csv(0, b"x,y\n" * 2_000), OWN
+    else:
+        # Several row groups are through by then.
+        content = io.BytesIO(gzip.compress(csv(3 * GROUP_ROWS).getvalue(), 1)[:-9])
+        entry = replace(OWN, path="/own.csv.gz")
+    before = open_files()
+    with pytest.raises(PermanentError, match=how) as refusal, Split(content, entry, None) as parts:
+        write(parts)
+    assert (open_files(), prefetching()) == (before, [])
+    assert refusal.value.__traceback__ is not None
+
+
+class Full(io.BytesIO):
+    """A disk that fills up."""
+
+    def read(self, size: int = -1, /) -> bytes:
+        if self.tell() > 5 << 20:
+            raise OSError(28, "No space left on device")
+        return super().read(size)
+
+
+def test_an_error_that_is_not_the_files_closes_everything_too():
+    before, content = open_files(), Full(csv(200_000).getvalue())
+    with pytest.raises(PermanentError, match="No space left"), Split(content, OWN, None) as parts:
+        write(parts)
+    assert (open_files(), prefetching()) == (before, [])
+
+
+def test_whoever_stops_reading_leaves_no_thread_behind():
+    with Split(csv(200_000), OWN, None) as parts:
+        assert next(iter(parts)).typed.num_rows
+        assert prefetching() != []
+    assert prefetching() == []
+
+
+def test_a_file_that_lacks_a_column_is_not_read_ahead_any_more():
+    content = io.BytesIO(b"id,other\n" + b"1,x\n" * 1_000_000)
+    with pytest.raises(PermanentError, match="column note is lost") as refusal:
+        Split(content, OWN, None)
+    assert prefetching() == []
+    assert refusal.value.__traceback__ is not None
+
+
+def test_a_header_that_is_no_csv_is_not_read_ahead_any_more():
+    with pytest.raises(PermanentError, match="corrupt CSV") as refusal:
+        Split(io.BytesIO(b'id,"note\n' + b"1,x\n" * 1_000_000), OWN, None)
+    assert prefetching() == []
+    assert refusal.value.__traceback__ is not None
+
+
+def test_a_writer_that_is_left_by_an_error_closes_its_file_even_when_it_was_finished():
+    before, schema = open_files(), pa.schema([pa.field("id", pa.int64())])
+    with pytest.raises(TransientError), ParquetWriter(schema) as writer:
+        writer.add(pa.RecordBatch.from_pydict({"id": [1]}, schema))
+        writer.finish()
+        raise TransientError("the other file could not be finished")
+    assert open_files() == before
+
+
+def test_a_parquet_file_that_announces_more_rows_than_it_has_is_corrupt():
+    content = parquet(trips(rows=4321))
+    # Its row count as Thrift's compact protocol writes it; the row groups with theirs come behind.
+    announced, more = b"\x16\xc2\x43\x19", b"\x16\xc4\x43\x19"
+    with (
+        Split(io.BytesIO(content.replace(announced, more, 1)), YELLOW, JANUARY) as parts,
+        pytest.raises(PermanentError, match=r"corrupt Parquet \(it announces 4,322 rows and has 4,321\)"),
+    ):
+        write(parts)
+
+
+class Longer:
+    """A batch that claims a row more than its columns have."""
+
+    def __init__(self, batch: pa.RecordBatch) -> None:
+        self._batch, self.num_rows = batch, batch.num_rows + 1
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._batch, name)
+
+
+def test_rows_that_vanish_are_an_error_that_nobody_retries():
+    table = pa.table({"id": ["1", "2"], "note": ["a", "b"]})
+    with pytest.raises(
+        RowCountError, match=r"own.csv: 3 rows became 2 typed and 0 quarantined. This is a defect of conform"
+    ):
+        list(conform([Longer(*table.to_batches())], bind(table.schema, OWN, None)))
+    decision = RetryTransientErrors().evaluate(RowCountError("lost"), 1, 4)
+    assert decision.action is RetryAction.FAIL
