@@ -24,8 +24,8 @@ import pyarrow.parquet
 from bench import MONTH as TEXT
 from elt.catalogue import Dataset
 from elt.catalogue.registry import dataset
-from elt.conforming import stream
-from elt.conforming.rows import typed_schema
+from elt.conforming.schema import typed_schema
+from elt.conforming.stream import Split
 from elt.connections import EnvironmentConnections
 from elt.layout import raw_object
 from elt.months import Month
@@ -176,9 +176,13 @@ def copy_file(parquet: Path, folder: Path) -> Path:
         return path
     entry, unfinished = dataset("yellow"), path.with_suffix(".unfinished")
     encoder = pgpq.ArrowToPostgresBinaryEncoder(typed_schema(entry))
-    with parquet.open("rb") as source, unfinished.open("wb") as out:
+    with (
+        parquet.open("rb") as source,
+        unfinished.open("wb") as out,
+        Split(source, entry, MONTH) as parts,
+    ):
         out.write(encoder.write_header())
-        for part in stream.split(source, entry, MONTH):
+        for part in parts:
             out.write(encoder.write_batch(part.typed))
         out.write(encoder.finish())
     unfinished.replace(path)

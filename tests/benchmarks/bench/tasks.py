@@ -60,7 +60,7 @@ def stages(*names: str) -> dict[str, Any]:
 def conform(raw: str, out: str) -> dict[str, Any]:
     """Conform a raw file to typed Parquet, both on this machine: the library's own pass over it."""
     from elt.catalogue.registry import dataset
-    from elt.conforming import stream
+    from elt.conforming.stream import Split, write
     from elt.months import Month
 
     entry = dataset("yellow")
@@ -68,8 +68,8 @@ def conform(raw: str, out: str) -> dict[str, Any]:
         # The same dataset, published as a user's own might be.
         entry = replace(entry, path="/trip-data/yellow_tripdata_{year}-{month}.csv.gz")
     started = time.monotonic()
-    with Path(raw).open("rb") as source:
-        rows, quarantine = stream.write(stream.split(source, entry, Month.parse(MONTH)), entry)
+    with Path(raw).open("rb") as source, Split(source, entry, Month.parse(MONTH)) as parts:
+        rows, quarantine = write(parts)
         if quarantine is not None:
             raise SystemExit("some rows do not fit")
         with rows, Path(out).open("wb") as target:
