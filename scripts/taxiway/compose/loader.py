@@ -55,6 +55,7 @@ def _open_and_load(months: str, progress: Progress, console: Console) -> int:
     if INFRASTRUCTURE.exists():
         raise TaxiwayError(INFRASTRUCTURE.read_text().strip())
     api = AirflowApi(API, PASSWORD.read_text())
+    # Compose has waited for the start of the services, not for their health: that takes both processors.
     with progress.phase("Airflow is healthy"):
         wait_until_healthy(api, Patience(READY_SECONDS, every=1.0))
     with progress.phase("DAGs are parsed, pools made, DAGs unpaused"):

@@ -103,6 +103,7 @@ def rehearse_airflow(version: str, progress: Progress, docker: Docker) -> Report
         with progress.phase("the DAGs are parsed, their tests run"):
             tests = _run_dag_tests(image, docker)
     finally:
+        # Its layers stay in the builder's cache: the next rehearsal of this version is quick.
         docker.run("image", "rm", image)
     return Report(changes, {"tests/dags": tests.stdout + tests.stderr} if tests.returncode else {})
 
@@ -185,6 +186,7 @@ def pinned(project: str, version: str) -> str:
 
 def versions(text: str) -> dict[str, str]:
     """Version by package of a uv.lock; several if it differs by platform."""
+    # By pattern: reading all of it as TOML takes twenty times as long.
     found: dict[str, str] = {}
     for name, version in re.findall(r'^name = "(.+)"\nversion = "(.+)"', text, re.MULTILINE):
         found[name] = f"{found[name]}, {version}" if name in found else version
@@ -202,6 +204,7 @@ def differences(before: Mapping[str, str], after: Mapping[str, str]) -> list[str
 
 def environment() -> dict[str, str]:
     """What uv and the checks run with: no Python is downloaded, this process' environment is left alone."""
+    # Each of them would point uv, or the tests, at another environment than the copy's.
     foreign = ("VIRTUAL_ENV", "UV_PROJECT_ENVIRONMENT", "AIRFLOW_")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
     return {**kept, "UV_PYTHON_DOWNLOADS": "never"}

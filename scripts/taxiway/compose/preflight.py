@@ -52,6 +52,7 @@ def check_source(source: str) -> None:
 
 def check_readable(folder: Path, uid: int) -> None:
     """PreflightError if the containers' user cannot read what is shared with it."""
+    # They run as us: what we can read they can.
     if os.getuid() == uid:
         return
     for name in SHARED:

@@ -62,6 +62,7 @@ def main(memory: int | None = None) -> int:
     except PreflightError as error:
         sys.stderr.write(f"prepare: {error}\nprepare: remedy: {error.remedy}\n")
         return 1
+    # Before any owner is changed: a service that finds no secret says nothing of why.
     lay_out(SECRETS, forms(originals(SECRETS / VAULT)))
     remember_the_day(SETTINGS / "environment")
     offer(AIRFLOW / "probe", SETTINGS / "probe")
@@ -88,6 +89,7 @@ def check_readable(folders: Sequence[Path], uid: int) -> None:
 
 def remember_the_day(file: Path) -> None:
     """Schedules follow the months that are published from now on; earlier ones are asked for."""
+    # Once: with a later day at each start the months in between would never be scheduled.
     if not file.exists():
         file.write_text(f"TAXI_SCHEDULE_START={datetime.now(UTC).date().isoformat()}\n")
         file.chmod(0o444)
@@ -95,6 +97,7 @@ def remember_the_day(file: Path) -> None:
 
 def offer(script: Path, place: Path) -> None:
     """Copy a script to where every container can run it, whoever may read the checkout."""
+    # A new file: the old one may be running as another container's health check.
     place.unlink(missing_ok=True)
     shutil.copyfile(script, place)
     place.chmod(0o555)

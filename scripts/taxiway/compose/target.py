@@ -143,6 +143,7 @@ class Compose:
 
     def airflow_command(self, arguments: Sequence[str]) -> list[str]:
         """The command that runs Airflow's own command line."""
+        # With a terminal, so that `airflow dags delete` can ask; docker refuses one that is not there.
         terminal = () if sys.stdin.isatty() else ("-T",)
         return self.project.command("exec", *terminal, "airflow-scheduler", "airflow", *arguments)
 
@@ -167,6 +168,7 @@ class Compose:
             wait_until_healthy(self.api, patience)
         with self.progress.phase("DAGs are parsed, pools made, DAGs unpaused"):
             open_dags(self.api, patience)
+        # It depends on the loader, which the commands do not start.
         self.project.run("up", "--detach", "--no-deps", "--no-build", "janitor")
         write_json(
             self.home.environment, variables.host_side(self.project.config(), self.home, self.state.ports)
@@ -270,6 +272,7 @@ class Compose:
 
         A stack on Google Cloud is its engine's to destroy.
         """
+        # Without the file it was never started; Compose would take the defaults, which are another project.
         if not self.project.file.exists():
             return []
         removed = self._destroy() if self.state.emulated and not keep else []
@@ -287,6 +290,7 @@ class Compose:
         if self.states().get("gcs") != "RUNNING":
             return []  # nothing answers, and the volumes go anyway
         with self.progress.phase("infrastructure is destroyed"):
+            # Tasks that still run would make anew what is destroyed beside them.
             self.project.run("stop", *[name for name in self._services() if name.startswith("airflow-")])
             done = self.project.run("run", "--rm", "--no-deps", "-T", "infrastructure", *DESTROY, check=False)
         if done.returncode:

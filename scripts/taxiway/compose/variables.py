@@ -80,6 +80,7 @@ def project_name(folder: Path, stack: str, owner: Callable[[str], Path | None]) 
 
 def normalised(name: str) -> str:
     """A folder's name as Compose makes a project's name of it."""
+    # Compose refuses other characters, and an empty name.
     return re.sub(r"[^-_a-z0-9]", "", name.lower()).lstrip("_-") or "taxiway"
 
 
@@ -147,6 +148,7 @@ def read(file: Path) -> dict[str, str]:
     """The variables of such a file; empty if there is none."""
     if not file.exists():
         return {}
+    # What `lines` has written, and what people write by hand as long as it is one line a variable.
     found = re.findall(r"^([A-Za-z_]\w*)=(.*)$", file.read_text(), re.MULTILINE)
     return {name: "".join(shlex.split(value)) for name, value in found}
 

@@ -176,7 +176,11 @@ def copy_file(parquet: Path, folder: Path) -> Path:
         return path
     entry, unfinished = dataset("yellow"), path.with_suffix(".unfinished")
     encoder = pgpq.ArrowToPostgresBinaryEncoder(typed_schema(entry))
-    with parquet.open("rb") as source, Split(source, entry, MONTH) as parts, unfinished.open("wb") as out:
+    with (
+        parquet.open("rb") as source,
+        unfinished.open("wb") as out,
+        Split(source, entry, MONTH) as parts,
+    ):
         out.write(encoder.write_header())
         for part in parts:
             out.write(encoder.write_batch(part.typed))
