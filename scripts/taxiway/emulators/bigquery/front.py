@@ -200,7 +200,7 @@ class Front:
         self._results.keep(str(found["jobReference"].get("jobId")))
         if errors := found.get("errors"):
             reason = errors[0]["reason"]
-            raise Refused(404 if reason == "notFound" else 400, errors[0]["message"], reason)
+            raise HttpError(404 if reason == "notFound" else 400, errors[0]["message"], reason)
         return answer
 
     def _get_job(self, call: Call, _project: str, job_id: str, _action: str | None) -> Response:
