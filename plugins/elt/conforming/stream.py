@@ -49,10 +49,7 @@ class Split:
             self.rows += part.typed.num_rows
             self.quarantined += part.rejected
             yield part
-        self._check_whole()
-
-    def _check_whole(self) -> None:
-        """Raise PermanentError for what only the whole file shows."""
+        # What only the whole file shows.
         total = self.rows + self.quarantined
         if self._raw.rows not in (None, total):
             raise PermanentError(

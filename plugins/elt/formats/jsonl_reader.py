@@ -6,8 +6,7 @@ from typing import Any, BinaryIO
 import pyarrow as pa
 
 from elt.catalogue import Column
-from elt.formats.batches import LINE, Batch, malformed
-from elt.formats.text_blocks import lines, read_blocks
+from elt.formats.batches import LINE, Batch, lines, malformed, read_blocks
 
 # A file with more unknown names than this uses data as names; the rest are not listed.
 MANY = 100

@@ -9,11 +9,10 @@ import pyarrow as pa
 import pyarrow.parquet
 
 from elt.catalogue import Dataset, Format
-from elt.errors import PermanentError
-from elt.formats.batches import Batch
+from elt.errors import PermanentError, first_line
+from elt.formats.batches import Batch, gunzip
 from elt.formats.csv_reader import CsvReader
 from elt.formats.jsonl_reader import JsonlReader
-from elt.formats.text_blocks import gunzip
 
 BATCH_ROWS = 16_384
 # Bytes read at once, of each column.
@@ -70,19 +69,12 @@ def _guarded(batches: Iterator[Batch], name: str, form: Format) -> Iterator[Batc
 @contextmanager
 def _corrupt_is_permanent(name: str, form: Format) -> Iterator[None]:
     """Turn what readers raise for a corrupt file into PermanentError."""
+    errors: tuple[type[Exception], ...] = (pa.ArrowException, OSError, EOFError, ValueError)
+    if form.endswith(".gz"):
+        from isal.igzip_lib import IsalError  # a child of Exception alone
+
+        errors += (IsalError,)  # type: ignore[assignment]  # isal's stub calls it an instance
     try:
         yield
-    except _corruption(form) as error:
-        first_line = str(error).strip().split("\n", 1)[0]
-        raise PermanentError(f"{name}: corrupt {_TITLES[form]} ({first_line[:200]})") from None
-
-
-def _corruption(form: Format) -> tuple[type[Exception], ...]:
-    errors = (pa.ArrowException, OSError, EOFError, ValueError)
-    if not form.endswith(".gz"):
-        return errors
-    # A child of Exception alone; its module is imported by `gunzip` already.
-    from isal.igzip_lib import IsalError
-
-    corrupt_gzip: type[Exception] = IsalError  # type: ignore[assignment]  # isal's stub calls it an instance
-    return (*errors, corrupt_gzip)
+    except errors as error:
+        raise PermanentError(f"{name}: corrupt {_TITLES[form]} ({first_line(error, 200)})") from None

@@ -129,10 +129,7 @@ def http_client(connection: str | None, url: str) -> HttpClient:
     from elt.sources.client import HttpClient
 
     found = find(connection) if connection else None
-    if found is None:
-        return HttpClient(url)
-    auth = (found.login, found.password) if found.login else None
-    return HttpClient(found.url(), auth=auth, headers=found.extra.get("headers"))
+    return HttpClient(found.url(), **found.secrets()) if found else HttpClient(url)
 
 
 def find(connection: str) -> ConnectionFields | None:

@@ -1,9 +1,9 @@
-"""What the publisher has changed since it was loaded: one HEAD request for each month."""
+"""What the publisher has changed since it was loaded, and what it published late: a HEAD request a month."""
 
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -11,11 +11,13 @@ from elt.catalogue import Dataset
 from elt.errors import PermanentError, UsageError
 from elt.months import Month
 from elt.provenance import is_unchanged
-from elt.sources.publication import given_up
 
 if TYPE_CHECKING:
     from elt.connections import Source
     from elt.stores.gcs import Lake, Stored
+
+# From the day on which a month is due. Publishers are a few weeks late now and then.
+PATIENCE = dt.timedelta(days=21)
 
 
 @dataclass(frozen=True)
@@ -45,8 +47,18 @@ def scan(
     With `scheduled_since`, months that the schedule has given up since that day are requested, too. A
     TransientError of the source ends the scan: the other months would most likely meet it as well.
     """
-    stored, failed = _stored(ds, lake)
-    wanted = [month for month in stored if not among or month in among]
+    stored: dict[Month | None, Stored] = {}
+    failed: dict[str, str] = {}
+    for each in lake.list(f"raw/{ds.name}/"):
+        text = each.metadata.get("month")
+        try:
+            month = Month.parse(text) if text else None
+            ds.check_month(month)
+        except UsageError as error:
+            failed[each.name] = str(error)
+        else:
+            stored[month] = each
+    wanted = [month for month in sorted(stored, key=str) if not among or month in among]
     late = given_up(ds, scheduled_since) if scheduled_since else ()
     to_load = []
     for month in [*wanted, *(month for month in late if month not in stored)]:
@@ -61,17 +73,14 @@ def scan(
     return Scan(len(wanted), tuple(to_load), failed)
 
 
-def _stored(ds: Dataset, lake: Lake) -> tuple[dict[Month | None, Stored], dict[str, str]]:
-    """Raw objects by month, in order; and the names of those with a month that is none of the dataset's."""
-    stored: dict[Month | None, Stored] = {}
-    failed: dict[str, str] = {}
-    for each in lake.list(f"raw/{ds.name}/"):
-        text = each.metadata.get("month")
-        try:
-            month = Month.parse(text) if text else None
-            ds.check_month(month)
-        except UsageError as error:
-            failed[each.name] = str(error)
-        else:
-            stored[month] = each
-    return dict(sorted(stored.items(), key=lambda item: str(item[0]))), failed
+def given_up(ds: Dataset, since: dt.date, today: dt.date | None = None) -> Iterator[Month]:
+    """Months of the dataset that were due on `since` or later, and were waited for long enough."""
+    if ds.first_month is None:
+        return
+    today = today or dt.datetime.now(dt.UTC).date()
+    # A schedule may be older than its dataset.
+    month = max(Month.of(since).shift(-ds.lag_months), ds.first_month)
+    while (due := month.shift(ds.lag_months).first_day()) + PATIENCE < today:
+        if due >= since:
+            yield month
+        month = month.next()

@@ -141,7 +141,7 @@ class Warehouse:
 
     def tables(self) -> set[str]:
         """Names of all tables and views."""
-        with self._errors("dataset", self._settings.dataset):
+        with _errors("dataset", self._settings.dataset):
             dataset = f"{self.project}.{self._settings.dataset}"
             found = self._client.list_tables(dataset, page_size=1000, **self._how)
             return {table.table_id for table in found}
@@ -149,7 +149,7 @@ class Warehouse:
     def table(self, name: str) -> Json | None:
         """Describe a table as the API does; None if it is not there."""
         try:
-            with self._errors("table", name):
+            with _errors("table", name):
                 found = self._client.get_table(self._full(name), **self._how)
         except TableNotFoundError:
             return None
@@ -159,7 +159,7 @@ class Warehouse:
         """Create a table or view and describe it; None if there is one already, which stays as it is."""
         from google.cloud.bigquery import Table
 
-        with self._errors("table", name):
+        with _errors("table", name):
             reference = {"projectId": self.project, "datasetId": self._settings.dataset, "tableId": name}
             wanted = Table.from_api_repr({**table, "tableReference": reference})
             try:
@@ -170,7 +170,7 @@ class Warehouse:
 
     def drop(self, name: str) -> None:
         """Delete a table that may be gone already."""
-        with self._errors("table", name):
+        with _errors("table", name):
             self._client.delete_table(self._full(name), not_found_ok=True, **self._how)
 
     def load(self, table: str, uri: str, fields: Sequence[Json], work: Work) -> None:
@@ -215,7 +215,7 @@ class Warehouse:
             )
             return [dict(row.items()) for row in found]
 
-        with self._errors("query", labels.get("step", "")):
+        with _errors("query", labels.get("step", "")):
             return self._uncontended(run)
 
     def _limits(self, labels: Mapping[str, str]) -> Json:
@@ -240,7 +240,7 @@ class Warehouse:
                 raise error
 
         # By the work, not by the number of the job: the link to the job shows which one it was.
-        with self._errors("job", work.id):
+        with _errors("job", work.id):
             self._uncontended(run)
 
     def _uncontended(self, run: Callable[[], T]) -> T:
@@ -326,30 +326,27 @@ class Warehouse:
             self._clock.sleep(pause)
             pause = min(pause * 1.5, longest)
             job.reload(**self._how)
-        return _failure(job.error_result)
+        if not (found := job.error_result):
+            return None
+        # As the exception that an answer with that error would be.
+        reason = found.get("reason")
+        status = 404 if reason == "notFound" else 400 if reason in _FINAL else 500
+        error: exceptions.GoogleAPICallError = exceptions.from_http_status(  # type: ignore[no-untyped-call]
+            status, found.get("message", ""), errors=[found]
+        )
+        return error
 
     def _full(self, table: str) -> str:
         return f"{self.project}.{self._settings.dataset}.{table}"
 
-    @contextmanager
-    def _errors(self, kind: str, name: str) -> Iterator[None]:
-        """Turn the client's errors into ours."""
-        try:
-            yield
-        except (exceptions.GoogleAPIError, requests.RequestException, GoogleAuthError, TimeoutError) as error:
-            raise _ours(error, f"{kind} {name}".strip()) from None
 
-
-def _failure(found: Mapping[str, Any] | None) -> exceptions.GoogleAPICallError | None:
-    """A job's `errorResult` as the exception that an answer with that error would be."""
-    if not found:
-        return None
-    reason = found.get("reason")
-    status = 404 if reason == "notFound" else 400 if reason in _FINAL else 500
-    error: exceptions.GoogleAPICallError = exceptions.from_http_status(  # type: ignore[no-untyped-call]
-        status, found.get("message", ""), errors=[found]
-    )
-    return error
+@contextmanager
+def _errors(kind: str, name: str) -> Iterator[None]:
+    """Turn the client's errors into ours."""
+    try:
+        yield
+    except (exceptions.GoogleAPIError, requests.RequestException, GoogleAuthError, TimeoutError) as error:
+        raise _ours(error, f"{kind} {name}".strip()) from None
 
 
 def _is_contended(error: exceptions.GoogleAPICallError) -> bool:

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import TypeVar
 
-from elt.catalogue import Column, Dataset, Mart, Type
+from elt.catalogue import Column, Dataset, Type
 from elt.catalogue.registry import DATASETS, MARTS
 from elt.errors import PermanentError
 from elt.layout import AUDIT_RESULTS, LOAD_LOG, lake_table, mart_table
@@ -103,17 +103,13 @@ def all_tables(name: Callable[[str], str]) -> dict[str, Json]:
     for mart in MARTS.values():
         columns = (_DATASET, MONTH_COLUMN, *mart.columns)
         tables[mart_table(mart.name)] = _table(mart.title, columns, mart.cluster, MONTH_COLUMN)
-    return tables | {mart.name: _view(mart, name) for mart in MARTS.values()}
-
-
-def _view(mart: Mart, name: Callable[[str], str]) -> Json:
-    lookups = {lookup: name(DATASETS[lookup].table) for lookup in mart.lookups}
-    query = statement(f"views/{mart.name}", mart=name(mart_table(mart.name)), **lookups)
-    joined = f", with {' and '.join(DATASETS[lookup].title.lower() for lookup in mart.lookups)}"
-    return {
-        "description": mart.title + (joined if lookups else ""),
-        "view": {"query": query, "useLegacySql": False},
-    }
+    for mart in MARTS.values():
+        lookups = {lookup: name(DATASETS[lookup].table) for lookup in mart.lookups}
+        query = statement(f"views/{mart.name}", mart=name(mart_table(mart.name)), **lookups)
+        titles = [DATASETS[lookup].title.lower() for lookup in mart.lookups]
+        described = f"{mart.title}, with {' and '.join(titles)}" if titles else mart.title
+        tables[mart.name] = {"description": described, "view": {"query": query, "useLegacySql": False}}
+    return tables
 
 
 def ensure(warehouse: Warehouse) -> bool:

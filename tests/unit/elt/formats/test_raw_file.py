@@ -15,8 +15,7 @@ from elt.catalogue import Column, Dataset
 from elt.catalogue.registry import DATASETS
 from elt.conforming.stream import Split, row_groups
 from elt.errors import PermanentError
-from elt.formats.batches import LINE
-from elt.formats.text_blocks import LONGEST, lines
+from elt.formats.batches import LINE, LONGEST, lines
 from elt.months import Month
 
 COLUMNS = (

@@ -8,11 +8,11 @@ from airflow.sdk import RetryAction
 from airflow.sdk.exceptions import AirflowTaskTimeout
 
 from elt.errors import AuditError, InvalidMonthError, PermanentError, SourceNotPublishedError, TransientError
-from elt.orchestration.retries import RETRIES, RetryTransientErrors
+from elt.orchestration.dag_defaults import TASKS, RetryTransientErrors
 
 
 def action(error: BaseException, attempt: int = 1) -> RetryAction:
-    return RetryTransientErrors().evaluate(error, attempt, RETRIES["retries"]).action
+    return RetryTransientErrors().evaluate(error, attempt, TASKS["retries"]).action
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from elt.catalogue.registry import DATASETS
 from elt.errors import PermanentError
 from elt.months import Month, Partition
 from elt.provenance import Origin
-from elt.stages import marts
+from elt.stages.warehouse import is_current_mart, mart_origin
 from elt.warehouse.load_log import LogRow
 
 YELLOW = DATASETS["yellow"]
@@ -140,9 +140,9 @@ def row(stage: str, checksum: str, version: str, finished: dt.datetime) -> LogRo
 def test_marts_built_while_their_month_was_replaced_are_built_again():
     """They end later than the publication and are of what was there before it."""
     published = row("warehouse", "new", "v", NOON)
-    version = marts._origin(YELLOW, published).schema_version
+    version = mart_origin(YELLOW, published).schema_version
     later = NOON + dt.timedelta(seconds=9)
-    assert not marts.is_current(YELLOW, row("mart", "old", version, later), published)
-    assert not marts.is_current(YELLOW, row("mart", "new", "other SQL", later), published)
-    assert not marts.is_current(YELLOW, None, published)
-    assert marts.is_current(YELLOW, row("mart", "new", version, later), published)
+    assert not is_current_mart(YELLOW, row("mart", "old", version, later), published)
+    assert not is_current_mart(YELLOW, row("mart", "new", "other SQL", later), published)
+    assert not is_current_mart(YELLOW, None, published)
+    assert is_current_mart(YELLOW, row("mart", "new", version, later), published)
