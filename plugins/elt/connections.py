@@ -142,11 +142,16 @@ class ConnectionFields:
         return {"auth": auth, "headers": self.extra.get("headers")}
 
 
-def http_source(dataset: Dataset, found: ConnectionFields | None) -> Source:
-    """A dataset's source: the connection that its entry names, or the entry's public address without one."""
-    from elt.sources.client import HttpSource
+def http_source(dataset: Dataset, found: ConnectionFields | None, settings: Settings | None = None) -> Source:
+    """A dataset's source: the connection that its entry names, or the entry's public address without one.
 
-    return HttpSource(dataset, found.url(), **found.secrets()) if found else HttpSource(dataset)
+    Without settings, their limits are the defaults: whoever only probes needs none.
+    """
+    from elt.sources.client import HttpSource, Limits
+
+    limits = Limits(settings.max_file_bytes, settings.download_seconds) if settings else None
+    secrets = found.secrets() if found else {}
+    return HttpSource(dataset, found.url() if found else "", limits=limits, **secrets)
 
 
 def source_connection(dataset: Dataset) -> str | None:
@@ -222,7 +227,7 @@ class EnvironmentConnections:
     def source(self, dataset: Dataset) -> Source:
         """The source of a dataset, by the connection that its entry names."""
         name = source_connection(dataset)
-        return http_source(dataset, self._fields(name) if name else None)
+        return http_source(dataset, self._fields(name) if name else None, self.settings)
 
     def _fields(self, connection: str) -> ConnectionFields | None:
         name = _variable(connection)

@@ -6,13 +6,14 @@ that is configured now, by the catalogue's rules of today.
 
 import datetime as dt
 from collections.abc import Collection, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
 from elt.catalogue import Dataset, Mart
 from elt.catalogue.registry import DATASETS
 from elt.connections import Connections
-from elt.errors import TableNotFoundError
+from elt.errors import InvalidMonthError, TableNotFoundError
 from elt.months import Month, Partition
 from elt.provenance import read_drift, read_source
 from elt.stages.warehouse import is_current_mart
@@ -162,7 +163,10 @@ def _entry(partition: Partition, stores: _Stores, lacking: tuple[LogStage, ...])
     facts: Mapping[str, str] = typed.metadata if typed else {}
     ds, rows = DATASETS[partition.dataset], dict[str, int]()
     if ds.tabular:
-        rows = {"typed_rows": int(facts.get("rows", 0)), "warehouse_rows": stores.warehouse.get(partition, 0)}
+        rows = {
+            "typed_rows": _number(facts.get("rows", "")),
+            "warehouse_rows": stores.warehouse.get(partition, 0),
+        }
         if stores.postgres is not None and ds.in_postgres:
             rows["postgres_rows"] = stores.postgres.get(partition, 0)
     tally = stores.audits.get(partition, Tally())
@@ -173,7 +177,7 @@ def _entry(partition: Partition, stores: _Stores, lacking: tuple[LogStage, ...])
         "raw_bytes": raw.size if raw else 0,
         **dict.fromkeys(("typed_rows", "warehouse_rows", "postgres_rows")),
         **rows,
-        "quarantined_rows": int(facts.get("quarantined", 0)) if rows else None,
+        "quarantined_rows": _number(facts.get("quarantined", "")) if rows else None,
         "drift": read_drift(facts),
         "audit_warnings": tally.warnings,
         "audit_failures": tally.failures,
@@ -201,12 +205,16 @@ def _state(
 
 
 def _objects(lake: Lake, prefixes: Iterable[str]) -> dict[Partition, Stored]:
-    return {
-        Partition.parse(stored.metadata["dataset"], stored.metadata.get("month")): stored
-        for prefix in prefixes
-        for stored in lake.list(prefix)
-        if "dataset" in stored.metadata
-    }
+    found = {}
+    for stored in (stored for prefix in prefixes for stored in lake.list(prefix)):
+        # What somebody else has put there says what it likes.
+        with suppress(KeyError, InvalidMonthError):
+            found[Partition.parse(stored.metadata["dataset"], stored.metadata.get("month"))] = stored
+    return found
+
+
+def _number(text: str) -> int:
+    return int(text) if text.isascii() and text.isdigit() else 0
 
 
 def _months(ds: Dataset, partitions: Collection[Partition] | None) -> list[Month] | None:

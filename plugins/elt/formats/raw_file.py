@@ -73,7 +73,7 @@ def _corrupt_is_permanent(name: str, form: Format) -> Iterator[None]:
     if form.endswith(".gz"):
         from isal.igzip_lib import IsalError  # a child of Exception alone
 
-        errors += (IsalError,)  # type: ignore[assignment]  # isal's stub calls it an instance
+        errors += (IsalError,)  # type: ignore[operator]  # isal's stub calls it an instance
     try:
         yield
     except errors as error:

@@ -109,7 +109,7 @@ class AirflowConnections:
 
     def source(self, dataset: Dataset) -> Source:
         """The source of a dataset, by the connection that its entry names."""
-        return source_of(dataset)
+        return source_of(dataset, self.settings)
 
     @cached_property
     def _bigquery(self) -> BigQueryHook:
@@ -118,10 +118,10 @@ class AirflowConnections:
         return BigQueryHook(gcp_conn_id=GOOGLE, use_legacy_sql=False, location=self.settings.location)
 
 
-def source_of(dataset: Dataset) -> Source:
+def source_of(dataset: Dataset, settings: Settings | None = None) -> Source:
     """The source of a dataset: the HTTP connection that its entry names, else the entry's public address."""
     name = source_connection(dataset)
-    return http_source(dataset, find(name) if name else None)
+    return http_source(dataset, find(name) if name else None, settings)
 
 
 def http_client(connection: str | None, url: str) -> HttpClient:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from elt.catalogue import Dataset
-from elt.errors import PermanentError, UsageError
+from elt.errors import PermanentError, TransientError, UsageError
 from elt.months import Month
 from elt.provenance import is_unchanged
 
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 # From the day on which a month is due. Publishers are a few weeks late now and then.
 PATIENCE = dt.timedelta(days=21)
+# Months in a row that a source may not answer for.
+_SILENT = 3
 
 
 @dataclass(frozen=True)
@@ -44,8 +46,8 @@ def scan(
 ) -> Scan:
     """Compare the months in the lake (only those `among` some, where any are named) with the source's.
 
-    With `scheduled_since`, months that the schedule has given up since that day are requested, too. A
-    TransientError of the source ends the scan: the other months would most likely meet it as well.
+    With `scheduled_since`, months that the schedule has given up since that day are requested, too. Raises
+    the TransientError of a source that answers for no month, or not for several in a row.
     """
     stored: dict[Month | None, Stored] = {}
     failed: dict[str, str] = {}
@@ -60,16 +62,24 @@ def scan(
             stored[month] = each
     wanted = [month for month in sorted(stored, key=str) if not among or month in among]
     late = given_up(ds, scheduled_since) if scheduled_since else ()
-    to_load = []
+    to_load, silent, answered = list[Month | None](), 0, False
     for month in [*wanted, *(month for month in late if month not in stored)]:
         try:
             published = source.probe(month)
-        except (PermanentError, UsageError) as error:
+        except (PermanentError, UsageError, TransientError) as error:
             failed[f"{ds.name} {month}" if month else ds.name] = str(error)
+            silent = silent + 1 if isinstance(error, TransientError) else 0
+            last = error
+            if silent >= _SILENT:
+                # The others would most likely meet it as well, and each may take minutes.
+                raise
             continue
+        silent, answered = 0, True
         present = stored.get(month)
         if published and not (present and is_unchanged(present, published, source.base_url)):
             to_load.append(month)
+    if silent and not answered:
+        raise last
     return Scan(len(wanted), tuple(to_load), failed)
 
 

@@ -134,6 +134,22 @@ def test_a_source_that_does_not_answer_ends_the_scan(error: Exception):
         scanned(FakeSource({JANUARY: error}), stored(JANUARY))
 
 
+def test_a_month_that_the_source_does_not_answer_for_never_stops_the_others():
+    source = FakeSource({JANUARY: TransientError("503"), FEBRUARY: published(FEBRUARY, '"two"')})
+    found = scanned(source, stored(JANUARY), stored(FEBRUARY))
+    assert found == Scan(2, (FEBRUARY,), {"yellow 2024-01": "503"})
+
+
+def test_a_source_that_is_down_is_not_waited_for_month_by_month():
+    """Each request would take a minute, for 200 months."""
+    down = TransientError("down")
+    every = months(*(f"2023-{number:02}" for number in range(1, 13)))
+    source = FakeSource(dict.fromkeys(every[1:], down) | {every[0]: published(every[0])})
+    with pytest.raises(TransientError, match="down"):
+        scanned(source, *map(stored, every))
+    assert len(source.probed) == 4
+
+
 @pytest.mark.parametrize("facts", [{"month": ""}, {}])
 def test_a_dataset_without_months_is_one_that_is_called_none(facts: dict[str, str]):
     here = stored(None, **facts)
