@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from elt.catalogue import Dataset
-from elt.errors import PermanentError, SettingError
+from elt.errors import SettingError
 from elt.months import Month
 from elt.settings import Settings, required
 
@@ -257,25 +257,30 @@ class EnvironmentConnections:
         from google.auth.credentials import AnonymousCredentials
         from google.auth.exceptions import GoogleAuthError
 
+        from elt.stores import token_error
+
         google_ = self._fields(GOOGLE) or ConnectionFields()
         if google_.extra.get("is_anonymous"):
             return AnonymousCredentials()  # type: ignore[no-untyped-call]
         # Read here, not put into os.environ, where every library of this process would find it.
         path = google_.extra.get("key_path") or self.variables.get("GOOGLE_APPLICATION_CREDENTIALS")
+        chain = google_.extra.get("impersonation_chain") or []
+        *delegates, target = [n.strip() for n in (chain.split(",") if isinstance(chain, str) else chain)] or [
+            ""
+        ]
         try:
+            # An external account is asked for its project here, which already takes a token.
             if path:
                 found, _ = google.auth.load_credentials_from_file(path, scopes=_SCOPES)  # type: ignore[no-untyped-call]
             else:
                 found, _ = google.auth.default(scopes=_SCOPES)
+            if not target:
+                return found
+            return impersonated_credentials.Credentials(  # type: ignore[no-untyped-call]
+                found, target_principal=target, delegates=delegates, target_scopes=list(_SCOPES)
+            )
         except (GoogleAuthError, OSError, ValueError) as error:
-            raise PermanentError(f"Google Cloud: no credentials ({error}).") from None
-        chain = google_.extra.get("impersonation_chain") or []
-        if not chain:
-            return found
-        *delegates, target = [n.strip() for n in (chain.split(",") if isinstance(chain, str) else chain)]
-        return impersonated_credentials.Credentials(  # type: ignore[no-untyped-call]
-            found, target_principal=target, delegates=delegates, target_scopes=list(_SCOPES)
-        )
+            raise token_error(error, "Google Cloud") from None
 
 
 def _variable(connection: str) -> str:

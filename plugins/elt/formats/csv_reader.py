@@ -12,6 +12,8 @@ from elt.formats.batches import LINE, Batch, Typed, lines, malformed, read_block
 
 # Give up typed parsing after this many blocks with unparsable values: each costs a second pass.
 _MISSES = 4
+# As many as a table of BigQuery may have: each column costs memory for every block.
+MOST_COLUMNS = 10_000
 _LONE_CR = "a carriage return without a line feed; lines must end with LF or CRLF"
 
 
@@ -31,6 +33,9 @@ class CsvReader:
         except BaseException:
             self.close()
             raise
+        if len(self._names) > MOST_COLUMNS:
+            self.close()
+            raise ValueError(f"{len(self._names):,} columns, and {MOST_COLUMNS:,} at most are read")
         spelled = {name: name.strip().lower() for name in self._names}
         self._types = {name: types[key] for name, key in spelled.items() if key in types}
         self._misses = 0

@@ -55,7 +55,8 @@ class JsonlReader:
         for text in texts:
             try:
                 rows.append(self._row(orjson.loads(text), orjson.dumps))
-            except ValueError as error:
+            except (ValueError, TypeError, RecursionError) as error:
+                # A value that is nested too deeply to be written again is a TypeError of orjson's.
                 broken.append((text, f"the line is not a JSON object: {error}"))
             else:
                 kept.append(text)

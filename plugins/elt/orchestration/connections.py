@@ -24,7 +24,7 @@ from elt.connections import (
     postgres_parameters,
     source_connection,
 )
-from elt.errors import PermanentError, SettingError, TransientError, first_line
+from elt.errors import PermanentError, SettingError, first_line
 from elt.settings import Settings
 
 if TYPE_CHECKING:
@@ -156,6 +156,8 @@ def _explained(connection: str) -> Iterator[None]:
     from airflow.sdk.exceptions import AirflowException, AirflowNotFoundException
     from google.auth.exceptions import GoogleAuthError
 
+    from elt.stores import token_error
+
     try:
         yield
     except AirflowNotFoundException:
@@ -163,8 +165,9 @@ def _explained(connection: str) -> Iterator[None]:
             f"there is no Airflow connection {connection}. Set AIRFLOW_CONN_{connection.upper()}, like "
             f"{_EXAMPLES[connection]}, or create it in Airflow."
         ) from None
-    except (AirflowException, GoogleAuthError, OSError) as error:
-        passing = isinstance(error, GoogleAuthError) and error.retryable
-        kind = TransientError if passing else PermanentError
+    except GoogleAuthError as error:
+        # An external account is asked for its project while its client is made, which takes a token.
+        raise token_error(error, f"the Airflow connection {connection}") from None
+    except (AirflowException, OSError, ValueError) as error:
         text = f"the Airflow connection {connection} gives no credentials ({first_line(error)})."
-        raise kind(text) from None
+        raise PermanentError(text) from None

@@ -10,7 +10,7 @@ from typing import Any
 from airflow.sdk import CronPartitionTimetable, RetryDecision, RetryPolicy
 
 from elt.catalogue import Dataset
-from elt.errors import PermanentError, TransientError, UsageError
+from elt.errors import AccessDeniedError, PermanentError, TransientError, UsageError
 from elt.orchestration import alerts
 from elt.settings import schedule_start
 from elt.sources.changes import PATIENCE
@@ -19,7 +19,8 @@ from elt.sources.changes import PATIENCE
 class RetryTransientErrors(RetryPolicy):
     """Transient errors are retried as often as the task says; permanent and usage errors fail at once.
 
-    An unforeseen error is most likely a defect: it gets one more try. The policy is asked where the task
+    What Google denies is retried after 30 s, 1, 2 and 4 minutes: a grant takes up to 7 to be effective. An
+    unforeseen error is most likely a defect: it gets one more try. The policy is asked where the task
     runs, with the exception in hand. For a task that is killed, or failed by the scheduler ("state
     mismatch"), nobody asks: it is retried as often as it says.
     """
@@ -34,6 +35,10 @@ class RetryTransientErrors(RetryPolicy):
         """Decide about the exception that ended try `try_number` (from 1 on)."""
         if isinstance(exception, PermanentError | UsageError):
             return RetryDecision.fail("a permanent error: trying again would not help")
+        if isinstance(exception, AccessDeniedError):
+            return RetryDecision.retry(
+                timedelta(seconds=30) * 2 ** (try_number - 1), "denied, or not yet granted"
+            )
         # OSError: the disk, or a connection that no library of ours has looked after.
         if isinstance(exception, TransientError | OSError) or try_number == 1:
             return RetryDecision.default()

@@ -26,10 +26,9 @@ from elt.errors import (
     PipelineError,
     TableNotFoundError,
     TransientError,
-    first_line,
 )
 from elt.settings import Settings
-from elt.stores import are_refused
+from elt.stores import denied, is_busy, token_error
 
 if TYPE_CHECKING:
     # Google's client imports pandas where that is installed: a second of CPU. Whoever made the client that
@@ -62,6 +61,8 @@ _FINAL = (
     "accessDenied", "billingNotEnabled", "billingTierLimitExceeded", "blocked", "duplicate", "invalid",
     "invalidQuery", "policyViolation", "resourceInUse", "responseTooLarge", "stopped",
 )  # fmt: skip
+# Answered with a 403 whatever is granted.
+_NO_GRANT_HELPS = ("billingNotEnabled", "billingTierLimitExceeded", "blocked", "policyViolation")
 # Answered with a 4xx, but not for ever.
 _PASSING = ("quotaExceeded", "rateLimitExceeded", "resourcesExceeded", "tableUnavailable")
 
@@ -365,11 +366,15 @@ def _ours(error: Exception, what: str) -> PipelineError:
         text = f"BigQuery: {what}: {message.splitlines()[0]}"
         if isinstance(error, exceptions.NotFound):
             return TableNotFoundError(text)
-        passing = detail.get("reason") in _PASSING or _is_contended(error)
-        passing = passing or isinstance(error, exceptions.ServerError | exceptions.TooManyRequests)
+        reason = detail.get("reason")
+        if reason == "accessDenied" or (
+            error.code in (401, 403) and reason not in (*_PASSING, *_NO_GRANT_HELPS)
+        ):
+            return denied(f"BigQuery: {what}", message.splitlines()[0].rstrip("."))
+        passing = reason in _PASSING or _is_contended(error) or is_busy(error.code or 0)
         return TransientError(text) if passing else PermanentError(text)
-    if are_refused(error):
-        return PermanentError(f"BigQuery: the credentials are not accepted ({first_line(error)}).")
+    if isinstance(error, GoogleAuthError):
+        return token_error(error, "BigQuery")
     request = getattr(error, "request", None)
     where = f" at {urlsplit(request.url)._replace(path='', query='').geturl()}" if request is not None else ""
     return TransientError(f"BigQuery does not answer ({type(error).__name__}{where}).")

@@ -6,7 +6,7 @@ from typing import TypeVar
 
 from elt.catalogue import Column, Dataset, Type
 from elt.catalogue.registry import DATASETS, MARTS
-from elt.errors import PermanentError
+from elt.errors import AccessDeniedError, PermanentError
 from elt.layout import AUDIT_RESULTS, LOAD_LOG, lake_table, mart_table
 from elt.stores import MONTH_COLUMN
 from elt.stores.bigquery import Json, Warehouse
@@ -157,5 +157,5 @@ def ensure_lake_table(warehouse: Warehouse, ds: Dataset, bucket: str) -> None:
         return
     try:
         warehouse.create(lake_table(ds), external_table(ds, bucket))
-    except PermanentError as error:
+    except (PermanentError, AccessDeniedError) as error:
         _LOG.warning("no table over the lake's files of %s: %s", ds.name, error)
