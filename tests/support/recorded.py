@@ -23,8 +23,8 @@ ROOTS = {
     "http://control-plane/crm/": ("crm", "/"),
     "http://control-plane/su/": ("su", "/"),
 }
-# Of no API that has a document, or that we ask for what Google does not have.
-OTHERS = ("/healthz", "/token", "/compute/")
+# Paths that no document has: our own, and one that Pulumi's provider ends with a slash.
+OTHERS = ("/healthz", "/token", "/compute/", "/anywhereCaches/?")
 
 
 class Recorder:
@@ -43,19 +43,23 @@ class Recorder:
 
         async def sending(message: Any) -> None:
             if message["type"] == "http.response.start":
-                head.update(status=message["status"], headers=dict(message["headers"]))
+                head.update(message)
             else:
                 answered.extend(message["body"][: BODY_BYTES + 1 - len(answered)])
+                if not message.get("more_body"):
+                    self._keep(scope, head, sent, answered)
             await send(message)
 
         await self._app(scope, receiving, sending)
+
+    def _keep(self, scope: Any, head: Any, sent: bytearray, answered: bytearray) -> None:
         headers = dict(scope["headers"])
         line = {
-            "method": headers.get(b"x-http-method-override", scope["method"].encode()).decode(),
+            "method": headers.get(b"x-http-method-override", scope["method"].encode()).decode("latin-1"),
             "url": f"http://{self._name}{scope['raw_path'].decode()}?{scope['query_string'].decode()}",
             "status": head["status"],
             "sent": json_text(headers, sent),
-            "answered": json_text(head["headers"], answered),
+            "answered": json_text(dict(head["headers"]), answered),
         }
         with self._file.open("a") as lines:
             lines.write(json.dumps(line) + "\n")

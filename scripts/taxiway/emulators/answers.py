@@ -11,7 +11,7 @@ import os
 import re
 import zlib
 from bisect import bisect_right
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 from urllib.parse import unquote
@@ -77,12 +77,10 @@ class Application:
     """The ASGI application of the service `name`; handlers find `store` in `request.app.state`.
 
     Routes match the quoted path, because an object's name may contain a `/` (`%2F`); `part` unquotes a
-    matched part. `normalize` may rewrite a path before it is matched.
+    matched part.
     """
 
-    def __init__(
-        self, name: str, routes: Sequence[BaseRoute], store: Any, normalize: Callable[[str], str] = str
-    ) -> None:
+    def __init__(self, name: str, routes: Sequence[BaseRoute], store: Any) -> None:
         async def healthy(_request: Request) -> Response:
             return Answer({"status": "ok", "service": name})
 
@@ -102,11 +100,10 @@ class Application:
         self._app = Starlette(routes=[Route(HEALTH, healthy), *routes], exception_handlers=handlers)
         self._app.router.redirect_slashes = False
         self._app.state.entry, self._app.state.store = self, store
-        self._normalize = normalize
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Answer one request."""
-        path = self._normalize(re.sub("//+", "/", scope["raw_path"].decode("ascii")))
+        path = re.sub("//+", "/", scope["raw_path"].decode("ascii"))
         override = dict(scope["headers"]).get(b"x-http-method-override", b"").decode("latin-1").upper()
         method = override if override and scope["method"] == "POST" else scope["method"]
         try:

@@ -41,14 +41,9 @@ async def open_app(data: Path) -> AsyncIterator[Application]:
     """The service over the objects under `data`."""
     store = Store(objects_root(data))
     try:
-        yield Application("gcs", ROUTES, store, without_api)
+        yield Application("gcs", ROUTES, store)
     finally:
         store.close()
-
-
-def without_api(path: str) -> str:
-    """The path without `/storage/v1`, which some clients omit when they talk to an emulator."""
-    return re.sub(r"^(/upload|/download|)/storage/v1(?=/)", r"\1", path)
 
 
 @dataclass(frozen=True)
@@ -78,9 +73,19 @@ class _Call:
     def name(self, parameter: str = "object") -> str:
         return part(self.request, parameter)
 
-    def object(self, query: Mapping[str, str], generation: str = "generation") -> Stored:
-        """The requested object; `query` may ask for a generation, also a soft-deleted one."""
-        return _found(self.store, self.bucket()["name"], self.name(), query, generation)
+    def object(self, query: Mapping[str, str], key: str = "generation", name: str = "") -> Stored:
+        """The requested object, or that of `name`; `query` may ask for an old or soft-deleted generation."""
+        bucket, name = self.bucket()["name"], name or self.name()
+        deleted, generation = query.get("softDeleted") == "true", query.get(key)
+        if generation is None and not deleted:
+            found = self.store.live(bucket, name)
+        elif re.fullmatch(r"\d{1,18}", generation or "", re.ASCII):
+            found = self.store.version(bucket, name, int(generation or 0), deleted=deleted)
+        else:
+            raise HttpError(400, f"Invalid value for {key}: {generation!r}. Give a number.")
+        if found is None:
+            raise HttpError(404, f"No such object: {bucket}/{name}{f'#{generation}' if generation else ''}")
+        return found
 
     def shown(self, resource: Json) -> Json:
         return resources.linked(resource, answers.base_url(self.request))
@@ -182,19 +187,6 @@ def _service_account(call: _Call) -> Json:
 
 
 # Objects
-
-
-def _found(store: Store, bucket: str, name: str, query: Mapping[str, str], key: str = "generation") -> Stored:
-    deleted, generation = query.get("softDeleted") == "true", query.get(key)
-    if generation is None and not deleted:
-        found = store.live(bucket, name)
-    elif re.fullmatch(r"\d{1,18}", generation or "", re.ASCII):
-        found = store.version(bucket, name, int(generation or 0), deleted=deleted)
-    else:
-        raise HttpError(400, f"Invalid value for {key}: {generation!r}. Give a number.")
-    if found is None:
-        raise HttpError(404, f"No such object: {bucket}/{name}{f'#{generation}' if generation else ''}")
-    return found
 
 
 def _list_objects(call: _Call) -> Json:
@@ -353,7 +345,7 @@ async def _compose_object(call: _Call) -> Json:
         if not isinstance(entry, dict) or not isinstance(entry.get("name"), str):
             raise HttpError(400, f"A source object needs a name: {entry!r}")
         generation = {"generation": str(entry["generation"])} if "generation" in entry else {}
-        source = _found(store, bucket, entry["name"], generation)
+        source = call.object(generation, name=entry["name"])
         conditions = entry.get("objectPreconditions") or {}
         check({key: str(value) for key, value in conditions.items()}, source)
         sources.append(source)
@@ -643,27 +635,27 @@ async def _inner(request: Request, entry: Message) -> bytes:
     return b"\r\n".join(lines)
 
 
-_B, _O = "/b/{bucket}", "/b/{bucket}/o/{object}"
+_V1 = "/storage/v1"
+_B = _V1 + "/b/{bucket}"
+_O = _B + "/o/{object}"
 ROUTES = [
     # Routes are tried in order: frequent ones first.
-    _route(f"{_B}/o", _list_objects),
-    _route(f"{_B}/o", _upload, "POST", "PUT", "DELETE", has_json=False),
-    _route(f"/upload{_B}/o", _upload, "POST", "PUT", "DELETE", has_json=False),
-    _route(f"/download{_O}", _one_object),
+    _route(_B + "/o", _list_objects),
+    _route("/upload" + _B + "/o", _upload, "POST", "PUT", "DELETE", has_json=False),
+    _route("/download" + _O, _one_object),
     _route(_O, _one_object, "GET", "PATCH", "PUT", "DELETE"),
-    _route("/b", _list_buckets),
-    _route("/b", _insert_bucket, "POST"),
+    _route(_V1 + "/b", _list_buckets),
+    _route(_V1 + "/b", _insert_bucket, "POST"),
     _route(_B, _one_bucket, "GET", "PATCH", "PUT", "DELETE"),
-    _route(f"{_B}/iam", _policy, "GET", "PUT"),
-    _route(f"{_B}/iam/testPermissions", _test_permissions),
-    _route(f"{_B}/anywhereCaches", _list_caches),
-    _route(f"{_B}/anywhereCaches/", _list_caches),
-    _route(f"{_O}/compose", _compose_object, "POST"),
-    _route(f"{_O}/restore", _restore_object, "POST"),
-    _route(f"{_O}/copyTo/b/{{to_bucket}}/o/{{to_object}}", _copy_object, "POST"),
-    _route(f"{_O}/rewriteTo/b/{{to_bucket}}/o/{{to_object}}", _copy_object, "POST"),
-    _route(f"{_O}/moveTo/o/{{to_object}}", _move_object, "POST"),
-    _route("/projects/{project}/serviceAccount", _service_account),
-    _route("/batch/storage/v1", _batch, "POST", has_json=False),
-    _route("/batch", _batch, "POST", has_json=False),
+    _route(_B + "/iam", _policy, "GET", "PUT"),
+    _route(_B + "/iam/testPermissions", _test_permissions),
+    _route(_B + "/anywhereCaches", _list_caches),
+    _route(_B + "/anywhereCaches/", _list_caches),
+    _route(_O + "/compose", _compose_object, "POST"),
+    _route(_O + "/restore", _restore_object, "POST"),
+    _route(_O + "/copyTo/b/{to_bucket}/o/{to_object}", _copy_object, "POST"),
+    _route(_O + "/rewriteTo/b/{to_bucket}/o/{to_object}", _copy_object, "POST"),
+    _route(_O + "/moveTo/o/{to_object}", _move_object, "POST"),
+    _route(_V1 + "/projects/{project}/serviceAccount", _service_account),
+    _route("/batch" + _V1, _batch, "POST", has_json=False),
 ]
