@@ -16,7 +16,7 @@ from compose_stack import Stack, as_its_owner, docker, eventually, note, timed
 
 from elt import status as report
 from elt.orchestration.pools import POOLS, queue_of
-from taxiway.compose.preflight import MEMORY_BYTES
+from taxiway.compose.prepare import MEMORY_BYTES
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1500)]
 ROWS = 20_000
@@ -95,6 +95,17 @@ def test_compose_image_is_what_airflow_needs_and_nothing_else(stack: Stack) -> N
     assert (uid, gid) == ("50000", "0")
     assert int(compiled) >= int(sources) > 1000
     assert held == ["logs"]
+
+
+def test_compose_image_builds_with_the_classic_builder_as_well(stack: Stack) -> None:
+    """What the images are built with here is BuildKit."""
+    build = ["docker", "build", "--quiet", "--file", "airflow/Dockerfile", "."]
+    environment = {**os.environ, "DOCKER_BUILDKIT": "0"}
+    done = subprocess.run(
+        build, cwd=stack.folder, env=environment, capture_output=True, text=True, timeout=1200
+    )
+    assert done.returncode == 0, done.stderr
+    docker("image", "rm", done.stdout.strip())
 
 
 def test_compose_ui_and_api_answer_with_the_generated_password_and_refuse_without(stack: Stack) -> None:

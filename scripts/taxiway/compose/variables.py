@@ -28,14 +28,9 @@ SOURCE = "AIRFLOW_CONN_TAXI_SOURCE"
 POSTGRES = "AIRFLOW_CONN_TAXI_POSTGRES"
 EMULATORS: Mapping[str, str] = {"STORAGE_EMULATOR_HOST": "gcs", "BIGQUERY_EMULATOR_HOST": "bigquery"}
 """The outputs of a stack on emulators that name one, and which."""
-# docker-compose.yaml has defaults for the emulators; an empty variable takes them away.
-NO_EMULATORS: Mapping[str, str] = {
-    "EMULATORS_OFF": "1",
-    **dict.fromkeys(EMULATORS, ""),
-    # The datasets' own source, and no month unasked: it would cost money.
-    SOURCE: "",
-    "TAXIWAY_MONTHS": "",
-}
+# docker-compose.yaml has defaults for the emulators; an empty variable takes them away. Without the sample
+# source the datasets' own is read, and no month unasked: it would cost money.
+NO_EMULATORS = {"EMULATORS_OFF": "1", **dict.fromkeys((*EMULATORS, SOURCE, "TAXIWAY_MONTHS"), "")}
 
 # The image's own user, for whoever may not be imitated: root, and hosts whose mounts have no uids.
 IMAGE_UID = 50000
@@ -50,7 +45,6 @@ PORTS: Mapping[str, str] = {
     "sample-source": "SAMPLE_SOURCE_PORT",
 }
 """The variable that publishes each component, on 127.0.0.1."""
-
 USUAL: Mapping[str, int] = {name: {**machine.USUAL, "flower": 5555}[name] for name in PORTS}
 
 SECRETS: Mapping[str, tuple[str, str]] = {
@@ -72,16 +66,11 @@ def project_name(folder: Path, stack: str, owner: Callable[[str], Path | None]) 
 
     The default stack has the name that Compose itself gives a checkout: `docker compose ps` shows it.
     """
-    plain = normalised(folder.name) if stack == DEFAULT_STACK else f"taxiway-{stack}"
-    if owner(plain) in (None, folder):
-        return plain
-    return f"{plain}-{hashlib.sha256(str(folder).encode()).hexdigest()[:6]}"
-
-
-def normalised(name: str) -> str:
-    """A folder's name as Compose makes a project's name of it."""
     # Compose refuses other characters, and an empty name.
-    return re.sub(r"[^-_a-z0-9]", "", name.lower()).lstrip("_-") or "taxiway"
+    own = re.sub(r"[^-_a-z0-9]", "", folder.name.lower()).lstrip("_-") or "taxiway"
+    plain = own if stack == DEFAULT_STACK else f"taxiway-{stack}"
+    taken = owner(plain) not in (None, folder)
+    return f"{plain}-{hashlib.sha256(str(folder).encode()).hexdigest()[:6]}" if taken else plain
 
 
 def of_stack(stack: str, outputs: Mapping[str, Any], credentials: Path | None) -> dict[str, str]:
@@ -94,14 +83,14 @@ def of_stack(stack: str, outputs: Mapping[str, Any], credentials: Path | None) -
     values = environment.variables(outputs)
     # Where the file is in the containers is docker-compose.yaml's to say.
     values.pop(names.CREDENTIAL_FILE, None)
-    on_emulators = any(host in values for host in EMULATORS)
+    emulators = {"EMULATORS_OFF": ""} if EMULATORS.keys() & values.keys() else NO_EMULATORS
     return {
         "COMPOSE_PROJECT_NAME": f"taxiway-{stack}",
         "TAXIWAY_STACK": stack,
         "AIRFLOW_UID": str(uid()),
         "GOOGLE_CREDENTIALS_FILE": str(credentials or ""),
         **{name: value for name, value in values.items() if name not in EMULATORS},
-        **({} if on_emulators else NO_EMULATORS),
+        **emulators,
     }
 
 
@@ -110,14 +99,9 @@ def emulated(stack: str) -> dict[str, str]:
     from taxiway.infrastructure import LOCAL_CONFIG
 
     project = LOCAL_CONFIG["taxiway:project"]
-    found = Names.of(project, stack)
-    return {
-        "TAXIWAY_STACK": stack,
-        "EMULATORS_OFF": "",
-        names.PROJECT: project,
-        names.BUCKET: found.bucket,
-        names.DATASET: found.dataset,
-    }
+    own = Names.of(project, stack)
+    stores = {names.PROJECT: project, names.BUCKET: own.bucket, names.DATASET: own.dataset}
+    return of_stack(stack, {**stores, **EMULATORS}, None)
 
 
 def source(state: State) -> dict[str, str]:
