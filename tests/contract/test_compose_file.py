@@ -109,6 +109,13 @@ def test_only_what_runs_tasks_has_the_credential_file() -> None:
     assert set(told.values()) == {f"${{GOOGLE_CREDENTIALS_FILE:+{CREDENTIALS_PATH}}}"}
 
 
+def test_only_what_runs_tasks_has_the_folder_of_the_platforms_token_read_only_where_the_host_has_it() -> None:
+    mounts = {name: [v for v in s["volumes"] if "GOOGLE_TOKEN_FOLDER" in v] for name, s in SERVICES.items()}
+    assert {name for name, found in mounts.items() if found} == {"airflow-worker", "airflow-triggerer"}
+    place = "${GOOGLE_TOKEN_FOLDER:-%s}"
+    assert mounts["airflow-worker"] == [f"{place % '/dev/null'}:{place % '/run/taxiway/no-token'}:ro"]
+
+
 def test_workers_are_not_in_the_network_of_airflows_database() -> None:
     assert SERVICES["postgres"]["networks"] == ["metadata"]
     outside = {"airflow-worker", "flower", "loader", "redis", "taxi-postgres", *EMULATED}

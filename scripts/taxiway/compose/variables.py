@@ -7,6 +7,7 @@ each, those of the stack `local` on emulators; tests/contract/test_compose_file.
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import re
 import shlex
@@ -20,6 +21,7 @@ from lakehouse.names import Names
 from taxiway.airflow.environment import postgres_connection, source_connection
 from taxiway.environment import machine
 from taxiway.environment.home import DEFAULT_STACK, SAMPLE, Home, State, write_atomically
+from taxiway.errors import TaxiwayError
 
 if TYPE_CHECKING:
     from taxiway.compose.project import Project
@@ -89,9 +91,23 @@ def of_stack(stack: str, outputs: Mapping[str, Any], credentials: Path | None) -
         "TAXIWAY_STACK": stack,
         "AIRFLOW_UID": str(uid()),
         "GOOGLE_CREDENTIALS_FILE": str(credentials or ""),
+        "GOOGLE_TOKEN_FOLDER": token_folder(outputs),
         **{name: value for name, value in values.items() if name not in EMULATORS},
         **emulators,
     }
+
+
+def token_folder(outputs: Mapping[str, Any]) -> str:
+    """Where the platform puts the token of workload identity; empty if the stack's credentials need none."""
+    content = json.loads(outputs.get(names.CREDENTIALS) or "{}")
+    file = Path(content.get("credential_source", {}).get("file", ""))
+    # The folder, not the file: a platform renews a token by putting another file in its place.
+    if file.parent == Path("/"):
+        raise TaxiwayError(
+            f"the token {file} is in no folder of its own, which the containers could mount",
+            "Name another by taxiway:workloadIdentityTokenFile, such as /var/run/secrets/taxiway/token.",
+        )
+    return str(file.parent) if file.is_absolute() else ""
 
 
 def emulated(stack: str) -> dict[str, str]:

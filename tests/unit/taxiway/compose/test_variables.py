@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
 from taxiway.compose import infrastructure, variables
 from taxiway.environment.home import Home, State
+from taxiway.errors import TaxiwayError
 
 OUTPUTS = {
     "AIRFLOW_CONN_GOOGLE_CLOUD_DEFAULT": '{"conn_type": "google_cloud_platform"}',
@@ -54,6 +56,21 @@ def test_a_stack_on_google_cloud_turns_the_emulators_off() -> None:
     assert written["GOOGLE_CREDENTIALS_FILE"] == "/x/google_credentials"
     assert written["COMPOSE_PROJECT_NAME"] == "taxiway-alice"
     assert "very secret" not in "".join(written.values())
+
+
+def federated(file: str) -> dict[str, str]:
+    content = {"type": "external_account", "credential_source": {"file": file}}
+    return {**OUTPUTS, "google_credentials": json.dumps(content)}
+
+
+def test_the_folder_of_the_platforms_token_is_mounted_so_that_a_renewed_one_is_seen() -> None:
+    assert (
+        variables.of_stack("alice", federated("/var/run/x/token"), None)["GOOGLE_TOKEN_FOLDER"]
+        == "/var/run/x"
+    )
+    assert variables.of_stack("alice", OUTPUTS, None)["GOOGLE_TOKEN_FOLDER"] == ""
+    with pytest.raises(TaxiwayError, match="/token is in no folder of its own"):
+        variables.of_stack("alice", federated("/token"), None)
 
 
 def test_a_stack_on_emulators_gets_those_of_compose() -> None:
