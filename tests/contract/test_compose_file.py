@@ -122,6 +122,26 @@ def test_workers_are_not_in_the_network_of_airflows_database() -> None:
     assert [name for name in outside if "metadata" in SERVICES[name].get("networks", [])] == []
 
 
+def test_only_who_needs_the_broker_is_in_its_network_and_neither_it_nor_the_database_has_a_way_out() -> None:
+    assert {name for name, network in FILE["networks"].items() if network} == {"metadata", "broker"}
+    assert all(FILE["networks"][name] == {"internal": True} for name in ("metadata", "broker"))
+    assert SERVICES["redis"]["networks"] == ["broker"]
+    inside = {name for name, service in SERVICES.items() if "broker" in service.get("networks", [])}
+    given = {
+        n for n, s in SERVICES.items() if any(str(v).startswith("broker-secrets:") for v in s["volumes"])
+    }
+    assert inside == given - {"prepare"}
+    # A port of a service that has no way out is not published.
+    published = {name for name, service in SERVICES.items() if service.get("ports")}
+    assert [n for n in published if "default" not in SERVICES[n].get("networks", ["default"])] == []
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_a_service_that_grows_without_end_takes_nothing_else_of_the_machine(name: str) -> None:
+    assert re.fullmatch(r"(\$\{TAXIWAY_\w+_MEMORY:-)?[13]g\}?", SERVICES[name]["mem_limit"])
+    assert 256 <= SERVICES[name]["pids_limit"] <= 1024
+
+
 def test_the_emulators_have_the_profile_that_env_takes_away() -> None:
     profiled = {
         name for name, service in SERVICES.items() if service.get("profiles") == ["${EMULATORS_OFF-}"]

@@ -154,6 +154,8 @@ def test_compose_containers_are_confined(stack: Stack) -> None:
         assert host["CapDrop"] == ["ALL"], name
         assert "no-new-privileges:true" in host["SecurityOpt"], name
         assert host["ReadonlyRootfs"], name
+        assert 2**30 <= host["Memory"] <= 3 * 2**30, name
+        assert 256 <= host["PidsLimit"] <= 1024, name
         assert not host["Privileged"], name
         bound = [port["HostIp"] for ports in (host["PortBindings"] or {}).values() for port in ports]
         assert set(bound) <= {"127.0.0.1"}, name
@@ -176,10 +178,15 @@ def test_compose_workers_have_no_credentials_of_airflows_database_and_cannot_rea
     worker = stack.inspect()["airflow-worker-1"]
     mounted = {mount.get("Name", "").removeprefix(f"{stack.name}_") for mount in worker["Mounts"]} - {""}
     assert mounted == {"settings", "broker-secrets", "taxi-secrets"}
-    reach = "exec 3<>/dev/tcp/{}/5432"
+    reach = "exec 3<>/dev/tcp/{}"
     shell = ("exec", "-T", "airflow-worker", "bash", "-c")
-    stack.compose(*shell, reach.format("taxi-postgres"))
-    assert stack.compose(*shell, reach.format("postgres"), code=None)
+    stack.compose(*shell, reach.format("taxi-postgres/5432"))
+    assert stack.compose(*shell, reach.format("postgres/5432"), code=1)
+    stack.compose(*shell, reach.format("redis/6379"))
+    assert stack.compose("exec", "-T", "bigquery", "bash", "-c", reach.format("redis/6379"), code=1)
+    for closed in ("postgres", "redis"):
+        routes = stack.compose("exec", "-T", closed, "cat", "/proc/net/route").splitlines()[1:]
+        assert [line for line in routes if line.split()[1] == "00000000"] == [], "no way out"
     environment = stack.compose("exec", "-T", "airflow-worker", "cat", "/proc/1/environ").split("\0")
     assert not [v for v in environment if "JWT_SECRET" in v or "FERNET" in v or "metadata_dsn" in v]
 
