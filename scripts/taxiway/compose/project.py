@@ -163,6 +163,12 @@ def complaint(output: str) -> str:
     return (blamed or lines or ["no output"])[-1]
 
 
+def named_in(complaint: str, containers: Iterable[Container]) -> str:
+    """The service that a complaint of Compose is about; empty if it names none."""
+    named = (c for c in containers if c["Name"] in complaint or f'service "{c["Service"]}"' in complaint)
+    return str(next((container["Service"] for container in named), ""))
+
+
 def compose_version(text: str) -> tuple[int, ...]:
     """(major, minor) of what `docker compose version --short` prints, such as `v2.26.1-4`."""
     numbers = text.strip().lstrip("v").split(".")[:2]

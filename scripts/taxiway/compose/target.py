@@ -224,6 +224,9 @@ class Compose:
         self._raise_if_gone()
         if up.returncode:
             complaint = compose.complaint(log.read_text())
+            # It may be starting again by now, which looks well.
+            if guilty := compose.named_in(complaint, self.project.containers()):
+                raise self._fallen(guilty)
             raise TaxiwayError(f"the services do not come up: {complaint}", f"See {log}")
 
     def _raise_if_gone(self) -> None:
@@ -239,10 +242,13 @@ class Compose:
         time.sleep(self.poll_seconds)
         for container, service in gone().items():
             if container in before:
-                raise TaxiwayError(
-                    f"{service} does not stay up. Its last lines:\n{self.project.last_lines(service, 8)}",
-                    f"See scripts/logs {service}; scripts/down removes the environment.",
-                )
+                raise self._fallen(service)
+
+    def _fallen(self, service: str) -> TaxiwayError:
+        return TaxiwayError(
+            f"{service} does not stay up. Its last lines:\n{self.project.last_lines(service, 8)}",
+            f"See scripts/logs {service}; scripts/down removes the environment.",
+        )
 
     # Down
 

@@ -50,6 +50,19 @@ def test_the_line_that_blames_is_found() -> None:
 
 
 @pytest.mark.parametrize(
+    ("complaint", "service"),
+    [
+        ("dependency failed to start: container x-airflow-worker-1 is unhealthy", "airflow-worker"),
+        ('service "redis" didn\'t complete successfully: exit 1', "redis"),
+        ("Bind for 127.0.0.1:8080 failed: port is already allocated", ""),
+    ],
+)
+def test_the_service_that_compose_complains_about_is_found(complaint: str, service: str) -> None:
+    there = [{"Service": name, "Name": f"x-{name}-1"} for name in ("redis", "airflow-worker")]
+    assert project.named_in(complaint, there) == service
+
+
+@pytest.mark.parametrize(
     ("text", "version"),
     [("v2.26.1-4\n", (2, 26)), ("2.40.3", (2, 40)), ("5.0.1", (5, 0)), ("", (0,)), ("dev", (0,))],
 )
