@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 from collections.abc import Iterable, Mapping
@@ -119,12 +120,6 @@ class Project:
         """The text of a file in a running container."""
         return self.run("exec", "-T", service, "cat", file).stdout
 
-    def last_lines(self, service: str, count: int) -> str:
-        """The end of a service's log, indented."""
-        options = ("--no-log-prefix", "--no-color", "--tail", str(count))
-        lines = self.run("logs", *options, service, check=False).stdout.replace("\x1b[2K", "")
-        return "\n".join(f"  {line}" for line in lines.splitlines())
-
 
 def state(container: Container) -> str:
     """RUNNING, STARTING, STOPPED, EXITED (as it should), or FATAL: it will not recover by itself."""
@@ -171,5 +166,4 @@ def named_in(complaint: str, containers: Iterable[Container]) -> str:
 
 def compose_version(text: str) -> tuple[int, ...]:
     """(major, minor) of what `docker compose version --short` prints, such as `v2.26.1-4`."""
-    numbers = text.strip().lstrip("v").split(".")[:2]
-    return tuple(int(number) for number in numbers) if all(n.isdigit() for n in numbers) else (0,)
+    return tuple(int(number) for number in re.findall(r"\d+", text)[:2])

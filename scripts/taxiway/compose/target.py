@@ -32,7 +32,7 @@ from taxiway.environment.home import (
 )
 from taxiway.environment.machine import choose_ports
 from taxiway.errors import PreflightError, TaxiwayError, UsageError
-from taxiway.infrastructure import Engine
+from taxiway.infrastructure import Engine, environment, open_engine
 from taxiway.infrastructure.stackfile import StackFiles
 from taxiway.waiting import Patience
 
@@ -106,8 +106,6 @@ class Compose:
     @property
     def engine(self) -> Engine:
         """What evaluates the Pulumi program of a stack on Google Cloud; for emulators a service does."""
-        from taxiway.infrastructure import open_engine
-
         config = {"taxiway:project": project_of(StackFiles(self.home.stack_files).read(self.home.stack))}
         return open_engine(self.state.engine, self.home.stack, None, self.home.engine, config)
 
@@ -173,8 +171,6 @@ class Compose:
         if self.state.emulated:
             stack = variables.emulated(self.home.stack)
         else:
-            from taxiway.infrastructure import environment  # imports Pulumi
-
             with self.progress.phase(f"infrastructure is up (Pulumi program, {self.state.engine})"):
                 outputs = self.engine.up()
             content = environment.credential_file(outputs)
@@ -209,10 +205,10 @@ class Compose:
         services = [name for name in self._services() if name not in NOT_STARTED]
         log = self.home.logs / "compose-up.log"
         options = ("--detach", "--wait", "--no-build", "--remove-orphans")
-        command, environment = self.project.command("up", *options, *services), self.project.environment()
+        command, clean = self.project.command("up", *options, *services), self.project.environment()
         with (
             log.open("w") as file,
-            subprocess.Popen(command, env=environment, cwd=REPOSITORY, stdout=file, stderr=file) as up,
+            subprocess.Popen(command, env=clean, cwd=REPOSITORY, stdout=file, stderr=file) as up,
         ):
             patience = Patience(UP_SECONDS, watch=self._raise_if_gone, every=self.poll_seconds)
             try:
@@ -245,8 +241,11 @@ class Compose:
                 raise self._fallen(service)
 
     def _fallen(self, service: str) -> TaxiwayError:
+        options = ("--no-log-prefix", "--no-color", "--tail", "8")
+        log = self.project.run("logs", *options, service, check=False).stdout.replace("\x1b[2K", "")
+        lines = "\n".join(f"  {line}" for line in log.splitlines())
         return TaxiwayError(
-            f"{service} does not stay up. Its last lines:\n{self.project.last_lines(service, 8)}",
+            f"{service} does not stay up. Its last lines:\n{lines}",
             f"See scripts/logs {service}; scripts/down removes the environment.",
         )
 

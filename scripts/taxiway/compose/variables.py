@@ -22,6 +22,7 @@ from taxiway.airflow.environment import postgres_connection, source_connection
 from taxiway.environment import machine
 from taxiway.environment.home import DEFAULT_STACK, SAMPLE, Home, State, write_atomically
 from taxiway.errors import TaxiwayError
+from taxiway.infrastructure import LOCAL_CONFIG, environment
 
 if TYPE_CHECKING:
     from taxiway.compose.project import Project
@@ -80,8 +81,6 @@ def of_stack(stack: str, outputs: Mapping[str, Any], credentials: Path | None) -
 
     A stack on emulators gets those that Compose starts: the outputs' own are on this machine's loopback.
     """
-    from taxiway.infrastructure import environment
-
     values = environment.variables(outputs)
     # Where the file is in the containers is docker-compose.yaml's to say.
     values.pop(names.CREDENTIAL_FILE, None)
@@ -112,8 +111,6 @@ def token_folder(outputs: Mapping[str, Any]) -> str:
 
 def emulated(stack: str) -> dict[str, str]:
     """The same for a stack that Compose itself will make, on its emulators: names are a pure function."""
-    from taxiway.infrastructure import LOCAL_CONFIG
-
     project = LOCAL_CONFIG["taxiway:project"]
     own = Names.of(project, stack)
     stores = {names.PROJECT: project, names.BUCKET: own.bucket, names.DATASET: own.dataset}
