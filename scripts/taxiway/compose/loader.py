@@ -7,14 +7,12 @@ import os
 import sys
 from pathlib import Path
 
-from rich.console import Console
-
 from elt.connections import EnvironmentConnections
 from elt.errors import PipelineError
 from taxiway.airflow.bootstrap import open_dags, wait_until_healthy
 from taxiway.airflow.client import AirflowApi
 from taxiway.compose import TROUBLE
-from taxiway.console.progress import Progress
+from taxiway.console.progress import Progress, Screen
 from taxiway.console.tables import show_datasets
 from taxiway.errors import TaxiwayError
 from taxiway.loads.arguments import first_load
@@ -40,7 +38,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("months", nargs="?", default="", help="such as 2024-01..2024-02; empty: none")
     chosen = parser.parse_args(arguments)
     # The service's log is read in a terminal of unknown width, after the fact.
-    console = Console(width=110, force_terminal=False, highlight=False)
+    console = Screen(width=110, force_terminal=False)
     try:
         code = _open_and_load(chosen.months, Progress(console), console)
     except (TaxiwayError, PipelineError) as error:
@@ -51,7 +49,7 @@ def main(arguments: list[str]) -> int:
     return 0 if code == NOT_PUBLISHED_CODE else code
 
 
-def _open_and_load(months: str, progress: Progress, console: Console) -> int:
+def _open_and_load(months: str, progress: Progress, console: Screen) -> int:
     if INFRASTRUCTURE.exists():
         raise TaxiwayError(INFRASTRUCTURE.read_text().strip())
     api = AirflowApi(API, PASSWORD.read_text())

@@ -106,11 +106,9 @@ It changes nothing. exit code: 0 if nothing breaks, 1 if something does
 @click.option("--lock", is_flag=True, help="Rehearse `uv lock --upgrade` instead of another Airflow.")
 def upgrade(version: str | None, lock: bool) -> int:
     """Rehearse an upgrade, to Airflow VERSION or of the whole lock, and report what breaks."""
-    from rich.console import Console
-
     from taxiway.compose import packages
     from taxiway.compose.project import Docker
-    from taxiway.console.progress import Progress
+    from taxiway.console.progress import Progress, Screen
 
     if lock == bool(version):
         raise click.UsageError("give the VERSION of an Airflow, or --lock")
@@ -122,7 +120,7 @@ def upgrade(version: str | None, lock: bool) -> int:
         docker = Docker()
         docker.check()
         report, what = packages.rehearse_airflow(str(version), Progress(), docker), f"Airflow {version}"
-    console = Console(highlight=False)
+    console = Screen()
     console.print(f"\nOther packages than now with {what}:")
     for line in report.changes or ["none"]:
         console.print(f"  {line}")
