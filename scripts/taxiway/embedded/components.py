@@ -14,6 +14,8 @@ API_SERVER = "api-server"
 WITH_DAGS = ("scheduler", "dag-processor", "triggerer")
 AIRFLOW = (API_SERVER, *WITH_DAGS)
 WATCHDOG = "watchdog"
+# What starts and ends the others, and is no component itself.
+MANAGER = "process manager"
 HEALTH_PATHS: Mapping[str, str] = {
     **dict.fromkeys(("gcs", "bigquery", "control-plane", "sample-source"), "/healthz"),
     # Airflow builds the API that tasks use at its first request, which takes seconds: better the health

@@ -17,18 +17,17 @@ from pathlib import Path
 import requests
 
 from taxiway.airflow.client import AirflowApi
-from taxiway.embedded.components import API_SERVER, HEALTH_PATHS, WATCHDOG
+from taxiway.embedded.components import API_SERVER, HEALTH_PATHS, MANAGER, WATCHDOG
 from taxiway.embedded.postgres import PostgresServer
 from taxiway.embedded.supervisor import ManagerError, Supervisor
 from taxiway.environment.home import Home, State, read_json, write_json
 from taxiway.errors import TaxiwayError
 
-MANAGER = "process manager"
 LOOK_SECONDS = 5.0
 # A first request, or one on a machine that is busy, takes this long at most.
 ANSWER_SECONDS = 10
 # A component that recovers by itself has done so by then; Airflow's own verdict takes 30 s before that.
-PATIENCE_SECONDS = 60.0
+PATIENCE_SECONDS = 90.0
 SILENT_WATCHDOG_SECONDS = 60
 
 
@@ -88,7 +87,7 @@ def _answers(home: Home, state: State, running: set[str]) -> dict[str, bool]:
 
 @dataclass
 class Watchdog:
-    """Looks at the components every few seconds, and restarts one that has not answered for a minute.
+    """Looks at the components every few seconds, and restarts one that has not answered for a while.
 
     What it finds is kept in `Home.health`, the time since when by component: `status` and `run` show it.
     """

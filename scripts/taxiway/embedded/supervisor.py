@@ -24,7 +24,6 @@ from taxiway.errors import TaxiwayError
 from taxiway.waiting import Patience, run
 
 STOP_SECONDS = 15
-ANSWER_SECONDS = 15
 # How often a process that ends at once is started again, a second later, two, three, …: whoever was killed
 # with all the others finds, at first, what the others have left.
 RETRIES = 5
@@ -38,9 +37,13 @@ class ManagerError(TaxiwayError):
 class _Transport(xmlrpc.client.Transport):
     """HTTP with a time-out, which xmlrpc.client itself knows nothing of."""
 
+    def __init__(self, seconds: float) -> None:
+        super().__init__()
+        self.seconds = seconds
+
     def make_connection(self, host: Any) -> Any:
         connection = super().make_connection(host)
-        connection.timeout = ANSWER_SECONDS
+        connection.timeout = self.seconds
         return connection
 
 
@@ -50,6 +53,7 @@ class Supervisor:
 
     home: Home
     port: int
+    answer_seconds: float = 15
 
     @property
     def pidfile(self) -> Path:
@@ -217,7 +221,7 @@ class Supervisor:
         self.check_listener(self.port)
         password = self.home.secret("supervisor_password")
         url = f"http://taxiway:{password}@127.0.0.1:{self.port}/RPC2"
-        proxy = xmlrpc.client.ServerProxy(url, transport=_Transport())
+        proxy = xmlrpc.client.ServerProxy(url, transport=_Transport(self.answer_seconds))
         try:
             return getattr(proxy.supervisor, method)(*arguments)
         except (OSError, xmlrpc.client.ProtocolError) as error:

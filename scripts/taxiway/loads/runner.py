@@ -136,7 +136,8 @@ class Loader:
                 if now - answered > silence:
                     raise
                 # At once: whoever waits sees why nothing goes on.
-                self._complain({"Airflow": f"does not answer, and is asked again: {error}"})
+                sentence = f"does not answer, and is asked again: {error}"
+                self._complain({"Airflow": sentence, **self.ailing()})
                 asked = now
                 self.sleep(max(self.poll_seconds, 1))
             for watch in [watch for watch in under_way if watch.outcome or not watch.waiting]:

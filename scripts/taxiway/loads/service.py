@@ -18,7 +18,9 @@ from elt.months import Partition
 from elt.sources import changes
 from taxiway.airflow.client import AirflowApi
 from taxiway.console.progress import Progress
+from taxiway.embedded.components import MANAGER
 from taxiway.environment.home import read_json
+from taxiway.errors import TaxiwayError
 from taxiway.loads.arguments import Request
 from taxiway.loads.runner import NOT_PUBLISHED, WINDOW, Loader
 from taxiway.waiting import Patience
@@ -99,7 +101,7 @@ class Loads:
         if many:
             self.progress.say(f"{len(missing)} of {len(wanted)} are to be loaded, the others are")
         loader = Loader(
-            self.api, self.progress, wait, force, poll_seconds=self.poll_seconds, ailing=self.ailing
+            self.api, self.progress, wait, force, poll_seconds=self.poll_seconds, ailing=self._ailing
         )
         outcomes = loader.load(missing, SILENCE_SECONDS + wait)
         self._wait_until_well()
@@ -119,11 +121,21 @@ class Loads:
 
         def well() -> bool:
             complaints.clear()
-            complaints.update(self.ailing())
+            complaints.update(self._ailing())
             return not complaints
 
         patience = Patience(SILENCE_SECONDS, remind=self.progress.say, every=1.0)
         patience.until(well, lambda: ", ".join(f"{name} {text}" for name, text in complaints.items()))
+
+    def _ailing(self) -> Mapping[str, str]:
+        """What `ailing` says; TaxiwayError if nobody is left to restart anything.
+
+        `up` is not let in while another command changes the environment: this one makes room for it.
+        """
+        found = self.ailing()
+        if MANAGER in found:
+            raise TaxiwayError(f"the {MANAGER} {found[MANAGER]}", "Then call this again: it goes on.")
+        return found
 
     def _missing(self, wanted: Iterable[Partition], *, again: bool = False) -> dict[Partition, list[str]]:
         """DAG ids whose work is missing, by partition, the lake's first."""
