@@ -125,9 +125,14 @@ class Chaos:
             begun = time.monotonic()
             done = self.command("up")
             self.figures.ups.append(time.monotonic() - begun)
+            self.say(f"up: exit code {done.returncode} after {self.figures.ups[-1]:.0f} s")
             if done.returncode == 0:
                 return
             self.figures.wrong.append(f"up, attempt {attempt + 1}: {done.stderr[-400:]}")
+        raise RuntimeError(self.figures.text())
+
+    def say(self, text: str) -> None:
+        sys.stderr.write(f"{time.strftime('%H:%M:%S')} {text}\n")
 
     def attack(self, kills: int, stops: int) -> Figures:
         """Kill and stop so often, then compare."""
@@ -212,13 +217,17 @@ class Chaos:
             victims = [self.random.choice(victims)]
         for process in victims:
             with suppress(psutil.Error):
-                self.figures.killed[self.component(process)] += 1
+                name = self.component(process)
+                self.figures.killed[name] += 1
+                self.say(f"kill {name} ({process.pid})")
                 process.kill()
 
     def stop(self) -> None:
         process = self.random.choice(self.victims())
         with suppress(psutil.Error):
-            self.figures.stopped[self.component(process)] += 1
+            name = self.component(process)
+            self.figures.stopped[name] += 1
+            self.say(f"stop {name} ({process.pid})")
             process.suspend()
             self.stopped[process] = time.monotonic() + self.random.uniform(self.longest / 10, self.longest)
 
