@@ -12,6 +12,7 @@ whatever reason, sends nothing: nobody has to do anything.
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -48,11 +49,11 @@ def late(context: Mapping[str, Any]) -> None:
 def failure_text(context: Mapping[str, Any]) -> str:
     """Which task, which month, the sentence it ended with, and where its log is."""
     ti, exception = context["ti"], context["exception"]
-    text = escape(str(exception).strip() or type(exception).__name__)
-    quoted = "\n".join(f"> {line}" for line in text[:MAX_LENGTH].splitlines())
+    reason = (str(exception).strip() or type(exception).__name__)[:MAX_LENGTH]
+    # In a block of code neither Slack nor those that understand its format read a mention, a link or a style.
     return (
         f":red_circle: *{_run(context)}*: `{ti.task_id}` failed (try {ti.try_number})\n"
-        f"{quoted}\n<{ti.log_url}|log>"
+        f"```\n{escape(reason)}\n```\n<{ti.log_url}|log>"
     )
 
 
@@ -84,8 +85,9 @@ def late_text(context: Mapping[str, Any]) -> str:
 
 
 def escape(text: str) -> str:
-    """Keep Slack from reading markup into a text."""
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    """Keep Slack from reading markup into a text, which a backtick or a control character could leave."""
+    shown = "".join(c if c.isprintable() or c == "\n" else f"\\x{ord(c):02x}" for c in text)
+    return shown.replace("`", "'").replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
 def send(url: str, text: str) -> str:
@@ -102,7 +104,8 @@ def send(url: str, text: str) -> str:
 def _run(context: Mapping[str, Any]) -> str:
     run = context["dag_run"]
     month = getattr(context.get("task"), "month", None) or run.partition_key
-    return " ".join(filter(None, [run.dag_id, month]))
+    # A partition key is what somebody typed: only what a name needs is kept of it.
+    return re.sub(r"[^\w .:/+-]", "?", " ".join(filter(None, [run.dag_id, month])))
 
 
 def _unreported(context: Mapping[str, Any]) -> list[str]:

@@ -9,14 +9,12 @@ import os
 import sys
 from pathlib import Path
 
-from rich.console import Console
-
 from elt.connections import EnvironmentConnections
 from elt.errors import PipelineError
 from taxiway.airflow.bootstrap import open_dags, wait_until_healthy
 from taxiway.airflow.client import AirflowApi
 from taxiway.compose import TROUBLE
-from taxiway.console.progress import Progress
+from taxiway.console.progress import Progress, Screen
 from taxiway.console.tables import show_datasets
 from taxiway.errors import TaxiwayError
 from taxiway.loads.arguments import first_load
@@ -39,7 +37,7 @@ More      in Airflow's interface: trigger yellow_to_lake with a partition key su
 def main(months: str) -> int:
     """Return 0 if what is requested is loaded, or not published yet."""
     # The service's log is read in a terminal of unknown width, after the fact.
-    console = Console(width=110, force_terminal=False, highlight=False)
+    console = Screen(width=110, force_terminal=False)
     try:
         code = _open_and_load(months, Progress(console), console)
     except (TaxiwayError, PipelineError) as error:
@@ -49,7 +47,7 @@ def main(months: str) -> int:
     return 0 if code == NOT_PUBLISHED_CODE else code
 
 
-def _open_and_load(months: str, progress: Progress, console: Console) -> int:
+def _open_and_load(months: str, progress: Progress, console: Screen) -> int:
     if INFRASTRUCTURE.exists():
         raise TaxiwayError(INFRASTRUCTURE.read_text().strip())
     api = AirflowApi("http://airflow-api-server:8080", PASSWORD.read_text())

@@ -118,6 +118,10 @@ class Compose:
         """State of each service, those that have ended included; empty if nothing was started."""
         return compose.states(self.project.containers()) if self.project.file.exists() else {}
 
+    def ailing(self) -> dict[str, str]:
+        """A sentence by part of Airflow that does not answer; of the others Docker's own checks say it."""
+        return self.api.ailing()
+
     def running(self) -> bool:
         """Whether anything of it runs."""
         return "RUNNING" in self.states().values()
