@@ -72,8 +72,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """What takes longer than all others together is asked for: the long tests, and those in containers."""
     items.sort(key=place)
     if not config.getoption("--all"):
+        # Whoever names a file means all that is in it.
+        named = {config.rootpath / argument.partition("::")[0] for argument in config.args}
         for item in items:
-            if item.get_closest_marker("long"):
+            if item.get_closest_marker("long") and item.path not in named:
                 item.add_marker(pytest.mark.skip(reason="takes minutes: scripts/test --all"))
     asked = config.getoption("--docker")
     contained = [
