@@ -4,8 +4,8 @@
     .venv/bin/python tests/mutants.py                   40 mutants, a quarter of an hour
     .venv/bin/python tests/mutants.py --count 10 --seed 7
 
-A mutant is killed by tests/unit alone: first the folder that mirrors its module, then the rest. It lives in a
-copy of plugins/, never in this checkout. Exit code: 0 if nine of ten are killed.
+A mutant is killed by tests/unit alone: first the file and folder that mirror its module, then the rest. It
+lives in a copy of plugins/, never in this checkout. Exit code: 0 if nine of ten are killed.
 """
 
 from __future__ import annotations
@@ -81,12 +81,16 @@ def survives(module: Path, line: int, column: int, before: str, after: str) -> b
     lines = (REPOSITORY / "plugins" / module).read_bytes().splitlines(keepends=True)
     text, end = lines[line - 1], column + len(before.encode())  # columns of the syntax tree are bytes
     lines[line - 1] = text[:column] + after.encode() + text[end:]
-    with tempfile.TemporaryDirectory(prefix="taxiway-mutant-") as folder:
-        copy = Path(folder) / "plugins"
+    with tempfile.TemporaryDirectory(prefix="taxiway-mutant-") as temporary:
+        copy = Path(temporary) / "plugins"
         shutil.copytree(REPOSITORY / "plugins", copy, ignore=shutil.ignore_patterns("__pycache__"))
         (copy / module).write_bytes(b"".join(lines))
-        near = f"tests/unit/{module.parent}"
-        return all(_pass(copy, *chosen) for chosen in ([near], ["tests/unit", f"--ignore={near}"]))
+        folder, file = f"tests/unit/{module.parent}", f"tests/unit/{module.parent}/test_{module.name}"
+        # The nearest first: most mutants are dead within seconds.
+        nearest = [[file]] if (REPOSITORY / file).exists() else []
+        return all(
+            _pass(copy, *chosen) for chosen in (*nearest, [folder], ["tests/unit", f"--ignore={folder}"])
+        )
 
 
 def _pass(plugins: Path, *chosen: str) -> bool:
