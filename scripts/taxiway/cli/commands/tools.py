@@ -15,8 +15,8 @@ from taxiway.errors import TaxiwayError
 from taxiway.targets.target import Checkout
 
 CHECKS = (("ruff", "check", "."), ("ruff", "format", "--check", "."), ("mypy",))
-# For everything, file by file in the order of tests/conftest.py: the tests of a file share what they start.
-WORKERS = ("--numprocesses=2", "--dist=loadfile", "--no-loadscope-reorder")
+# For everything; what a worker gets at a time is decided in tests/conftest.py.
+WORKERS = ("--numprocesses=2",)
 # mypy on an empty cache takes two minutes on two cores.
 CHECK_SECONDS = 900
 BIN = Path(sys.prefix) / "bin"
