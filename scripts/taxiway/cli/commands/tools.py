@@ -15,6 +15,8 @@ from taxiway.errors import TaxiwayError
 from taxiway.targets.target import Checkout
 
 CHECKS = (("ruff", "check", "."), ("ruff", "format", "--check", "."), ("mypy",))
+# For everything; what a worker gets at a time is decided in tests/conftest.py.
+WORKERS = ("--numprocesses=2",)
 # mypy on an empty cache takes two minutes on two cores.
 CHECK_SECONDS = 900
 BIN = Path(sys.prefix) / "bin"
@@ -31,7 +33,8 @@ def _become(folder: Path, *command: str | Path) -> int:
 @command(
     "test",
     """
-  scripts/test                     everything but the containers
+  scripts/test                     what a change should pass: ten minutes
+  scripts/test --all               and the tests that take minutes each
   scripts/test --docker            the compose target, in real containers
   scripts/test tests/unit          some of it; any option of pytest may follow
   scripts/test -k month -x
@@ -42,7 +45,9 @@ def _become(folder: Path, *command: str | Path) -> int:
 @pass_checkout
 def test(checkout: Checkout, arguments: tuple[str, ...]) -> int:
     """Run the tests; every option goes to pytest."""
-    return _become(checkout.folder, BIN / "pytest", *arguments)
+    return _become(
+        checkout.folder, BIN / "pytest", *(WORKERS if set(arguments) <= {"--all"} else ()), *arguments
+    )
 
 
 @command(
