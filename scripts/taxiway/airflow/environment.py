@@ -26,9 +26,11 @@ _FOREIGN = (
     "BIGQUERY_",
 )
 # What the platform's own processes, tasks among them, get of the user's shell, which may hold tokens: who one
-# is, language and time, the way to the network. Whatever a DAG wants besides is an Airflow connection.
+# is, language and time, the way to the network, the library's limits (`elt.settings`). Whatever a DAG
+# wants besides is an Airflow connection.
 _INHERITED = re.compile(
     r"HOME|USER|LOGNAME|SHELL|PATH|LD_LIBRARY_PATH|LANG|LANGUAGE|LC_\w+|TZ|TMPDIR|TERM|COLUMNS|NO_COLOR"
+    r"|TAXI_(MAX_BYTES_BILLED|JOB_SECONDS|MAX_FILE_BYTES|DOWNLOAD_SECONDS)"
     r"|(HTTPS?|NO|ALL)_PROXY|(https?|no|all)_proxy|SSL_CERT_(FILE|DIR)|(REQUESTS_CA|CURL_CA)_BUNDLE"
 )
 

@@ -14,7 +14,15 @@ import pytest
 
 from taxiway.airflow.environment import child_environment
 from taxiway.environment import secrets as credentials
-from taxiway.environment.home import Home, State, exclusive, read_json, write_atomically, write_json
+from taxiway.environment.home import (
+    REPOSITORY,
+    Home,
+    State,
+    exclusive,
+    read_json,
+    write_atomically,
+    write_json,
+)
 from taxiway.environment.machine import GIB, Machine, choose_ports
 from taxiway.errors import PreflightError, TaxiwayError
 
@@ -184,6 +192,16 @@ def test_children_inherit_who_one_is_and_the_way_to_the_network_and_nothing_else
     assert passed.items() <= found.items()
     assert "127.0.0.1" in found["NO_PROXY"]
     assert "secret" not in found.values()
+
+
+def test_the_librarys_limits_reach_the_tasks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of an embedded platform; docker-compose.yaml names them for the other."""
+    names = ("MAX_BYTES_BILLED", "JOB_SECONDS", "MAX_FILE_BYTES", "DOWNLOAD_SECONDS")
+    limits = {f"TAXI_{name}": "7" for name in names}
+    for name, value in limits.items():
+        monkeypatch.setenv(name, value)
+    assert limits.items() <= child_environment().items()
+    assert all(f"{name}: ${{{name}-}}" in (REPOSITORY / "docker-compose.yaml").read_text() for name in limits)
 
 
 # Lock
