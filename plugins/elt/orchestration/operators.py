@@ -12,7 +12,7 @@ from airflow.sdk.exceptions import AirflowSkipException, TaskDeferralError, Task
 
 from elt.catalogue import Dataset, registry
 from elt.connections import GOOGLE, Connections, source_connection
-from elt.errors import InvalidMonthError, JobRunningError, PermanentError, TransientError
+from elt.errors import InvalidMonthError, JobRunningError, PermanentError, TransientError, UsageError
 from elt.months import Month, Partition
 from elt.orchestration import alerts
 from elt.orchestration.dag_defaults import EXECUTION_TIMEOUTS, TRIGGER_GRACE
@@ -44,6 +44,21 @@ def month_of(dataset: Dataset, context: Mapping[str, Any]) -> Month | None:
 def is_forced(context: Mapping[str, Any]) -> bool:
     """Whether the run was triggered with `{"force": true}`: its stages work even if their work is done."""
     return (context["dag_run"].conf or {}).get("force") is True
+
+
+def requested_timeout(context: Mapping[str, Any]) -> float | None:
+    """Seconds that the run's configuration gives a publication, if any; UsageError where they are none."""
+    requested = (context["dag_run"].conf or {}).get("publication_timeout")
+    if requested is None:
+        return None
+    try:
+        seconds = float(requested)
+    except (TypeError, ValueError):
+        seconds = -1.0
+    # A wait for NaN would never end, and a year is more than any publisher takes.
+    if not 0 <= seconds <= 366 * 24 * 3600:
+        raise UsageError(f"publication_timeout={requested!r} is no number of seconds. Write it like 3600.")
+    return seconds
 
 
 def follows_forced(context: Mapping[str, Any]) -> bool:
@@ -228,9 +243,9 @@ class PublishedSensor(BaseSensorOperator):
             url = dataset.url(month, source.base_url)
         self.log.info("%s is not published yet. The triggerer waits for it.", self._partition(context))
         timeout, interval = self.timeout, self.poke_interval
-        requested = (context["dag_run"].conf or {}).get("publication_timeout")
+        requested = requested_timeout(context)
         if requested is not None:
-            timeout, interval = float(requested), min(interval, 5.0)
+            timeout, interval = requested, min(interval, 5.0)
         self.defer(
             trigger=PublicationTrigger(
                 connection=source_connection(dataset),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from types import SimpleNamespace
 from typing import Any
 
 import faulty_source as faulty
@@ -16,9 +17,16 @@ from faulty_source import Fault, FaultySource
 from in_a_task import Event, context, execute, resume
 
 from elt.catalogue import Dataset
-from elt.errors import InvalidMonthError, PermanentError, SettingError, TransientError, UnknownDatasetError
+from elt.errors import (
+    InvalidMonthError,
+    PermanentError,
+    SettingError,
+    TransientError,
+    UnknownDatasetError,
+    UsageError,
+)
 from elt.orchestration.assets import typed_asset
-from elt.orchestration.operators import JobLink, SourceCheckOperator, StageOperator
+from elt.orchestration.operators import JobLink, SourceCheckOperator, StageOperator, requested_timeout
 from elt.settings import Settings
 from elt.sources.client import HttpSource, Patience
 
@@ -284,3 +292,16 @@ def finish(stack: Stack) -> None:
     stack.bigquery.polls = 0
     for job in stack.bigquery.jobs.values():
         job["polls"] = 0
+
+
+@pytest.mark.parametrize("value", ["nan", "abc", -1, float("inf"), [], 1e12])
+def test_a_wait_that_would_never_end_is_refused(value):
+    with pytest.raises(UsageError, match=r"publication_timeout=.* is no number of seconds"):
+        requested_timeout({"dag_run": SimpleNamespace(conf={"publication_timeout": value})})
+
+
+@pytest.mark.parametrize(
+    ("conf", "seconds"), [(None, None), ({}, None), ({"publication_timeout": "60"}, 60.0)]
+)
+def test_a_run_may_say_how_long_it_waits(conf, seconds):
+    assert requested_timeout({"dag_run": SimpleNamespace(conf=conf)}) == seconds

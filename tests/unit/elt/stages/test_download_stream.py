@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from elt.catalogue import Format
 from elt.errors import PermanentError
-from elt.sources.validating_stream import MEDIA_TYPES, Reader
+from elt.stages.download import MEDIA_TYPES, Reader
 
 NAME = "yellow_tripdata_2024-01.parquet"
 
