@@ -157,7 +157,7 @@ def test_the_log_of_an_older_version_gets_its_column_when_it_is_read(older):
 
 def test_a_log_that_cannot_be_read_for_another_reason_says_so(stack, warehouse):
     record(stack, warehouse)
-    stack.bigquery.outcomes = [{"reason": "accessDenied", "message": "no"}]
+    stack.bigquery.outcomes = [{"reason": "invalidQuery", "message": "no"}]
     with pytest.raises(PermanentError, match="BigQuery: query log: no"):
         load_log.latest(warehouse)
 
