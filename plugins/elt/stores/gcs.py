@@ -160,7 +160,8 @@ class Lake:
         """Compare a file with the object: of a download that was continued the client checks nothing."""
         import google_crc32c  # by the client, too, but only when it has something to check
 
-        size, file_sum = file.tell(), google_crc32c.Checksum()
+        size = file.tell()
+        file_sum: Any = google_crc32c.Checksum()  # type: ignore[no-untyped-call]
         file.seek(0)
         for _ in file_sum.consume(file, CHUNK):
             pass
