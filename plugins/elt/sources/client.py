@@ -278,6 +278,8 @@ class Transfer:
 
     def _continue(self, pause: float | None) -> None:
         """Ask for the rest, if it is still the same file; None ends the attempts."""
+        # A connection that was ended because the time is over is no broken one.
+        self._check_size(self.received)
         if pause is None:
             of = f" of {self.published.size:,}" if self.published.size is not None else ""
             why = f"{len(self._pauses)} attempts to continue it failed"
