@@ -143,7 +143,7 @@ class Front:
         path: str = "", method: str = "GET", query: Mapping[str, str] | None = None,
     ) -> httpx.Response:  # fmt: skip
         """The library's answer to the request, with another `body` if given, or to a request for `path`."""
-        headers = {name: value for name, value in call.request.headers.items() if name not in FRAMING}
+        headers = [pair for pair in call.request.headers.raw if pair[0].decode("latin-1") not in FRAMING]
         content = call.content if body is None else json.dumps(body).encode()
         if path:
             sent = self._client.request(method, path, params=query, headers=headers)
