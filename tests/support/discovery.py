@@ -26,7 +26,7 @@ UPLOAD_ID = {"upload_id"}
 # What Google's own clients send, and its services take.
 CLIENTS_OWN = re.compile(
     r"unknown parameter projection=full"
-    r"|.*\.parameterValue\.value is (None|[-\d.]+), not of type string"
+    r"|request\..*\.parameterValue\.value is (None|[-\d.]+), not of type string"
     r"|.*\.skipLeadingRows is '\d+', not of type integer"
     r"|request\.sourceObjects\[\d+\]\.generation is \d+, not of type string"
 )

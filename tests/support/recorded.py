@@ -79,7 +79,8 @@ def faults_in(file: Path) -> list[str]:
     judge = Judge(ROOTS)
     for line in file.read_text().splitlines() if file.exists() else []:
         kept = json.loads(line)
-        if any(part in kept["url"] for part in OTHERS) or "//sample-source/" in kept["url"]:
+        of_an_api = kept["url"].startswith(tuple(ROOTS)) or kept["status"] < 400
+        if any(part in kept["url"] for part in OTHERS) or "//sample-source/" in kept["url"] or not of_an_api:
             continue
         request = requests.Request(kept["method"], kept["url"], data=kept["sent"] or None).prepare()
         request.url = kept["url"].rstrip("?")  # as it was sent

@@ -103,14 +103,14 @@ class Application:
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Answer one request."""
-        path = re.sub("//+", "/", scope["raw_path"].decode("ascii"))
         override = dict(scope["headers"]).get(b"x-http-method-override", b"").decode("latin-1").upper()
         method = override if override and scope["method"] == "POST" else scope["method"]
         try:
+            path = re.sub("//+", "/", scope["raw_path"].decode("ascii"))
             # Starlette would replace what is not UTF-8, and so make one name of another.
             unquote(scope["query_string"].decode("ascii"), errors="strict")
         except UnicodeDecodeError:
-            await error_answer(HttpError(400, "The query is not UTF-8."))(scope, receive, send)
+            await error_answer(HttpError(400, "The URL is not UTF-8."))(scope, receive, send)
             return
         await self._app({**scope, "path": path, "method": method}, receive, send)
 

@@ -120,8 +120,7 @@ def _parse_once(dialect: Dialect, sql: str, **options: Any) -> list[Expr | None]
     """Parse each statement once, and give every caller a copy, because callers modify their trees.
 
     Library: it parses each statement about twenty times, which takes two fifths of its CPU time, and it takes
-    NUMERIC for DuckDB's DECIMAL, of 3 decimals instead of 9. Upstream: "Parse each statement once per job";
-    "CAST(… AS NUMERIC) rounds to three decimals".
+    NUMERIC for DuckDB's DECIMAL, of 3 decimals instead of 9.
     """
     if options or dialect.settings:
         return _parse(dialect, sql, **options)

@@ -143,7 +143,7 @@ class Front:
         path: str = "", method: str = "GET", query: Mapping[str, str] | None = None,
     ) -> httpx.Response:  # fmt: skip
         """The library's answer to the request, with another `body` if given, or to a request for `path`."""
-        headers = {name: value for name, value in call.request.headers.items() if name not in FRAMING}
+        headers = [pair for pair in call.request.headers.raw if pair[0].decode("latin-1") not in FRAMING]
         content = call.content if body is None else json.dumps(body).encode()
         if path:
             sent = self._client.request(method, path, params=query, headers=headers)
@@ -198,7 +198,8 @@ class Front:
     def _query(self, call: _Call) -> Any:
         """Run a query and wait for it.
 
-        BigQuery: one that fails is an error. Library: it answers 200, no rows and the errors.
+        BigQuery: one that fails is an error. Library: it answers 200, no rows and the errors; for DDL it adds
+        a field that only jobs have.
         """
         answer = self._run(call, call.body())
         if answer.status_code != 200:
@@ -208,7 +209,7 @@ class Front:
         if errors := found.get("errors"):
             reason = errors[0]["reason"]
             raise HttpError(404 if reason == "notFound" else 400, errors[0]["message"], reason)
-        return answer
+        return {name: value for name, value in found.items() if name != "ddlOperationPerformed"}
 
     def _get_job(self, call: _Call) -> Any:
         self._results.recall(call.parts["job"])
@@ -352,17 +353,22 @@ def _job(answer: httpx.Response) -> Any:
 
 
 def _known(job: Json) -> Json:
-    """The job without two fields that BigQuery does not have, and without null values of parameters."""
+    """The job without two fields that BigQuery does not have, and with parameters as BigQuery writes them."""
     statistics = dict(job.get("statistics") or {})
     statistics.pop("scriptStatistics", None)
     if "query" in statistics:
         query = statistics["query"]
         statistics["query"] = {name: value for name, value in query.items() if name != "totalRows"}
-    known = {"configuration": _without_nulls(job.get("configuration") or {}), "statistics": statistics}
+    known = {"configuration": _with_texts(job.get("configuration") or {}), "statistics": statistics}
     return job | known
 
 
-def _without_nulls(value: Any) -> Any:
+def _with_texts(value: Any) -> Any:
     if isinstance(value, dict):
-        return {name: _without_nulls(inner) for name, inner in value.items() if inner is not None}
-    return [_without_nulls(inner) for inner in value] if isinstance(value, list) else value
+        # Google's client sends some values of parameters as numbers or null.
+        return {
+            name: str(inner) if name == "value" and isinstance(inner, int | float) else _with_texts(inner)
+            for name, inner in value.items()
+            if inner is not None
+        }
+    return [_with_texts(inner) for inner in value] if isinstance(value, list) else value

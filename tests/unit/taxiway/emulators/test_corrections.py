@@ -223,6 +223,10 @@ def test_a_job_has_fields_that_no_client_knows(library: Library) -> None:
     job = library.post("jobs", {"configuration": {"query": query}})
     assert "totalRows" in job["statistics"]["query"]
     assert job["configuration"]["query"]["queryParameters"] == [value]
+    query["queryParameters"] = [number := value | {"parameterValue": {"value": 1.5}}]
+    echoed = library.post("jobs", {"configuration": {"query": query}})
+    assert echoed["configuration"]["query"]["queryParameters"] == [number]
+    assert "ddlOperationPerformed" in library.sql("CREATE TABLE d.t (a INT64)")
     script = library.post("jobs", {"configuration": {"query": {"query": "SELECT 1; SELECT 2;"}}})
     assert "statementCount" in script["statistics"]["scriptStatistics"]
 

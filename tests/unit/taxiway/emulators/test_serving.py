@@ -115,6 +115,12 @@ def test_what_is_not_known_and_what_breaks_has_googles_error_body() -> None:
     assert (broken["code"], broken["status"], "it broke" in broken["message"]) == (500, "INTERNAL", True)
 
 
+def test_a_url_that_is_not_utf_8_is_refused() -> None:
+    app = client()
+    assert app.get("/echo/x?name=%ff").status_code == 400
+    assert app.get("/echo/x?name=%C3%BC").status_code == 200
+
+
 def test_a_method_may_be_named_in_a_header() -> None:
     answer = client().post("/echo/x", headers={"X-HTTP-Method-Override": "DELETE"})
     assert "DELETE /echo/x" in answer.json()["error"]["message"]
