@@ -43,7 +43,8 @@ class FakeClock:
         self.pauses: list[float] = []
 
     def monotonic(self) -> float:
-        return self.now
+        # Like a real one it begins anywhere: only differences mean something.
+        return 1_000 + self.now
 
     def sleep(self, seconds: float) -> None:
         self.now += seconds

@@ -5,7 +5,9 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
+
+from http_server import HttpServer
 
 
 @dataclass
@@ -97,7 +99,7 @@ def running() -> Iterator[FaultySource]:
     """Run one on a free port."""
     source = FaultySource()
     handler = type("Handler", (_FaultyHandler,), {"source": source})
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+    with HttpServer(("127.0.0.1", 0), handler) as server:
         source.url = f"http://127.0.0.1:{server.server_address[1]}"
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
         thread.start()

@@ -4,13 +4,15 @@ import json
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
+
+from http_server import HttpServer
 
 SECRET = "/services/T000/B000/of-nobody-else"
 
 
-class Receiver(ThreadingHTTPServer):
+class Receiver(HttpServer):
     """Keeps what is posted to `path`; answers `status`."""
 
     status = 200

@@ -7,11 +7,12 @@ from base64 import b64encode
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler
 
 import pytest
 import requests
 import taxi
+from http_server import HttpServer
 
 from elt.catalogue import Dataset, Publisher
 from elt.catalogue.registry import DATASETS
@@ -37,7 +38,7 @@ def receive(base_url: str, dataset: Dataset = FILE, **how: object) -> bytes:
 
 @contextmanager
 def serving(handler: type[BaseHTTPRequestHandler], host: str = "127.0.0.1") -> Iterator[str]:
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+    with HttpServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
         yield f"http://{host}:{server.server_address[1]}"
         server.shutdown()

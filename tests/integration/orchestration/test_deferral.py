@@ -11,6 +11,7 @@ from slow_bigquery import service_account_key
 
 from .conftest import GOOGLE, PARALLELISM, Platform
 
+pytestmark = pytest.mark.long  # it starts an Airflow
 JOBS = 6
 
 

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from repository import REPOSITORY
 
+pytestmark = pytest.mark.long  # half a minute of imports, which only another lock changes
 SERVICES = (
     "bigquery", "bigquery_dts", "cloud_run", "cloud_sql", "dataform", "dataflow", "dataplex", "dataproc",
     "functions", "gcs", "kms", "pubsub", "secret_manager", "tasks", "workflows",

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from repository import REPOSITORY
 
+pytestmark = pytest.mark.long  # half a minute of Airflow's routes, which only another lock changes
 ROOT = REPOSITORY
 CODE = """
 import json, logging
