@@ -39,7 +39,8 @@ tree)
 export) echo 'uv==99.0' ;;
 sync)
     mkdir -p .venv/bin
-    printf '#!/bin/sh\\necho "$3 ran in $PWD"; [ "$3 $4" != "$FAILING" ] && command -v uv\\n' >.venv/bin/python
+    echo '#!/bin/sh' >.venv/bin/python
+    echo 'echo "$3 ran in $PWD"; [ "$3 $4" != "$FAILING" ] && command -v uv' >>.venv/bin/python
     chmod +x .venv/bin/python ;;
 esac
 """
