@@ -157,7 +157,8 @@ class Lake:
 
     def _check_whole(self, blob: Blob, stored: Stored, file: BinaryIO) -> None:
         """Compare a file with the object: of a part that is continued the client checks nothing."""
-        size, file_sum = file.tell(), google_crc32c.Checksum()
+        size = file.tell()
+        file_sum: Any = google_crc32c.Checksum()  # type: ignore[no-untyped-call]
         file.seek(0)
         for _ in file_sum.consume(file, CHUNK):
             pass
