@@ -103,7 +103,9 @@ def rehearse(version: str, progress: Progress, uv: Uv) -> Report:
         for name, arguments in list(CHECKS.items())[: -1 if version else None]:
             with progress.phase(name):
                 command = [str(folder / ".venv" / "bin" / "python"), "-m", "taxiway", *arguments]
-                done = run(command, TEST_SECONDS, cwd=folder, env=environment())
+                # The copy has no .tools: its tests find uv on PATH.
+                path = f"{Path(uv.program).parent}:{os.environ['PATH']}"
+                done = run(command, TEST_SECONDS, cwd=folder, env={**environment(), "PATH": path})
             if done.returncode:
                 failures[name] = done.stdout + done.stderr
         return Report(changes, failures, _held_back(folder, uv))

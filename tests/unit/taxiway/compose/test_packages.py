@@ -39,7 +39,8 @@ tree)
 export) echo 'uv==99.0' ;;
 sync)
     mkdir -p .venv/bin
-    printf '#!/bin/sh\\necho "$3 ran in $PWD"; [ "$3 $4" != "$FAILING" ]\\n' >.venv/bin/python
+    echo '#!/bin/sh' >.venv/bin/python
+    echo 'echo "$3 ran in $PWD"; [ "$3 $4" != "$FAILING" ] && command -v uv' >>.venv/bin/python
     chmod +x .venv/bin/python ;;
 esac
 """
@@ -54,6 +55,8 @@ def test_rehearsed_packages_are_checked_and_tested_in_a_copy_that_goes_away(
     program.write_text(UV)
     program.chmod(0o755)
     monkeypatch.setenv("FAILING", failing)
+    # A test asks uv for the images' packages, and the copy has no .tools.
+    monkeypatch.setenv("PATH", "/usr/bin:/bin")
     before = (REPOSITORY / "uv.lock").read_bytes()
     report = packages.rehearse(version, Progress(Console(quiet=True)), packages.Uv(str(program)))
     assert [change.split()[0] for change in report.changes] == ["rich"]
