@@ -160,6 +160,8 @@ class Embedded:
             outputs = infrastructure.result()
             metadata.result()
         self._start_airflow(outputs)
+        # What an earlier watchdog has written is too old to be this one's.
+        self.home.health.unlink(missing_ok=True)
         self.supervisor.start_component(WATCHDOG)
         return self
 
