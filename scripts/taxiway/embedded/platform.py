@@ -70,8 +70,8 @@ class Embedded:
         manager = Supervisor(home, known.ports["supervisor"]) if known else None
         if known is None or manager is None or not (manager.pid() and manager.answers()):
             # Whatever outlived its manager has the ports and the data that are needed now.
-            for name in manager.end_strays() if manager else ():
-                progress.say(f"ended, as its process manager does not manage it any more: {name}")
+            if ended := manager.end_strays() if manager else []:
+                progress.say(f"{len(ended)} processes are ended that have outlived their process manager")
             chosen = choose_ports({**USUAL, **(known.ports if known else {})}, progress.say)
             known = replace(known, ports=chosen) if known else State(chosen)
         state = replace(known, source=source, engine=engine, emulated=not project)
