@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 CONNECTION = "taxi_alerts"
@@ -112,40 +112,29 @@ def _unreported(context: Mapping[str, Any]) -> list[str]:
     """Failed tasks of the run that have sent no alert; the instances of a mapped one as `task_3`."""
     ti, dag, run_id = context["ti"], context["dag"], context["dag_run"].run_id
     states = ti.get_task_states(dag_id=dag.dag_id, run_ids=[run_id]).get(run_id, {})
-    return [
-        name
-        for name, state in sorted(states.items())
-        if state == "failed" and not ti.xcom_pull(key=REPORTED, **_instance(name, dag.task_ids))
-    ]
-
-
-def _instance(name: str, task_ids: Collection[str]) -> dict[str, Any]:
-    if name in task_ids:
-        return {"task_ids": name, "map_indexes": -1}
-    task_id, _, index = name.rpartition("_")
-    return {"task_ids": task_id, "map_indexes": int(index)}
+    unreported = []
+    for name in sorted(name for name, state in states.items() if state == "failed"):
+        task_id, _, index = (name, "", "-1") if name in dag.task_ids else name.rpartition("_")
+        if not ti.xcom_pull(key=REPORTED, task_ids=task_id, map_indexes=int(index)):
+            unreported.append(name)
+    return unreported
 
 
 def _notify(text: Callable[[], str], before: Callable[[], object] = lambda: None) -> None:
     """Send where there is a webhook; whatever goes wrong is a line in the log, never the task's failure."""
+    from airflow.sdk import Connection
+    from airflow.sdk.exceptions import AirflowNotFoundException
+
     try:
-        if not (url := _webhook()):
+        if not (url := Connection.get(CONNECTION).password):
             return
         before()
         message = text()
         problem = send(url, message) if message else ""
+    except AirflowNotFoundException:
+        return
     except Exception as error:
         # Only the type: the text may hold the address.
         problem = type(error).__name__
     if problem:
         log.warning("no alert was sent: %s", problem)
-
-
-def _webhook() -> str | None:
-    from airflow.sdk import Connection
-    from airflow.sdk.exceptions import AirflowNotFoundException
-
-    try:
-        return Connection.get(CONNECTION).password or None
-    except AirflowNotFoundException:
-        return None
