@@ -65,7 +65,7 @@ def test_status_names_every_component_and_all_run(up: str, checkout: Any) -> Non
     states = {part["name"]: part["state"] for part in facts["components"]}
     assert set(states) == {
         "postgres", "gcs", "bigquery", "sample-source",
-        "api-server", "scheduler", "dag-processor", "triggerer",
+        "api-server", "scheduler", "dag-processor", "triggerer", "watchdog",
     }  # fmt: skip
     assert set(states.values()) == {"RUNNING"}
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -23,7 +22,7 @@ from taxiway.embedded.supervisor import ManagerError, Supervisor
 from taxiway.environment.home import Home, State, read_json, write_json
 from taxiway.errors import TaxiwayError
 
-LOOK_SECONDS = 5.0
+LOOK_SECONDS = 10.0
 # A first request, or one on a machine that is busy, takes this long at most.
 ANSWER_SECONDS = 10
 # A component that recovers by itself has done so by then; Airflow's own verdict takes 30 s before that.
@@ -72,17 +71,12 @@ def _answers(home: Home, state: State, running: set[str]) -> dict[str, bool]:
         server = PostgresServer(home.data("postgres"), state.ports["postgres"])
         return not server.complaint("taxi", home.secret("taxi_database_password"), "taxi")
 
-    def asked() -> Iterator[tuple[str, bool]]:
-        with ThreadPoolExecutor() as pool:
-            urls = {
-                n: f"http://127.0.0.1:{state.ports[n]}{p}" for n, p in HEALTH_PATHS.items() if n in running
-            }
-            waiting = {name: pool.submit(answers, url) for name, url in urls.items()}
-            if "postgres" in running:
-                waiting["postgres"] = pool.submit(postgres)
-            yield from ((name, future.result()) for name, future in waiting.items())
-
-    return dict(asked())
+    with ThreadPoolExecutor() as pool:
+        urls = {n: f"http://127.0.0.1:{state.ports[n]}{p}" for n, p in HEALTH_PATHS.items() if n in running}
+        waiting = {name: pool.submit(answers, url) for name, url in urls.items()}
+        if "postgres" in running:
+            waiting["postgres"] = pool.submit(postgres)
+        return {name: future.result() for name, future in waiting.items()}
 
 
 @dataclass

@@ -38,6 +38,8 @@ from taxiway.waiting import Patience, run
 # A machine that does other things meanwhile needs minutes; what gives up ends the wait at once.
 READY_SECONDS = 300
 MIGRATION_SECONDS = 600
+# A server's first answer, for which it imports what it needs.
+READY_ANSWER_SECONDS = 15
 DATABASES = ("airflow", "taxi")
 
 
@@ -68,8 +70,8 @@ class Embedded:
         manager = Supervisor(home, known.ports["supervisor"]) if known else None
         if known is None or manager is None or not (manager.pid() and manager.answers()):
             # Whatever outlived its manager has the ports and the data that are needed now.
-            for name in manager.end_strays() if manager else ():
-                progress.say(f"ended, as its process manager does not manage it any more: {name}")
+            if ended := manager.end_strays() if manager else []:
+                progress.say(f"{len(ended)} processes are ended that have outlived their process manager")
             chosen = choose_ports({**USUAL, **(known.ports if known else {})}, progress.say)
             known = replace(known, ports=chosen) if known else State(chosen)
         state = replace(known, source=source, engine=engine, emulated=not project)
@@ -160,6 +162,8 @@ class Embedded:
             outputs = infrastructure.result()
             metadata.result()
         self._start_airflow(outputs)
+        # What an earlier watchdog has written is too old to be this one's.
+        self.home.health.unlink(missing_ok=True)
         self.supervisor.start_component(WATCHDOG)
         return self
 
@@ -229,9 +233,13 @@ class Embedded:
         self._give_variables(self.home.environment, outputs, components.WITH_DAGS)
         with self.progress.phase("Airflow is healthy"):
             # First: tasks show their tokens to whoever listens there.
-            self._wait_until_answering(c for c in self.components() if c.name == API_SERVER)
+            port = self.state.ports[API_SERVER]
+            self._patience.until(
+                lambda: self.supervisor.listens(port), lambda: f"{API_SERVER} does not listen on port {port}"
+            )
             for name in components.WITH_DAGS:
                 self.supervisor.start_component(name)
+            self._wait_until_answering(c for c in self.components() if c.name == API_SERVER)
             wait_until_healthy(self.api, self._patience)
         with self.progress.phase("DAGs are parsed, pools made, DAGs unpaused"):
             open_dags(self.api, self._patience)
@@ -241,7 +249,7 @@ class Embedded:
             port = self.state.ports[component.name]
             self._patience.until(
                 # The health check carries no secret; what follows does, so that it has to be ours.
-                lambda url=component.health: health.answers(url),  # type: ignore[misc]
+                lambda url=component.health: health.answers(url, READY_ANSWER_SECONDS),  # type: ignore[misc]
                 lambda name=component.name: f"{name} does not answer",  # type: ignore[misc]
             )
             self.supervisor.check_listener(port)

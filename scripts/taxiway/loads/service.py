@@ -54,10 +54,12 @@ class Loads:
 
     @classmethod
     def of(cls, platform: Target, progress: Progress) -> Self:
-        """The data of a platform that is up."""
+        """The data of a platform that is up, as soon as all of it answers."""
         variables = read_json(platform.home.environment)
-        variables |= stored_sources(platform.api, variables)
-        return cls(platform.api, EnvironmentConnections(variables), progress, ailing=platform.ailing)
+        loads = cls(platform.api, EnvironmentConnections(variables), progress, ailing=platform.ailing)
+        loads._wait_until_well()
+        loads.connections = EnvironmentConnections(variables | stored_sources(platform.api, variables))
+        return loads
 
     def report_problems(self) -> None:
         """Warn of each entry of the catalogue that is left out; the others go on without it."""

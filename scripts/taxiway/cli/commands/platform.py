@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -234,7 +235,10 @@ def logs(checkout: Checkout, component: str, lines: int, follow: bool, stack: st
     from taxiway.console.progress import plain
 
     # What was logged was said by files and servers: a terminal shows it, and does not obey it.
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, errors="replace") as process:
+    with (
+        suppress(KeyboardInterrupt),
+        subprocess.Popen(command, stdout=subprocess.PIPE, text=True, errors="replace") as process,
+    ):
         for line in process.stdout or ():
             click.echo(plain(line, keep="\n\t"), nl=False)
     return process.returncode
@@ -253,7 +257,7 @@ def logs(checkout: Checkout, component: str, lines: int, follow: bool, stack: st
 @pass_checkout
 def down(checkout: Checkout, keep: bool, stack: str) -> int:
     """Stop everything, remove the environment and verify that it is gone."""
-    from taxiway.console.progress import Progress
+    from taxiway.console.progress import Progress, plain
     from taxiway.targets.stack import made_by_hand
 
     home, progress = checkout.home(stack), Progress()
@@ -268,7 +272,7 @@ def down(checkout: Checkout, keep: bool, stack: str) -> int:
             removed += _remove_files(checkout, home)
     progress.say("verified: nothing is left", "done")
     for thing in removed:
-        click.echo(f"  removed  {thing}")
+        click.echo(plain(f"  removed  {thing}"))
     click.echo("Everything is stopped; data kept." if keep else "Nothing is left.")
     return 0
 

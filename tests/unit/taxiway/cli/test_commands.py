@@ -14,6 +14,7 @@ import pytest
 from repository import REPOSITORY
 
 from taxiway.cli.main import group, main
+from taxiway.embedded.components import Component
 from taxiway.environment.home import Home, State, write_atomically
 from taxiway.targets.target import Checkout
 
@@ -224,6 +225,43 @@ def test_status_of_nothing_is_json_too(tmp_path: Path, capsys: Any) -> None:
         "datasets": [],
         "complaints": {},
     }
+
+
+class Hanging:
+    """A platform whose scheduler runs and does nothing; whoever asks what is loaded waits for ever."""
+
+    def __init__(self, home: Home) -> None:
+        self.home, self.state = home, State({"api-server": 8080, "postgres": 5432})
+
+    def states(self) -> dict[str, str]:
+        return {"scheduler": "RUNNING", "gcs": "RUNNING"}
+
+    def ailing(self) -> dict[str, str]:
+        return {"scheduler": "does not answer since 12:03:04 UTC"}
+
+    def components(self) -> list[Component]:
+        return [Component("scheduler", []), Component("gcs", [], "http://127.0.0.1:9023")]
+
+
+class CheckoutOf(Checkout):
+    """A checkout in which that is what there is."""
+
+    def platform(self, stack: str, progress: Any = None) -> Any:
+        return Hanging(self.home(stack))
+
+
+def test_status_names_what_does_not_answer_since_when_and_asks_no_store(tmp_path: Path, capsys: Any) -> None:
+    State({"supervisor": 9}).save(Home.of("local", tmp_path))
+    assert main(["status"], CheckoutOf(tmp_path)) == 1
+    shown = capsys.readouterr().out
+    assert re.search(r"scheduler +hanging", shown)
+    assert re.search(r"gcs +running", shown)
+    assert "scheduler does not answer since 12:03:04 UTC" in shown
+    assert "require_auth=scram-sha-256" in shown
+    assert main(["status", "--json"], CheckoutOf(tmp_path)) == 1
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["complaints"] == {"scheduler": "does not answer since 12:03:04 UTC"}
+    assert facts["datasets"] == []
 
 
 def test_the_password_is_shown_by_a_command(tmp_path: Path, capsys: Any) -> None:

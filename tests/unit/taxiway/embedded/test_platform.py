@@ -12,6 +12,7 @@ import pytest
 from taxiway.console.progress import Progress, Screen
 from taxiway.embedded.platform import Embedded
 from taxiway.environment.home import Home, State
+from taxiway.errors import TaxiwayError
 from taxiway.infrastructure import EngineError, StackNotRemovedError
 
 
@@ -20,12 +21,17 @@ class Supervisor:
 
     def __init__(self) -> None:
         self.alive = True
+        self.state, self.later = "RUNNING", list[str]()
 
     def pid(self) -> int | None:
         return 1 if self.alive else None
 
     def states(self) -> dict[str, str]:
-        return {"gcs": "RUNNING"}
+        self.state = self.later.pop(0) if self.later else self.state
+        return {"gcs": self.state}
+
+    def survivors(self) -> set[str]:
+        return set()
 
     def stop_components(self, _names: Any) -> None:
         pass
@@ -116,6 +122,24 @@ def test_a_stack_whose_emulators_were_stopped_before_is_forgotten_with_their_dat
     assert engine.known
     environment.stop(keep=False)
     assert not engine.known
+
+
+@pytest.mark.parametrize(("states", "ends"), [(["BACKOFF", "RUNNING"], False), (["BACKOFF", "FATAL"], True)])
+def test_only_a_component_that_has_given_up_ends_the_wait_for_it(
+    environment: Embedded, supervisor: Supervisor, states: list[str], ends: bool
+) -> None:
+    """PostgreSQL ends at once, and again, until what a kill has left beside it is gone."""
+    supervisor.later = list(states)
+
+    def wait() -> None:
+        environment._patience.until(lambda: supervisor.state == states[-1], lambda: "gcs does not answer")
+        environment._raise_if_gone()
+
+    if not ends:
+        wait()
+        return
+    with pytest.raises(TaxiwayError, match="gcs does not stay up"):
+        wait()
 
 
 def test_a_start_as_root_is_said(tmp_path: Path) -> None:
