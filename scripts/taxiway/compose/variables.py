@@ -72,10 +72,15 @@ def project_name(folder: Path, stack: str, owner: Callable[[str], Path | None]) 
 
     The default stack has the name that Compose itself gives a checkout: `docker compose ps` shows it.
     """
-    plain = normalised(folder.name) if stack == DEFAULT_STACK else f"taxiway-{stack}"
+    plain = normalised(folder.name) if stack == DEFAULT_STACK else _project_of(stack)
     if owner(plain) in (None, folder):
         return plain
     return f"{plain}-{hashlib.sha256(str(folder).encode()).hexdigest()[:6]}"
+
+
+def _project_of(stack: str) -> str:
+    """What Compose calls a stack, whose own name may have capitals and dots."""
+    return f"taxiway-{Names.of('taxiway', stack).label}"
 
 
 def normalised(name: str) -> str:
@@ -96,7 +101,7 @@ def of_stack(stack: str, outputs: Mapping[str, Any], credentials: Path | None) -
     values.pop(names.CREDENTIAL_FILE, None)
     on_emulators = any(host in values for host in EMULATORS)
     return {
-        "COMPOSE_PROJECT_NAME": f"taxiway-{stack}",
+        "COMPOSE_PROJECT_NAME": _project_of(stack),
         "TAXIWAY_STACK": stack,
         "AIRFLOW_UID": str(uid()),
         "GOOGLE_CREDENTIALS_FILE": str(credentials or ""),

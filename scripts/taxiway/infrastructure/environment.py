@@ -12,8 +12,6 @@ from typing import Any
 from lakehouse.outputs import CREDENTIALS, VARIABLES
 from taxiway.infrastructure.engine import EngineError
 
-_MASK = "********"
-
 
 def variables(outputs: Mapping[str, Any]) -> dict[str, str]:
     """Return the variables of the environment, in the order of their names; none of them is secret."""
@@ -22,7 +20,7 @@ def variables(outputs: Mapping[str, Any]) -> dict[str, str]:
 
 def masked(outputs: Mapping[str, Any]) -> dict[str, str]:
     """Return all outputs for people to see: the credential file's content is hidden."""
-    hidden = {CREDENTIALS: _MASK} if CREDENTIALS in outputs else {}
+    hidden = {CREDENTIALS: "********"} if CREDENTIALS in outputs else {}
     return {**variables(outputs), **hidden}
 
 
@@ -36,8 +34,38 @@ def credential_file(outputs: Mapping[str, Any]) -> str | None:
         return None
     parsed = json.loads(content)
     if parsed.get("type") == "impersonated_service_account":
-        parsed["source_credentials"] = _own_credentials()
+        parsed["source_credentials"] = own_credentials()
     return json.dumps(parsed, indent=2) + "\n"
+
+
+def own_credentials() -> dict[str, Any]:
+    """Return the developer's application default credentials; raises EngineError where there are none."""
+    path, sign_in = own_credentials_path(), "gcloud auth application-default login"
+    try:
+        own: dict[str, Any] = json.loads(path.read_text())
+    except FileNotFoundError:
+        raise EngineError(
+            f"There are no credentials of your own at {path}.", f"Sign in with: {sign_in}"
+        ) from None
+    except ValueError:
+        raise EngineError(f"{path} is not JSON.", f"Sign in again: {sign_in}") from None
+    # Already impersonating somebody: what counts is who does.
+    nested: dict[str, Any] = own.get("source_credentials", own)
+    return nested
+
+
+def check_signed_in(*, impersonation: bool) -> None:
+    """Raise EngineError where Google Cloud could not be asked; with impersonation it takes a file."""
+    if impersonation:
+        own_credentials()
+        return
+    import google.auth
+    from google.auth.exceptions import DefaultCredentialsError
+
+    try:
+        google.auth.default()
+    except DefaultCredentialsError as error:
+        raise EngineError(str(error), "Sign in with: gcloud auth application-default login") from None
 
 
 def own_credentials_path() -> Path:
@@ -51,12 +79,11 @@ def developer() -> str:
     """Return the e-mail address that `gcloud` is signed in with; empty where it is not."""
     if named := os.environ.get("CLOUDSDK_CORE_ACCOUNT"):
         return named
-    folder = _gcloud_folder()
+    folder, parser = _gcloud_folder(), configparser.ConfigParser(interpolation=None)
     try:
         active = (folder / "active_config").read_text().strip()
     except FileNotFoundError:
         active = "default"
-    parser = configparser.ConfigParser(interpolation=None)
     try:
         parser.read(folder / "configurations" / f"config_{active}")
     except configparser.Error:
@@ -66,21 +93,3 @@ def developer() -> str:
 
 def _gcloud_folder() -> Path:
     return Path(os.environ.get("CLOUDSDK_CONFIG") or Path.home() / ".config" / "gcloud")
-
-
-def _own_credentials() -> dict[str, Any]:
-    path = own_credentials_path()
-    try:
-        own: dict[str, Any] = json.loads(path.read_text())
-    except FileNotFoundError:
-        raise EngineError(
-            f"There are no credentials of your own at {path}.",
-            "Sign in with: gcloud auth application-default login",
-        ) from None
-    except ValueError:
-        raise EngineError(
-            f"{path} is not JSON.", "Sign in again: gcloud auth application-default login"
-        ) from None
-    # Already impersonating somebody: what counts is who does.
-    nested: dict[str, Any] = own.get("source_credentials", own)
-    return nested
