@@ -7,9 +7,8 @@ from elt.catalogue.registry import DATASETS
 from elt.layout import dag_id
 from elt.orchestration.assets import raw_asset, source_asset, typed_asset
 from elt.orchestration.dag_defaults import lake_defaults, lake_schedule
-from elt.orchestration.operators import StageOperator
+from elt.orchestration.operators import PublishedSensor, StageOperator
 from elt.orchestration.pools import CONFORM, DOWNLOAD
-from elt.orchestration.sensors import PublishedSensor
 
 DOC = """
 ### {title}: source → lake

@@ -56,15 +56,6 @@ def task_policy(task: Any) -> None:
         task.queue = queue_of(task.pool)
 
 
-def _preload(modules: tuple[str, ...]) -> None:
-    # Safe before a fork: OpenBLAS and Arrow's jemalloc, the only ones that start a thread when they are
-    # imported, look after it in the child, and gRPC starts nothing before its first call.
-    # Python looks for garbage after every 700 new objects. The half million of these imports are none.
-    gc.set_threshold(10_000, 20, 20)
-    for module in modules:
-        importlib.import_module(module)
-
-
 def _know_two_releases() -> None:
     """Leave out what the task API was before the last release but one.
 
@@ -115,4 +106,9 @@ if os.environ.get("TAXIWAY_SAME_RELEASE"):
 if _host := os.environ.get("BIGQUERY_EMULATOR_HOST"):
     _follow_emulator(_host)
 if _what := os.environ.get("TAXIWAY_PRELOAD"):
-    _preload(DAGS if _what == "dags" else TASKS)
+    # Safe before a fork: OpenBLAS and Arrow's jemalloc, the only ones that start a thread when they are
+    # imported, look after it in the child, and gRPC starts nothing before its first call.
+    # Python looks for garbage after every 700 new objects. The half million of these imports are none.
+    gc.set_threshold(10_000, 20, 20)
+    for _module in DAGS if _what == "dags" else TASKS:
+        importlib.import_module(_module)

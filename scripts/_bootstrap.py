@@ -4,7 +4,6 @@ Runs on the system Python: standard library only, and syntax that an old Python 
 so that an unsupported one prints a sentence instead of a SyntaxError.
 """
 
-import contextlib
 import fcntl
 import hashlib
 import os
@@ -13,22 +12,17 @@ import subprocess
 import sys
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-VENV_PYTHON = os.path.join(ROOT, ".venv", "bin", "python")
+VENV = os.path.join(ROOT, ".venv")
+VENV_PYTHON = os.path.join(VENV, "bin", "python")
 TOOLS = os.path.join(ROOT, ".tools")
-PRIVATE_UV = os.path.join(TOOLS, "uv", "bin", "uv")
-UV = "uv==0.13.9"
+# uv's version and its hashes, which `scripts/docs` takes from uv.lock.
+UV = os.path.join(ROOT, "scripts", "uv.txt")
 OLDEST, NEWEST = (3, 11), (3, 13)
 # What .venv was made of: written last, so that an installation that was ended is begun again.
-STAMP = os.path.join(ROOT, ".venv", ".taxiway-lock")
+STAMP = os.path.join(VENV, ".taxiway-lock")
 # What decides what is installed: the lock, and the packages of this checkout with their entry points.
-DECIDING = (
-    "uv.lock",
-    "pyproject.toml",
-    "infra/pyproject.toml",
-    "plugins/pyproject.toml",
-    "plugins/left_out/pyproject.toml",
-    "scripts/pyproject.toml",
-)
+MEMBERS = ("infra", "plugins", "plugins/left_out", "scripts")
+DECIDING = ("uv.lock", "pyproject.toml", "scripts/uv.txt", *(m + "/pyproject.toml" for m in MEMBERS))
 # Dependency groups that a command needs beyond what the platform runs with.
 GROUPS = {"test": ("test",), "check": ("check",), "bench": ("bench",)}
 ALL_GROUPS = {group for groups in GROUPS.values() for group in groups}
@@ -47,7 +41,10 @@ def ensure_environment(groups=()):
     wanted = lock_hash()
     if complete(wanted, groups):
         return
-    with only_one_at_a_time():
+    os.makedirs(TOOLS, exist_ok=True)
+    # Two commands started together must not install into one folder at once.
+    with open(os.path.join(TOOLS, "lock"), "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
         if complete(wanted, groups):
             return
         python = supported_python()
@@ -69,29 +66,22 @@ def complete(wanted, groups):
 
 def installed_groups():
     """The hash of the lock that .venv was made of, and the groups that were added to it."""
-    try:
-        with open(STAMP) as file:
-            return set(file.read().split()) if os.access(VENV_PYTHON, os.X_OK) else set()
-    except OSError:
-        return set()
+    return set(text_of(STAMP).split()) if os.access(VENV_PYTHON, os.X_OK) else set()
 
 
 def lock_hash():
     """Hash of the files that decide what is installed."""
-    digest = hashlib.sha256(UV.encode())
-    for name in DECIDING:
-        with open(os.path.join(ROOT, name), "rb") as file:
-            digest.update(file.read())
-    return digest.hexdigest()
+    texts = (text_of(os.path.join(ROOT, name)) for name in DECIDING)
+    return hashlib.sha256("\0".join(texts).encode()).hexdigest()
 
 
-@contextlib.contextmanager
-def only_one_at_a_time():
-    """Two commands started together must not install into one folder at once."""
-    os.makedirs(TOOLS, exist_ok=True)
-    with open(os.path.join(TOOLS, "lock"), "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
+def text_of(path):
+    """The text of a file; empty if there is none."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            return file.read()
+    except OSError:
+        return ""
 
 
 def supported_python():
@@ -118,29 +108,26 @@ def version_of(python):
 
 
 def private_uv(python):
-    """Path of uv: our own if venv or pip can install it, else the one on PATH."""
-    if os.access(PRIVATE_UV, os.X_OK):
-        return PRIVATE_UV
-    target = os.path.dirname(os.path.dirname(PRIVATE_UV))
-    ways = [
-        [
-            [python, "-m", "venv", target],
-            [os.path.join(target, "bin", "python"), "-m", "pip", "install", "-q", UV],
-        ],
-        [[python, "-m", "pip", "install", "-q", "--target", target, UV]],
-    ]
+    """Path of uv: our own, of the version and the hashes in scripts/uv.txt, else the one on PATH."""
+    target = os.path.join(TOOLS, "uv")
+    uv, stamp = os.path.join(target, "bin", "uv"), os.path.join(target, "uv.txt")
+    if os.access(uv, os.X_OK) and text_of(stamp) == text_of(UV):
+        return uv
+    pip = ["-m", "pip", "install", "-q", "--require-hashes", "--only-binary", ":all:", "-r", UV]
+    # Debian's Python may have pip and no venv, others venv and no pip.
+    ways = (
+        [[python, "-m", "venv", target], [os.path.join(target, "bin", "python"), *pip]],
+        [[python, *pip, "--target", target]],
+    )
     say("installing uv into .tools")
-    reason = ""
     for commands in ways:
         shutil.rmtree(target, ignore_errors=True)
         reason = first_failure(commands)
-        if not reason and os.access(PRIVATE_UV, os.X_OK):
-            return PRIVATE_UV
+        if not reason and os.access(uv, os.X_OK):
+            shutil.copy(UV, stamp)
+            return uv
     shutil.rmtree(target, ignore_errors=True)
-    found = shutil.which("uv")
-    if found:
-        return found
-    return fail(
+    return shutil.which("uv") or fail(
         "uv could not be installed with the venv or pip of %s (%s), and no uv is on PATH." % (python, reason),
         "Check the network, or: apt-get install python3-venv   or   pipx install uv   or   brew install uv",
     )
@@ -163,31 +150,27 @@ def sync(uv, python, groups):
 
     It has no time limit of ours: uv has one for each request, and a slow network may need an hour.
     """
-    env = dict(os.environ, UV_PYTHON_DOWNLOADS="never", UV_PROJECT_ENVIRONMENT=os.path.join(ROOT, ".venv"))
+    env = dict(os.environ, UV_PYTHON_DOWNLOADS="never", UV_PROJECT_ENVIRONMENT=VENV)
     env.pop("VIRTUAL_ENV", None)
     if not os.path.exists(VENV_PYTHON):
         # Relocatable: its programs keep working when the checkout is moved or copied.
         make = [uv, "venv", "--quiet", "--clear", "--relocatable", "--no-managed-python", "--python", python]
-        subprocess.run([*make, os.path.join(ROOT, ".venv")], cwd=ROOT, env=env, check=False, timeout=300)
+        subprocess.run([*make, VENV], cwd=ROOT, env=env, check=False, timeout=300)
     command = [uv, "sync", "--frozen", "--no-managed-python", "--python", python]
     for group in groups:
         command += ["--group", group]
+    unseen = []
     with subprocess.Popen(command, cwd=ROOT, env=env, stderr=subprocess.PIPE, text=True) as process:
-        unseen = [line for line in map(str.rstrip, process.stderr) if not show_progress(line)]
+        # What a user waits for; the rest is 300 package names, and remarks on other Pythons.
+        for line in process.stderr:
+            wanted = line.lstrip().startswith(("Downloading", "Prepared", "Installed"))
+            say(line.strip()) if wanted else unseen.append(line)
     if process.returncode:
-        sys.stderr.write("\n".join(unseen[-20:]) + "\n")
+        sys.stderr.write("".join(unseen[-20:]))
         fail(
             "the locked packages could not be installed (uv sync exited with %d)." % process.returncode,
             "Check the network to the package index and the free disk (about 2 GB), then call again.",
         )
-
-
-def show_progress(line):
-    """Print what a user waits for, keep the rest (300 package names, remarks on other Pythons)."""
-    wanted = line.lstrip().startswith(("Downloading", "Prepared", "Installed"))
-    if wanted:
-        say(line.strip())
-    return wanted
 
 
 def say(sentence):

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from elt.catalogue import Dataset
-from elt.errors import PermanentError, SettingError
+from elt.errors import SettingError
 from elt.months import Month
 from elt.settings import Settings, required
 
@@ -51,30 +51,26 @@ class Source(Protocol):
 
 
 class Connections(Protocol):
-    """What a stage reaches the outside by. Each call gives a client of its own; leaving it closes it."""
+    """What a stage reaches the outside by. Each call gives a client of its own; leaving it closes it.
+
+    `project` runs (and pays for) the jobs; `has_postgres` says whether this target has a Postgres. Without
+    one `postgres` raises SettingError; its connection is in autocommit, and inside psycopg's errors become
+    `elt.errors`.
+    """
 
     @property
-    def project(self) -> str:
-        """The Google Cloud project that runs (and pays for) the jobs."""
+    def project(self) -> str: ...  # noqa: D102 - the class says it
 
     @property
-    def has_postgres(self) -> bool:
-        """Whether this target has a Postgres."""
+    def has_postgres(self) -> bool: ...  # noqa: D102
 
-    def lake(self) -> Lake:
-        """The stack's bucket."""
+    def lake(self) -> Lake: ...  # noqa: D102
 
-    def warehouse(self) -> Warehouse:
-        """The stack's dataset."""
+    def warehouse(self) -> Warehouse: ...  # noqa: D102
 
-    def postgres(self) -> AbstractContextManager[psycopg.Connection]:
-        """The Postgres, in autocommit; SettingError where there is none.
+    def postgres(self) -> AbstractContextManager[psycopg.Connection]: ...  # noqa: D102
 
-        Inside, psycopg's errors become `elt.errors` (see `elt.stores.postgres.errors`).
-        """
-
-    def source(self, dataset: Dataset) -> Source:
-        """Where the files of a dataset come from."""
+    def source(self, dataset: Dataset) -> Source: ...  # noqa: D102
 
 
 @dataclass(frozen=True)
@@ -93,25 +89,21 @@ class ConnectionFields:
     def parse(cls, text: str, name: str) -> Self:
         """Read the JSON or the URI form; SettingError names the variable, never its content (a secret)."""
         try:
-            return cls._from_json(text) if text.lstrip().startswith("{") else cls._from_uri(text)
+            if not text.lstrip().startswith("{"):
+                return cls._from_uri(text)
+            found = {key: value for key, value in json.loads(text).items() if value is not None}
+            extra = found.get("extra") or {}
+            return cls(
+                conn_type=str(found.get("conn_type", "")).replace("-", "_"),
+                port=int(found["port"]) if found.get("port") else None,
+                extra=dict(json.loads(extra) if isinstance(extra, str) else extra),
+                **{key: str(found.get(key, "")) for key in ("host", "schema", "login", "password")},
+            )
         except (ValueError, TypeError, AttributeError):
             raise SettingError(
                 f"{name} is not a connection. Write it as JSON, such as "
                 '{"conn_type": "postgres", "host": "127.0.0.1"}, or as a URI, as Airflow documents both.'
             ) from None
-
-    @classmethod
-    def _from_json(cls, text: str) -> Self:
-        found = {key: value for key, value in json.loads(text).items() if value is not None}
-        extra = found.get("extra") or {}
-        port = found.get("port")
-        texts = {key: str(found.get(key, "")) for key in ("host", "schema", "login", "password")}
-        return cls(
-            conn_type=str(found.get("conn_type", "")).replace("-", "_"),
-            port=int(port) if port else None,
-            extra=dict(json.loads(extra) if isinstance(extra, str) else extra),
-            **texts,
-        )
 
     @classmethod
     def _from_uri(cls, text: str) -> Self:
@@ -144,15 +136,22 @@ class ConnectionFields:
         base = self.host if "://" in self.host else f"{scheme}://{self.host}"
         return (f"{base}:{self.port}" if self.port else base).rstrip("/")
 
+    def secrets(self) -> dict[str, Any]:
+        """What of an HTTP connection is for its host only: `HttpClient`'s arguments."""
+        auth = (self.login, self.password) if self.login else None
+        return {"auth": auth, "headers": self.extra.get("headers")}
 
-def http_source(dataset: Dataset, found: ConnectionFields | None) -> Source:
-    """A dataset's source: the connection that its entry names, or the entry's public address without one."""
-    from elt.sources.client import HttpSource
 
-    if found is None:
-        return HttpSource(dataset)
-    auth = (found.login, found.password) if found.login else None
-    return HttpSource(dataset, found.url(), auth=auth, headers=found.extra.get("headers"))
+def http_source(dataset: Dataset, found: ConnectionFields | None, settings: Settings | None = None) -> Source:
+    """A dataset's source: the connection that its entry names, or the entry's public address without one.
+
+    Without settings, their limits are the defaults: whoever only probes needs none.
+    """
+    from elt.sources.client import HttpSource, Limits
+
+    limits = Limits(settings.max_file_bytes, settings.download_seconds) if settings else None
+    secrets = found.secrets() if found else {}
+    return HttpSource(dataset, found.url() if found else "", limits=limits, **secrets)
 
 
 def source_connection(dataset: Dataset) -> str | None:
@@ -228,7 +227,7 @@ class EnvironmentConnections:
     def source(self, dataset: Dataset) -> Source:
         """The source of a dataset, by the connection that its entry names."""
         name = source_connection(dataset)
-        return http_source(dataset, self._fields(name) if name else None)
+        return http_source(dataset, self._fields(name) if name else None, self.settings)
 
     def _fields(self, connection: str) -> ConnectionFields | None:
         name = _variable(connection)
@@ -258,25 +257,30 @@ class EnvironmentConnections:
         from google.auth.credentials import AnonymousCredentials
         from google.auth.exceptions import GoogleAuthError
 
+        from elt.stores import token_error
+
         google_ = self._fields(GOOGLE) or ConnectionFields()
         if google_.extra.get("is_anonymous"):
             return AnonymousCredentials()  # type: ignore[no-untyped-call]
         # Read here, not put into os.environ, where every library of this process would find it.
         path = google_.extra.get("key_path") or self.variables.get("GOOGLE_APPLICATION_CREDENTIALS")
+        chain = google_.extra.get("impersonation_chain") or []
+        *delegates, target = [n.strip() for n in (chain.split(",") if isinstance(chain, str) else chain)] or [
+            ""
+        ]
         try:
+            # An external account is asked for its project here, which already takes a token.
             if path:
                 found, _ = google.auth.load_credentials_from_file(path, scopes=_SCOPES)  # type: ignore[no-untyped-call]
             else:
                 found, _ = google.auth.default(scopes=_SCOPES)
+            if not target:
+                return found
+            return impersonated_credentials.Credentials(  # type: ignore[no-untyped-call]
+                found, target_principal=target, delegates=delegates, target_scopes=list(_SCOPES)
+            )
         except (GoogleAuthError, OSError, ValueError) as error:
-            raise PermanentError(f"Google Cloud: no credentials ({error}).") from None
-        chain = google_.extra.get("impersonation_chain") or []
-        if not chain:
-            return found
-        *delegates, target = [n.strip() for n in (chain.split(",") if isinstance(chain, str) else chain)]
-        return impersonated_credentials.Credentials(  # type: ignore[no-untyped-call]
-            found, target_principal=target, delegates=delegates, target_scopes=list(_SCOPES)
-        )
+            raise token_error(error, "Google Cloud") from None
 
 
 def _variable(connection: str) -> str:

@@ -10,7 +10,8 @@ PipelineError
 │   ├── TableNotFoundError
 │   └── AuditError
 ├── TransientError            a service did not answer as it should: retried
-│   └── SourceNotPublishedError
+│   ├── SourceNotPublishedError
+│   └── AccessDeniedError     retried for minutes: a grant takes that long
 └── JobRunningError           no failure: a job is still running, come back when it has ended
 
 A message is one to three plain sentences for the user.
@@ -59,6 +60,10 @@ class TransientError(PipelineError):
 
 class SourceNotPublishedError(TransientError):
     """The source does not have this file (yet)."""
+
+
+class AccessDeniedError(TransientError):
+    """Google does not allow it, or not yet: grants and newly enabled APIs take minutes to be effective."""
 
 
 class JobRunningError(PipelineError):

@@ -36,19 +36,14 @@ def raw_object(ds: Dataset, month: Month | None) -> str:
 
 def typed_object(ds: Dataset, month: Month | None) -> str:
     """The same rows in the catalogue's schema."""
-    return _parquet("typed", ds, month)
+    stem = ds.file_name(month).split(".", 1)[0]
+    folder = f"year={month.year:04}/month={month.month:02}/" if month else ""
+    return f"typed/{ds.name}/{folder}{stem}.parquet"
 
 
 def quarantine_object(ds: Dataset, month: Month | None) -> str:
     """The rows that do not fit that schema, if there are any."""
-    return _parquet("quarantine", ds, month)
-
-
-def _parquet(area: str, ds: Dataset, month: Month | None) -> str:
-    ds.check_month(month)
-    stem = ds.file_name(month).split(".", 1)[0]
-    folder = f"year={month.year:04}/month={month.month:02}/" if month else ""
-    return f"{area}/{ds.name}/{folder}{stem}.parquet"
+    return typed_object(ds, month).replace("typed/", "quarantine/", 1)
 
 
 def staging_table(ds: Dataset, month: Month | None, run_id: str) -> str:

@@ -22,7 +22,8 @@ class Settings:
 
     `schedule_start` is the first day whose months the schedule loads; None: no month is loaded unasked.
     A query that would read more than `max_bytes_billed` is refused by BigQuery before it costs anything;
-    a job is stopped after `job_seconds`.
+    a job is stopped after `job_seconds`. A published file that is larger than `max_file_bytes`, or takes
+    longer than `download_seconds`, is given up: a source may send without end.
     """
 
     bucket: str
@@ -31,6 +32,8 @@ class Settings:
     schedule_start: dt.date | None = None
     max_bytes_billed: int = 100 * GIB
     job_seconds: int = 3600
+    max_file_bytes: int = 8 * GIB
+    download_seconds: int = 7200
 
     @classmethod
     def from_environment(cls, env: Mapping[str, str] = os.environ) -> Self:
@@ -43,6 +46,8 @@ class Settings:
             schedule_start=schedule_start(env),
             max_bytes_billed=_positive(env, "TAXI_MAX_BYTES_BILLED", cls.max_bytes_billed),
             job_seconds=_positive(env, "TAXI_JOB_SECONDS", cls.job_seconds),
+            max_file_bytes=_positive(env, "TAXI_MAX_FILE_BYTES", cls.max_file_bytes),
+            download_seconds=_positive(env, "TAXI_DOWNLOAD_SECONDS", cls.download_seconds),
         )
 
 

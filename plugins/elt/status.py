@@ -6,16 +6,17 @@ that is configured now, by the catalogue's rules of today.
 
 import datetime as dt
 from collections.abc import Collection, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
 from elt.catalogue import Dataset, Mart
 from elt.catalogue.registry import DATASETS
 from elt.connections import Connections
-from elt.errors import TableNotFoundError
+from elt.errors import InvalidMonthError, TableNotFoundError
 from elt.months import Month, Partition
 from elt.provenance import read_drift, read_source
-from elt.stages.marts import is_current as is_current_mart
+from elt.stages.warehouse import is_current_mart
 from elt.stores.bigquery import Parameter, Warehouse
 from elt.stores.gcs import Lake, Stored
 from elt.warehouse import load_log
@@ -60,10 +61,13 @@ def status(connections: Connections, partitions: Collection[Partition] | None = 
     `audit_failures` count the audits that its latest judgement did not pass.
     """
     stores = _Stores.read(connections, partitions)
-    # What was loaded by an entry that is no longer there has nobody to say what it should be.
-    known = [p for p in (stores.partitions() if partitions is None else partitions) if p.dataset in DATASETS]
+    if partitions is None:
+        logged = {partition for partition, _ in stores.log}
+        partitions = {*stores.raw, *stores.typed, *stores.warehouse, *(stores.postgres or ()), *logged}
     places = {name: place for place, name in enumerate(DATASETS)}
-    wanted = sorted(set(known), key=lambda p: (places[p.dataset], p))
+    # What was loaded by an entry that is no longer there has nobody to say what it should be.
+    known = {partition for partition in partitions if partition.dataset in DATASETS}
+    wanted = sorted(known, key=lambda p: (places[p.dataset], p))
     lacking = _missing(connections, wanted, stores.log)
     return [_entry(partition, stores, lacking[partition]) for partition in wanted]
 
@@ -103,14 +107,10 @@ class _Stores:
             counts = _warehouse_rows(warehouse, partitions)
             audits = Tally.latest(warehouse, partitions)
         with connections.lake() as lake:
-            raw = _objects(lake, _prefixes("raw", partitions))
-            typed = _objects(lake, _prefixes("typed", partitions))
+            names = [""] if partitions is None else sorted({f"{p.dataset}/" for p in partitions})
+            raw, typed = (_objects(lake, [f"{area}/{name}" for name in names]) for area in ("raw", "typed"))
         in_postgres = _postgres_rows(connections, partitions)
         return cls(raw, typed, counts, in_postgres, _with_sources(log, raw), audits)
-
-    def partitions(self) -> set[Partition]:
-        """Everything that is anywhere."""
-        return {*self.raw, *self.typed, *self.warehouse, *(self.postgres or ()), *(p for p, _ in self.log)}
 
 
 def _missing(
@@ -161,7 +161,14 @@ def _with_sources(log: Log, raw: Mapping[Partition, Stored]) -> Log:
 def _entry(partition: Partition, stores: _Stores, lacking: tuple[LogStage, ...]) -> dict[str, Any]:
     raw, typed = stores.raw.get(partition), stores.typed.get(partition)
     facts: Mapping[str, str] = typed.metadata if typed else {}
-    rows = _rows(partition, facts, stores)
+    ds, rows = DATASETS[partition.dataset], dict[str, int]()
+    if ds.tabular:
+        rows = {
+            "typed_rows": _number(facts.get("rows", "")),
+            "warehouse_rows": stores.warehouse.get(partition, 0),
+        }
+        if stores.postgres is not None and ds.in_postgres:
+            rows["postgres_rows"] = stores.postgres.get(partition, 0)
     tally = stores.audits.get(partition, Tally())
     logged = next((row for stage in _SHOWN if (row := stores.log.get((partition, stage)))), None)
     return {
@@ -170,7 +177,7 @@ def _entry(partition: Partition, stores: _Stores, lacking: tuple[LogStage, ...])
         "raw_bytes": raw.size if raw else 0,
         **dict.fromkeys(("typed_rows", "warehouse_rows", "postgres_rows")),
         **rows,
-        "quarantined_rows": int(facts.get("quarantined", 0)) if rows else None,
+        "quarantined_rows": _number(facts.get("quarantined", "")) if rows else None,
         "drift": read_drift(facts),
         "audit_warnings": tally.warnings,
         "audit_failures": tally.failures,
@@ -181,17 +188,6 @@ def _entry(partition: Partition, stores: _Stores, lacking: tuple[LogStage, ...])
         "loaded_at": logged.finished_at.isoformat() if logged else None,
         "checksum": logged.origin.checksum if logged else None,
     }
-
-
-def _rows(partition: Partition, facts: Mapping[str, str], stores: _Stores) -> dict[str, int]:
-    """The rows in every store that the dataset goes to."""
-    ds = DATASETS[partition.dataset]
-    if not ds.tabular:
-        return {}
-    rows = {"typed_rows": int(facts.get("rows", 0)), "warehouse_rows": stores.warehouse.get(partition, 0)}
-    if stores.postgres is not None and ds.in_postgres:
-        rows["postgres_rows"] = stores.postgres.get(partition, 0)
-    return rows
 
 
 def _state(
@@ -208,19 +204,17 @@ def _state(
     return "loaded" if intact and not lacking else "partial"
 
 
-def _prefixes(area: str, partitions: Collection[Partition] | None) -> list[str]:
-    if partitions is None:
-        return [f"{area}/"]
-    return [f"{area}/{name}/" for name in sorted({partition.dataset for partition in partitions})]
-
-
 def _objects(lake: Lake, prefixes: Iterable[str]) -> dict[Partition, Stored]:
-    return {
-        Partition.parse(stored.metadata["dataset"], stored.metadata.get("month")): stored
-        for prefix in prefixes
-        for stored in lake.list(prefix)
-        if "dataset" in stored.metadata
-    }
+    found = {}
+    for stored in (stored for prefix in prefixes for stored in lake.list(prefix)):
+        # What somebody else has put there says what it likes.
+        with suppress(KeyError, InvalidMonthError):
+            found[Partition.parse(stored.metadata["dataset"], stored.metadata.get("month"))] = stored
+    return found
+
+
+def _number(text: str) -> int:
+    return int(text) if text.isascii() and text.isdigit() else 0
 
 
 def _months(ds: Dataset, partitions: Collection[Partition] | None) -> list[Month] | None:
@@ -240,25 +234,23 @@ def _warehouse_rows(warehouse: Warehouse, partitions: Collection[Partition] | No
         present = warehouse.tables()
     except TableNotFoundError:
         return {}
-    counts = [
-        _count(warehouse, ds, _months(ds, partitions)) for ds in _wanted(partitions) if ds.table in present
-    ]
+    counts = []
+    for ds in _wanted(partitions):
+        if ds.table not in present:
+            continue
+        month = "FORMAT_DATE('%Y-%m', source_month)" if ds.monthly else "CAST(NULL AS STRING)"
+        days = ", ".join(f"DATE '{day.first_day()}'" for day in _months(ds, partitions) or ())
+        of_months = f"WHERE source_month IN ({days})" if ds.monthly and days else ""
+        counts.append(
+            f"SELECT '{ds.name}' AS dataset, {month} AS month, COUNT(*) AS row_count "  # noqa: S608
+            f"FROM {warehouse.name(ds.table)} {of_months} GROUP BY month"
+        )
     if not counts:
         return {}
     rows = warehouse.query("\nUNION ALL\n".join(counts), {}, load_log.labels("report"))
     return {
         Partition.parse(row["dataset"], row["month"]): row["row_count"] for row in rows if row["row_count"]
     }
-
-
-def _count(warehouse: Warehouse, ds: Dataset, months: Collection[Month] | None) -> str:
-    month = "FORMAT_DATE('%Y-%m', source_month)" if ds.monthly else "CAST(NULL AS STRING)"
-    days = ", ".join(f"DATE '{month.first_day()}'" for month in months or ())
-    of_months = f"WHERE source_month IN ({days})" if ds.monthly and days else ""
-    return (
-        f"SELECT '{ds.name}' AS dataset, {month} AS month, COUNT(*) AS row_count "  # noqa: S608
-        f"FROM {warehouse.name(ds.table)} {of_months} GROUP BY month"
-    )
 
 
 def _postgres_rows(

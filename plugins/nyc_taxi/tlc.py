@@ -1,11 +1,22 @@
-"""TLC, the Taxi and Limousine Commission: where its files are, and what texts in older ones stand for."""
+"""TLC, the Taxi and Limousine Commission: where its files are, shared columns, what old texts stand for."""
 
 from collections.abc import Mapping
 
-from elt.catalogue import Publisher
+from elt.catalogue import Column, Publisher
+from elt.months import Month
 
 # A mirror, or a proxy with a password, is Airflow's connection of that name; scripts/up --source sets it.
 TLC = Publisher(connection="taxi_source", base_url="https://d37ci6vzurychx.cloudfront.net")
+
+IMPROVEMENT_SURCHARGE = Column(
+    "improvement_surcharge", "float64", "Surcharge at flag drop, since 2015.", "USD", since=Month(2015, 1)
+)
+CONGESTION_SURCHARGE = Column(
+    "congestion_surcharge", "float64", "New York State's surcharge, since 2019.", "USD", since=Month(2019, 1)
+)
+CBD_CONGESTION_FEE = Column(
+    "cbd_congestion_fee", "float64", "Congestion relief zone charge, since 2025.", "USD", since=Month(2025, 1)
+)
 
 # Files of 2009 and 2010 have texts where TLC has had numbers since, spelt as each vendor's program did.
 # Whatever their case and the spaces around them, here they are in lower case and without.

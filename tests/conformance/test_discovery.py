@@ -1,11 +1,14 @@
 """The judge of all other tests here is awake: it finds what no Google API would send or take."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 import requests
 from discovery import Judge, api
+from emulators import Emulators
+from recorded import faults_in
 
 ROOT = "http://127.0.0.1:1"
 
@@ -66,3 +69,38 @@ def test_a_request_is_known_by_its_path(name: str, verb: str, path: str, method:
     found = api(name).method(verb, path)
     assert found is not None
     assert found.id == method
+
+
+@pytest.mark.parametrize(
+    ("url", "status", "answered", "fault"),
+    [
+        ("http://gcs/storage/v1/b/one", 200, {"name": "one"}, ""),
+        ("http://gcs/storage/v1/b/one", 200, {"totalRows": "1"}, "totalRows is not part of it"),
+        ("http://bigquery/bigquery/v2/projects/p/datasets", 200, {"totalItems": 1}, "totalItems is not part"),
+        ("http://control-plane/iam/v1/projects/p/serviceAccounts", 200, {"accounts": [{"keys": {}}]}, "keys"),
+        ("http://gcs/storage/v1/b/one", 404, {"detail": "Not found"}, "error body of 404"),
+        ("http://sample-source/misc/taxi_zone_lookup.csv", 200, {"x": 1}, ""),
+    ],
+)
+def test_the_record_of_a_service_is_judged(
+    tmp_path: Path, url: str, status: int, answered: Any, fault: str
+) -> None:
+    line = {"method": "GET", "url": url, "status": status, "sent": "", "answered": json.dumps(answered)}
+    (tmp_path / "record").write_text(json.dumps(line) + "\n")
+    found = faults_in(tmp_path / "record")
+    assert bool(found) is bool(fault)
+    assert all(fault in one for one in found)
+
+
+@pytest.mark.emulators
+def test_each_service_keeps_a_record(emulators: Emulators) -> None:
+    headers = {"Authorization": f"Bearer {emulators.token}"}
+    for name, url in (
+        ("gcs", f"{emulators.storage_url}/storage/v1/b?project=recorded"),
+        ("bigquery", f"{emulators.bigquery_url}/bigquery/v2/projects/recorded/datasets"),
+        ("iam", f"{emulators.control_plane_url}/iam/v1/projects/recorded/serviceAccounts"),
+    ):
+        answer = requests.get(url, headers=headers, timeout=30)
+        lines = (emulators.folder / f"{name}.exchanges").read_text().splitlines()
+        kept = [json.loads(line) for line in lines if "recorded" in line]
+        assert [json.loads(line["answered"]) for line in kept] == [answer.json()]

@@ -6,6 +6,7 @@ import json
 import re
 import tomllib
 
+import pytest
 import yaml
 from repository import REPOSITORY
 
@@ -22,21 +23,16 @@ def test_a_fork_runs_what_ci_runs() -> None:
     assert WORKFLOW["permissions"] == {"contents": "read"}
 
 
-def test_uv_has_one_version_and_renovate_finds_each_place_that_names_it() -> None:
-    manager = RENOVATE["customManagers"][0]
-    files = [re.compile(pattern.strip("/")) for pattern in manager["managerFilePatterns"]]
-    pattern = manager["matchStrings"][0].replace("(?<", "(?P<")
-    named = {}
-    for file in (file for folder in ("airflow", "scripts") for file in (REPOSITORY / folder).rglob("*")):
-        path = str(file.relative_to(REPOSITORY))
-        if any(each.search(path) for each in files):
-            named[path] = re.search(pattern, file.read_text())["currentValue"]  # type: ignore[index]
-    assert set(named) == {
-        "scripts/_bootstrap.py",
-        "airflow/Dockerfile",
-        "scripts/taxiway/emulators/Dockerfile",
-    }
-    assert len({*named.values()}) == 1
+@pytest.mark.parametrize(
+    "file", ["scripts/_bootstrap.py", "airflow/Dockerfile", "scripts/taxiway/emulators/Dockerfile"]
+)
+def test_uv_is_installed_by_the_hashes_of_the_lock(file: str) -> None:
+    text = (REPOSITORY / file).read_text()
+    assert "uv.txt" in text
+    assert "--require-hashes" in text
+    assert "uv==" not in text
+    locked = (REPOSITORY / "scripts" / "uv.txt").read_text()
+    assert re.fullmatch(r"uv==[\d.]+( \\\n    --hash=sha256:[0-9a-f]{64})+\n", locked)
 
 
 def test_renovate_leaves_the_bounds_of_what_is_patched_to_people() -> None:
@@ -46,7 +42,7 @@ def test_renovate_leaves_the_bounds_of_what_is_patched_to_people() -> None:
 
 
 def test_what_is_built_here_is_built_by_the_uv_that_installs_it() -> None:
-    version = re.search(r'UV = "uv==(\d+\.\d+)', (REPOSITORY / "scripts" / "_bootstrap.py").read_text())
+    version = re.match(r"uv==(\d+\.\d+)", (REPOSITORY / "scripts" / "uv.txt").read_text())
     assert version
     for file in REPOSITORY.glob("*/pyproject.toml"):
         requires = tomllib.loads(file.read_text())["build-system"]["requires"]

@@ -109,10 +109,37 @@ def test_only_what_runs_tasks_has_the_credential_file() -> None:
     assert set(told.values()) == {f"${{GOOGLE_CREDENTIALS_FILE:+{CREDENTIALS_PATH}}}"}
 
 
+def test_only_what_runs_tasks_has_the_folder_of_the_platforms_token_read_only_where_the_host_has_it() -> None:
+    mounts = {name: [v for v in s["volumes"] if "GOOGLE_TOKEN_FOLDER" in v] for name, s in SERVICES.items()}
+    assert {name for name, found in mounts.items() if found} == {"airflow-worker", "airflow-triggerer"}
+    place = "${GOOGLE_TOKEN_FOLDER:-%s}"
+    assert mounts["airflow-worker"] == [f"{place % '/dev/null'}:{place % '/run/taxiway/no-token'}:ro"]
+
+
 def test_workers_are_not_in_the_network_of_airflows_database() -> None:
     assert SERVICES["postgres"]["networks"] == ["metadata"]
     outside = {"airflow-worker", "flower", "loader", "redis", "taxi-postgres", *EMULATED}
     assert [name for name in outside if "metadata" in SERVICES[name].get("networks", [])] == []
+
+
+def test_only_who_needs_the_broker_is_in_its_network_and_neither_it_nor_the_database_has_a_way_out() -> None:
+    assert {name for name, network in FILE["networks"].items() if network} == {"metadata", "broker"}
+    assert all(FILE["networks"][name] == {"internal": True} for name in ("metadata", "broker"))
+    assert SERVICES["redis"]["networks"] == ["broker"]
+    inside = {name for name, service in SERVICES.items() if "broker" in service.get("networks", [])}
+    given = {
+        n for n, s in SERVICES.items() if any(str(v).startswith("broker-secrets:") for v in s["volumes"])
+    }
+    assert inside == given - {"prepare"}
+    # A port of a service that has no way out is not published.
+    published = {name for name, service in SERVICES.items() if service.get("ports")}
+    assert [n for n in published if "default" not in SERVICES[n].get("networks", ["default"])] == []
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_a_service_that_grows_without_end_takes_nothing_else_of_the_machine(name: str) -> None:
+    assert re.fullmatch(r"(\$\{TAXIWAY_\w+_MEMORY:-)?[13]g\}?", SERVICES[name]["mem_limit"])
+    assert 256 <= SERVICES[name]["pids_limit"] <= 1024
 
 
 def test_the_emulators_have_the_profile_that_env_takes_away() -> None:
@@ -215,10 +242,8 @@ def test_every_port_that_the_commands_choose_is_one_that_the_file_publishes() ->
 
 def test_every_variable_that_the_commands_write_is_read_by_the_file() -> None:
     outputs = {name: "x" for name in VARIABLES if "EMULATOR" not in name}
-    written = {*variables.emulated("alice"), *variables.of_stack("alice", outputs, None)} - {
-        "COMPOSE_PROJECT_NAME"
-    }
-    assert "EMULATORS_OFF" in written
+    written = {*variables.emulated("alice"), *variables.of_stack("alice", outputs, None)}
+    written -= {"COMPOSE_PROJECT_NAME"}
     assert [name for name in sorted(written) if f"${{{name}" not in TEXT] == []
 
 
@@ -270,7 +295,7 @@ def test_every_package_of_the_images_has_a_wheel_for(machine: str, file: str) ->
     wheels = {(p["name"], p["version"]): p.get("wheels", []) for p in lock}
     lines = re.findall(r"^([\w.-]+)==(\S+)(?: ; (.+?))? \\$", (REPOSITORY / file).read_text(), re.MULTILINE)
     wanted = [(n, v) for n, v, marker in lines if not marker or Marker(marker).evaluate(there)]
-    assert len(wanted) > 40
+    assert len(wanted) > 40 or "uv" in file
     fits = {package: any(_tags(wheel) & tags for wheel in wheels[package]) for package in wanted}
     assert [package for package, fit in fits.items() if not fit] == []
 

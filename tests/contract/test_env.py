@@ -83,7 +83,10 @@ def test_the_credential_file_is_its_owners_alone_and_where_compose_is_told(
     file = checkout / "google_credentials"
     assert mode(file) == mode(checkout / ".env") == 0o600
     assert file.stat().st_uid == variables.uid(), "whom the containers run as"
-    assert variables.read(checkout / ".env")["GOOGLE_CREDENTIALS_FILE"] == str(file)
+    written = variables.read(checkout / ".env")
+    assert written["GOOGLE_CREDENTIALS_FILE"] == str(file)
+    source = json.loads(file.read_text()).get("credential_source")
+    assert written["GOOGLE_TOKEN_FOLDER"] == (str(Path(source["file"]).parent) if source else "")
 
 
 @pytest.mark.parametrize(

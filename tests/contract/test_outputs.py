@@ -23,7 +23,10 @@ INVENTORIES = REPOSITORY / "tests" / "infra" / "inventories"
 COMPOSE = REPOSITORY / "docker-compose.yaml"
 LIBRARY = REPOSITORY / "plugins" / "elt"
 # What the commands set, because it is no infrastructure.
-OF_THE_COMMANDS = {"TAXI_SCHEDULE_START", "TAXI_MAX_BYTES_BILLED", "TAXI_JOB_SECONDS"}
+OF_THE_COMMANDS = {
+    "TAXI_SCHEDULE_START", "TAXI_MAX_BYTES_BILLED", "TAXI_JOB_SECONDS", "TAXI_MAX_FILE_BYTES",
+    "TAXI_DOWNLOAD_SECONDS",
+}  # fmt: skip
 
 
 @cache

@@ -93,6 +93,14 @@ def test_what_is_patched_is_bounded_as_the_page_says_and_has_a_test(row: list[st
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row[0])
+def test_every_library_that_is_patched_has_the_issue_that_would_make_it_unnecessary(row: list[str]) -> None:
+    issues = PAGE.split("## Issues to file")[1].split("\n\n")[1:]
+    assert len(issues) > 8
+    asked = [issue for issue in issues if row[0] in re.split(r"[^a-z-]+", issue.split(":")[0].lower())]
+    assert asked, "write its text: what it does, what it should do, and what that costs today"
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row[0])
 def test_every_name_on_the_page_is_still_in_the_code(row: list[str]) -> None:
     places = re.findall(r"`((?:plugins|scripts|infra)/[\w./]+|pyproject\.toml)`", row[2])
     texts = [

@@ -1,4 +1,4 @@
-"""The README's commands exist with the options it gives them, and its links lead somewhere."""
+"""The README names every command, each exists with the options it is given, and links lead somewhere."""
 
 from __future__ import annotations
 
@@ -29,6 +29,12 @@ def test_a_command_exists_and_knows_the_options_it_is_given(command: str) -> Non
         [sys.executable, REPOSITORY / script, "--help"], capture_output=True, text=True, check=True
     ).stdout
     assert [option for option in arguments if option.startswith("--") and option not in help_text] == []
+
+
+def test_the_table_of_commands_has_every_command_once() -> None:
+    table = re.findall(r"^\| `scripts/([\w-]+)` \|", README, re.MULTILINE)
+    files = [path for path in (REPOSITORY / "scripts").iterdir() if path.is_file() and not path.suffix]
+    assert sorted(table) == sorted(path.name for path in files)
 
 
 @pytest.mark.parametrize("link", [link for link in LINKS if "://" not in link])

@@ -17,8 +17,8 @@ from elt.errors import InvalidMonthError
 from elt.months import Month
 from elt.orchestration import alerts
 from elt.orchestration.assets import raw_asset
-from elt.orchestration.retries import RetryTransientErrors
-from elt.orchestration.run_context import announce, follows_forced, is_forced, month_of
+from elt.orchestration.dag_defaults import RetryTransientErrors
+from elt.orchestration.operators import announce, follows_forced, is_forced, month_of
 
 YELLOW = DATASETS["yellow"]
 

@@ -40,7 +40,7 @@ EXPECTED = {(entry.name, str(month)) for entry in MONTHLY for month in MONTHS} |
 }
 PATIENCE = 300 + 120 * COUNT * len(MONTHLY)
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(2 * PATIENCE)]
+pytestmark = [pytest.mark.e2e, pytest.mark.long, pytest.mark.timeout(2 * PATIENCE)]
 
 
 @pytest.fixture(scope="module")

@@ -18,6 +18,7 @@ from taxiway.infrastructure import Endpoints
 
 pytestmark = [
     pytest.mark.e2e,
+    pytest.mark.long,
     pytest.mark.pulumi,
     pytest.mark.emulators,
     pytest.mark.skipif(not shutil.which("pulumi"), reason="pulumi is not on PATH"),

@@ -10,8 +10,10 @@ import json
 import os
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,6 +24,8 @@ from taxiway.compose import variables as names
 from taxiway.targets.target import Checkout
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1500)]
+# Where the platform puts its token, as root: nobody else makes this folder.
+TOKEN = Path(tempfile.gettempdir()) / "taxiway-token-of-a-test" / "token"
 EMULATED = {"gcs", "bigquery", "sample-source", "infrastructure"}
 OUTPUTS = {
     "AIRFLOW_CONN_GOOGLE_CLOUD_DEFAULT": '{"conn_type": "google_cloud_platform", "extra": {"project": "a"}}',
@@ -30,7 +34,7 @@ OUTPUTS = {
     "GCP_LOCATION": "EU",
     "GCP_PROJECT_ID": "acme",
     "GOOGLE_APPLICATION_CREDENTIALS": "/run/secrets/google_credentials",
-    "google_credentials": '{"type": "of a test"}',
+    "google_credentials": json.dumps({"type": "of a test", "credential_source": {"file": str(TOKEN)}}),
 }
 
 
@@ -48,6 +52,9 @@ class Engine:
 def stack(platform: Stack) -> Iterator[Stack]:
     """Up with what scripts/env writes, in a checkout that is its owner's alone. Nothing calls Google."""
     made = Stack(fresh_clone("google-cloud"))
+    shutil.rmtree(TOKEN.parent, ignore_errors=True)
+    TOKEN.parent.mkdir(mode=0o755)
+    renew_token("the first")
     atexit.register(remove_images, "taxiway-carol")
     owner = made.folder.stat().st_uid
     engine: Any = lambda *_: Engine()  # noqa: E731
@@ -66,6 +73,15 @@ def stack(platform: Stack) -> Iterator[Stack]:
     finally:
         made.compose("down", "--volumes", "--remove-orphans", "--timeout", "5", code=None)
         shutil.rmtree(made.folder)
+        shutil.rmtree(TOKEN.parent)
+
+
+def renew_token(text: str) -> None:
+    """Put another token in the old one's place, as platforms do."""
+    new = TOKEN.with_name("new")
+    new.write_text(text)
+    new.chmod(0o644)
+    new.replace(TOKEN)
 
 
 def test_compose_two_projects_run_side_by_side(platform: Stack, stack: Stack) -> None:
@@ -106,6 +122,16 @@ def test_compose_with_a_stacks_env_gives_workers_the_stack_and_no_emulator(stack
     assert "Read-only" in stack.compose(
         "exec", "-T", "airflow-worker", "bash", "-c", "echo x >/run/secrets/google_credentials", code=1
     )
+
+
+def test_compose_with_workload_identity_sees_each_renewed_token_and_can_write_none(stack: Stack) -> None:
+    for text in ("the first", "the next"):
+        renew_token(text)
+        for service in ("airflow-worker", "airflow-triggerer"):
+            assert stack.read(service, str(TOKEN)) == text
+    write = ("exec", "-T", "airflow-worker", "bash", "-c", f"echo x >{TOKEN}")
+    assert "Read-only" in stack.compose(*write, code=1)
+    assert stack.compose("exec", "-T", "airflow-scheduler", "cat", str(TOKEN), code=1)
 
 
 def test_compose_reports_at_once_that_the_services_could_not_read_a_private_checkout(stack: Stack) -> None:

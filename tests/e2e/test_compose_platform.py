@@ -16,7 +16,7 @@ from compose_stack import Stack, as_its_owner, docker, eventually, note, timed
 
 from elt import status as report
 from elt.orchestration.pools import POOLS, queue_of
-from taxiway.compose.preflight import MEMORY_BYTES
+from taxiway.compose.prepare import MEMORY_BYTES
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1500)]
 ROWS = 20_000
@@ -97,6 +97,17 @@ def test_compose_image_is_what_airflow_needs_and_nothing_else(stack: Stack) -> N
     assert held == ["logs"]
 
 
+def test_compose_image_builds_with_the_classic_builder_as_well(stack: Stack) -> None:
+    """What the images are built with here is BuildKit."""
+    build = ["docker", "build", "--quiet", "--file", "airflow/Dockerfile", "."]
+    environment = {**os.environ, "DOCKER_BUILDKIT": "0"}
+    done = subprocess.run(
+        build, cwd=stack.folder, env=environment, capture_output=True, text=True, timeout=1200
+    )
+    assert done.returncode == 0, done.stderr
+    docker("image", "rm", done.stdout.strip())
+
+
 def test_compose_ui_and_api_answer_with_the_generated_password_and_refuse_without(stack: Stack) -> None:
     url = f"http://127.0.0.1:{stack.variables['AIRFLOW_PORT']}"
     assert stack.api.dags()["yellow_to_lake"] is False
@@ -143,6 +154,8 @@ def test_compose_containers_are_confined(stack: Stack) -> None:
         assert host["CapDrop"] == ["ALL"], name
         assert "no-new-privileges:true" in host["SecurityOpt"], name
         assert host["ReadonlyRootfs"], name
+        assert 2**30 <= host["Memory"] <= 3 * 2**30, name
+        assert 256 <= host["PidsLimit"] <= 1024, name
         assert not host["Privileged"], name
         bound = [port["HostIp"] for ports in (host["PortBindings"] or {}).values() for port in ports]
         assert set(bound) <= {"127.0.0.1"}, name
@@ -165,10 +178,15 @@ def test_compose_workers_have_no_credentials_of_airflows_database_and_cannot_rea
     worker = stack.inspect()["airflow-worker-1"]
     mounted = {mount.get("Name", "").removeprefix(f"{stack.name}_") for mount in worker["Mounts"]} - {""}
     assert mounted == {"settings", "broker-secrets", "taxi-secrets"}
-    reach = "exec 3<>/dev/tcp/{}/5432"
+    reach = "exec 3<>/dev/tcp/{}"
     shell = ("exec", "-T", "airflow-worker", "bash", "-c")
-    stack.compose(*shell, reach.format("taxi-postgres"))
-    assert stack.compose(*shell, reach.format("postgres"), code=None)
+    stack.compose(*shell, reach.format("taxi-postgres/5432"))
+    assert stack.compose(*shell, reach.format("postgres/5432"), code=1)
+    stack.compose(*shell, reach.format("redis/6379"))
+    assert stack.compose("exec", "-T", "bigquery", "bash", "-c", reach.format("redis/6379"), code=1)
+    for closed in ("postgres", "redis"):
+        routes = stack.compose("exec", "-T", closed, "cat", "/proc/net/route").splitlines()[1:]
+        assert [line for line in routes if line.split()[1] == "00000000"] == [], "no way out"
     environment = stack.compose("exec", "-T", "airflow-worker", "cat", "/proc/1/environ").split("\0")
     assert not [v for v in environment if "JWT_SECRET" in v or "FERNET" in v or "metadata_dsn" in v]
 

@@ -24,7 +24,7 @@ from taxi import YELLOW, ZONES, ZONES_CSV, parquet, trips
 from elt.months import Partition
 from taxiway.airflow.client import AirflowApi
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.long]
 ROWS = 500
 MONTHS = ("2024-01", "2024-02")
 FINAL = ("success", "failed")

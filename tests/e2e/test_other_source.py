@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 import pytest
 from repository import TLC
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.long]
 MONTHS = ("2019-01", "2019-02", "2020-04", "2020-12")
 ROWS = 10_000
 

@@ -227,6 +227,23 @@ def test_who_is_not_signed_in_is_told_how(home):
     assert "gcloud auth application-default login" in refused.value.remedy
 
 
+@pytest.mark.parametrize("kind", ["external_account", "gdch_service_account", None])
+def test_credentials_that_can_impersonate_nobody_are_refused_before_a_task_finds_out(home, kind):
+    from google.auth import exceptions, impersonated_credentials
+
+    own = {"type": kind, "audience": "x", "credential_source": {"file": "/token"}}
+    path = environment.own_credentials_path()
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps(own))
+    with pytest.raises(EngineError, match=f"is of the type {kind}, with which") as refused:
+        environment.credential_file({**OUTPUTS, "google_credentials": IMPERSONATION})
+    assert "workload-identity" in refused.value.remedy
+    with pytest.raises(exceptions.InvalidType):
+        impersonated_credentials.Credentials.from_impersonated_service_account_info(
+            {**json.loads(IMPERSONATION), "source_credentials": own}
+        )
+
+
 def test_what_people_see_hides_the_credential_file():
     shown = environment.masked({**OUTPUTS, "google_credentials": '{"private_key": "abc"}'})
     assert "abc" not in repr(shown)

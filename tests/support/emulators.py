@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+import recorded
+
 PROJECT = "taxiway-test"
 
 
@@ -37,14 +39,20 @@ class Service:
     ) -> None:
         self._module, self._options, self.folder = module, options, folder
         self._environment = {**os.environ, **(environment or {})}
-        self._log = folder / f"{module}.log"
+        self._log, self.exchanges = folder / f"{module}.log", folder / f"{module}.exchanges"
         self._port = port or free_port()
         self._process: subprocess.Popen[bytes] | None = None
         self.url = f"http://127.0.0.1:{self._port}"
 
     def start(self) -> Self:
         """Start it; it is not healthy yet."""
-        command = [sys.executable, "-m", f"taxiway.emulators.{self._module}", "--port", str(self._port)]
+        command = [
+            sys.executable,
+            recorded.__file__,
+            str(self.exchanges),
+            f"taxiway.emulators.{self._module}",
+        ]
+        command += ["--port", str(self._port)]
         with self._log.open("ab") as stream:
             self._process = subprocess.Popen(
                 [*command, *self._options], stdout=stream, stderr=stream, env=self._environment
@@ -98,6 +106,12 @@ class Service:
 
     def __exit__(self, *_: object) -> None:
         self.stop()
+        self.judge()
+
+    def judge(self) -> None:
+        """Fail if it was asked or answered what Google's discovery documents do not know."""
+        faults = recorded.faults_in(self.exchanges)
+        assert not faults, "\n".join(faults)
 
 
 @dataclass(frozen=True)
@@ -152,6 +166,7 @@ def running(folder: Path, token: str = "") -> Iterator[Emulators]:
         grpc_port = free_port()
         started = services(folder, grpc_port, token)
         for service in started:
+            stack.callback(service.judge)
             stack.callback(service.start().kill)
         urls = [service.wait_until_healthy().url for service in started]
         yield Emulators(folder, *urls, f"127.0.0.1:{grpc_port}", token)

@@ -215,6 +215,10 @@ def _in_duckdb(tree: exp.Expression, types: dict[str, str]) -> str:
         name = found.name
         # A value arrives as text; its type is what the query says that it is.
         found.replace(exp.cast(exp.Var(this=f"${name}"), types.get(name, "VARCHAR"), dialect="duckdb"))
+    for found in list(tree.find_all(exp.DataType)):
+        if found.this is exp.DataType.Type.DECIMAL and not found.expressions:
+            # DuckDB's own has 3 decimals, BigQuery's 9.
+            found.replace(exp.DataType.build("DECIMAL(38, 9)", dialect="duckdb"))
     for found in list(tree.find_all(exp.CountIf)):
         # DuckDB's own count_if of no rows is null.
         counted = exp.Filter(this=exp.Count(this=exp.Star()), expression=exp.Where(this=found.this))

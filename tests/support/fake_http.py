@@ -91,8 +91,6 @@ class Service(HTTPAdapter):
             {name.lower(): v.decode() if isinstance(v, bytes) else v for name, v in request.headers.items()},
             body.encode() if isinstance(body, str) else body,
         )
-        if (aside := self.aside(seen)) is not None:
-            return self._response(request, aside)
         self.requests.append((seen.method, seen.path))
         self.timeouts.append(timeout)
         fault = self.faults.pop(0) if self.faults else None
@@ -109,9 +107,6 @@ class Service(HTTPAdapter):
             return self.answer(seen)
         except GoogleError as error:
             return error.answer
-
-    def aside(self, request: Request) -> Answer | None:
-        """Answer a request that a client makes at times of its own, so that no test should count it."""
 
     def answer(self, request: Request) -> Answer:
         """Answer one request; overridden by each service."""

@@ -38,11 +38,6 @@ class FakeStorage(Service):
         options = {"api_endpoint": self.host}
         return Client("p", AnonymousCredentials(), _http=self.session(), client_options=options)
 
-    def aside(self, request: Request) -> Answer | None:
-        """The client asks for the bucket in a thread, once: for tracing, whether that is on or not."""
-        bucket = request.path.removeprefix("/storage/v1/b/")
-        return Answer(body={"name": bucket, "location": "US"}) if bucket in self.objects else None
-
     def answer(self, request: Request) -> Answer:
         found = OBJECTS.fullmatch(request.path)
         if found is None:

@@ -48,7 +48,6 @@ _AIRFLOW_NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,199}", re.ASCII)
 # What is left of Postgres' 63 bytes for the name and the table of a dataset by months.
 ROOM_FOR_NAME, ROOM_FOR_TABLE = 36, 35
 _USE = "Use up to {} of a-z, 0-9 and _, a letter first."
-_CONNECTION = re.compile(r"[a-z][a-z0-9_]*", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -63,13 +62,13 @@ class Publisher:
     base_url: str
 
     def __post_init__(self) -> None:
-        _raise_first(f"publisher {self.connection}", self._mistakes())
-
-    def _mistakes(self) -> Iterator[str]:
-        if not _CONNECTION.fullmatch(self.connection):
-            yield f"{self.connection!r} cannot be a connection's id. Use a-z, 0-9 and _."
-        if not self.base_url.startswith(_URLS):
-            yield f"{self.base_url!r} is not a URL. Write it like https://example.com."
+        mistake = ""
+        if not re.fullmatch(r"[a-z][a-z0-9_]*", self.connection, re.ASCII):
+            mistake = f"{self.connection!r} cannot be a connection's id. Use a-z, 0-9 and _."
+        elif not self.base_url.startswith(_URLS):
+            mistake = f"{self.base_url!r} is not a URL. Write it like https://example.com."
+        if mistake:
+            raise InvalidDatasetError(f"publisher {self.connection}: {mistake}")
 
 
 @dataclass(frozen=True)
@@ -182,7 +181,8 @@ class Mart:
     preview: Preview | None = None
 
     def __post_init__(self) -> None:
-        _raise_first(f"mart {self.name}", self._mistakes())
+        for mistake in self._mistakes():
+            raise InvalidDatasetError(f"mart {self.name}: {mistake}")
 
     def _mistakes(self) -> Iterator[str]:
         if _refused(layout.identifier, self.name) or _refused(layout.mart_table, self.name):
@@ -238,7 +238,8 @@ class Dataset:
     package: str = field(default="", kw_only=True, compare=False)
 
     def __post_init__(self) -> None:
-        _raise_first(f"dataset {self.name}", self._mistakes())
+        for mistake in self._mistakes():
+            raise InvalidDatasetError(f"dataset {self.name}: {mistake}")
 
     def _mistakes(self) -> Iterator[str]:
         """What would otherwise fail in a run: one sentence each."""
@@ -251,14 +252,30 @@ class Dataset:
             )
         if self.monthly != (self.first_month is not None):
             yield "its first month is not clear. Set first_month if it is monthly, and not if it is not."
-        yield from self._of_a_table() if self.tabular else self._of_no_table()
+        if self.tabular:
+            yield from self._of_a_table()
+        elif self.table or self.key or self.format or self.cluster or self.audits or self.feeds:
+            yield (
+                "it has no columns. Describe its columns, "
+                "or leave table, key, format, cluster, audits and feeds out."
+            )
+
+    def _in_names(self) -> Iterator[str]:
+        # The layout builds longer names of name and table, and Postgres cuts what is over 63 bytes.
+        month = self.first_month
+        if _refused(layout.identifier, self.name) or _refused(layout.staging_table, self, month, ""):
+            yield f"its name {self.name!r} cannot be part of a table's. {_USE.format(ROOM_FOR_NAME)}"
+        if _refused(layout.identifier, self.table) or _refused(layout.incoming_table, self, month, ""):
+            yield f"its table {self.table!r} is no name for one. {_USE.format(ROOM_FOR_TABLE)}"
+        if self.table in layout.OWN_TABLES:
+            yield f"its table {self.table} is one of the library's own. Give it another name."
 
     def _of_a_table(self) -> Iterator[str]:
-        if self._format() not in TABULAR_FORMATS:
+        yield from self._in_names()
+        if self.file_format not in TABULAR_FORMATS:
             yield f"its format is not clear. Set format to one of {', '.join(TABULAR_FORMATS)}."
         if len(self.delimiter) != 1:
             yield f"its delimiter {self.delimiter!r} is not one character. Write it like delimiter=';'."
-        yield from self._in_names()
         yield from _in_columns(self.columns, self.cluster, (MONTH_COLUMN,) if self.monthly else ())
         keys = [column for column in self.columns if column.name == self.key and column.required]
         if len(keys) != 1:
@@ -277,23 +294,6 @@ class Dataset:
             if audit.severity not in get_args(Severity):
                 yield f"its audit {audit.name} has the severity {audit.severity!r}. Use 'stop' or 'warn'."
 
-    def _in_names(self) -> Iterator[str]:
-        """Mistakes in name and table. The layout builds longer names of both; Postgres cuts at 63 bytes."""
-        month = self.first_month
-        if _refused(layout.identifier, self.name) or _refused(layout.staging_table, self, month, ""):
-            yield f"its name {self.name!r} cannot be part of a table's. {_USE.format(ROOM_FOR_NAME)}"
-        if _refused(layout.identifier, self.table) or _refused(layout.incoming_table, self, month, ""):
-            yield f"its table {self.table!r} is no name for one. {_USE.format(ROOM_FOR_TABLE)}"
-        if self.table in layout.OWN_TABLES:
-            yield f"its table {self.table} is one of the library's own. Give it another name."
-
-    def _of_no_table(self) -> Iterator[str]:
-        if self.table or self.key or self.format or self.cluster or self.audits or self.feeds:
-            yield (
-                "it has no columns. Describe its columns, "
-                "or leave table, key, format, cluster, audits and feeds out."
-            )
-
     @property
     def tabular(self) -> bool:
         """Whether its files are tables. Other files are stored in the lake as they are, and nothing else."""
@@ -308,17 +308,14 @@ class Dataset:
     def _file(self) -> str:
         return self.file or urlsplit(self.path).path.rsplit("/", 1)[-1]
 
-    def _format(self) -> str:
-        if self.format or not self.tabular:
-            return self.format or "any"
-        name = self._file.lower()
-        return next((form for ext, form in EXTENSIONS.items() if name.endswith(f".{ext}")), "")
-
     @property
     def file_format(self) -> Format:
         """How its files are written: as `format` says, else by their extension."""
-        form: Format = self._format()  # type: ignore[assignment]
-        return form
+        if self.format or not self.tabular:
+            return self.format or "any"
+        name = self._file.lower()
+        # No entry is without a format: `_mistakes` refuses it.
+        return next((form for ext, form in EXTENSIONS.items() if name.endswith(f".{ext}")), "any")
 
     @property
     def schema_version(self) -> str:
@@ -332,20 +329,13 @@ class Dataset:
         reading = (CONFORM_RULES, self.key, self.file_format, self.delimiter)
         return hashlib.sha256(repr((reading, rules, codes)).encode()).hexdigest()[:12]
 
-    def column(self, name: str) -> Column:
-        """The typed column of that name; KeyError if there is none."""
-        for column in self.columns:
-            if column.name == name:
-                return column
-        raise KeyError(name)
-
     def url(self, month: Month | None, base_url: str = "") -> str:
         """Address of a month's file; `base_url` overrides the publisher's (from its Airflow connection).
 
         InvalidMonthError outside the dataset's months, InvalidDatasetError for a path below no source.
         """
         self.check_source()
-        path, default = self.source_path(month), self.source.base_url if self.source else ""
+        path, default = self._of(self.path, month), self.source.base_url if self.source else ""
         return path if path.startswith(_URLS) else (base_url or default).rstrip("/") + path
 
     def check_source(self) -> None:
@@ -355,13 +345,6 @@ class Dataset:
                 f"dataset {self.name}: its path {self.path!r} is no URL. "
                 "Write the whole URL, or set source and begin the path with /."
             )
-
-    def source_path(self, month: Month | None) -> str:
-        """Path of a month's file below the source's URL, or its own URL.
-
-        InvalidMonthError outside the dataset's months.
-        """
-        return self._of(self.path, month)
 
     def file_name(self, month: Month | None) -> str:
         """Name of a month's file in the lake: as published, if that is a name."""
@@ -416,8 +399,3 @@ def _refused(make: Callable[..., object], *arguments: object) -> bool:
     except PermanentError:
         return True
     return False
-
-
-def _raise_first(entry: str, mistakes: Iterator[str]) -> None:
-    for mistake in mistakes:
-        raise InvalidDatasetError(f"{entry}: {mistake}")

@@ -10,15 +10,14 @@ listed in PROBLEMS; all others stay.
 
 import ast
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
 from traceback import walk_tb
 
-from elt.catalogue.checks import Checks, clash
+from elt.catalogue.checks import Checks, Packages, clash
 from elt.catalogue.model import Dataset, Mart
-from elt.catalogue.packages import Packages
 from elt.errors import PipelineError, UnknownDatasetError
 
 
@@ -70,7 +69,30 @@ _Entries = list[tuple[Dataset | Mart, _Place]]
 
 def read(packages: Packages) -> Catalogue:
     """Read the entries of all packages, and keep those that pass all checks."""
-    return _Reader(packages).catalogue()
+    reader, checks = _Reader(packages), Checks(packages)
+    found = reader.without_clashes(_once(reader.entries()))
+    feeding = [ds for ds, _ in found if isinstance(ds, Dataset)]
+    named = [mart.name for mart, _ in found if isinstance(mart, Mart)]
+    marts = [
+        (mart, place)
+        for mart, place in found
+        if isinstance(mart, Mart) and reader.passes(mart, place, checks.of_mart(mart, feeding))
+    ]
+    datasets = {
+        ds.name: ds
+        for ds, place in found
+        if isinstance(ds, Dataset) and reader.passes(ds, place, checks.of_dataset(ds, named))
+    }
+    fed = {
+        mart.name: mart
+        for mart, place in marts
+        if reader.passes(mart, place, checks.of_lookups(mart, datasets))
+    }
+    # An invalid mart costs its datasets that one feed; their lake and tables go on.
+    for name, ds in datasets.items():
+        if any(feed.mart not in fed for feed in ds.feeds):
+            datasets[name] = replace(ds, feeds=tuple(feed for feed in ds.feeds if feed.mart in fed))
+    return Catalogue(datasets, fed, tuple(reader.problems))
 
 
 class _Reader:
@@ -80,57 +102,26 @@ class _Reader:
         self._packages = packages
         self.problems: list[Problem] = []
 
-    def catalogue(self) -> Catalogue:
-        checks = Checks(self._packages)
-        found = self._without_clashes(_once(self._entries()))
-        feeding = [ds for ds, _ in found if isinstance(ds, Dataset)]
-        named = [mart.name for mart, _ in found if isinstance(mart, Mart)]
-        marts = [
-            (mart, place)
-            for mart, place in found
-            if isinstance(mart, Mart) and self._passes(mart, place, checks.of_mart(mart, feeding))
-        ]
-        datasets = {
-            ds.name: ds
-            for ds, place in found
-            if isinstance(ds, Dataset) and self._passes(ds, place, checks.of_dataset(ds, named))
-        }
-        fed = {
-            mart.name: mart
-            for mart, place in marts
-            if self._passes(mart, place, checks.of_lookups(mart, datasets))
-        }
-        # An invalid mart costs its datasets that one feed; their lake and tables go on.
-        for name, ds in datasets.items():
-            if feeds := [feed for feed in ds.feeds if feed.mart not in fed]:
-                datasets[name] = replace(ds, feeds=tuple(feed for feed in ds.feeds if feed not in feeds))
-        return Catalogue(datasets, fed, tuple(self.problems))
+    def entries(self) -> _Entries:
+        """All entries, once per variable that holds them, in the order of each package's ORDER, then by name.
 
-    def _entries(self) -> _Entries:
-        """All entries, once per variable that holds them."""
+        None of a package whose `datasets/__init__.py` cannot be imported: then none of its files can.
+        """
         found: _Entries = []
         for package in self._packages.names:
+            folder = f"{package}.datasets"
+            head = self._variables(folder, self._packages.folder / package / "datasets" / "__init__.py")
+            if head is None:
+                continue
+            order = head.get("ORDER")
+            listed = [f"{folder}.{name}" for name in order] if isinstance(order, list | tuple) else []
+            places = {module: place for place, module in enumerate(listed)}
             modules = self._packages.modules(package)
-            for module in self._in_order(package, modules):
-                variables = self._variables(module, modules[module]) or {}
-                places = {name: _Place(name, modules[module], package) for name in variables}
-                entries = [(variables[name], place) for name, place in places.items()]
-                found += [(value, place) for value, place in entries if isinstance(value, Dataset | Mart)]
+            for module in sorted(modules, key=lambda name: (places.get(name, len(places)), name)):
+                for name, value in (self._variables(module, modules[module]) or {}).items():
+                    if isinstance(value, Dataset | Mart):
+                        found.append((value, _Place(name, modules[module], package)))
         return found
-
-    def _in_order(self, package: str, modules: Iterable[str]) -> list[str]:
-        """Modules in the order of `datasets/__init__.py`'s ORDER, the others after them by name.
-
-        Empty if that file cannot be imported: then none of them can.
-        """
-        folder = f"{package}.datasets"
-        variables = self._variables(folder, self._packages.folder / package / "datasets" / "__init__.py")
-        if variables is None:
-            return []
-        order = variables.get("ORDER")
-        listed = [f"{folder}.{name}" for name in order] if isinstance(order, list | tuple) else []
-        places = {module: place for place, module in enumerate(listed)}
-        return sorted(modules, key=lambda module: (places.get(module, len(places)), module))
 
     def _variables(self, module: str, file: Path) -> Mapping[str, object] | None:
         """A module's variables; None, and a problem, if importing it raises anything."""
@@ -157,7 +148,7 @@ class _Reader:
         reason = "".join([kind, *text.splitlines()[:1], *where[-1:]])
         return Problem(self._packages.shown(file), reason, lines[-1] if lines else None)
 
-    def _without_clashes(self, found: _Entries) -> _Entries:
+    def without_clashes(self, found: _Entries) -> _Entries:
         """Of two entries with one name, keep the first."""
         kept: _Entries = []
         for entry, place in found:
@@ -166,11 +157,12 @@ class _Reader:
                 for other, of in kept
                 if (what := clash(entry, other))
             )
-            if self._passes(entry, place, clashes):
+            if self.passes(entry, place, clashes):
                 kept.append((entry, place))
         return kept
 
-    def _passes(self, entry: Dataset | Mart, place: _Place, mistakes: Iterator[str]) -> bool:
+    def passes(self, entry: Dataset | Mart, place: _Place, mistakes: Iterator[str]) -> bool:
+        """Whether there is no mistake; the first one becomes a problem."""
         try:
             mistake = next(mistakes, None)
         except Exception as error:  # a value of another type than is written beside the field

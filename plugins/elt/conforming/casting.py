@@ -17,13 +17,9 @@ def decode(array: pa.Array, column: Column) -> pa.Array:
     given = encoded.dictionary if _is_text(array.type) else as_text(encoded.dictionary)
     spellings = [text.strip().lower() for text in as_text(given).to_pylist()]
     known = pa.array([spelling in column.codes for spelling in spellings], pa.bool_())
-    codes = pa.array([_code(column, spelling) for spelling in spellings], given.type)
+    values = [column.codes.get(spelling) for spelling in spellings]
+    codes = pa.array([None if value is None else str(value) for value in values], given.type)
     return pc.if_else(known, codes, given).take(encoded.indices)
-
-
-def _code(column: Column, spelling: str) -> str | None:
-    code = column.codes.get(spelling)
-    return None if code is None else str(code)
 
 
 def _is_text(kind: pa.DataType) -> bool:
@@ -41,8 +37,13 @@ def cast(array: pa.Array, target: pa.DataType) -> tuple[pa.Array, pa.BooleanArra
         return _strict(array, target), None
     except pa.ArrowInvalid:
         # The common case, in which all values fit, pays for none of this.
-        array = _tidy(array, target)
-        mask = _mask(_invalid(array, target, 0), len(array))
+        if not pa.types.is_string(target) and _is_text(array.type):
+            # What does not change a text's value: spaces around it, and a whole number's `.0`.
+            array = pc.ascii_trim_whitespace(array)
+            if pa.types.is_integer(target):
+                array = pc.replace_substring_regex(array, r"^([+-]?\d+)\.0*$", r"\1")
+        invalid = set(_invalid(array, target, 0))
+        mask = pa.array([index in invalid for index in range(len(array))], pa.bool_())
         return _strict(pc.if_else(mask, pa.scalar(None, array.type), array), target), mask
 
 
@@ -58,16 +59,6 @@ def _strict(array: pa.Array, target: pa.DataType) -> pa.Array:
     return array
 
 
-def _tidy(array: pa.Array, target: pa.DataType) -> pa.Array:
-    """Remove what does not change a text's value: spaces around it, and a whole number's `.0`."""
-    if pa.types.is_string(target) or not _is_text(array.type):
-        return array
-    array = pc.ascii_trim_whitespace(array)
-    if pa.types.is_integer(target):
-        array = pc.replace_substring_regex(array, r"^([+-]?\d+)\.0*$", r"\1")
-    return array
-
-
 def _invalid(array: pa.Array, target: pa.DataType, offset: int) -> list[int]:
     """Indices of values that the strict cast rejects, found by halving: it alone decides what fits."""
     try:
@@ -80,11 +71,6 @@ def _invalid(array: pa.Array, target: pa.DataType, offset: int) -> list[int]:
     return []
 
 
-def _mask(indices: list[int], length: int) -> pa.BooleanArray:
-    chosen = set(indices)
-    return pa.array([i in chosen for i in range(length)], pa.bool_())
-
-
 def as_text(array: pa.Array) -> pa.Array:
     """Return any values as readable text, valid UTF-8; null stays null."""
     if pa.types.is_dictionary(array.type):
@@ -94,19 +80,12 @@ def as_text(array: pa.Array) -> pa.Array:
         text.validate(full=True)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
         # Text that is not UTF-8, or lists and structs, which Arrow cannot cast.
-        return pa.array([_legible(value) for value in _values(array)], pa.string())
+        if _is_text(array.type):
+            # Python would refuse to decode it.
+            array = array.cast(pa.binary() if pa.types.is_string(array.type) else pa.large_binary())
+        values = [
+            value.decode(errors="backslashreplace") if isinstance(value, bytes) else value
+            for value in array.to_pylist()
+        ]
+        return pa.array([None if value is None else str(value) for value in values], pa.string())
     return text
-
-
-def _values(array: pa.Array) -> list[object]:
-    if _is_text(array.type):
-        # Python would refuse to decode it.
-        array = array.cast(pa.binary() if pa.types.is_string(array.type) else pa.large_binary())
-    values: list[object] = array.to_pylist()
-    return values
-
-
-def _legible(value: object) -> str | None:
-    if isinstance(value, bytes):
-        return value.decode(errors="backslashreplace")
-    return None if value is None else str(value)

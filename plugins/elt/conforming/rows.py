@@ -46,7 +46,10 @@ def conform(batches: Iterable[Batch], binding: Binding) -> Iterator[Conformed]:
     schema = typed_schema(binding.ds)
     for batch in batches:
         if isinstance(batch, Malformed):
-            yield _reject(batch, schema)
+            texts = [as_text(column) for column in batch.lines.columns]
+            lines = [*texts, pa.array(batch.reasons, pa.string())]
+            rejected = pa.RecordBatch.from_arrays(lines, schema=quarantine_schema(batch.lines.schema))
+            yield Conformed(pa.RecordBatch.from_pylist([], schema), rejected)
             continue
         rows = batch.rows if isinstance(batch, Typed) else batch
         split = _conform_batch(rows, binding, schema)
@@ -61,13 +64,6 @@ def conform(batches: Iterable[Batch], binding: Binding) -> Iterator[Conformed]:
             yield from conform(batch.texts(), binding)
         else:
             yield split
-
-
-def _reject(malformed: Malformed, schema: pa.Schema) -> Conformed:
-    texts = [as_text(column) for column in malformed.lines.columns]
-    reasons = pa.array(malformed.reasons, pa.string())
-    rejected = pa.RecordBatch.from_arrays([*texts, reasons], schema=quarantine_schema(malformed.lines.schema))
-    return Conformed(pa.RecordBatch.from_pylist([], schema), rejected)
 
 
 def _conform_batch(batch: pa.RecordBatch, binding: Binding, schema: pa.Schema) -> Conformed:
@@ -98,7 +94,11 @@ def _invalid_keys(
         yield Invalid(source, missing, "is missing")
     if month is None:
         return
-    start, end = _start(month, key.type), _start(month.next(), key.type)
+    zone = dt.UTC if key.type.tz else None
+    start, end = (
+        pa.scalar(dt.datetime.combine(each.first_day(), dt.time(), zone), key.type)
+        for each in (month, month.next())
+    )
     bounds = pc.min_max(key)
     # Two values decide for most batches, so that no mask is made for them.
     if bounds["min"].is_valid and not (
@@ -106,11 +106,6 @@ def _invalid_keys(
     ):
         inside = pc.and_(pc.greater_equal(key, start), pc.less(key, end))
         yield Invalid(source, pc.fill_null(pc.invert(inside), False), f"is outside {month}")
-
-
-def _start(month: Month, kind: pa.DataType) -> pa.Scalar:
-    zone = dt.UTC if kind.tz else None
-    return pa.scalar(dt.datetime.combine(month.first_day(), dt.time(), zone), kind)
 
 
 def _split(batch: pa.RecordBatch, typed: pa.RecordBatch, invalid: list[Invalid]) -> Conformed:

@@ -58,18 +58,18 @@ def quarantine_schema(source: pa.Schema) -> pa.Schema:
     return pa.schema([*(pa.field(name, pa.string()) for name in source.names), pa.field(REASON, pa.string())])
 
 
-def bind(schema: pa.Schema, ds: Dataset, month: Month | None) -> Binding:
-    """Match a file's columns with the catalogue's, by name.
+def bind(schema: pa.Schema, ds: Dataset, month: Month | None, unread: tuple[str, ...] = ()) -> Binding:
+    """Match a file's columns with the catalogue's, by name; `unread` are columns of it that are not read.
 
     Raises PermanentError if a column is missing, given twice or of a type that cannot be converted.
     """
     file = ds.file_name(month)
     sources = tuple(_find(schema, column, file) for column in ds.columns)
     found = {column.name for column, index in zip(ds.columns, sources, strict=True) if index is not None}
-    check_complete(ds, month, found, schema.names)
+    check_complete(ds, month, found, (*schema.names, *unread))
     used = {index for index in sources if index is not None}
     drift = tuple(name for index, name in enumerate(schema.names) if index not in used and name != LINE)
-    return Binding(ds, month, sources, drift)
+    return Binding(ds, month, sources, (*drift, *unread))
 
 
 def check_complete(ds: Dataset, month: Month | None, found: Set[str], names: Iterable[str]) -> None:

@@ -9,7 +9,7 @@ from elt.catalogue import Dataset
 from elt.conforming.rows import Conformed, conform
 from elt.conforming.schema import bind, check_complete, parseable, quarantine_schema, typed_schema
 from elt.errors import PermanentError
-from elt.formats.parquet_writer import GROUP_ROWS, ParquetWriter
+from elt.formats.parquet_writer import GROUP_BYTES, GROUP_ROWS, ParquetWriter
 from elt.formats.prefetch import prefetch
 from elt.formats.raw_file import open_raw
 from elt.months import Month
@@ -27,7 +27,7 @@ class Split:
         self.rows = self.quarantined = 0
         self._raw = open_raw(file, self.name, ds, parseable(ds))
         try:
-            self._binding = bind(self._raw.schema, ds, month)
+            self._binding = bind(self._raw.schema, ds, month, self._raw.unread)
         except BaseException:
             self._raw.close()
             raise
@@ -49,10 +49,7 @@ class Split:
             self.rows += part.typed.num_rows
             self.quarantined += part.rejected
             yield part
-        self._check_whole()
-
-    def _check_whole(self) -> None:
-        """Raise PermanentError for what only the whole file shows."""
+        # What only the whole file shows.
         total = self.rows + self.quarantined
         if self._raw.rows not in (None, total):
             raise PermanentError(
@@ -84,13 +81,15 @@ def write(parts: Split) -> tuple[BinaryIO, BinaryIO | None]:
 
 
 def row_groups(parts: Iterable[Conformed], size: int = GROUP_ROWS) -> Iterator[list[Conformed]]:
-    """Group parts until they hold `size` rows, counting quarantined rows too: a file may have no others."""
+    """Group parts until they hold `size` rows, or GROUP_BYTES, counting quarantined rows too."""
     group: list[Conformed] = []
     rows = 0
+    taken = 0
     for part in parts:
         group.append(part)
         rows += part.typed.num_rows + part.rejected
-        if rows >= size:
+        taken += part.typed.nbytes + (part.quarantined.nbytes if part.quarantined else 0)
+        if rows >= size or taken >= GROUP_BYTES:
             yield group
-            group, rows = [], 0
+            group, rows, taken = [], 0, 0
     yield group

@@ -1,14 +1,19 @@
-"""What a reader hands to conform: Arrow batches, lines it could not split, or rows it has typed already."""
+"""What a reader hands to conform, and a text file as blocks of whole lines, in the memory of a few blocks."""
 
-from collections.abc import Callable, Iterable
-from typing import NamedTuple, TypeAlias
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import closing
+from typing import BinaryIO, NamedTuple, TypeAlias
 
 import pyarrow as pa
 
-from elt.formats.text_blocks import legible
+from elt.formats.prefetch import prefetch
 
 # Files of text lines get this column after their own: the line as published, where it is known.
 LINE = "source_line"
+# Bytes. A block becomes a batch, and three of them are in memory at once.
+BLOCK = 1 << 20
+# Bytes. A line has to fit into memory; something longer is not a text file.
+LONGEST = 64 * BLOCK
 
 
 class Malformed(NamedTuple):
@@ -29,8 +34,53 @@ Batch: TypeAlias = pa.RecordBatch | Malformed | Typed
 
 
 def malformed(broken: list[tuple[bytes, str]], schema: pa.Schema) -> Malformed:
-    """Keep lines as they are, each with its reason, in the schema of their file (LINE last)."""
+    """Keep lines as they are, each with its reason, in the schema of their file (LINE last).
+
+    Bytes that are not UTF-8 become backslash escapes.
+    """
     nulls = [pa.nulls(len(broken), field.type) for field in schema][:-1]
-    texts = pa.array([legible(line) for line, _ in broken], pa.string())
+    texts = pa.array([line.decode(errors="backslashreplace") for line, _ in broken], pa.string())
     rows = pa.RecordBatch.from_arrays([*nulls, texts], schema=schema)
     return Malformed(rows, [reason for _, reason in broken])
+
+
+def gunzip(file: BinaryIO) -> BinaryIO:
+    """Return the content of a gzip file, of one member or several, as a file."""
+    # Three times as fast as zlib, and imported only where a file needs it.
+    from isal import igzip
+
+    content: BinaryIO = igzip.IGzipFile(fileobj=file)  # type: ignore[no-untyped-call,assignment]
+    return content
+
+
+def read_blocks(file: BinaryIO) -> Generator[bytes, None, None]:
+    """Yield blocks of about a MiB, each of whole lines, without byte order mark and leading blank lines.
+
+    An empty file is one empty block. Raises ValueError for a line longer than LONGEST. Close the generator
+    when done: it prefetches in a thread.
+    """
+
+    def whole_lines() -> Iterator[bytes]:
+        rest: list[bytes] = []
+        while piece := file.read(BLOCK):
+            cut = piece.rfind(b"\n") + 1
+            if cut:
+                yield b"".join((*rest, piece[:cut]))
+                rest = [piece[cut:]]
+                continue
+            # Joined only once the line is complete: adding to one long text would copy it every time.
+            rest.append(piece)
+            if sum(map(len, rest)) > LONGEST:
+                raise ValueError(f"a line of more than {LONGEST >> 20} MiB")
+        if any(rest):
+            yield b"".join(rest)
+
+    # Gunzipping releases Python's lock: the next blocks are unpacked while this one is split.
+    with closing(prefetch(whole_lines(), 2)) as blocks:
+        yield next(blocks, b"").removeprefix(b"\xef\xbb\xbf").lstrip(b"\r\n")
+        yield from blocks
+
+
+def lines(block: bytes) -> list[bytes]:
+    """Return the lines of a block that are not blank, without their line ends."""
+    return [line for line in (end.rstrip(b"\r") for end in block.split(b"\n")) if line.strip()]

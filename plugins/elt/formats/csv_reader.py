@@ -8,11 +8,12 @@ from typing import BinaryIO
 import pyarrow as pa
 import pyarrow.csv
 
-from elt.formats.batches import LINE, Batch, Typed, malformed
-from elt.formats.text_blocks import lines, read_blocks
+from elt.formats.batches import LINE, Batch, Typed, lines, malformed, read_blocks
 
 # Give up typed parsing after this many blocks with unparsable values: each costs a second pass.
 _MISSES = 4
+# As many as a table of BigQuery may have: each column costs memory for every block.
+MOST_COLUMNS = 10_000
 _LONE_CR = "a carriage return without a line feed; lines must end with LF or CRLF"
 
 
@@ -32,6 +33,9 @@ class CsvReader:
         except BaseException:
             self.close()
             raise
+        if len(self._names) > MOST_COLUMNS:
+            self.close()
+            raise ValueError(f"{len(self._names):,} columns, and {MOST_COLUMNS:,} at most are read")
         spelled = {name: name.strip().lower() for name in self._names}
         self._types = {name: types[key] for name, key in spelled.items() if key in types}
         self._misses = 0
@@ -88,17 +92,13 @@ class CsvReader:
             )
         except pa.ArrowInvalid:
             return None
-        return table if self._has_as_many_lines(block, len(table)) else None
-
-    def _has_as_many_lines(self, block: bytes, rows: int) -> bool:
-        """Compare row and line counts: a stray quote merges lines into one row without an Arrow error."""
+        # A stray quote merges lines into one row without an Arrow error. Counting line ends is enough, and
+        # fast, unless something makes up for a merged line: a blank line, which Arrow takes for a row if
+        # there is one column, or a carriage return, which ends a line for Arrow, though not for us.
         ends = block.count(b"\n") + (not block.endswith(b"\n"))
-        # Counting line ends is enough, and fast, unless something makes up for a merged line: a blank line,
-        # which Arrow takes for a row if there is one column, or a carriage return, which ends a line for
-        # Arrow, though not for us.
-        if rows == ends and len(self._names) > 1 and b"\r" not in block:
-            return True
-        return rows == len(lines(block))
+        if len(table) == ends and len(self._names) > 1 and b"\r" not in block:
+            return table
+        return table if len(table) == len(lines(block)) else None
 
     def _read_by_line(self, block: bytes) -> Iterator[Batch]:
         rows: list[list[str]] = []
@@ -114,7 +114,11 @@ class CsvReader:
             else:
                 broken.append((line, f"the line has {len(row)} values for {len(self._names)} columns"))
         if rows:
-            columns = [_texts([row[index] for row in rows]) for index in range(len(self._names))]
+            # By way of bytes: Arrow refuses text with surrogates, which stand for bytes that are not UTF-8.
+            encoded = [[value.encode(errors="surrogateescape") or None for value in row] for row in rows]
+            columns = [
+                pa.array(values, pa.binary()).view(pa.string()) for values in zip(*encoded, strict=True)
+            ]
             yield pa.RecordBatch.from_arrays([*columns, pa.nulls(len(rows), pa.string())], schema=self.schema)
         if broken:
             yield malformed(broken, self.schema)
@@ -142,20 +146,12 @@ class CsvReader:
         try:
             return next(csv.reader([line], delimiter=self._delimiter))
         except csv.Error as error:
-            raise ValueError(self._why_not(line, error)) from None
-
-    def _why_not(self, line: str, error: csv.Error) -> str:
-        """Explain the csv module's error; of a lone carriage return it speaks as if to its programmer."""
-        if "\r" not in line:
-            return str(error)
-        try:
-            next(csv.reader([line.replace("\r", " ")], delimiter=self._delimiter))
-        except csv.Error as another:
-            return str(another)
-        return _LONE_CR
-
-
-def _texts(values: list[str]) -> pa.Array:
-    # By way of bytes, since Arrow refuses text with surrogates, which stand for bytes that are not UTF-8.
-    encoded = [value.encode(errors="surrogateescape") or None for value in values]
-    return pa.array(encoded, pa.binary()).view(pa.string())
+            why = str(error)
+        if "\r" in line:
+            # Of a lone carriage return the csv module speaks as if to its programmer.
+            try:
+                next(csv.reader([line.replace("\r", " ")], delimiter=self._delimiter))
+                why = _LONE_CR
+            except csv.Error as another:
+                why = str(another)
+        raise ValueError(why)

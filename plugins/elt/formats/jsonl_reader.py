@@ -6,8 +6,7 @@ from typing import Any, BinaryIO
 import pyarrow as pa
 
 from elt.catalogue import Column
-from elt.formats.batches import LINE, Batch, malformed
-from elt.formats.text_blocks import lines, read_blocks
+from elt.formats.batches import LINE, Batch, lines, malformed, read_blocks
 
 # A file with more unknown names than this uses data as names; the rest are not listed.
 MANY = 100
@@ -56,7 +55,8 @@ class JsonlReader:
         for text in texts:
             try:
                 rows.append(self._row(orjson.loads(text), orjson.dumps))
-            except ValueError as error:
+            except (ValueError, TypeError, RecursionError) as error:
+                # A value that is nested too deeply to be written again is a TypeError of orjson's.
                 broken.append((text, f"the line is not a JSON object: {error}"))
             else:
                 kept.append(text)

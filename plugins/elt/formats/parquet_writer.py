@@ -7,8 +7,9 @@ from typing import BinaryIO, Self
 import pyarrow as pa
 import pyarrow.parquet
 
-# Rows. A group is held in memory until it is written, and the next one beside it: about 10 MB of trips each.
-GROUP_ROWS = 65_536
+# A group is held in memory until it is written, and the next one beside it: about 10 MB of trips each. Rows
+# of long texts are fewer.
+GROUP_ROWS, GROUP_BYTES = 65_536, 32 * 2**20
 
 
 class ParquetWriter:
@@ -23,7 +24,7 @@ class ParquetWriter:
         repeated = [field.name for field in schema if not pa.types.is_timestamp(field.type)]
         self._writer = pa.parquet.ParquetWriter(self._file, schema, use_dictionary=repeated)
         self._waiting: list[pa.RecordBatch] = []
-        self._rows = 0
+        self._rows = self._bytes = 0
         self._finished = False
 
     def __enter__(self) -> Self:
@@ -40,7 +41,8 @@ class ParquetWriter:
         """Append a batch."""
         self._waiting.append(batch)
         self._rows += batch.num_rows
-        if self._rows >= GROUP_ROWS:
+        self._bytes += batch.nbytes
+        if self._rows >= GROUP_ROWS or self._bytes >= GROUP_BYTES:
             self._write_group()
 
     def finish(self) -> BinaryIO:
@@ -54,4 +56,4 @@ class ParquetWriter:
 
     def _write_group(self) -> None:
         self._writer.write_table(pa.Table.from_batches(self._waiting), row_group_size=self._rows)
-        self._waiting, self._rows = [], 0
+        self._waiting, self._rows, self._bytes = [], 0, 0

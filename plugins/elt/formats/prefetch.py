@@ -2,14 +2,13 @@
 
 import queue
 import threading
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable
 from typing import TypeVar
 
 T = TypeVar("T")
 # A thread still busy with its item this many seconds after close() is left to itself (it is a daemon).
 JOIN_SECONDS = 60.0
 _END = object()
-_Queue = queue.SimpleQueue[tuple[object, BaseException | None]]
 
 
 def prefetch(items: Iterable[T], count: int = 1) -> Generator[T, None, None]:
@@ -18,12 +17,27 @@ def prefetch(items: Iterable[T], count: int = 1) -> Generator[T, None, None]:
     An error raised by the iterator is raised in the place of its item. Closing the generator stops the
     thread and closes the iterator: wrap it in `contextlib.closing` wherever the consumer may stop early.
     """
-    ready: _Queue = queue.SimpleQueue()
+    ready = queue.SimpleQueue[tuple[object, BaseException | None]]()
     # A bounded queue would not do: its producer would already hold one item more than the queue takes.
-    room, stopped = threading.Semaphore(count), threading.Event()
-    worker = threading.Thread(
-        target=_produce, args=(iter(items), ready, room, stopped), name="prefetch", daemon=True
-    )
+    room, stopped, source = threading.Semaphore(count), threading.Event(), iter(items)
+
+    def produce() -> None:
+        try:
+            item: object = None
+            while item is not _END:
+                room.acquire()
+                if stopped.is_set():
+                    return
+                item = next(source, _END)
+                ready.put((item, None))
+        except BaseException as error:
+            ready.put((None, error))
+        finally:
+            # A generator is closed in the thread that ran it: nobody else may while it is executing.
+            if isinstance(source, Generator):
+                source.close()
+
+    worker = threading.Thread(target=produce, name="prefetch", daemon=True)
     worker.start()
     try:
         while True:
@@ -39,22 +53,3 @@ def prefetch(items: Iterable[T], count: int = 1) -> Generator[T, None, None]:
         stopped.set()
         room.release()
         worker.join(JOIN_SECONDS)
-
-
-def _produce(
-    source: Iterator[object], ready: _Queue, room: threading.Semaphore, stopped: threading.Event
-) -> None:
-    try:
-        item = object()
-        while item is not _END:
-            room.acquire()
-            if stopped.is_set():
-                return
-            item = next(source, _END)
-            ready.put((item, None))
-    except BaseException as error:
-        ready.put((None, error))
-    finally:
-        # A generator is closed in the thread that ran it: nobody else may while it is executing.
-        if isinstance(source, Generator):
-            source.close()

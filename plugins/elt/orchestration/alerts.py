@@ -12,7 +12,8 @@ whatever reason, sends nothing: nobody has to do anything.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Mapping, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 CONNECTION = "taxi_alerts"
@@ -48,11 +49,11 @@ def late(context: Mapping[str, Any]) -> None:
 def failure_text(context: Mapping[str, Any]) -> str:
     """Which task, which month, the sentence it ended with, and where its log is."""
     ti, exception = context["ti"], context["exception"]
-    text = escape(str(exception).strip() or type(exception).__name__)
-    quoted = "\n".join(f"> {line}" for line in text[:MAX_LENGTH].splitlines())
+    reason = (str(exception).strip() or type(exception).__name__)[:MAX_LENGTH]
+    # In a block of code neither Slack nor those that understand its format read a mention, a link or a style.
     return (
         f":red_circle: *{_run(context)}*: `{ti.task_id}` failed (try {ti.try_number})\n"
-        f"{quoted}\n<{ti.log_url}|log>"
+        f"```\n{escape(reason)}\n```\n<{ti.log_url}|log>"
     )
 
 
@@ -84,8 +85,9 @@ def late_text(context: Mapping[str, Any]) -> str:
 
 
 def escape(text: str) -> str:
-    """Keep Slack from reading markup into a text."""
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    """Keep Slack from reading markup into a text, which a backtick or a control character could leave."""
+    shown = "".join(c if c.isprintable() or c == "\n" else f"\\x{ord(c):02x}" for c in text)
+    return shown.replace("`", "'").replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
 def send(url: str, text: str) -> str:
@@ -102,47 +104,37 @@ def send(url: str, text: str) -> str:
 def _run(context: Mapping[str, Any]) -> str:
     run = context["dag_run"]
     month = getattr(context.get("task"), "month", None) or run.partition_key
-    return " ".join(filter(None, [run.dag_id, month]))
+    # A partition key is what somebody typed: only what a name needs is kept of it.
+    return re.sub(r"[^\w .:/+-]", "?", " ".join(filter(None, [run.dag_id, month])))
 
 
 def _unreported(context: Mapping[str, Any]) -> list[str]:
     """Failed tasks of the run that have sent no alert; the instances of a mapped one as `task_3`."""
     ti, dag, run_id = context["ti"], context["dag"], context["dag_run"].run_id
     states = ti.get_task_states(dag_id=dag.dag_id, run_ids=[run_id]).get(run_id, {})
-    return [
-        name
-        for name, state in sorted(states.items())
-        if state == "failed" and not ti.xcom_pull(key=REPORTED, **_instance(name, dag.task_ids))
-    ]
-
-
-def _instance(name: str, task_ids: Collection[str]) -> dict[str, Any]:
-    if name in task_ids:
-        return {"task_ids": name, "map_indexes": -1}
-    task_id, _, index = name.rpartition("_")
-    return {"task_ids": task_id, "map_indexes": int(index)}
+    unreported = []
+    for name in sorted(name for name, state in states.items() if state == "failed"):
+        task_id, _, index = (name, "", "-1") if name in dag.task_ids else name.rpartition("_")
+        if not ti.xcom_pull(key=REPORTED, task_ids=task_id, map_indexes=int(index)):
+            unreported.append(name)
+    return unreported
 
 
 def _notify(text: Callable[[], str], before: Callable[[], object] = lambda: None) -> None:
     """Send where there is a webhook; whatever goes wrong is a line in the log, never the task's failure."""
+    from airflow.sdk import Connection
+    from airflow.sdk.exceptions import AirflowNotFoundException
+
     try:
-        if not (url := _webhook()):
+        if not (url := Connection.get(CONNECTION).password):
             return
         before()
         message = text()
         problem = send(url, message) if message else ""
+    except AirflowNotFoundException:
+        return
     except Exception as error:
         # Only the type: the text may hold the address.
         problem = type(error).__name__
     if problem:
         log.warning("no alert was sent: %s", problem)
-
-
-def _webhook() -> str | None:
-    from airflow.sdk import Connection
-    from airflow.sdk.exceptions import AirflowNotFoundException
-
-    try:
-        return Connection.get(CONNECTION).password or None
-    except AirflowNotFoundException:
-        return None

@@ -68,12 +68,10 @@ def lineage(
     counts = statistics.OutputStatisticsOutputDatasetFacet(
         rowCount=result.get("rows"), size=result.get("bytes")
     )
+    facets: dict[str, Any] = {"outputStatistics": counts}
     return OperatorLineage(
         inputs=[InputDataset(*address(asset.uri, connections)) for asset in inlets],
-        outputs=[
-            OutputDataset(*address(asset.uri, connections), outputFacets={"outputStatistics": counts})
-            for asset in outlets
-        ],
+        outputs=[OutputDataset(*address(asset.uri, connections), outputFacets=facets) for asset in outlets],
     )
 
 
@@ -85,16 +83,11 @@ def address(uri: str, connections: AirflowConnections) -> tuple[str, str]:
     if kind == "x-warehouse":
         return "bigquery", f"{connections.project}.{connections.settings.dataset}.{rest}"
     if kind == "x-postgres":
-        return _postgres(), f"public.{rest}"
+        from elt.orchestration.connections import find
+
+        found = find(POSTGRES) or ConnectionFields()
+        # A service file says more than the connection, and only libpq reads it.
+        host = found.host or found.extra.get("service") or "localhost"
+        return f"postgres://{host}:{found.port or 5432}", f"public.{rest}"
     source = urlsplit(connections.source(entry(rest)).base_url)
     return f"{source.scheme}://{source.netloc}", rest
-
-
-def _postgres() -> str:
-    """The server, without user and password."""
-    from elt.orchestration.connections import find
-
-    found = find(POSTGRES) or ConnectionFields()
-    # A service file says more than the connection, and only libpq reads it.
-    host = found.host or found.extra.get("service") or "localhost"
-    return f"postgres://{host}:{found.port or 5432}"

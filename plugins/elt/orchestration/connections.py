@@ -24,7 +24,7 @@ from elt.connections import (
     postgres_parameters,
     source_connection,
 )
-from elt.errors import PermanentError, SettingError, TransientError, first_line
+from elt.errors import PermanentError, SettingError, first_line
 from elt.settings import Settings
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ class AirflowConnections:
 
     def source(self, dataset: Dataset) -> Source:
         """The source of a dataset, by the connection that its entry names."""
-        return source_of(dataset)
+        return source_of(dataset, self.settings)
 
     @cached_property
     def _bigquery(self) -> BigQueryHook:
@@ -118,10 +118,10 @@ class AirflowConnections:
         return BigQueryHook(gcp_conn_id=GOOGLE, use_legacy_sql=False, location=self.settings.location)
 
 
-def source_of(dataset: Dataset) -> Source:
+def source_of(dataset: Dataset, settings: Settings | None = None) -> Source:
     """The source of a dataset: the HTTP connection that its entry names, else the entry's public address."""
     name = source_connection(dataset)
-    return http_source(dataset, find(name) if name else None)
+    return http_source(dataset, find(name) if name else None, settings)
 
 
 def http_client(connection: str | None, url: str) -> HttpClient:
@@ -129,10 +129,7 @@ def http_client(connection: str | None, url: str) -> HttpClient:
     from elt.sources.client import HttpClient
 
     found = find(connection) if connection else None
-    if found is None:
-        return HttpClient(url)
-    auth = (found.login, found.password) if found.login else None
-    return HttpClient(found.url(), auth=auth, headers=found.extra.get("headers"))
+    return HttpClient(found.url(), **found.secrets()) if found else HttpClient(url)
 
 
 def find(connection: str) -> ConnectionFields | None:
@@ -159,6 +156,8 @@ def _explained(connection: str) -> Iterator[None]:
     from airflow.sdk.exceptions import AirflowException, AirflowNotFoundException
     from google.auth.exceptions import GoogleAuthError
 
+    from elt.stores import token_error
+
     try:
         yield
     except AirflowNotFoundException:
@@ -166,8 +165,9 @@ def _explained(connection: str) -> Iterator[None]:
             f"there is no Airflow connection {connection}. Set AIRFLOW_CONN_{connection.upper()}, like "
             f"{_EXAMPLES[connection]}, or create it in Airflow."
         ) from None
-    except (AirflowException, GoogleAuthError, OSError) as error:
-        passing = isinstance(error, GoogleAuthError) and error.retryable
-        kind = TransientError if passing else PermanentError
+    except GoogleAuthError as error:
+        # An external account is asked for its project while its client is made, which takes a token.
+        raise token_error(error, f"the Airflow connection {connection}") from None
+    except (AirflowException, OSError, ValueError) as error:
         text = f"the Airflow connection {connection} gives no credentials ({first_line(error)})."
-        raise kind(text) from None
+        raise PermanentError(text) from None

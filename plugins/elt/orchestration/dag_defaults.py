@@ -1,4 +1,4 @@
-"""What every DAG and task has: start, retries, alerts, and an end to every wait."""
+"""What every DAG and task has: start, the retry rule, alerts, and an end to every wait."""
 
 from __future__ import annotations
 
@@ -7,15 +7,54 @@ from datetime import UTC, date, datetime, time, timedelta
 from types import MappingProxyType
 from typing import Any
 
-from airflow.sdk import CronPartitionTimetable
+from airflow.sdk import CronPartitionTimetable, RetryDecision, RetryPolicy
 
 from elt.catalogue import Dataset
+from elt.errors import AccessDeniedError, PermanentError, TransientError, UsageError
 from elt.orchestration import alerts
-from elt.orchestration.retries import RETRIES
 from elt.settings import schedule_start
-from elt.sources.publication import PATIENCE
+from elt.sources.changes import PATIENCE
 
-TASKS: Mapping[str, Any] = MappingProxyType({**RETRIES, "on_failure_callback": alerts.task_failed})
+
+class RetryTransientErrors(RetryPolicy):
+    """Transient errors are retried as often as the task says; permanent and usage errors fail at once.
+
+    What Google denies is retried after 30 s, 1, 2 and 4 minutes: a grant takes up to 7 to be effective. An
+    unforeseen error is most likely a defect: it gets one more try. The policy is asked where the task
+    runs, with the exception in hand. For a task that is killed, or failed by the scheduler ("state
+    mismatch"), nobody asks: it is retried as often as it says.
+    """
+
+    def evaluate(
+        self,
+        exception: BaseException,
+        try_number: int,
+        max_tries: int,  # noqa: ARG002 - Airflow's signature
+        context: Any = None,  # noqa: ARG002
+    ) -> RetryDecision:
+        """Decide about the exception that ended try `try_number` (from 1 on)."""
+        if isinstance(exception, PermanentError | UsageError):
+            return RetryDecision.fail("a permanent error: trying again would not help")
+        if isinstance(exception, AccessDeniedError):
+            return RetryDecision.retry(
+                timedelta(seconds=30) * 2 ** (try_number - 1), "denied, or not yet granted"
+            )
+        # OSError: the disk, or a connection that no library of ours has looked after.
+        if isinstance(exception, TransientError | OSError) or try_number == 1:
+            return RetryDecision.default()
+        return RetryDecision.fail("an unforeseen error, and not for the first time")
+
+
+TASKS: Mapping[str, Any] = MappingProxyType(
+    {
+        "retries": 4,
+        "retry_delay": timedelta(seconds=5),
+        "retry_exponential_backoff": True,
+        "max_retry_delay": timedelta(minutes=10),
+        "retry_policy": RetryTransientErrors(),
+        "on_failure_callback": alerts.task_failed,
+    }
+)
 """`default_args` of every DAG."""
 
 EXECUTION_TIMEOUTS: Mapping[str, timedelta] = MappingProxyType(
@@ -24,14 +63,9 @@ EXECUTION_TIMEOUTS: Mapping[str, timedelta] = MappingProxyType(
         "wait": timedelta(minutes=10),
         "check": timedelta(hours=1),
         # What moves bytes: the largest months take minutes on a small machine.
-        "download": timedelta(hours=3),
-        "conform": timedelta(hours=3),
-        "postgres": timedelta(hours=3),
+        **dict.fromkeys(("download", "conform", "postgres"), timedelta(hours=3)),
         # What waits for BigQuery only begins here: a job that takes longer is awaited by the triggerer.
-        "stage": timedelta(minutes=30),
-        "audit": timedelta(minutes=30),
-        "publish": timedelta(minutes=30),
-        "mart": timedelta(minutes=30),
+        **dict.fromkeys(("stage", "audit", "publish", "mart"), timedelta(minutes=30)),
     }
 )
 """How long a task may hold a worker, by its stage (or `wait` and `check`)."""

@@ -1,26 +1,66 @@
-"""The operators of all DAGs: one stage of the pipeline, and the check of a dataset's source."""
+"""The operators of all DAGs: one stage of the pipeline, the wait for a publication, the check of a source."""
 
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
-from airflow.sdk import BaseOperator, BaseOperatorLink, BaseXCom
-from airflow.sdk.exceptions import TaskDeferralError, TaskDeferralTimeout
+from airflow.sdk import Asset, BaseOperator, BaseOperatorLink, BaseSensorOperator, BaseXCom
+from airflow.sdk.exceptions import AirflowSkipException, TaskDeferralError, TaskDeferralTimeout
 
-from elt.catalogue import registry
-from elt.connections import GOOGLE, Connections
-from elt.errors import JobRunningError, TransientError
-from elt.months import Month
+from elt.catalogue import Dataset, registry
+from elt.connections import GOOGLE, Connections, source_connection
+from elt.errors import InvalidMonthError, JobRunningError, PermanentError, TransientError
+from elt.months import Month, Partition
+from elt.orchestration import alerts
 from elt.orchestration.dag_defaults import EXECUTION_TIMEOUTS, TRIGGER_GRACE
-from elt.orchestration.run_context import announce, follows_forced, is_forced, month_of
 from elt.settings import Settings
+from elt.sources.changes import PATIENCE
 from elt.stage_request import StageRequest
 from elt.stages import run
 
 # Stages that are BigQuery jobs, each with a link to it.
 JOB_STAGES = ("stage", "audit", "publish", "mart")
+
+
+def month_of(dataset: Dataset, context: Mapping[str, Any]) -> Month | None:
+    """The run's partition key as a month; None for a dataset without months.
+
+    InvalidMonthError where a monthly dataset's run has no key, or one that is no month.
+    """
+    if not dataset.monthly:
+        return None
+    key: str | None = context.get("partition_key") or getattr(context["dag_run"], "partition_key", None)
+    if not key:
+        raise InvalidMonthError(
+            f"this run has no partition key, so no month: trigger {context['dag'].dag_id} with one, "
+            f"such as {dataset.first_month}"
+        )
+    return Month.parse(key)
+
+
+def is_forced(context: Mapping[str, Any]) -> bool:
+    """Whether the run was triggered with `{"force": true}`: its stages work even if their work is done."""
+    return (context["dag_run"].conf or {}).get("force") is True
+
+
+def follows_forced(context: Mapping[str, Any]) -> bool:
+    """Whether one of the events that started the run comes from a forced run."""
+    events = context.get("triggering_asset_events") or {}
+    return any(event.extra.get("force") is True for asset in events for event in events[asset])
+
+
+def announce(
+    asset: Asset, result: Mapping[str, Any], context: Mapping[str, Any], month: Month | None
+) -> None:
+    """Attach a stage's counts to the event that tells consumers of `asset` about `month` of it."""
+    event = context["outlet_events"][asset]
+    event.extra.update(result, **({"force": True} if is_forced(context) else {}))
+    if month:
+        # A source check hands on months that its own run does not have.
+        event.add_partitions(str(month))
 
 
 class JobLink(BaseOperatorLink):
@@ -71,11 +111,8 @@ class StageOperator(BaseOperator):
     ) -> None:
         defaults = {"task_id": stage, "execution_timeout": EXECUTION_TIMEOUTS[stage]}
         super().__init__(**{**defaults, **kwargs})
-        self.dataset = dataset
-        self.stage = stage
-        self.month = month
-        self.patience = patience
-        self.poll_interval = poll_interval
+        self.dataset, self.stage, self.month = dataset, stage, month
+        self.patience, self.poll_interval = patience, poll_interval
         self.operator_extra_links = (JobLink(),) if stage in JOB_STAGES else ()
         self._result: dict[str, Any] = {}
 
@@ -115,9 +152,8 @@ class StageOperator(BaseOperator):
         from elt.orchestration.assets import lineage
         from elt.orchestration.connections import AirflowConnections
 
-        return lineage(
-            self.inlets, self.outlets, self._result, AirflowConnections(Settings.from_environment())
-        )
+        reached = AirflowConnections(Settings.from_environment())
+        return lineage(self.inlets, self.outlets, self._result, reached)
 
     def _run(self, context: Any, started_at: dt.datetime, awaited: str | None = None) -> dict[str, Any]:
         dataset, settings = registry.dataset(self.dataset), Settings.from_environment()
@@ -155,6 +191,84 @@ class StageOperator(BaseOperator):
             # BigQuery itself ends the job before that.
             timeout=dt.timedelta(seconds=request.settings.job_seconds) + TRIGGER_GRACE,
         )
+
+
+class PublishedSensor(BaseSensorOperator):
+    """Succeeds when the source has the run's month.
+
+    A month that is there already passes at once. Otherwise the task is *deferred*: the triggerer asks the
+    source every `poke_interval`, and no worker is held. After `timeout` the task is *skipped*, and the rest
+    of the run with it: a month that is late is nobody's failure, but where alerts are on somebody hears of
+    it. A run triggered with `{"publication_timeout": seconds}` as its configuration waits that long instead.
+    """
+
+    template_fields: Sequence[str] = ("dataset",)
+    ui_color = "#f7e8b0"
+
+    def __init__(self, *, dataset: str, **kwargs: Any) -> None:
+        defaults: dict[str, Any] = {
+            "poke_interval": dt.timedelta(minutes=30),
+            "timeout": PATIENCE,
+            "execution_timeout": EXECUTION_TIMEOUTS["wait"],
+            "on_skipped_callback": alerts.late,
+        }
+        super().__init__(**{**defaults, **kwargs})
+        self.dataset = dataset
+
+    def execute(self, context: Any) -> None:
+        """Ask once here: a source that does not answer at all fails the task, instead of being waited for."""
+        from elt.orchestration.connections import source_of
+        from elt.orchestration.triggers import PublicationTrigger
+
+        dataset = registry.dataset(self.dataset)
+        month = month_of(dataset, context)
+        with source_of(dataset) as source:
+            if source.probe(month) is not None:
+                return
+            url = dataset.url(month, source.base_url)
+        self.log.info("%s is not published yet. The triggerer waits for it.", self._partition(context))
+        timeout, interval = self.timeout, self.poke_interval
+        requested = (context["dag_run"].conf or {}).get("publication_timeout")
+        if requested is not None:
+            timeout, interval = float(requested), min(interval, 5.0)
+        self.defer(
+            trigger=PublicationTrigger(
+                connection=source_connection(dataset),
+                url=url,
+                file=dataset.file_name(month),
+                deadline=time.time() + timeout,
+                interval=interval,
+            ),
+            method_name="resume",
+            timeout=dt.timedelta(seconds=timeout) + TRIGGER_GRACE,
+        )
+
+    def resume(self, context: Any, event: dict[str, Any]) -> None:
+        """Go on, fail, or skip, as the trigger says."""
+        if event["status"] == "failed":
+            raise PermanentError(event["message"])
+        if event["status"] != "published":
+            self._skip(context)
+
+    def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Any) -> Any:
+        """Airflow's entry after a deferral, also where the trigger has never fired."""
+        try:
+            return super().resume_execution(next_method, next_kwargs, context)
+        except TaskDeferralTimeout:
+            # Nobody was there to fire it, so the trigger's own deadline has passed, too.
+            self._skip(context)
+        except TaskDeferralError as error:
+            raise TransientError(
+                f"{self._partition(context)}: the wait has failed in the triggerer ({error})."
+            ) from None
+
+    def _skip(self, context: Any) -> NoReturn:
+        raise AirflowSkipException(
+            f"{self._partition(context)} is not published yet. Trigger it again when it is."
+        )
+
+    def _partition(self, context: Any) -> Partition:
+        return Partition(self.dataset, month_of(registry.dataset(self.dataset), context))
 
 
 class SourceCheckOperator(BaseOperator):

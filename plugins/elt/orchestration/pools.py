@@ -10,9 +10,7 @@ from types import MappingProxyType
 from elt.catalogue import Dataset
 from elt.catalogue.registry import DATASETS
 
-DEFAULT_QUEUE = "default"
-DOWNLOAD_QUEUE = "download"
-LOAD_QUEUE = "load"
+DEFAULT_QUEUE, DOWNLOAD_QUEUE, LOAD_QUEUE = "default", "download", "load"
 
 
 @dataclass(frozen=True)
@@ -29,11 +27,7 @@ class Pool:
     include_deferred: bool = False
 
 
-SOURCE = "source"
-DOWNLOAD = "download"
-CONFORM = "conform"
-POSTGRES = "postgres"
-MART = "mart"
+SOURCE, DOWNLOAD, CONFORM, POSTGRES, MART = "source", "download", "conform", "postgres", "mart"
 
 
 def publish_pool(dataset: Dataset) -> str:

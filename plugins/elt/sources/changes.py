@@ -1,21 +1,25 @@
-"""What the publisher has changed since it was loaded: one HEAD request for each month."""
+"""What the publisher has changed since it was loaded, and what it published late: a HEAD request a month."""
 
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from elt.catalogue import Dataset
-from elt.errors import PermanentError, UsageError
+from elt.errors import PermanentError, TransientError, UsageError
 from elt.months import Month
 from elt.provenance import is_unchanged
-from elt.sources.publication import given_up
 
 if TYPE_CHECKING:
     from elt.connections import Source
     from elt.stores.gcs import Lake, Stored
+
+# From the day on which a month is due. Publishers are a few weeks late now and then.
+PATIENCE = dt.timedelta(days=21)
+# Months in a row that a source may not answer for.
+_SILENT = 3
 
 
 @dataclass(frozen=True)
@@ -42,27 +46,9 @@ def scan(
 ) -> Scan:
     """Compare the months in the lake (only those `among` some, where any are named) with the source's.
 
-    With `scheduled_since`, months that the schedule has given up since that day are requested, too. A
-    TransientError of the source ends the scan: the other months would most likely meet it as well.
+    With `scheduled_since`, months that the schedule has given up since that day are requested, too. Raises
+    the TransientError of a source that answers for no month, or not for several in a row.
     """
-    stored, failed = _stored(ds, lake)
-    wanted = [month for month in stored if not among or month in among]
-    late = given_up(ds, scheduled_since) if scheduled_since else ()
-    to_load = []
-    for month in [*wanted, *(month for month in late if month not in stored)]:
-        try:
-            published = source.probe(month)
-        except (PermanentError, UsageError) as error:
-            failed[f"{ds.name} {month}" if month else ds.name] = str(error)
-            continue
-        present = stored.get(month)
-        if published and not (present and is_unchanged(present, published, source.base_url)):
-            to_load.append(month)
-    return Scan(len(wanted), tuple(to_load), failed)
-
-
-def _stored(ds: Dataset, lake: Lake) -> tuple[dict[Month | None, Stored], dict[str, str]]:
-    """Raw objects by month, in order; and the names of those with a month that is none of the dataset's."""
     stored: dict[Month | None, Stored] = {}
     failed: dict[str, str] = {}
     for each in lake.list(f"raw/{ds.name}/"):
@@ -74,4 +60,37 @@ def _stored(ds: Dataset, lake: Lake) -> tuple[dict[Month | None, Stored], dict[s
             failed[each.name] = str(error)
         else:
             stored[month] = each
-    return dict(sorted(stored.items(), key=lambda item: str(item[0]))), failed
+    wanted = [month for month in sorted(stored, key=str) if not among or month in among]
+    late = given_up(ds, scheduled_since) if scheduled_since else ()
+    to_load, silent, answered = list[Month | None](), 0, False
+    for month in [*wanted, *(month for month in late if month not in stored)]:
+        try:
+            published = source.probe(month)
+        except (PermanentError, UsageError, TransientError) as error:
+            failed[f"{ds.name} {month}" if month else ds.name] = str(error)
+            silent = silent + 1 if isinstance(error, TransientError) else 0
+            last = error
+            if silent >= _SILENT:
+                # The others would most likely meet it as well, and each may take minutes.
+                raise
+            continue
+        silent, answered = 0, True
+        present = stored.get(month)
+        if published and not (present and is_unchanged(present, published, source.base_url)):
+            to_load.append(month)
+    if silent and not answered:
+        raise last
+    return Scan(len(wanted), tuple(to_load), failed)
+
+
+def given_up(ds: Dataset, since: dt.date, today: dt.date | None = None) -> Iterator[Month]:
+    """Months of the dataset that were due on `since` or later, and were waited for long enough."""
+    if ds.first_month is None:
+        return
+    today = today or dt.datetime.now(dt.UTC).date()
+    # A schedule may be older than its dataset.
+    month = max(Month.of(since).shift(-ds.lag_months), ds.first_month)
+    while (due := month.shift(ds.lag_months).first_day()) + PATIENCE < today:
+        if due >= since:
+            yield month
+        month = month.next()

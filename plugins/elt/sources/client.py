@@ -1,15 +1,25 @@
-"""A publisher's files over HTTP: whether one is there, and its bytes, continued where a connection broke."""
+"""A publisher's files over HTTP: whether one is there, and its bytes, continued where a connection broke.
 
+A source is not trusted: it may be slow without end, send without end, or lead to hosts of this network.
+"""
+
+import ipaddress
 import re
+import socket
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Self
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote, urljoin, urlsplit
 
 import requests
 import requests.adapters
 import urllib3
+import urllib3.connection
+import urllib3.connectionpool
 
 from elt.catalogue import Dataset
 from elt.errors import PermanentError, SourceNotPublishedError, TransientError
@@ -17,7 +27,7 @@ from elt.months import Month
 
 # A bucket that does not list its objects to everybody answers 403 for one that is not there.
 _ABSENT = (403, 404, 410)
-_BUSY = (429, 500, 502, 503, 504)
+_BUSY = (408, 429, 500, 502, 503, 504)
 # Seconds to connect within, and between two pieces of an answer.
 _TIMEOUT = (10, 60)
 _PIECE = 1 << 18
@@ -29,17 +39,28 @@ Login = tuple[str, str]
 
 @dataclass(frozen=True)
 class Patience:
-    """Seconds to wait before trying again; longer outages are for whoever calls again.
+    """Seconds: longer outages, and slower sources, are for whoever calls again.
 
     `pauses` are before each attempt to continue a broken transfer, `backoff` is before a request is
-    repeated, and doubled each time.
+    repeated, and doubled each time. `headers` is for the whole head of an answer, `piece` for a quarter of
+    a MiB: 4 KiB/s is the minimum rate. (A time-out of the socket is for each byte, and starts again.)
     """
 
     pauses: tuple[float, ...] = (0.2, 1.0, 3.0)
     backoff: float = 0.3
+    headers: float = 60.0
+    piece: float = 64.0
 
 
 PATIENCE = Patience()
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one file may take: `size` in bytes and `seconds` in all. See `Settings` for how to set them."""
+
+    size: int = 8 * 2**30
+    seconds: float = 7200.0
 
 
 @dataclass(frozen=True)
@@ -53,11 +74,16 @@ class Published:
 
     @classmethod
     def of(cls, url: str, headers: Mapping[str, str]) -> Self:
-        """Read a response's headers."""
-        size = headers.get("Content-Length", "")
-        return cls(
-            url, headers.get("ETag"), headers.get("Last-Modified"), int(size) if size.isdecimal() else None
+        """Read a response's headers; PermanentError for a size that is none, since nobody could check it."""
+        size = headers.get("Content-Length")
+        if size is not None and not re.fullmatch(r"\d{1,18}", size, re.ASCII):
+            raise PermanentError(f"{url}: the source's Content-Length {size[:40]!r} is no size.")
+        # They become metadata of the object, of which the lake takes 8 KiB in all.
+        etag, date = (
+            text if text and len(text) <= 200 and text.isprintable() else None
+            for text in (headers.get("ETag"), headers.get("Last-Modified"))
         )
+        return cls(url, etag, date, None if size is None else int(size))
 
     @property
     def validator(self) -> str | None:
@@ -80,13 +106,14 @@ class HttpClient:
         *,
         auth: Login | None = None,
         headers: Mapping[str, Any] | None = None,
+        limits: Limits | None = None,
         patience: Patience | None = None,
     ) -> None:
         base, login = _without_user(base_url)
         self.base_url, self._auth = base.rstrip("/"), auth or login
         self._headers = {name: str(value) for name, value in (headers or {}).items()}
-        self._patience = patience or PATIENCE
-        self._http = _Session(self._patience.backoff, self._headers)
+        self._limits, self._patience = limits or Limits(), patience or PATIENCE
+        self._http = _Session(self._patience, self._headers)
 
     def __enter__(self) -> Self:
         return self
@@ -116,7 +143,7 @@ class HttpClient:
         def get(headers: Mapping[str, str]) -> requests.Response:
             return self._request("GET", url, name, login, headers)
 
-        return Transfer(url, name, get, self._patience.pauses)
+        return Transfer(url, name, get, self._limits, self._patience)
 
     def _request(
         self, method: str, url: str, name: str, login: Login | None, headers: Mapping[str, str]
@@ -133,7 +160,7 @@ class HttpClient:
                 stream=method == "GET",
                 timeout=_TIMEOUT,
             )
-        except requests.RequestException as error:
+        except (requests.RequestException, urllib3.exceptions.HTTPError, ValueError) as error:
             # The error is named by its class: its text may hold an address with a password.
             # Redirects in a circle are the source's mistake, as an address that is none is ours.
             if isinstance(error, requests.TooManyRedirects):
@@ -202,14 +229,21 @@ class Transfer:
         url: str,
         name: str,
         get: Callable[[Mapping[str, str]], requests.Response],
-        pauses: tuple[float, ...],
+        limits: Limits,
+        patience: Patience,
     ) -> None:
-        self._name, self._get = name, get
+        self._name, self._get, self._limits, self._patience = name, get, limits, patience
+        self._until = time.monotonic() + limits.seconds
         self._response: requests.Response | None = get({})
-        self.published = Published.of(url, self._response.headers)
-        # Without a validator nobody could tell whether the rest is of the same file.
-        self._pauses = pauses if self.published.validator else ()
         self.received = 0
+        try:
+            self.published = Published.of(url, self._response.headers)
+            self._check_size(self.published.size or 0)
+        except BaseException:
+            self._hang_up()
+            raise
+        # Without a validator nobody could tell whether the rest is of the same file.
+        self._pauses = patience.pauses if self.published.validator else ()
 
     def __enter__(self) -> Self:
         return self
@@ -224,10 +258,23 @@ class Transfer:
                 self._continue(next(pauses, None))
                 continue
             self.received += len(piece)
+            self._check_size(self.received)
             if len(piece) == _PIECE:
                 # Only a whole piece is progress: a source that sends a byte per connection is given up.
                 pauses = iter(self._pauses)
             yield piece
+
+    def _check_size(self, size: int) -> None:
+        if size > self._limits.size:
+            raise PermanentError(
+                f"{self._name}: {size:,} bytes or more, and at most {self._limits.size:,} are taken. "
+                "If the file is right, set TAXI_MAX_FILE_BYTES to more."
+            )
+        if time.monotonic() > self._until:
+            raise TransientError(
+                f"{self._name}: {size:,} bytes came in {self._limits.seconds:,.0f} s, and no more time is "
+                "given. If the source is slow, set TAXI_DOWNLOAD_SECONDS to more."
+            )
 
     def _continue(self, pause: float | None) -> None:
         """Ask for the rest, if it is still the same file; None ends the attempts."""
@@ -253,12 +300,16 @@ class Transfer:
         """Return up to `size` bytes, nothing at the file's end, None where the connection broke."""
         if self._response is None:
             return None
+        raw = self._response.raw
+        left = max(0.01, min(self._patience.piece, self._until - time.monotonic()))
         try:
-            piece: bytes = self._response.raw.read(size, decode_content=False)
+            with _ended_after(left, raw.shutdown) as ended:
+                piece: bytes = raw.read(size, decode_content=False)
         except _DROPPED:
             piece = b""
         else:
-            if piece or self.published.size in (None, self.received):
+            # Where the source gives no size, an end that was made here looks like the file's.
+            if not ended.is_set() and (piece or self.published.size in (None, self.received)):
                 return piece
         self._hang_up()
         return None
@@ -311,22 +362,65 @@ def _check_answer(response: requests.Response, name: str, url: str, *, ranged: b
         raise PermanentError(f"{name}: an HTML page instead of the file ({url})")
 
 
+@contextmanager
+def _ended_after(seconds: float, end: Callable[[], object]) -> Iterator[threading.Event]:
+    """Call `end` if what is done inside takes longer; the event is set then."""
+    ended = threading.Event()
+
+    def over() -> None:
+        ended.set()
+        # The connection may have gone by itself in this very moment.
+        with suppress(OSError, ValueError, RuntimeError):
+            end()
+
+    timer = threading.Timer(seconds, over)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield ended
+    finally:
+        timer.cancel()
+
+
 class _Session(requests.Session):
     """Connections that repeat, within seconds, what is worth it, and keep secrets from other hosts."""
 
-    def __init__(self, backoff: float, secrets: Mapping[str, str]) -> None:
+    def __init__(self, patience: Patience, secrets: Mapping[str, str]) -> None:
         super().__init__()
         self._secrets = secrets
         again = urllib3.Retry(
             total=3,
-            backoff_factor=backoff,
+            backoff_factor=patience.backoff,
             status_forcelist=_BUSY,
             raise_on_status=False,
             # A source may ask for hours, which a task's retries cover better than a held worker.
             respect_retry_after_header=False,
         )
         for scheme in ("http://", "https://"):
-            self.mount(scheme, requests.adapters.HTTPAdapter(max_retries=again))
+            adapter = requests.adapters.HTTPAdapter(max_retries=again)
+            adapter.poolmanager.pool_classes_by_scheme = _pools(patience.headers)
+            self.mount(scheme, adapter)
+
+    def get_redirect_target(self, resp: requests.Response) -> str | None:
+        """Called by requests: an answer may lead to its own host, or by https to a public one; no further.
+
+        A source could otherwise make a worker ask the services of its network, the metadata server above all.
+        """
+        target = super().get_redirect_target(resp)
+        if target is None:
+            return None
+        here, there = urlsplit(resp.url), urlsplit(urljoin(resp.url, target))
+        upgraded = there.scheme == "https" and there.hostname == here.hostname and there.port is None
+        if (
+            _origin(here.geturl()) == _origin(there.geturl())
+            or upgraded
+            or (there.scheme == "https" and _is_public(there.hostname or ""))
+        ):
+            return str(target)
+        raise PermanentError(
+            f"{here.scheme}://{here.hostname} redirects to {there.scheme}://{there.hostname}, neither "
+            "itself nor a public https address. Set the connection's host to where the files are."
+        )
 
     def rebuild_auth(self, prepared_request: requests.PreparedRequest, response: requests.Response) -> None:
         """Called by requests for each redirect: it drops the login for another host, but no other header."""
@@ -335,6 +429,49 @@ class _Session(requests.Session):
         if self.should_strip_auth(*urls):  # type: ignore[no-untyped-call]
             for name in self._secrets:
                 prepared_request.headers.pop(name, None)
+
+
+def _pools(seconds: float) -> dict[str, type[urllib3.connectionpool.HTTPConnectionPool]]:
+    """Connection pools whose answers have to begin, headers and all, within so many seconds."""
+
+    class Limited:
+        sock: socket.socket
+
+        def getresponse(self) -> urllib3.HTTPResponse:
+            end = partial(socket.socket.shutdown, self.sock, socket.SHUT_RDWR)
+            with _ended_after(seconds, end) as ended:
+                response: urllib3.HTTPResponse = super().getresponse()  # type: ignore[misc]
+            if ended.is_set():
+                # A head that was cut off looks like one that has ended.
+                raise TimeoutError("the head of the answer has not ended")
+            return response
+
+    class Http(Limited, urllib3.connection.HTTPConnection):  # type: ignore[misc]
+        pass
+
+    class Https(Limited, urllib3.connection.HTTPSConnection):  # type: ignore[misc]
+        pass
+
+    class HttpPool(urllib3.connectionpool.HTTPConnectionPool):
+        ConnectionCls = Http
+
+    class HttpsPool(urllib3.connectionpool.HTTPSConnectionPool):
+        ConnectionCls = Https
+
+    return {"http": HttpPool, "https": HttpsPool}
+
+
+def _is_public(host: str) -> bool:
+    """Whether a host is one of the internet, by all of its addresses.
+
+    A name that answers otherwise a moment later gains nothing: the host would have to have its certificate.
+    """
+    try:
+        found = socket.getaddrinfo(host, 443, type=socket.SOCK_STREAM)
+    except OSError:
+        # Unknown here: it cannot be asked from here either, other than through a proxy, which decides then.
+        return True
+    return all(ipaddress.ip_address(str(address[0]).partition("%")[0]).is_global for *_, address in found)
 
 
 def _without_user(url: str) -> tuple[str, Login | None]:

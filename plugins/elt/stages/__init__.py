@@ -22,7 +22,7 @@ STAGES: Mapping[str, str] = MappingProxyType(
         "stage": "elt.stages.warehouse:stage",
         "audit": "elt.stages.warehouse:audit",
         "publish": "elt.stages.warehouse:publish",
-        "mart": "elt.stages.marts:mart",
+        "mart": "elt.stages.warehouse:mart",
         "postgres": "elt.stages.postgres:postgres",
     }
 )

@@ -16,7 +16,13 @@ def download(request: StageRequest, connections: Connections) -> dict[str, Any]:
     """Bring a published file into the lake, unless that very file is there."""
     with connections.source(request.dataset) as source, connections.lake() as lake:
         stored = lake.find(raw_object(request.dataset, request.month))
-        reused = stored is not None and not request.force and _is_current(request, source, stored)
+        reused = False
+        if stored is not None and not request.force:
+            # Most often nothing has changed: a HEAD is cheaper than a download that is begun and given up.
+            published = source.probe(request.month)
+            if published is None:
+                raise SourceNotPublishedError(f"{request.file}: not published at {source.base_url}")
+            reused = is_unchanged(stored, published, source.base_url)
         if stored is None or not reused:
             stored = _transfer(request, source, lake)
     facts = stored.metadata
@@ -32,14 +38,6 @@ def download(request: StageRequest, connections: Connections) -> dict[str, Any]:
         source_etag=origin.source_etag,
         source_url=facts["source_url"],
     )
-
-
-def _is_current(request: StageRequest, source: Source, stored: Stored) -> bool:
-    # Most often nothing has changed: a HEAD is cheaper than a download that is begun and given up.
-    published = source.probe(request.month)
-    if published is None:
-        raise SourceNotPublishedError(f"{request.file}: not published at {source.base_url}")
-    return is_unchanged(stored, published, source.base_url)
 
 
 def _transfer(request: StageRequest, source: Source, lake: Lake) -> Stored:

@@ -46,7 +46,9 @@ def ensure_views(connection: psycopg.Connection) -> None:
     for mart in MARTS.values():
         text = definition(mart, feeding)
         # Compared by a digest in the comment: Postgres gives a view's text back in words of its own.
-        if text and _comment(connection, mart) != _title(mart, text):
+        query = "SELECT obj_description(to_regclass(%s), 'pg_class')"
+        found = connection.execute(query, [mart.name]).fetchone()
+        if text and (found is None or found[0] != _title(mart, text)):
             for name in mart.lookups:
                 store.ensure_table(connection, DATASETS[name])
             with store.alone(connection, "views"):
@@ -70,12 +72,6 @@ def definition(mart: Mart, feeding: Collection[Dataset]) -> str | None:
 
 def _title(mart: Mart, text: str) -> str:
     return f"{mart.title} (definition {digest(text)})"
-
-
-def _comment(connection: psycopg.Connection, mart: Mart) -> str | None:
-    query = "SELECT obj_description(to_regclass(%s), 'pg_class')"
-    found = connection.execute(query, [mart.name]).fetchone()
-    return found[0] if found else None
 
 
 def _replace(connection: psycopg.Connection, mart: Mart, text: str) -> None:

@@ -1,13 +1,66 @@
 """Where rows are kept: the lake, the warehouse, Postgres. Each store is handed the client it works over."""
 
-from google.auth.exceptions import DefaultCredentialsError, RefreshError
+import json
+from typing import Any
+
+from google.auth.exceptions import DefaultCredentialsError, OAuthError, RefreshError, TransportError
 
 from elt.catalogue import Column
+from elt.errors import AccessDeniedError, PermanentError, PipelineError, TransientError, first_line
 
 # What every table of rows by months begins with, whatever the store.
 MONTH_COLUMN = Column("source_month", "date", "First day of the month whose file the row came in.")
 
+# OAuth's words for a service that has trouble of its own; its other words are refusals.
+_OAUTH_BUSY = ("server_error", "temporarily_unavailable", "internal_failure")
 
-def are_refused(error: Exception) -> bool:
-    """Whether an error says that Google does not accept the credentials, and will not in a minute either."""
-    return isinstance(error, RefreshError | DefaultCredentialsError) and not error.retryable
+
+def is_busy(status: int) -> bool:
+    """Whether another attempt may get another answer than this HTTP status."""
+    return status in (408, 429) or status >= 500
+
+
+def denied(where: str, said: str) -> AccessDeniedError:
+    """What Google does not allow, or not yet: what was granted or enabled a moment ago is denied, too."""
+    return AccessDeniedError(
+        f"{where}: access denied ({said}). If it was granted only now, Google needs up to 7 minutes."
+    )
+
+
+def token_error(error: Exception, where: str) -> PipelineError:
+    """What an error of Google's authentication means.
+
+    Its class does not tell: `RefreshError` is a grant that is missing as well as one hiccup of the service
+    that mints tokens. That service's answer is among the arguments.
+    """
+    answers = [_parsed(body) for body in error.args[1:] if isinstance(body, str | dict)]
+    details = [found.get("error") for found in answers if found]
+    statuses = [int(found.get("code") or 0) for found in details if isinstance(found, dict)]
+    if 403 in statuses:
+        message = next(found.get("message") for found in details if isinstance(found, dict))
+        return denied(where, str(message or first_line(error)))
+    passing = (
+        getattr(error, "retryable", False)
+        or any(is_busy(status) for status in statuses)
+        or any(found in _OAUTH_BUSY for found in details if isinstance(found, str))
+        # Google's load balancers answer in HTML, and only when something is broken.
+        or None in answers
+        or any(isinstance(cause, TransportError) for cause in error.args)
+        # A connection that broke has classes of its own.
+        or not isinstance(error, RefreshError | OAuthError | DefaultCredentialsError | OSError | ValueError)
+    )
+    if passing:
+        return TransientError(f"{where}: no token could be had ({first_line(error)}).")
+    absent = isinstance(error, DefaultCredentialsError | OSError | ValueError)
+    said = "no credentials" if absent else "the credentials are not accepted"
+    return PermanentError(f"{where}: {said} ({first_line(error)}).")
+
+
+def _parsed(body: str | dict[str, Any]) -> dict[str, Any] | None:
+    if isinstance(body, dict):
+        return body
+    try:
+        found = json.loads(body)
+    except ValueError:
+        return None
+    return found if isinstance(found, dict) else None

@@ -26,10 +26,9 @@ from elt.errors import (
     PipelineError,
     TableNotFoundError,
     TransientError,
-    first_line,
 )
 from elt.settings import Settings
-from elt.stores import are_refused
+from elt.stores import denied, is_busy, token_error
 
 if TYPE_CHECKING:
     # Google's client imports pandas where that is installed: a second of CPU. Whoever made the client that
@@ -62,6 +61,8 @@ _FINAL = (
     "accessDenied", "billingNotEnabled", "billingTierLimitExceeded", "blocked", "duplicate", "invalid",
     "invalidQuery", "policyViolation", "resourceInUse", "responseTooLarge", "stopped",
 )  # fmt: skip
+# Answered with a 403 whatever is granted.
+_NO_GRANT_HELPS = ("billingNotEnabled", "billingTierLimitExceeded", "blocked", "policyViolation")
 # Answered with a 4xx, but not for ever.
 _PASSING = ("quotaExceeded", "rateLimitExceeded", "resourcesExceeded", "tableUnavailable")
 
@@ -141,7 +142,7 @@ class Warehouse:
 
     def tables(self) -> set[str]:
         """Names of all tables and views."""
-        with self._errors("dataset", self._settings.dataset):
+        with _errors("dataset", self._settings.dataset):
             dataset = f"{self.project}.{self._settings.dataset}"
             found = self._client.list_tables(dataset, page_size=1000, **self._how)
             return {table.table_id for table in found}
@@ -149,7 +150,7 @@ class Warehouse:
     def table(self, name: str) -> Json | None:
         """Describe a table as the API does; None if it is not there."""
         try:
-            with self._errors("table", name):
+            with _errors("table", name):
                 found = self._client.get_table(self._full(name), **self._how)
         except TableNotFoundError:
             return None
@@ -159,7 +160,7 @@ class Warehouse:
         """Create a table or view and describe it; None if there is one already, which stays as it is."""
         from google.cloud.bigquery import Table
 
-        with self._errors("table", name):
+        with _errors("table", name):
             reference = {"projectId": self.project, "datasetId": self._settings.dataset, "tableId": name}
             wanted = Table.from_api_repr({**table, "tableReference": reference})
             try:
@@ -170,7 +171,7 @@ class Warehouse:
 
     def drop(self, name: str) -> None:
         """Delete a table that may be gone already."""
-        with self._errors("table", name):
+        with _errors("table", name):
             self._client.delete_table(self._full(name), not_found_ok=True, **self._how)
 
     def load(self, table: str, uri: str, fields: Sequence[Json], work: Work) -> None:
@@ -215,7 +216,7 @@ class Warehouse:
             )
             return [dict(row.items()) for row in found]
 
-        with self._errors("query", labels.get("step", "")):
+        with _errors("query", labels.get("step", "")):
             return self._uncontended(run)
 
     def _limits(self, labels: Mapping[str, str]) -> Json:
@@ -240,7 +241,7 @@ class Warehouse:
                 raise error
 
         # By the work, not by the number of the job: the link to the job shows which one it was.
-        with self._errors("job", work.id):
+        with _errors("job", work.id):
             self._uncontended(run)
 
     def _uncontended(self, run: Callable[[], T]) -> T:
@@ -326,30 +327,27 @@ class Warehouse:
             self._clock.sleep(pause)
             pause = min(pause * 1.5, longest)
             job.reload(**self._how)
-        return _failure(job.error_result)
+        if not (found := job.error_result):
+            return None
+        # As the exception that an answer with that error would be.
+        reason = found.get("reason")
+        status = 404 if reason == "notFound" else 400 if reason in _FINAL else 500
+        error: exceptions.GoogleAPICallError = exceptions.from_http_status(  # type: ignore[no-untyped-call]
+            status, found.get("message", ""), errors=[found]
+        )
+        return error
 
     def _full(self, table: str) -> str:
         return f"{self.project}.{self._settings.dataset}.{table}"
 
-    @contextmanager
-    def _errors(self, kind: str, name: str) -> Iterator[None]:
-        """Turn the client's errors into ours."""
-        try:
-            yield
-        except (exceptions.GoogleAPIError, requests.RequestException, GoogleAuthError, TimeoutError) as error:
-            raise _ours(error, f"{kind} {name}".strip()) from None
 
-
-def _failure(found: Mapping[str, Any] | None) -> exceptions.GoogleAPICallError | None:
-    """A job's `errorResult` as the exception that an answer with that error would be."""
-    if not found:
-        return None
-    reason = found.get("reason")
-    status = 404 if reason == "notFound" else 400 if reason in _FINAL else 500
-    error: exceptions.GoogleAPICallError = exceptions.from_http_status(  # type: ignore[no-untyped-call]
-        status, found.get("message", ""), errors=[found]
-    )
-    return error
+@contextmanager
+def _errors(kind: str, name: str) -> Iterator[None]:
+    """Turn the client's errors into ours."""
+    try:
+        yield
+    except (exceptions.GoogleAPIError, requests.RequestException, GoogleAuthError, TimeoutError) as error:
+        raise _ours(error, f"{kind} {name}".strip()) from None
 
 
 def _is_contended(error: exceptions.GoogleAPICallError) -> bool:
@@ -368,11 +366,15 @@ def _ours(error: Exception, what: str) -> PipelineError:
         text = f"BigQuery: {what}: {message.splitlines()[0]}"
         if isinstance(error, exceptions.NotFound):
             return TableNotFoundError(text)
-        passing = detail.get("reason") in _PASSING or _is_contended(error)
-        passing = passing or isinstance(error, exceptions.ServerError | exceptions.TooManyRequests)
+        reason = detail.get("reason")
+        if reason == "accessDenied" or (
+            error.code in (401, 403) and reason not in (*_PASSING, *_NO_GRANT_HELPS)
+        ):
+            return denied(f"BigQuery: {what}", message.splitlines()[0].rstrip("."))
+        passing = reason in _PASSING or _is_contended(error) or is_busy(error.code or 0)
         return TransientError(text) if passing else PermanentError(text)
-    if are_refused(error):
-        return PermanentError(f"BigQuery: the credentials are not accepted ({first_line(error)}).")
+    if isinstance(error, GoogleAuthError):
+        return token_error(error, "BigQuery")
     request = getattr(error, "request", None)
     where = f" at {urlsplit(request.url)._replace(path='', query='').geturl()}" if request is not None else ""
     return TransientError(f"BigQuery does not answer ({type(error).__name__}{where}).")

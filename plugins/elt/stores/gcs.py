@@ -1,21 +1,23 @@
 """The bucket, over Google's own client. An object is complete or absent, whenever this process dies."""
 
+import base64
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO, Literal, Protocol, Self
 
+import google_crc32c
 import requests
 from google.api_core import exceptions
 from google.api_core.retry import Retry
 from google.auth.exceptions import GoogleAuthError
-from google.cloud.storage import Client
+from google.cloud.storage import Blob, Client
 from google.cloud.storage.exceptions import DataCorruption
 from google.cloud.storage.retry import DEFAULT_RETRY
 
-from elt.errors import PermanentError, TransientError, first_line
-from elt.stores import are_refused
+from elt.errors import TransientError, first_line
+from elt.stores import denied, token_error
 
 # Bytes of an upload that are in memory at once, so that its size does not matter; a multiple of 256 KiB.
 CHUNK = 3 * 2**20
@@ -58,7 +60,8 @@ class Stored:
 class Lake:
     """The stack's bucket. Leave it as a context manager: that closes the client.
 
-    Raises PermanentError where access is denied, TransientError otherwise, with the object's address.
+    Raises TransientError, AccessDeniedError among them, with the object's address; PermanentError for
+    credentials that are none.
     """
 
     def __init__(self, client: Client, bucket: str, *, retry: Retry | None = None) -> None:
@@ -99,13 +102,18 @@ class Lake:
         # Generation 0 is the API's word for: only if there is no such object.
         expected = None if over == "any" else over.generation if over else 0
         with self._errors(name):
-            blob.upload_from_file(
-                content.stream,
-                size=content.size,
-                content_type=content.media_type,
-                if_generation_match=expected,
-                **self._how,
-            )
+            try:
+                blob.upload_from_file(
+                    content.stream,
+                    size=content.size,
+                    content_type=content.media_type,
+                    if_generation_match=expected,
+                    **self._how,
+                )
+            except ValueError as error:
+                # The lake may keep less of a piece than it was sent, and the client cannot send a part again.
+                text = f"{self.uri(name)}: the upload was not kept whole ({first_line(error)}). Try again."
+                raise TransientError(text) from None
         return _stored(blob)
 
     def describe(self, stored: Stored, metadata: Mapping[str, str]) -> Stored:
@@ -117,18 +125,45 @@ class Lake:
         return _stored(blob)
 
     def fetch(self, stored: Stored) -> BinaryIO:
-        """Return that very object as an open file without a name: nothing to clean up after a kill."""
+        """Return that very object as an open file without a name: nothing to clean up after a kill.
+
+        It is continued where the connection breaks, as long as each attempt gets on.
+        """
         file = tempfile.TemporaryFile()  # noqa: SIM115 - the caller closes it
+        blob = self._bucket.blob(stored.name, generation=stored.generation)
         try:
             with self._errors(stored.name):
-                blob = self._bucket.blob(stored.name, generation=stored.generation)
-                blob.download_to_file(file, **self._how)
+                while not self._receive(blob, file):
+                    pass
+                self._check_whole(blob, stored, file)
             file.seek(0)
         except BaseException:
             # Without a name it takes disk until it is closed.
             file.close()
             raise
         return file
+
+    def _receive(self, blob: Blob, file: BinaryIO) -> bool:
+        """Download the rest of an object; False if that broke on the way."""
+        begun = file.tell()
+        try:
+            blob.download_to_file(file, start=begun or None, **self._how)
+        except (exceptions.RetryError, exceptions.ServerError, requests.RequestException):
+            # The client continues by itself, for REPEAT_SECONDS from the *beginning* of the whole download.
+            if file.tell() == begun:
+                raise
+            return False
+        return True
+
+    def _check_whole(self, blob: Blob, stored: Stored, file: BinaryIO) -> None:
+        """Compare a file with the object: of a part that is continued the client checks nothing."""
+        size = file.tell()
+        file_sum: Any = google_crc32c.Checksum()  # type: ignore[no-untyped-call]
+        file.seek(0)
+        for _ in file_sum.consume(file, CHUNK):
+            pass
+        if size != stored.size or (blob.crc32c and base64.b64decode(blob.crc32c) != file_sum.digest()):
+            raise TransientError(f"{self.uri(stored.name)}: damaged on the way. Try again.")
 
     def remove(self, name: str) -> None:
         """Delete an object that may be gone already."""
@@ -143,20 +178,15 @@ class Lake:
         try:
             yield
         except (exceptions.Unauthorized, exceptions.Forbidden) as error:
-            raise PermanentError(f"{address}: access denied ({first_line(error)}).") from None
+            raise denied(address, first_line(error)) from None
         except exceptions.PreconditionFailed:
             raise TransientError(f"{address}: replaced by someone else meanwhile. Try again.") from None
         except exceptions.NotFound as error:
             # Transient: a bucket that was just created is not found everywhere at once.
             raise TransientError(f"{address}: not found ({first_line(error)}). Is the stack up?") from None
-        except (
-            exceptions.GoogleAPIError,
-            DataCorruption,
-            requests.RequestException,
-            GoogleAuthError,
-        ) as error:
-            if are_refused(error):
-                raise PermanentError(f"{address}: access denied ({first_line(error)}).") from None
+        except GoogleAuthError as error:
+            raise token_error(error, address) from None
+        except (exceptions.GoogleAPIError, DataCorruption, requests.RequestException) as error:
             raise TransientError(f"{address}: the lake does not answer ({first_line(error)}).") from None
 
 

@@ -84,7 +84,9 @@ def load(
             _replace_rows(connection, incoming, ds)
         else:
             _swap(connection, incoming, ds, month)
-        _describe(connection, partition_table(ds, month), about)
+        described = sql.SQL("COMMENT ON TABLE {} IS {}")
+        partition = sql.Identifier(partition_table(ds, month))
+        connection.execute(described.format(partition, json.dumps(about)))
     return about
 
 
@@ -120,14 +122,22 @@ def ensure_table(connection: psycopg.Connection, ds: Dataset) -> None:
     # CREATE TABLE IF NOT EXISTS fails when two do it at once.
     with alone(connection, ds.table):
         present, wanted = _present(connection, ds), _wanted(ds)
-        if not present:
-            _create_table(connection, ds, _columns(ds))
-        elif present != wanted:
+        if present == wanted:
+            return
+        if present:
             differing = sorted(name for name, _ in wanted.items() ^ present.items())
             raise PermanentError(
                 f"Postgres: table {ds.table} is not as the catalogue says "
                 f"({', '.join(dict.fromkeys(differing))}). Drop it or alter it, then load again."
             )
+        defined = sql.SQL(", ").join(_define(column) for column in _columns(ds))
+        by_month = sql.SQL("PARTITION BY LIST (source_month)" if ds.monthly else "")
+        table = sql.Identifier(identifier(ds.table))
+        connection.execute(sql.SQL("CREATE TABLE {} ({}) {}").format(table, defined, by_month))
+        connection.execute(sql.SQL("COMMENT ON TABLE {} IS {}").format(table, ds.title))
+        for column in _columns(ds):
+            name = sql.Identifier(ds.table, column.name)
+            connection.execute(sql.SQL("COMMENT ON COLUMN {} IS {}").format(name, column.described))
 
 
 def is_as_described(connection: psycopg.Connection, ds: Dataset) -> bool:
@@ -144,27 +154,13 @@ def _present(connection: psycopg.Connection, ds: Dataset) -> dict[str, str]:
 
 
 def _wanted(ds: Dataset) -> dict[str, str]:
-    return {column.name: _full(TYPES[column.type]) for column in _columns(ds)}
-
-
-def _full(type_name: str) -> str:
     full = {"timestamp": "timestamp without time zone", "timestamptz": "timestamp with time zone"}
-    return full.get(type_name, type_name)
+    types = {column.name: TYPES[column.type] for column in _columns(ds)}
+    return {name: full.get(kind, kind) for name, kind in types.items()}
 
 
 def _columns(ds: Dataset) -> tuple[Column, ...]:
     return (MONTH_COLUMN, *ds.columns) if ds.monthly else ds.columns
-
-
-def _create_table(connection: psycopg.Connection, ds: Dataset, columns: tuple[Column, ...]) -> None:
-    defined = sql.SQL(", ").join(_define(c) for c in columns)
-    by_month = sql.SQL("PARTITION BY LIST (source_month)" if ds.monthly else "")
-    table = sql.Identifier(identifier(ds.table))
-    connection.execute(sql.SQL("CREATE TABLE {} ({}) {}").format(table, defined, by_month))
-    connection.execute(sql.SQL("COMMENT ON TABLE {} IS {}").format(table, ds.title))
-    for column in columns:
-        name = sql.Identifier(ds.table, column.name)
-        connection.execute(sql.SQL("COMMENT ON COLUMN {} IS {}").format(name, column.described))
 
 
 def _define(column: Column) -> sql.Composable:
@@ -186,6 +182,14 @@ def _create(incoming: str, ds: Dataset, month: Month | None) -> sql.Composed:
 
 
 def _copy(connection: psycopg.Connection, incoming: str, parts: Split, ds: Dataset) -> None:
+    def encoded() -> Iterator[bytes]:
+        encoder = pgpq.ArrowToPostgresBinaryEncoder(typed_schema(ds))
+        yield encoder.write_header()
+        for part in parts:
+            for start in range(0, part.typed.num_rows, PIECE_ROWS):
+                yield encoder.write_batch(part.typed.slice(start, PIECE_ROWS))
+        yield encoder.finish()
+
     names = sql.SQL(", ").join(sql.Identifier(column.name) for column in ds.columns)
     # The table is of this very transaction: its rows may be frozen, and need no WAL if wal_level is minimal.
     statement = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT BINARY, FREEZE)").format(
@@ -193,20 +197,11 @@ def _copy(connection: psycopg.Connection, incoming: str, parts: Split, ds: Datas
     )
     # The next batch is encoded while the server takes this one in.
     cursor = connection.cursor()  # kept: it knows how many rows the server has taken
-    with cursor.copy(statement) as copy, closing(prefetch(_encoded(parts, ds), 2)) as pieces:
+    with cursor.copy(statement) as copy, closing(prefetch(encoded(), 2)) as pieces:
         for piece in pieces:
             copy.write(piece)
     if cursor.rowcount != parts.rows:
         raise PermanentError(f"Postgres: {incoming} took {cursor.rowcount:,} of {parts.rows:,} rows.")
-
-
-def _encoded(parts: Split, ds: Dataset) -> Iterator[bytes]:
-    encoder = pgpq.ArrowToPostgresBinaryEncoder(typed_schema(ds))
-    yield encoder.write_header()
-    for part in parts:
-        for start in range(0, part.typed.num_rows, PIECE_ROWS):
-            yield encoder.write_batch(part.typed.slice(start, PIECE_ROWS))
-    yield encoder.finish()
 
 
 @contextmanager
@@ -239,8 +234,3 @@ def _replace_rows(connection: psycopg.Connection, incoming: str, ds: Dataset) ->
     connection.execute(sql.SQL("DELETE FROM {}").format(table))
     connection.execute(sql.SQL("INSERT INTO {0} ({2}) SELECT {2} FROM {1}").format(table, new, names))
     connection.execute(sql.SQL("DROP TABLE {}").format(new))
-
-
-def _describe(connection: psycopg.Connection, table: str, about: Mapping[str, Any]) -> None:
-    statement = sql.SQL("COMMENT ON TABLE {} IS {}")
-    connection.execute(statement.format(sql.Identifier(table), json.dumps(about)))

@@ -4,9 +4,9 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import TypeVar
 
-from elt.catalogue import Column, Dataset, Mart, Type
+from elt.catalogue import Column, Dataset, Type
 from elt.catalogue.registry import DATASETS, MARTS
-from elt.errors import PermanentError
+from elt.errors import AccessDeniedError, PermanentError
 from elt.layout import AUDIT_RESULTS, LOAD_LOG, lake_table, mart_table
 from elt.stores import MONTH_COLUMN
 from elt.stores.bigquery import Json, Warehouse
@@ -103,17 +103,13 @@ def all_tables(name: Callable[[str], str]) -> dict[str, Json]:
     for mart in MARTS.values():
         columns = (_DATASET, MONTH_COLUMN, *mart.columns)
         tables[mart_table(mart.name)] = _table(mart.title, columns, mart.cluster, MONTH_COLUMN)
-    return tables | {mart.name: _view(mart, name) for mart in MARTS.values()}
-
-
-def _view(mart: Mart, name: Callable[[str], str]) -> Json:
-    lookups = {lookup: name(DATASETS[lookup].table) for lookup in mart.lookups}
-    query = statement(f"views/{mart.name}", mart=name(mart_table(mart.name)), **lookups)
-    joined = f", with {' and '.join(DATASETS[lookup].title.lower() for lookup in mart.lookups)}"
-    return {
-        "description": mart.title + (joined if lookups else ""),
-        "view": {"query": query, "useLegacySql": False},
-    }
+    for mart in MARTS.values():
+        lookups = {lookup: name(DATASETS[lookup].table) for lookup in mart.lookups}
+        query = statement(f"views/{mart.name}", mart=name(mart_table(mart.name)), **lookups)
+        titles = [DATASETS[lookup].title.lower() for lookup in mart.lookups]
+        described = f"{mart.title}, with {' and '.join(titles)}" if titles else mart.title
+        tables[mart.name] = {"description": described, "view": {"query": query, "useLegacySql": False}}
+    return tables
 
 
 def ensure(warehouse: Warehouse) -> bool:
@@ -161,5 +157,5 @@ def ensure_lake_table(warehouse: Warehouse, ds: Dataset, bucket: str) -> None:
         return
     try:
         warehouse.create(lake_table(ds), external_table(ds, bucket))
-    except PermanentError as error:
+    except (PermanentError, AccessDeniedError) as error:
         _LOG.warning("no table over the lake's files of %s: %s", ds.name, error)

@@ -7,7 +7,7 @@ from elt.catalogue import MONTHLY, Column, Dataset
 from elt.months import Month
 from nyc_taxi.audits import amounts_plausible, durations, total_of
 from nyc_taxi.marts import daily_zone_revenue, hourly_demand
-from nyc_taxi.tlc import TLC
+from nyc_taxi.tlc import CBD_CONGESTION_FEE, TLC
 
 _LOCAL = "New York local time"
 # The files have no total: what a passenger was charged is the sum of these, null where it does not apply.
@@ -69,12 +69,6 @@ FHVHV = Dataset(
         Column("access_a_ride_flag", "string", "Y: made for the MTA's Access-A-Ride; blank: not said."),
         Column("wav_request_flag", "string", "Y: a wheelchair-accessible vehicle was asked for."),
         Column("wav_match_flag", "string", "Y: the vehicle was wheelchair-accessible."),
-        Column(
-            "cbd_congestion_fee",
-            "float64",
-            "Congestion relief zone charge, since 2025.",
-            "USD",
-            since=Month(2025, 1),
-        ),
+        CBD_CONGESTION_FEE,
     ),
 )

@@ -7,7 +7,15 @@ from elt.catalogue import MONTHLY, Column, Dataset
 from elt.months import Month
 from nyc_taxi.audits import amounts_add_up, amounts_plausible, durations
 from nyc_taxi.marts import daily_zone_revenue, hourly_demand, payment_mix
-from nyc_taxi.tlc import FLAGS, PAYMENTS, TLC, VENDORS
+from nyc_taxi.tlc import (
+    CBD_CONGESTION_FEE,
+    CONGESTION_SURCHARGE,
+    FLAGS,
+    IMPROVEMENT_SURCHARGE,
+    PAYMENTS,
+    TLC,
+    VENDORS,
+)
 
 GREEN = Dataset(
     name="green",
@@ -69,13 +77,7 @@ GREEN = Dataset(
         Column("tolls_amount", "float64", "All tolls paid in the trip.", "USD"),
         # Always empty, and not in every file: its type says nothing then.
         Column("ehail_fee", "float64", "Fee for hailing by telephone; never filled.", "USD", required=False),
-        Column(
-            "improvement_surcharge",
-            "float64",
-            "Surcharge at flag drop, since 2015.",
-            "USD",
-            since=Month(2015, 1),
-        ),
+        IMPROVEMENT_SURCHARGE,
         Column("total_amount", "float64", "Total charged, without cash tips.", "USD"),
         Column(
             "payment_type",
@@ -84,19 +86,7 @@ GREEN = Dataset(
             codes=PAYMENTS,
         ),
         Column("trip_type", "int16", "1: hailed in the street, 2: dispatched.", since=Month(2014, 1)),
-        Column(
-            "congestion_surcharge",
-            "float64",
-            "New York State's surcharge, since 2019.",
-            "USD",
-            since=Month(2019, 1),
-        ),
-        Column(
-            "cbd_congestion_fee",
-            "float64",
-            "Congestion relief zone charge, since 2025.",
-            "USD",
-            since=Month(2025, 1),
-        ),
+        CONGESTION_SURCHARGE,
+        CBD_CONGESTION_FEE,
     ),
 )

@@ -8,7 +8,15 @@ from elt.catalogue import MONTHLY, Column, Dataset
 from elt.months import Month
 from nyc_taxi.audits import amounts_add_up, amounts_plausible, durations
 from nyc_taxi.marts import daily_zone_revenue, hourly_demand, payment_mix
-from nyc_taxi.tlc import FLAGS, PAYMENTS, TLC, VENDORS
+from nyc_taxi.tlc import (
+    CBD_CONGESTION_FEE,
+    CONGESTION_SURCHARGE,
+    FLAGS,
+    IMPROVEMENT_SURCHARGE,
+    PAYMENTS,
+    TLC,
+    VENDORS,
+)
 
 
 def _coordinate(name: str, what: str, alias: str) -> Column:
@@ -123,31 +131,13 @@ YELLOW = Dataset(
         Column("mta_tax", "float64", "Tax triggered by the metered rate.", "USD"),
         Column("tip_amount", "float64", "Tip; cash tips are not included.", "USD", aliases=("Tip_Amt",)),
         Column("tolls_amount", "float64", "All tolls paid in the trip.", "USD", aliases=("Tolls_Amt",)),
-        Column(
-            "improvement_surcharge",
-            "float64",
-            "Surcharge at flag drop, since 2015.",
-            "USD",
-            since=Month(2015, 1),
-        ),
+        IMPROVEMENT_SURCHARGE,
         Column("total_amount", "float64", "Total charged, without cash tips.", "USD", aliases=("Total_Amt",)),
         # Files of years before have this column and airport_fee too, empty, and now and then without a type.
-        Column(
-            "congestion_surcharge",
-            "float64",
-            "New York State's surcharge, since 2019.",
-            "USD",
-            since=Month(2019, 1),
-        ),
+        CONGESTION_SURCHARGE,
         # Airport_fee since 2023-02; case makes no difference.
         Column("airport_fee", "float64", "Pickups at LaGuardia and JFK.", "USD", since=Month(2022, 4)),
-        Column(
-            "cbd_congestion_fee",
-            "float64",
-            "Congestion relief zone charge, since 2025.",
-            "USD",
-            since=Month(2025, 1),
-        ),
+        CBD_CONGESTION_FEE,
         _coordinate("pickup_longitude", "Longitude of the pickup", "Start_Lon"),
         _coordinate("pickup_latitude", "Latitude of the pickup", "Start_Lat"),
         _coordinate("dropoff_longitude", "Longitude of the drop-off", "End_Lon"),

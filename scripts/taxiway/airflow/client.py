@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,14 +16,22 @@ SECONDS = 30
 PAGE = 1000
 
 
+class AirflowDownError(TaxiwayError):
+    """The server does not answer, or only that something behind it does not: it may the next time."""
+
+
 @dataclass
 class AirflowApi:
-    """A client of the server at `url`; signs in at the first call and again when its token has run out."""
+    """A client of the server at `url`; signs in at the first call and again when its token has run out.
+
+    The password is sent only if `trusted` says that the server there is known.
+    """
 
     url: str
-    password: str
+    password: str = field(repr=False)
     user: str = "admin"
     session: requests.Session = field(default_factory=requests.Session, repr=False)
+    trusted: Callable[[], bool] = lambda: True
 
     def __post_init__(self) -> None:
         self.session.trust_env = False  # a proxy of the user's must not come between us and the loopback
@@ -92,43 +100,51 @@ class AirflowApi:
 
     def runs(self, dag_ids: list[str], **criteria: Any) -> list[dict[str, Any]]:
         """Runs of some DAGs in the order in which they started; `criteria` as in Airflow's batch request."""
-        return self._pages(
-            "/dags/~/dagRuns/list", "dag_runs", dag_ids=dag_ids, order_by="start_date", **criteria
-        )
+        criteria |= {"dag_ids": dag_ids, "order_by": "start_date"}
+        return self._pages("/dags/~/dagRuns/list", "dag_runs", criteria)
 
     def task_instances(self, dag_ids: list[str], run_ids: list[str]) -> list[dict[str, Any]]:
         """Task instances of some runs of some DAGs."""
-        return self._pages(
-            "/dags/~/dagRuns/~/taskInstances/list", "task_instances", dag_ids=dag_ids, dag_run_ids=run_ids
-        )
-
-    def _pages(self, path: str, key: str, **body: Any) -> list[dict[str, Any]]:
-        listed: list[dict[str, Any]] = []
-        while True:
-            answer = self._call("POST", path, json={**body, "page_limit": PAGE, "page_offset": len(listed)})
-            listed += answer[key]
-            if not answer[key] or len(listed) >= answer["total_entries"]:
-                return listed
+        criteria = {"dag_ids": dag_ids, "dag_run_ids": run_ids}
+        return self._pages("/dags/~/dagRuns/~/taskInstances/list", "task_instances", criteria)
 
     def failure(self, dag_id: str, run_id: str, task_id: str, attempt: int) -> str:
         """The message of the exception that ended a task's attempt; empty if its log has none."""
         path = f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/logs/{attempt}"
         content: list[Any] = self._call("GET", path, params={"full_content": True})["content"]
-        details = [
-            entry["error_detail"]
-            for entry in content
-            if isinstance(entry, dict) and entry.get("error_detail")
-        ]
+        details = [e["error_detail"] for e in content if isinstance(e, dict) and e.get("error_detail")]
         # The last error of the log, and of its chain of causes the one that left the task.
         return str(details[-1][0]["exc_value"]) if details else ""
 
     def healthy(self) -> dict[str, bool]:
         """Whether each of Airflow's components reports healthy; empty while the server does not answer."""
+        return {name: part.get("status") == "healthy" for name, part in self._health().items()}
+
+    def ailing(self) -> dict[str, str]:
+        """A sentence by component that does not answer; the server alone if it is the one."""
+        found, parts = dict[str, str](), self._health()
+        for name, part in parts.items():
+            if part.get("status") == "unhealthy":
+                beat = part.get(f"latest_{name}_heartbeat")
+                since = f" since {beat[11:19]} UTC" if beat else ""
+                found[name.replace("_", "-")] = f"does not answer{since}"
+        return found if parts else {"api-server": "does not answer"}
+
+    def _health(self) -> dict[str, Any]:
         try:
-            answer = self.session.get(f"{self.url}/api/v2/monitor/health", timeout=5)
-            return {name: part.get("status") == "healthy" for name, part in answer.json().items()}
+            answer: dict[str, Any] = self.session.get(f"{self.url}/api/v2/monitor/health", timeout=5).json()
         except (requests.RequestException, ValueError):
             return {}
+        return answer
+
+    def _pages(self, path: str, key: str, criteria: Mapping[str, Any]) -> list[dict[str, Any]]:
+        listed: list[dict[str, Any]] = []
+        while True:
+            page = {"page_limit": PAGE, "page_offset": len(listed)}
+            answer = self._call("POST", path, json={**criteria, **page})
+            listed += answer[key]
+            if not answer[key] or len(listed) >= answer["total_entries"]:
+                return listed
 
     def _call(self, method: str, path: str, **options: Any) -> Any:
         try:
@@ -138,21 +154,31 @@ class AirflowApi:
                 self._sign_in()
                 response = self._request(method, path, **options)
         except requests.RequestException as error:
-            raise TaxiwayError(
-                f"Airflow at {self.url} does not answer: {error}", "See scripts/logs api-server"
+            # Whoever listens the next time is somebody else, until it was checked.
+            self.session.headers.pop("Authorization", None)
+            raise AirflowDownError(
+                f"Airflow at {self.url} does not answer ({type(error).__name__})",
+                "See scripts/logs api-server",
             ) from None
         if not response.ok:
-            raise TaxiwayError(
-                f"Airflow rejected {method} {path}: {response.status_code} {response.text[:300]}"
-            )
+            # Without its database the server answers 500.
+            kind = AirflowDownError if response.status_code >= requests.codes.server_error else TaxiwayError
+            raise kind(f"Airflow rejected {method} {path}: {response.status_code} {response.text[:300]}")
         return response.json() if response.content else None
 
     def _request(self, method: str, path: str, **options: Any) -> requests.Response:
         return self.session.request(method, f"{self.url}/api/v2{path}", timeout=SECONDS, **options)
 
     def _sign_in(self) -> None:
+        if not self.trusted():
+            raise AirflowDownError(
+                f"{self.url} is not served by this environment: the password is not sent there",
+                "Stop what listens there, or start the platform: scripts/up",
+            )
         body = {"username": self.user, "password": self.password}
         answer = self.session.post(f"{self.url}/auth/token", json=body, timeout=SECONDS)
+        if answer.status_code >= requests.codes.server_error:
+            raise AirflowDownError(f"Airflow at {self.url} signs nobody in: {answer.status_code}")
         if not answer.ok:
             raise TaxiwayError(
                 f"Airflow at {self.url} does not accept the password of {self.user!r}",

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 
 from taxiway.environment.home import REPOSITORY, SAMPLE, Home, State
+from taxiway.environment.secrets import REQUIRE_AUTH
 
-# A child must not inherit another Airflow's or another cloud's settings from the user's shell.
+# What a child of another program must not inherit: another Airflow's or another cloud's settings.
 _FOREIGN = (
     "AIRFLOW_",
     "PYTHONPATH",
@@ -23,10 +25,16 @@ _FOREIGN = (
     "STORAGE_EMULATOR",
     "BIGQUERY_",
 )
+# What the platform's own processes, tasks among them, get of the user's shell, which may hold tokens: who one
+# is, language and time, the way to the network. Whatever a DAG wants besides is an Airflow connection.
+_INHERITED = re.compile(
+    r"HOME|USER|LOGNAME|SHELL|PATH|LD_LIBRARY_PATH|LANG|LANGUAGE|LC_\w+|TZ|TMPDIR|TERM|COLUMNS|NO_COLOR"
+    r"|(HTTPS?|NO|ALL)_PROXY|(https?|no|all)_proxy|SSL_CERT_(FILE|DIR)|(REQUESTS_CA|CURL_CA)_BUNDLE"
+)
 
 
 def clean_environment() -> dict[str, str]:
-    """The variables of this process without what would leak into Airflow, with .venv's programs first."""
+    """The variables of this process without another Airflow's or cloud's, with .venv's programs first."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith(_FOREIGN)}
     return {
         **kept,
@@ -37,12 +45,39 @@ def clean_environment() -> dict[str, str]:
     }
 
 
+def child_environment() -> dict[str, str]:
+    """The variables that the embedded platform's processes start with."""
+    return {k: v for k, v in clean_environment().items() if _INHERITED.fullmatch(k)}
+
+
 def airflow_environment(home: Home, state: State, outputs: Mapping[str, str]) -> dict[str, str]:
     """`outputs` of the stack plus what this machine decides: paths, ports, where secrets are."""
+
+    def bundle(folder: str) -> dict[str, object]:
+        path = {"path": str(REPOSITORY / folder)}
+        return {
+            "name": folder,
+            "classpath": "airflow.dag_processing.bundles.local.LocalDagBundle",
+            "kwargs": path,
+        }
+
+    def cat(name: str) -> str:
+        # Airflow reads each by a command: no secret in a process's environment.
+        return shlex.join(["cat", str(home.secrets / name)])
+
     return {
         **outputs,
-        **_paths(home),
-        **_secrets(home),
+        "AIRFLOW_HOME": str(home.airflow),
+        "AIRFLOW_CONFIG": str(REPOSITORY / "airflow" / "airflow.cfg"),
+        "AIRFLOW__CORE__PLUGINS_FOLDER": str(REPOSITORY / "plugins"),
+        "AIRFLOW__CORE__DAGS_FOLDER": str(REPOSITORY / "dags"),
+        "AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST": json.dumps([bundle("dags"), bundle("dags_local")]),
+        "AIRFLOW__LOGGING__BASE_LOG_FOLDER": str(home.logs / "tasks"),
+        "AIRFLOW__CORE__FERNET_KEY_CMD": cat("fernet_key"),
+        "AIRFLOW__API_AUTH__JWT_SECRET_CMD": cat("jwt_secret"),
+        "AIRFLOW__API__SECRET_KEY_CMD": cat("api_secret"),
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN_CMD": cat("metadata_dsn"),
+        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(home.secrets / "simple_auth_passwords.json"),
         **source_connection(state),
         # Airflow's own dependencies deprecate things; its users can do nothing about that.
         "PYTHONWARNINGS": "ignore::DeprecationWarning",
@@ -69,7 +104,7 @@ def source_connection(state: State) -> dict[str, str]:
 
 def postgres_connection(home: Home, port: int) -> str:
     """The connection to the taxi database. libpq reads the password from a private file, nobody else does."""
-    extra = {"passfile": str(home.secrets / "pgpass")}
+    extra = {"passfile": str(home.secrets / "pgpass"), "require_auth": REQUIRE_AUTH}
     where = {"host": "127.0.0.1", "port": port, "schema": "taxi", "login": "taxi"}
     return json.dumps({"conn_type": "postgres", **where, "extra": extra})
 
@@ -78,38 +113,3 @@ def lineage() -> dict[str, str]:
     """Where OpenLineage events go, if the user's shell says so; Airflow sends none otherwise."""
     url = os.environ.get("OPENLINEAGE_URL")
     return {"OPENLINEAGE_URL": url} if url else {}
-
-
-def _paths(home: Home) -> dict[str, str]:
-    bundles = [_bundle("dags"), _bundle("dags_local")]
-    return {
-        "AIRFLOW_HOME": str(home.airflow),
-        "AIRFLOW_CONFIG": str(REPOSITORY / "airflow" / "airflow.cfg"),
-        "AIRFLOW__CORE__PLUGINS_FOLDER": str(REPOSITORY / "plugins"),
-        "AIRFLOW__CORE__DAGS_FOLDER": str(REPOSITORY / "dags"),
-        "AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST": json.dumps(bundles),
-        "AIRFLOW__LOGGING__BASE_LOG_FOLDER": str(home.logs / "tasks"),
-    }
-
-
-def _bundle(folder: str) -> dict[str, object]:
-    return {
-        "name": folder,
-        "classpath": "airflow.dag_processing.bundles.local.LocalDagBundle",
-        "kwargs": {"path": str(REPOSITORY / folder)},
-    }
-
-
-def _secrets(home: Home) -> dict[str, str]:
-    """Airflow reads each by a command: no secret in a process's environment."""
-
-    def cat(name: str) -> str:
-        return shlex.join(["cat", str(home.secrets / name)])
-
-    return {
-        "AIRFLOW__CORE__FERNET_KEY_CMD": cat("fernet_key"),
-        "AIRFLOW__API_AUTH__JWT_SECRET_CMD": cat("jwt_secret"),
-        "AIRFLOW__API__SECRET_KEY_CMD": cat("api_secret"),
-        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN_CMD": cat("metadata_dsn"),
-        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(home.secrets / "simple_auth_passwords.json"),
-    }

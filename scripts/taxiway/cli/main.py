@@ -68,7 +68,10 @@ def _run(arguments: list[str], checkout: Any, *, wrapped: bool) -> int:
 
 
 def _report(sentence: str, remedy: str, code: int) -> int:
-    sys.stderr.write(f"taxiway: {sentence}\n" + (f"         {remedy}\n" if remedy else ""))
+    from taxiway.console.progress import plain  # Rich, which no help text needs
+
+    text = f"taxiway: {sentence}\n" + (f"         {remedy}\n" if remedy else "")
+    sys.stderr.write(plain(text, keep="\n"))
     return code
 
 

@@ -15,23 +15,31 @@ import urllib.request
 
 URL = "AIRFLOW__CORE__EXECUTION_API_SERVER_URL"
 SECRET = "AIRFLOW__API_AUTH__JWT_SECRET"  # noqa: S105 - its name
-DENIED = (401, 403)
 
 
-def main(service: str) -> int:
-    """Print what is wrong, if anything is."""
+def complaint(service: str, patience: float) -> str:
+    """What is wrong, empty if nothing is; it waits at most `patience` seconds for the server."""
     url = os.environ[URL].rstrip("/")
     # Before the wait: the import takes two seconds, in which the server is not up anyway.
     bearer = token() if SECRET in os.environ or f"{SECRET}_CMD" in os.environ else ""
-    complaint = wait(url, float(os.environ.get("TAXIWAY_API_SECONDS", "240")), service)
-    if not complaint and bearer and status(f"{url}/variables/taxiway", bearer) in DENIED:
-        complaint = (
+    begun = reported = time.monotonic()
+    while (answer := status(f"{url}/health")) != 200:
+        now = time.monotonic()
+        if now - begun > patience:
+            return (
+                f"no Airflow API server answers at {URL}={url}/ ({answer}), so no task could start. "
+                "It has to be the address of airflow-api-server with /execution/ at its end."
+            )
+        if now - reported > 20:
+            sys.stderr.write(f"{service}: waiting for the API server at {url}/ ({answer})\n")
+            reported = now
+        time.sleep(0.3)
+    if bearer and status(f"{url}/variables/taxiway", bearer) in (401, 403):
+        return (
             f"the API server at {url}/ refuses the tokens of this service (Invalid auth token): "
             f"{SECRET} is not the same here as in airflow-api-server. Give both the same."
         )
-    if complaint:
-        sys.stderr.write(f"{service}: {complaint}\n")
-    return 1 if complaint else 0
+    return ""
 
 
 def token() -> str:
@@ -50,30 +58,12 @@ def token() -> str:
     return generator.generate({"sub": "00000000-0000-7000-8000-000000000000", "scope": "execution"})
 
 
-def wait(url: str, patience: float, service: str) -> str:
-    """Nothing once the server answers; a sentence if it does not within `patience` seconds."""
-    begun = reported = time.monotonic()
-    while (answer := status(f"{url}/health")) != 200:
-        now = time.monotonic()
-        if now - begun > patience:
-            return (
-                f"no Airflow API server answers at {URL}={url}/ ({answer}), so no task could start. "
-                "It has to be the address of airflow-api-server with /execution/ at its end."
-            )
-        if now - reported > 20:
-            sys.stderr.write(f"{service}: waiting for the API server at {url}/ ({answer})\n")
-            reported = now
-        time.sleep(0.3)
-    return ""
-
-
 def status(url: str, bearer: str = "") -> int | str:
     """HTTP status of a GET; the error if there is no answer."""
     headers = {"Authorization": f"Bearer {bearer}"} if bearer else {}
     try:
         with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=10) as answer:  # noqa: S310
-            code: int = answer.status
-            return code
+            return int(answer.status)
     except urllib.error.HTTPError as error:
         return error.code
     except (OSError, ValueError) as error:
@@ -81,4 +71,6 @@ def status(url: str, bearer: str = "") -> int | str:
 
 
 if __name__ == "__main__":
-    sys.exit(main(*sys.argv[1:]))
+    name = sys.argv[1]
+    if wrong := complaint(name, float(os.environ.get("TAXIWAY_API_SECONDS", "240"))):
+        sys.exit(f"{name}: {wrong}")

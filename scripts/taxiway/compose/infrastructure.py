@@ -15,12 +15,12 @@ from taxiway.infrastructure import Endpoints, EngineError, open_engine, teardown
 STATE = Path("/data")
 
 
-def main(arguments: list[str], state: Path = STATE) -> int:
+def main(arguments: list[str]) -> int:
     """`up`, which is the default, or `destroy`, which prints what is gone as JSON."""
-    trouble, complaint = state / TROUBLE, ""
+    trouble, complaint = STATE / TROUBLE, ""
     trouble.unlink(missing_ok=True)
     endpoints = Endpoints("http://gcs:9023", "http://bigquery:9050")
-    engine = open_engine("in-process", os.environ["TAXIWAY_STACK"], endpoints, state)
+    engine = open_engine("in-process", os.environ["TAXIWAY_STACK"], endpoints, STATE)
     try:
         if arguments == ["destroy"]:
             print(json.dumps(teardown.destroy(engine)))  # noqa: T201 - its answer

@@ -17,31 +17,34 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
-from taxiway.compose import preflight
 from taxiway.environment import secrets as credentials
-from taxiway.errors import PreflightError
+from taxiway.environment.home import write_atomically
+from taxiway.errors import PreflightError, TaxiwayError
 from taxiway.waiting import run
 
+GIB = 2**30
+MEMORY_BYTES = 3 * GIB
+DISK_BYTES = 6 * GIB
+
 SECRETS = Path("/secrets")
-DATA = Path("/data")
 SETTINGS = Path("/settings")
 LOGS = Path("/logs")
-# Belongs to whoever cloned the repository, and so tells who that is.
-CHECKOUT = Path("/dags")
-AIRFLOW = Path("/airflow")
+# The folders of the checkout that services mount; they belong to whoever cloned it, and so tell who that is.
+CHECKOUT = Path("/checkout")
 SCRIPTS = Path("/opt/taxiway/scripts")
-# A checkout on a network drive is slow to walk through.
-SCAN_SECONDS = 120
+# A checkout on a network drive is slow to walk through, and so is a volume with years of data.
+SCAN_SECONDS, GIVE_SECONDS = 120, 3600
 
 VAULT = "vault"
 # A volume's files belong to root; gid 0 is the group of every container of this project.
 MODE = 0o440
 
-# Of servers that Compose has not.
-EMBEDDED_ONLY = ("postgres_password", "supervisor_password")
 Forms = Mapping[str, Mapping[str, str]]
 
+# Of servers that Compose has not.
+EMBEDDED_ONLY = ("postgres_password", "supervisor_password")
 GENERATORS: Mapping[str, Callable[[], str]] = {
     **{name: made for name, made in credentials.GENERATORS.items() if name not in EMBEDDED_ONLY},
     "redis_password": lambda: secrets.token_urlsafe(24),
@@ -57,19 +60,41 @@ def main(memory: int | None = None) -> int:
     uid = int(os.environ.get("AIRFLOW_UID") or 50000)
     try:
         total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if memory is None else memory
-        preflight.check_engine({"MemTotal": total})
-        check_readable((CHECKOUT, AIRFLOW, SCRIPTS), uid)
-    except PreflightError as error:
+        check_engine({"MemTotal": total})
+        check_readable((*sorted(CHECKOUT.iterdir()), SCRIPTS), uid)
+        # Before any owner is changed: a service that finds no secret says nothing of why.
+        lay_out(SECRETS, forms(originals(SECRETS / VAULT)))
+        remember_the_day(SETTINGS / "environment")
+        offer(CHECKOUT / "airflow" / "probe", SETTINGS / "probe")
+        for volume in sorted(Path("/data").iterdir()):
+            give(volume, uid)
+        share_logs(LOGS, SCRIPTS.stat().st_uid)
+    except TaxiwayError as error:
         sys.stderr.write(f"prepare: {error}\nprepare: remedy: {error.remedy}\n")
         return 1
-    # Before any owner is changed: a service that finds no secret says nothing of why.
-    lay_out(SECRETS, forms(originals(SECRETS / VAULT)))
-    remember_the_day(SETTINGS / "environment")
-    offer(AIRFLOW / "probe", SETTINGS / "probe")
-    for volume in sorted(DATA.iterdir()):
-        give(volume, uid)
-    share_logs(LOGS, CHECKOUT.stat().st_uid)
     return 0
+
+
+def check_engine(
+    info: Mapping[str, Any], free: Callable[[Path], int] = lambda root: shutil.disk_usage(root).free
+) -> None:
+    """PreflightError unless what `docker info` says has memory and disk enough.
+
+    `free` gives the bytes that are free below a folder.
+    """
+    memory = int(info.get("MemTotal") or 0)
+    if memory < MEMORY_BYTES:
+        raise PreflightError(
+            f"Docker has {memory / GIB:.1f} GiB of memory, the platform needs {MEMORY_BYTES / GIB:.0f}",
+            "Give it more (Docker Desktop: Settings, Resources), or use scripts/up without --target compose.",
+        )
+    # An engine in a virtual machine names a folder of that machine: only one that is here can be measured.
+    root = Path(str(info.get("DockerRootDir") or "/nowhere"))
+    if root.exists() and (left := free(root)) < DISK_BYTES:
+        raise PreflightError(
+            f"{left / GIB:.1f} GiB of disk are free below {root}, images need {DISK_BYTES / GIB:.0f}",
+            "Free some (docker system prune removes what no container uses), then call again.",
+        )
 
 
 def check_readable(folders: Sequence[Path], uid: int) -> None:
@@ -91,28 +116,26 @@ def remember_the_day(file: Path) -> None:
     """Schedules follow the months that are published from now on; earlier ones are asked for."""
     # Once: with a later day at each start the months in between would never be scheduled.
     if not file.exists():
-        file.write_text(f"TAXI_SCHEDULE_START={datetime.now(UTC).date().isoformat()}\n")
-        file.chmod(0o444)
+        write_atomically(file, f"TAXI_SCHEDULE_START={datetime.now(UTC).date().isoformat()}\n", 0o444)
 
 
 def offer(script: Path, place: Path) -> None:
     """Copy a script to where every container can run it, whoever may read the checkout."""
     # A new file: the old one may be running as another container's health check.
-    place.unlink(missing_ok=True)
-    shutil.copyfile(script, place)
-    place.chmod(0o555)
+    write_atomically(place, script.read_text(), 0o555)
 
 
 def give(volume: Path, uid: int) -> None:
     """Make the services' user own a volume with all that is in it: AIRFLOW_UID may have changed."""
     if volume.stat().st_uid == uid:
         return
-    for folder, _, files in os.walk(volume):
-        for name in (folder, *(os.path.join(folder, file) for file in files)):  # noqa: PTH118 - millions, maybe
-            os.chown(name, uid, 0, follow_symlinks=False)
-    # The top last: a walk that was cut short is done again.
     volume.chmod(0o2770)
-    os.chown(volume, uid, 0)
+    # The top last, by -depth: a walk that was cut short is done again.
+    chown = ("-exec", "chown", "--no-dereference", f"{uid}:0", "{}", "+")
+    done = run(["find", volume, "-depth", *chown], GIVE_SECONDS)
+    if done.returncode:
+        complaint = done.stderr.strip()[-300:]
+        raise TaxiwayError(f"{volume} cannot be given to uid {uid}: {complaint}", "Check the volume's disk.")
 
 
 def share_logs(logs: Path, owner: int) -> None:
@@ -132,36 +155,38 @@ def originals(vault: Path) -> dict[str, str]:
     """The secrets in `vault`, after generating those that are missing."""
     for name, generator in GENERATORS.items():
         if not (vault / name).exists():
-            _write(vault / name, generator(), 0o400)
+            write_atomically(vault / name, generator(), 0o400)
     return {name: (vault / name).read_text() for name in GENERATORS}
 
 
 def forms(secret: Mapping[str, str]) -> Forms:
     """The files of each audience, in the form in which its readers want them."""
-    redis = f"redis://:{secret['redis_password']}@redis:6379"
-    airflow, taxi = secret["airflow_database_password"], secret["taxi_database_password"]
+    broker, flower, admin = (secret[f"{name}_password"] for name in ("redis", "flower", "admin"))
+    airflow, taxi = (secret[f"{name}_database_password"] for name in ("airflow", "taxi"))
+    redis = f"redis://:{broker}@redis:6379"
+    # Every change is on disk within a second: a broker that restarts still knows its queues.
+    lasting = 'dir /data\nappendonly yes\nsave ""\n'
+    # Unlike a password file, a service file may be readable by a group.
+    service = "[taxi]\nhost=taxi-postgres\nport=5432\ndbname=taxi\nuser=taxi\n"
     return {
         "database": {
             "password": airflow,
             "metadata_dsn": f"postgresql+psycopg2://airflow:{airflow}@postgres:5432/airflow",
             "fernet_key": secret["fernet_key"],
         },
-        "tokens": {"jwt_secret": secret["jwt_secret"], "api_secret": secret["api_secret"]},
+        "tokens": {name: secret[name] for name in ("jwt_secret", "api_secret")},
         "admin": {
-            "admin_password": secret["admin_password"],
-            "simple_auth_passwords.json": json.dumps({"admin": secret["admin_password"]}) + "\n",
+            "admin_password": admin,
+            "simple_auth_passwords.json": json.dumps({"admin": admin}) + "\n",
         },
         "broker": {
-            "password": secret["redis_password"],
+            "password": broker,
             "broker_url": f"{redis}/0",
             "result_backend": f"{redis}/1",
-            "redis.conf": _redis_conf(secret["redis_password"]),
+            "redis.conf": f"requirepass {broker}\n{lasting}bind * -::*\nport 6379\n",
         },
-        "taxi": {"password": taxi, "pg_service.conf": _service(taxi)},
-        "flower": {
-            "flower_password": secret["flower_password"],
-            "basic_auth": f"admin:{secret['flower_password']}",
-        },
+        "taxi": {"password": taxi, "pg_service.conf": f"{service}password={taxi}\n"},
+        "flower": {"flower_password": flower, "basic_auth": f"admin:{flower}"},
     }
 
 
@@ -171,28 +196,7 @@ def lay_out(root: Path, wanted: Forms) -> None:
         for name, text in files.items():
             file = root / audience / name
             if not file.exists() or file.read_text() != text:
-                _write(file, text, MODE)
-
-
-def _write(file: Path, text: str, mode: int) -> None:
-    """Whole or absent; never readable by more than it should be, not even for a moment."""
-    temporary = file.with_name(f".{file.name}")
-    temporary.unlink(missing_ok=True)
-    temporary.touch(mode=0o600)
-    temporary.write_text(text)
-    temporary.chmod(mode)
-    temporary.rename(file)
-
-
-def _redis_conf(password: str) -> str:
-    """Every change is on disk within a second: a broker that restarts still knows its queues."""
-    lines = (f"requirepass {password}", "dir /data", "appendonly yes", 'save ""', "bind * -::*", "port 6379")
-    return "\n".join(lines) + "\n"
-
-
-def _service(password: str) -> str:
-    """A libpq service: unlike a password file it may be readable by a group."""
-    return f"[taxi]\nhost=taxi-postgres\nport=5432\ndbname=taxi\nuser=taxi\npassword={password}\n"
+                write_atomically(file, text, MODE)
 
 
 if __name__ == "__main__":

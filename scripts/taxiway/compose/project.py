@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 from collections.abc import Iterable, Mapping
@@ -37,12 +38,20 @@ class Docker:
         """`docker ARGUMENTS`, whether it fails or not; TaxiwayError if it takes more than `seconds`."""
         return run([self.program, *arguments], seconds, RESTART, **options)
 
-    def output(self, *arguments: str) -> str:
-        """What `docker ARGUMENTS` prints; TaxiwayError with its last line if it fails."""
-        done = self.run(*arguments)
+    def labelled(self, kind: str, project: str, shown: str = "") -> list[str]:
+        """Names of a project's objects of a `kind` (container, volume, network), or what `shown` asks for."""
+        every = ("--all",) if kind == "container" else ()
+        shown = shown or ("{{.Names}}" if every else "{{.Name}}")
+        chosen = ("--filter", f"label=com.docker.compose.project={project}", "--format", shown)
+        done = self.run(kind, "ls", *every, *chosen)
         if done.returncode:
-            raise TaxiwayError(f"docker {arguments[0]} failed: {last_line(done.stderr)}")
-        return done.stdout.strip()
+            raise TaxiwayError(f"docker {kind} failed: {complaint(done.stderr)}")
+        return sorted(done.stdout.splitlines())
+
+    def owner(self, project: str) -> Path | None:
+        """The checkout whose containers bear this project's name."""
+        found = self.labelled("container", project, '{{.Label "com.docker.compose.project.working_dir"}}')
+        return Path(found[0]) if found else None
 
     def check(self) -> dict[str, Any]:
         """What `docker info` says; PreflightError without an engine, or with a Compose that is too old."""
@@ -50,31 +59,17 @@ class Docker:
             raise PreflightError("there is no docker on PATH", INSTALL)
         version = self.run("compose", "version", "--short")
         if version.returncode or compose_version(version.stdout) < OLDEST_COMPOSE:
-            raise PreflightError(
-                f"docker compose is missing or too old ({version.stdout.strip() or 'none'})", INSTALL
-            )
+            found = version.stdout.strip() or "none"
+            raise PreflightError(f"docker compose is missing or too old ({found})", INSTALL)
         info = self.run("info", "--format", "{{json .}}")
         facts: dict[str, Any] = json.loads(info.stdout) if info.stdout.strip() else {}
         # Without an engine old clients exit with 0, and say what is wrong among the facts.
         if info.returncode or facts.get("ServerErrors"):
-            reason = (facts.get("ServerErrors") or [last_line(info.stderr)])[0]
+            reason = (facts.get("ServerErrors") or [complaint(info.stderr)])[0]
             raise PreflightError(
                 f"Docker's engine does not answer: {reason}", "Start Docker, then call again."
             )
         return facts
-
-    def labelled(self, kind: str, project: str) -> list[str]:
-        """Names of a Compose project's objects; `kind` is container, volume or network."""
-        options = ["--all", "--format", "{{.Names}}"] if kind == "container" else ["--format", "{{.Name}}"]
-        found = self.output(kind, "ls", "--filter", f"label=com.docker.compose.project={project}", *options)
-        return sorted(found.splitlines())
-
-    def owner(self, project: str) -> Path | None:
-        """The checkout whose containers bear this project's name."""
-        shown = '{{.Label "com.docker.compose.project.working_dir"}}'
-        chosen = ("--filter", f"label=com.docker.compose.project={project}", "--format", shown)
-        found = self.output("container", "ls", "--all", *chosen)
-        return Path(found.splitlines()[0]) if found else None
 
 
 @dataclass(frozen=True)
@@ -93,11 +88,11 @@ class Project:
     def run(
         self, *arguments: str, check: bool = True, seconds: float = SECONDS
     ) -> subprocess.CompletedProcess[str]:
-        """`docker compose ARGUMENTS`; TaxiwayError with its last line if it fails."""
+        """`docker compose ARGUMENTS`; TaxiwayError with what it complains about if it fails."""
         _, *words = self.command(*arguments)
         done = self.docker.run(*words, seconds=seconds, env=self.environment(), cwd=self.folder)
         if check and done.returncode:
-            reason = last_line(done.stderr or done.stdout)
+            reason = complaint(done.stderr or done.stdout)
             raise TaxiwayError(f"docker compose {arguments[0]} failed: {reason}")
         return done
 
@@ -119,22 +114,11 @@ class Project:
 
     def containers(self) -> list[dict[str, Any]]:
         """What `docker compose ps` says of each container, those that have ended included."""
-        text = self.run("ps", "--all", "--format", "json").stdout.strip()
-        # Compose before 2.21 prints one list, later ones an object a line.
-        if text.startswith("["):
-            listed: list[dict[str, Any]] = json.loads(text)
-            return listed
-        return [json.loads(line) for line in text.splitlines()]
+        return [json.loads(line) for line in self.run("ps", "--all", "--format", "json").stdout.splitlines()]
 
     def read(self, service: str, file: str) -> str:
         """The text of a file in a running container."""
         return self.run("exec", "-T", service, "cat", file).stdout
-
-    def last_lines(self, service: str, count: int) -> str:
-        """The end of a service's log, indented."""
-        options = ("--no-log-prefix", "--no-color", "--tail", str(count))
-        lines = self.run("logs", *options, service, check=False).stdout.replace("\x1b[2K", "")
-        return "\n".join(f"  {line}" for line in lines.splitlines())
 
 
 def state(container: Container) -> str:
@@ -176,18 +160,10 @@ def complaint(output: str) -> str:
 
 def named_in(complaint: str, containers: Iterable[Container]) -> str:
     """The service that a complaint of Compose is about; empty if it names none."""
-    for container in containers:
-        if container["Name"] in complaint or f'service "{container["Service"]}"' in complaint:
-            return str(container["Service"])
-    return ""
-
-
-def last_line(text: str) -> str:
-    """What a program printed last."""
-    return text.strip().splitlines()[-1] if text.strip() else "no output"
+    named = (c for c in containers if c["Name"] in complaint or f'service "{c["Service"]}"' in complaint)
+    return str(next((container["Service"] for container in named), ""))
 
 
 def compose_version(text: str) -> tuple[int, ...]:
     """(major, minor) of what `docker compose version --short` prints, such as `v2.26.1-4`."""
-    numbers = text.strip().lstrip("v").split(".")[:2]
-    return tuple(int(number) for number in numbers) if all(n.isdigit() for n in numbers) else (0,)
+    return tuple(int(number) for number in re.findall(r"\d+", text)[:2])

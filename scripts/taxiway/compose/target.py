@@ -11,12 +11,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from lakehouse.settings import project_of
 from taxiway.airflow.bootstrap import open_dags, wait_until_healthy
 from taxiway.airflow.client import AirflowApi
 from taxiway.airflow.environment import lineage
-from taxiway.compose import preflight, variables
+from taxiway.compose import prepare, variables
 from taxiway.compose import project as compose
 from taxiway.compose.project import BUILD_SECONDS, Docker, Project
 from taxiway.console.progress import Progress
@@ -30,22 +31,21 @@ from taxiway.environment.home import (
     write_json,
 )
 from taxiway.environment.machine import choose_ports
-from taxiway.errors import TaxiwayError, UsageError
-from taxiway.infrastructure import Engine
+from taxiway.errors import PreflightError, TaxiwayError, UsageError
+from taxiway.infrastructure import Engine, environment, open_engine
 from taxiway.infrastructure.stackfile import StackFiles
 from taxiway.waiting import Patience
 
-TARGET = "compose"
 READY_SECONDS = 300
 # Healthy after 90 s on a quiet machine of two cores; a service that has given up is reported at once anyway.
-UP_SECONDS = 900
+UP_SECONDS = 1800
 # A scan costs a fifth of a second of processor time, which the services want, too.
 POLL_SECONDS = 2
 # Services that end: what they did is what counts.
 ONCE = ("prepare", "airflow-init", "infrastructure", "loader")
 # The command loads itself, and shows what happens; the janitor waits for the loader's end.
 NOT_STARTED = ("loader", "janitor")
-DESTROY = ("python", "-m", "taxiway.compose.infrastructure", "destroy")
+LOOPBACK = ("127.0.0.1", "localhost", "::1", "0.0.0.0")  # noqa: S104 - named to be refused
 
 
 @dataclass(frozen=True)
@@ -63,26 +63,23 @@ class Compose:
         cls, home: Home, progress: Progress, *, source: str, engine: str, project: str = ""
     ) -> Compose:
         """Check Docker and this machine, choose project name and ports, or take those that are in use."""
-        _refuse_engine(engine, project)
+        if engine != "in-process" and not project:
+            raise UsageError(
+                f"--engine {engine} knows nothing of the emulators that Compose starts",
+                "Leave --engine out, or give --project for a stack on Google Cloud.",
+            )
         docker = Docker()
-        preflight.check_engine(docker.check())
-        preflight.check_readable(REPOSITORY, variables.uid())
-        preflight.check_source(source)
-        state = cls._choose(home, progress, docker)
-        chosen = replace(state, source=source, engine=engine, emulated=not project, target=TARGET)
+        prepare.check_engine(docker.check())
+        check_source(source)
+        known = State.load(home)
+        if not (known and docker.labelled("container", cls(home, known, progress, docker).name)):
+            chosen = choose_ports({**variables.USUAL, **(known.ports if known else {})}, progress.say)
+            known = replace(known, ports=chosen) if known else State(chosen)
+        state = replace(known, source=source, engine=engine, emulated=not project, target="compose")
         if project:
             StackFiles(home.stack_files).write(home.stack, {"taxiway:project": project})
-        chosen.save(home)
-        return cls(home, chosen, progress)
-
-    @classmethod
-    def _choose(cls, home: Home, progress: Progress, docker: Docker) -> State:
-        known = State.load(home)
-        if known and docker.labelled("container", cls(home, known, progress, docker).name):
-            return known
-        wanted = {**variables.USUAL, **(known.ports if known else {})}
-        chosen = choose_ports(wanted, progress.say)
-        return replace(known, ports=chosen) if known else State(chosen)
+        state.save(home)
+        return cls(home, state, progress)
 
     # What there is
 
@@ -109,22 +106,21 @@ class Compose:
     @property
     def engine(self) -> Engine:
         """What evaluates the Pulumi program of a stack on Google Cloud; for emulators a service does."""
-        from taxiway.infrastructure import open_engine
-
         config = {"taxiway:project": project_of(StackFiles(self.home.stack_files).read(self.home.stack))}
         return open_engine(self.state.engine, self.home.stack, None, self.home.engine, config)
 
     def components(self) -> list[Component]:
         """Every service that keeps running, with the address at which it is published."""
-        return [
-            Component(name, [], compose.address(service))
-            for name, service in self._services().items()
-            if name not in ONCE
-        ]
+        services = self._services().items()
+        return [Component(name, [], compose.address(each)) for name, each in services if name not in ONCE]
 
     def states(self) -> dict[str, str]:
         """State of each service, those that have ended included; empty if nothing was started."""
         return compose.states(self.project.containers()) if self.project.file.exists() else {}
+
+    def ailing(self) -> dict[str, str]:
+        """A sentence by part of Airflow that does not answer; of the others Docker's own checks say it."""
+        return self.api.ailing()
 
     def running(self) -> bool:
         """Whether anything of it runs."""
@@ -176,7 +172,14 @@ class Compose:
         return self
 
     def _write_variables(self) -> None:
-        stack = variables.emulated(self.home.stack) if self.state.emulated else self._stack_on_google_cloud()
+        if self.state.emulated:
+            stack = variables.emulated(self.home.stack)
+        else:
+            with self.progress.phase(f"infrastructure is up (Pulumi program, {self.state.engine})"):
+                outputs = self.engine.up()
+            content = environment.credential_file(outputs)
+            credentials = variables.write_credentials(self.home.credentials, content)
+            stack = variables.of_stack(self.home.stack, outputs, credentials)
         wanted = {
             **stack,
             **{variable: str(self.state.ports[name]) for name, variable in variables.PORTS.items()},
@@ -189,15 +192,6 @@ class Compose:
         }
         write_atomically(self.project.file, variables.lines(wanted))
 
-    def _stack_on_google_cloud(self) -> dict[str, str]:
-        """Bring the stack up with the real engine; what it gives goes to the services."""
-        from taxiway.infrastructure import environment  # imports Pulumi
-
-        with self.progress.phase(f"infrastructure is up (Pulumi program, {self.state.engine})"):
-            outputs = self.engine.up()
-        credentials = variables.write_credentials(self.home.credentials, environment.credential_file(outputs))
-        return variables.of_stack(self.home.stack, outputs, credentials)
-
     def _build(self) -> None:
         services = [name for name, service in self._services().items() if "build" in service]
         done = self.project.run("build", *services, check=False, seconds=BUILD_SECONDS)
@@ -208,14 +202,17 @@ class Compose:
 
     def _up(self) -> None:
         """`up --wait`, which is ended as soon as a service has given up: it would wait for minutes."""
-        self._clear_away()
+        # What an earlier start left half-way: services that gave up, containers never started.
+        if fallen := [name for name, state in self.states().items() if state == "FATAL"]:
+            self.project.run("rm", "--force", "--stop", *fallen)
+        self.project.run("rm", "--force")
         services = [name for name in self._services() if name not in NOT_STARTED]
         log = self.home.logs / "compose-up.log"
         options = ("--detach", "--wait", "--no-build", "--remove-orphans")
-        command, environment = self.project.command("up", *options, *services), self.project.environment()
+        command, clean = self.project.command("up", *options, *services), self.project.environment()
         with (
             log.open("w") as file,
-            subprocess.Popen(command, env=environment, cwd=REPOSITORY, stdout=file, stderr=file) as up,
+            subprocess.Popen(command, env=clean, cwd=REPOSITORY, stdout=file, stderr=file) as up,
         ):
             patience = Patience(UP_SECONDS, watch=self._raise_if_gone, every=self.poll_seconds)
             try:
@@ -226,43 +223,34 @@ class Compose:
                 up.terminate()
         self._raise_if_gone()
         if up.returncode:
-            raise self._failure(compose.complaint(log.read_text()), log)
-
-    def _clear_away(self) -> None:
-        """Remove what an earlier start left half-way: services that gave up, containers never started."""
-        fallen = [name for name, state in self.states().items() if state == "FATAL"]
-        if fallen:
-            self.project.run("rm", "--force", "--stop", *fallen)
-        self.project.run("rm", "--force")
+            complaint = compose.complaint(log.read_text())
+            # It may be starting again by now, which looks well.
+            if guilty := compose.named_in(complaint, self.project.containers()):
+                raise self._fallen(guilty)
+            raise TaxiwayError(f"the services do not come up: {complaint}", f"See {log}")
 
     def _raise_if_gone(self) -> None:
-        """Raise with a failed service's last log lines. Scanned twice: a replaced container exits, too."""
-        before = self._gone()
+        """TaxiwayError with a failed service's last log lines."""
+
+        def gone() -> dict[str, str]:
+            return {c["ID"]: c["Service"] for c in self.project.containers() if compose.state(c) == "FATAL"}
+
+        before = gone()
         if not before:
             return
+        # Scanned twice: a container that is being replaced exits, too.
         time.sleep(self.poll_seconds)
-        for container, service in self._gone().items():
+        for container, service in gone().items():
             if container in before:
                 raise self._fallen(service)
 
-    def _gone(self) -> dict[str, str]:
-        """Service by id of each container that will not recover by itself."""
-        listed = self.project.containers()
-        return {c["ID"]: c["Service"] for c in listed if compose.state(c) == "FATAL"}
-
     def _fallen(self, service: str) -> TaxiwayError:
+        options = ("--no-log-prefix", "--no-color", "--tail", "8")
+        log = self.project.run("logs", *options, service, check=False).stdout.replace("\x1b[2K", "")
+        lines = "\n".join(f"  {line}" for line in log.splitlines())
         return TaxiwayError(
-            f"{service} does not stay up. Its last lines:\n{self.project.last_lines(service, 8)}",
+            f"{service} does not stay up. Its last lines:\n{lines}",
             f"See scripts/logs {service}; scripts/down removes the environment.",
-        )
-
-    def _failure(self, complaint: str, log: Path) -> TaxiwayError:
-        """What `up` complains about: a service, whose own log says more, or something else."""
-        guilty = compose.named_in(complaint, self.project.containers())
-        return (
-            self._fallen(guilty)
-            if guilty
-            else TaxiwayError(f"the services do not come up: {complaint}", f"See {log}")
         )
 
     # Down
@@ -289,10 +277,11 @@ class Compose:
         """Remove what the stack holds on the emulators, and ask them what is left."""
         if self.states().get("gcs") != "RUNNING":
             return []  # nothing answers, and the volumes go anyway
+        command = ("python", "-m", "taxiway.compose.infrastructure", "destroy")
         with self.progress.phase("infrastructure is destroyed"):
             # Tasks that still run would make anew what is destroyed beside them.
             self.project.run("stop", *[name for name in self._services() if name.startswith("airflow-")])
-            done = self.project.run("run", "--rm", "--no-deps", "-T", "infrastructure", *DESTROY, check=False)
+            done = self.project.run("run", "--rm", "--no-deps", "-T", "infrastructure", *command, check=False)
         if done.returncode:
             complaint = compose.complaint(done.stderr)
             raise TaxiwayError(f"the stack cannot be destroyed: {complaint}", "Call scripts/down again.")
@@ -306,9 +295,11 @@ class Compose:
         return found + ([f"folder {self.logs}"] if self.logs.exists() and not keep else [])
 
 
-def _refuse_engine(engine: str, project: str) -> None:
-    if engine != "in-process" and not project:
-        raise UsageError(
-            f"--engine {engine} knows nothing of the emulators that Compose starts",
-            "Leave --engine out, or give --project for a stack on Google Cloud.",
+def check_source(source: str) -> None:
+    """PreflightError if `source` is a URL of this machine's loopback, which is not the containers'."""
+    address = urlsplit(source)
+    if address.scheme and address.hostname in LOOPBACK:
+        raise PreflightError(
+            f"containers cannot reach {source}: their loopback is not this machine's",
+            f"Let it listen on 0.0.0.0 and pass --source http://host.docker.internal:{address.port or 80}",
         )

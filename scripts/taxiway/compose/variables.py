@@ -7,6 +7,7 @@ each, those of the stack `local` on emulators; tests/contract/test_compose_file.
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import re
 import shlex
@@ -20,6 +21,8 @@ from lakehouse.names import Names
 from taxiway.airflow.environment import postgres_connection, source_connection
 from taxiway.environment import machine
 from taxiway.environment.home import DEFAULT_STACK, SAMPLE, Home, State, write_atomically
+from taxiway.errors import TaxiwayError
+from taxiway.infrastructure import LOCAL_CONFIG, environment
 
 if TYPE_CHECKING:
     from taxiway.compose.project import Project
@@ -28,14 +31,9 @@ SOURCE = "AIRFLOW_CONN_TAXI_SOURCE"
 POSTGRES = "AIRFLOW_CONN_TAXI_POSTGRES"
 EMULATORS: Mapping[str, str] = {"STORAGE_EMULATOR_HOST": "gcs", "BIGQUERY_EMULATOR_HOST": "bigquery"}
 """The outputs of a stack on emulators that name one, and which."""
-# docker-compose.yaml has defaults for the emulators; an empty variable takes them away.
-NO_EMULATORS: Mapping[str, str] = {
-    "EMULATORS_OFF": "1",
-    **dict.fromkeys(EMULATORS, ""),
-    # The datasets' own source, and no month unasked: it would cost money.
-    SOURCE: "",
-    "TAXIWAY_MONTHS": "",
-}
+# docker-compose.yaml has defaults for the emulators; an empty variable takes them away. Without the sample
+# source the datasets' own is read, and no month unasked: it would cost money.
+NO_EMULATORS = {"EMULATORS_OFF": "1", **dict.fromkeys((*EMULATORS, SOURCE, "TAXIWAY_MONTHS"), "")}
 
 # The image's own user, for whoever may not be imitated: root, and hosts whose mounts have no uids.
 IMAGE_UID = 50000
@@ -50,7 +48,6 @@ PORTS: Mapping[str, str] = {
     "sample-source": "SAMPLE_SOURCE_PORT",
 }
 """The variable that publishes each component, on 127.0.0.1."""
-
 USUAL: Mapping[str, int] = {name: {**machine.USUAL, "flower": 5555}[name] for name in PORTS}
 
 SECRETS: Mapping[str, tuple[str, str]] = {
@@ -72,10 +69,11 @@ def project_name(folder: Path, stack: str, owner: Callable[[str], Path | None]) 
 
     The default stack has the name that Compose itself gives a checkout: `docker compose ps` shows it.
     """
-    plain = normalised(folder.name) if stack == DEFAULT_STACK else _project_of(stack)
-    if owner(plain) in (None, folder):
-        return plain
-    return f"{plain}-{hashlib.sha256(str(folder).encode()).hexdigest()[:6]}"
+    # Compose refuses other characters, and an empty name.
+    own = re.sub(r"[^-_a-z0-9]", "", folder.name.lower()).lstrip("_-") or "taxiway"
+    plain = own if stack == DEFAULT_STACK else _project_of(stack)
+    taken = owner(plain) not in (None, folder)
+    return f"{plain}-{hashlib.sha256(str(folder).encode()).hexdigest()[:6]}" if taken else plain
 
 
 def _project_of(stack: str) -> str:
@@ -83,46 +81,45 @@ def _project_of(stack: str) -> str:
     return f"taxiway-{Names.of('taxiway', stack).label}"
 
 
-def normalised(name: str) -> str:
-    """A folder's name as Compose makes a project's name of it."""
-    # Compose refuses other characters, and an empty name.
-    return re.sub(r"[^-_a-z0-9]", "", name.lower()).lstrip("_-") or "taxiway"
-
-
 def of_stack(stack: str, outputs: Mapping[str, Any], credentials: Path | None) -> dict[str, str]:
     """What makes docker-compose.yaml run against a stack. `credentials` is its file on this machine, if any.
 
     A stack on emulators gets those that Compose starts: the outputs' own are on this machine's loopback.
     """
-    from taxiway.infrastructure import environment
-
     values = environment.variables(outputs)
     # Where the file is in the containers is docker-compose.yaml's to say.
     values.pop(names.CREDENTIAL_FILE, None)
-    on_emulators = any(host in values for host in EMULATORS)
+    emulators = {"EMULATORS_OFF": ""} if EMULATORS.keys() & values.keys() else NO_EMULATORS
     return {
         "COMPOSE_PROJECT_NAME": _project_of(stack),
         "TAXIWAY_STACK": stack,
         "AIRFLOW_UID": str(uid()),
         "GOOGLE_CREDENTIALS_FILE": str(credentials or ""),
+        "GOOGLE_TOKEN_FOLDER": token_folder(outputs),
         **{name: value for name, value in values.items() if name not in EMULATORS},
-        **({} if on_emulators else NO_EMULATORS),
+        **emulators,
     }
+
+
+def token_folder(outputs: Mapping[str, Any]) -> str:
+    """Where the platform puts the token of workload identity; empty if the stack's credentials need none."""
+    content = json.loads(outputs.get(names.CREDENTIALS) or "{}")
+    file = Path(content.get("credential_source", {}).get("file", ""))
+    # The folder, not the file: a platform renews a token by putting another file in its place.
+    if file.parent == Path("/"):
+        raise TaxiwayError(
+            f"the token {file} is in no folder of its own, which the containers could mount",
+            "Name another by taxiway:workloadIdentityTokenFile, such as /var/run/secrets/taxiway/token.",
+        )
+    return str(file.parent) if file.is_absolute() else ""
 
 
 def emulated(stack: str) -> dict[str, str]:
     """The same for a stack that Compose itself will make, on its emulators: names are a pure function."""
-    from taxiway.infrastructure import LOCAL_CONFIG
-
     project = LOCAL_CONFIG["taxiway:project"]
-    found = Names.of(project, stack)
-    return {
-        "TAXIWAY_STACK": stack,
-        "EMULATORS_OFF": "",
-        names.PROJECT: project,
-        names.BUCKET: found.bucket,
-        names.DATASET: found.dataset,
-    }
+    own = Names.of(project, stack)
+    stores = {names.PROJECT: project, names.BUCKET: own.bucket, names.DATASET: own.dataset}
+    return of_stack(stack, {**stores, **EMULATORS}, None)
 
 
 def source(state: State) -> dict[str, str]:

@@ -1,4 +1,7 @@
-"""Tables for people: what is loaded where, the first rows of a mart, what runs."""
+"""Tables for people: what is loaded where, the first rows of a mart, what runs.
+
+Every cell is `styled` text: on any console, none of it is read as markup.
+"""
 
 from __future__ import annotations
 
@@ -9,14 +12,17 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.filesize import decimal
 from rich.table import Table
+from rich.text import Text
 
-# Characters from which on a table need not be dense to be shown whole.
+from taxiway.console.progress import styled
+
+# Columns from which on a table need not be dense to be shown whole.
 _ROOMY = 100
 STATE_STYLES = {"loaded": "green", "partial": "yellow", "RUNNING": "green", "STOPPED": "dim"}
 
 
 def show_datasets(console: Console, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Rows by dataset, month and store."""
+    """Rows by dataset, month and store; below them what audits and unknown columns complain about."""
     if not rows:
         return
     table = Table(
@@ -30,33 +36,31 @@ def show_datasets(console: Console, rows: Sequence[Mapping[str, Any]]) -> None:
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("state", no_wrap=True)
     for row in rows:
-        counts = ("typed_rows", "quarantined_rows", "warehouse_rows", "postgres_rows")
-        table.add_row(
-            row["dataset"],
-            row["month"] or "",
-            *(_number(row[c]) for c in counts),
-            _size(row["raw_bytes"]),
-            _styled(row["state"]),
-        )
+        counts = (row[f"{name}_rows"] for name in ("typed", "quarantined", "warehouse", "postgres"))
+        numbers = ["-" if count is None else f"{count:,}" for count in counts]
+        size = "-" if row["raw_bytes"] is None else decimal(row["raw_bytes"])
+        named = [styled(row["dataset"]), styled(row["month"] or "")]
+        table.add_row(*named, *numbers, size, _state(row["state"]))
     console.print(table)
     for row in rows:
         month = f"{row['dataset']} {row['month'] or ''}".strip()
-        if audited := _audited(row):
-            console.print(f"{month}: audits {audited}")
+        found = [(row["audit_failures"], "failed", "red"), (row["audit_warnings"], "warned", "yellow")]
+        if judged := [styled(f"{count} {word}", style) for count, word, style in found if count]:
+            console.print(Text.assemble(styled(f"{month}: audits "), Text(", ").join(judged)))
         if row.get("drift"):
-            names = ", ".join(row["drift"])
-            console.print(f"[yellow]{month} has columns that the catalogue does not know: {names}[/]")
+            unknown = f"{month} has columns that the catalogue does not know: {', '.join(row['drift'])}"
+            console.print(styled(unknown, "yellow"))
 
 
 def show_rows(console: Console, title: str, rows: Sequence[Mapping[str, Any]]) -> None:
     """Some rows of a table, as they are."""
     if not rows:
         return
-    table = Table(title=title, title_justify="left", header_style="bold", box=SIMPLE_HEAD)
+    table = Table(title=styled(title), title_justify="left", header_style="bold", box=SIMPLE_HEAD)
     for name, value in rows[0].items():
-        table.add_column(name, justify="right" if isinstance(value, int | float) else "left")
+        table.add_column(styled(name), justify="right" if isinstance(value, int | float) else "left")
     for row in rows:
-        table.add_row(*(_cell(value) for value in row.values()))
+        table.add_row(*(styled(_number(value)) for value in row.values()))
     console.print(table)
 
 
@@ -66,30 +70,15 @@ def show_components(console: Console, rows: Sequence[Mapping[str, str]]) -> None
     for name in ("component", "state", "address"):
         table.add_column(name)
     for row in rows:
-        table.add_row(row["name"], _styled(row["state"]), row["url"])
+        table.add_row(styled(row["name"]), _state(row["state"]), styled(row["url"]))
     console.print(table)
 
 
-def _audited(row: Mapping[str, Any]) -> str:
-    """What the latest judgement of a month complained about."""
-    counts = {"red": ("failed", row["audit_failures"]), "yellow": ("warned", row["audit_warnings"])}
-    return ", ".join(f"[{style}]{n} {word}[/]" for style, (word, n) in counts.items() if n)
+def _state(state: str) -> Text:
+    return styled(state.lower(), STATE_STYLES.get(state, "red"))
 
 
-def _styled(state: str) -> str:
-    style = STATE_STYLES.get(state, "red")
-    return f"[{style}]{state.lower()}[/]"
-
-
-def _number(value: int | None) -> str:
-    return "-" if value is None else f"{value:,}"
-
-
-def _size(value: int | None) -> str:
-    return "-" if value is None else decimal(value)
-
-
-def _cell(value: Any) -> str:
+def _number(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:,.2f}"
     return f"{value:,}" if isinstance(value, int) else str(value)

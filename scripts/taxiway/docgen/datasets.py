@@ -13,13 +13,13 @@ from taxiway.docgen.markdown import codes, table
 _HEAD: Final = """\
 # Datasets, columns and marts
 
-Made from `plugins/nyc_taxi/datasets/` by `scripts/docs`; a test says when it is behind.
+`scripts/docs` writes this page from `plugins/nyc_taxi/datasets/`; a test fails when it is not current.
 
-Every dataset has one schema for all its years. Files use other names and types for the same columns: they
-are matched without regard to case, and cast where that loses nothing. A row with a value that does not fit
-goes whole into the lake's `quarantine/` with the reason; a column of a file that is not below is reported and
-stays in `raw/` only; a file that has lost a column is refused. Tables of monthly datasets have the column
-`source_month` in front: the month of the file a row came in. How to add a dataset of your own:
+Every dataset has one schema for all its years. Files use other names and types for the same columns: names
+are matched without regard to case, and values are cast if that loses nothing. A row with a value that does
+not fit goes into the lake's `quarantine/` with the reason. A column that this page lacks is reported and
+stays in `raw/`. A file without a required column is not loaded. Tables of monthly datasets begin with
+`source_month`: the month of the file that a row came in. To add a dataset of your own, see
 [your-own-dataset.md](your-own-dataset.md).
 """
 

@@ -13,6 +13,15 @@ from taxiway.environment.home import Home
 API_SERVER = "api-server"
 WITH_DAGS = ("scheduler", "dag-processor", "triggerer")
 AIRFLOW = (API_SERVER, *WITH_DAGS)
+WATCHDOG = "watchdog"
+# What starts and ends the others, and is no component itself.
+MANAGER = "process manager"
+HEALTH_PATHS: Mapping[str, str] = {
+    **dict.fromkeys(("gcs", "bigquery", "control-plane", "sample-source"), "/healthz"),
+    # Airflow builds the API that tasks use at its first request, which takes seconds: better the health
+    # check's than a task's.
+    API_SERVER: "/execution/health",
+}
 # Becomes a program with the variables of a JSON file: they stay in a private file instead of the process
 # manager's configuration, and are read when the program starts, not when the manager does.
 _LAUNCH = (
@@ -33,50 +42,47 @@ class Component:
     environment: Mapping[str, str] = field(default_factory=dict)
 
 
-def services(home: Home, ports: Mapping[str, int]) -> list[Component]:
-    """PostgreSQL, the emulators and the sample source."""
-    # It imports the emulator's own libraries, and only `up` and `status` list the services.
+def components(home: Home, ports: Mapping[str, int]) -> list[Component]:
+    """PostgreSQL, the emulators, the sample source, Airflow's four processes and what watches them all."""
+    # It imports the emulator's own libraries, and only `up` and `status` list the components.
     from taxiway.emulators.gcs import objects_root
 
-    postgres = PostgresServer(home.data("postgres"), ports["postgres"])
     # The BigQuery emulator reads what it loads from the storage emulator's files, not through its API.
-    lake = str(objects_root(home.data("gcs")))
-    bigquery = ("--grpc-port", str(ports["bigquery-grpc"]), "--lake-root", lake)
+    lake = ("--lake-root", str(objects_root(home.data("gcs"))))
+    grpc = ("--grpc-port", str(ports["bigquery-grpc"]))
+
+    def served(name: str, command: list[str]) -> Component:
+        url = f"http://127.0.0.1:{ports[name]}"
+        return Component(name, command, url, url + HEALTH_PATHS[name])
 
     def emulator(name: str, module: str, *options: str) -> Component:
-        url = f"http://127.0.0.1:{ports[name]}"
-        command = [sys.executable, "-m", f"taxiway.emulators.{module}", "--port", str(ports[name]), *options]
-        return Component(name, command, url, f"{url}/healthz")
+        port = ("--port", str(ports[name]))
+        return served(name, [sys.executable, "-m", f"taxiway.emulators.{module}", *port, *options])
 
+    def data(name: str) -> tuple[str, str]:
+        return "--data", str(home.data(name))
+
+    postgres = PostgresServer(home.data("postgres"), ports["postgres"]).command()
     return [
+        # TERM would wait for every client to leave.
         Component(
-            "postgres",
-            postgres.command(),
-            f"postgresql://127.0.0.1:{ports['postgres']}/taxi",
-            # TERM would wait for every client to leave.
-            stop_signal="INT",
+            "postgres", postgres, f"postgresql://127.0.0.1:{ports['postgres']}/taxi", stop_signal="INT"
         ),
-        emulator("gcs", "gcs", "--data", str(home.data("gcs"))),
-        emulator("bigquery", "bigquery", "--data", str(home.data("bigquery")), *bigquery),
-        emulator("control-plane", "iam", "--data", str(home.data("control-plane"))),
+        emulator("gcs", "gcs", *data("gcs")),
+        emulator("bigquery", "bigquery", *data("bigquery"), *grpc, *lake),
+        emulator("control-plane", "iam", *data("control-plane")),
         emulator("sample-source", "tlc_sample", "--cache", str(home.data("sample-source"))),
-    ]
-
-
-def airflow(home: Home, ports: Mapping[str, int]) -> list[Component]:
-    """Airflow's four processes, each started with the variables in a file of `home`."""
-    url = f"http://127.0.0.1:{ports['api-server']}"
-    api_server = _launched(home.api_environment, API_SERVER)
-    # Its executor's workers are forks: what it has imported, no task imports again.
-    preload = {"TAXIWAY_PRELOAD": "1"}
-    return [
-        # Airflow builds the API that tasks use at its first request, which takes seconds: better the
-        # health check's than a task's.
-        Component(API_SERVER, api_server, url, f"{url}/execution/health"),
-        # Scheduler and triggerer serve logs to other machines, of which there are none.
-        Component("scheduler", airflow_command(home, "scheduler", "--skip-serve-logs"), environment=preload),
+        served(API_SERVER, _launched(home.api_environment, API_SERVER)),
+        # Scheduler and triggerer serve logs to other machines, of which there are none. The scheduler's
+        # workers are forks: what it has imported, no task imports again.
+        Component(
+            "scheduler",
+            airflow_command(home, "scheduler", "--skip-serve-logs"),
+            environment={"TAXIWAY_PRELOAD": "1"},
+        ),
         Component("dag-processor", airflow_command(home, "dag-processor")),
         Component("triggerer", airflow_command(home, "triggerer", "--skip-serve-logs")),
+        Component(WATCHDOG, [sys.executable, "-m", "taxiway.embedded.health", str(home.root)]),
     ]
 
 

@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import importlib.metadata
+import os
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
-
-import requests
 
 from lakehouse.settings import project_of
 from taxiway.airflow.bootstrap import open_dags, wait_until_healthy
 from taxiway.airflow.client import AirflowApi
-from taxiway.airflow.environment import airflow_environment, clean_environment
+from taxiway.airflow.environment import airflow_environment, child_environment
 from taxiway.console.progress import Progress
-from taxiway.embedded import components
-from taxiway.embedded.components import Component
+from taxiway.embedded import components, health
+from taxiway.embedded.components import API_SERVER, WATCHDOG, Component
 from taxiway.embedded.postgres import PostgresServer
-from taxiway.embedded.supervisor import Supervisor
+from taxiway.embedded.supervisor import ManagerError, Supervisor
 from taxiway.environment import secrets as credentials
 from taxiway.environment.home import SAMPLE, Home, State, read_json, write_atomically, write_json
 from taxiway.environment.machine import USUAL, choose_ports, is_free
@@ -59,10 +57,19 @@ class Embedded:
     ) -> Embedded:
         """Choose ports and make secrets, or take those of the environment that is here.
 
-        A project is written to the stack's settings, where everybody else reads it.
+        What a killed process manager has left is ended first. A project is written to the stack's settings,
+        where everybody else reads it.
         """
+        if os.geteuid() == 0:
+            progress.say(
+                "this is root: Airflow, its tasks and the emulators may do all that root may", style="yellow"
+            )
         known = State.load(home)
-        if not (known and Supervisor(home, known.ports["supervisor"]).pid()):
+        manager = Supervisor(home, known.ports["supervisor"]) if known else None
+        if known is None or manager is None or not (manager.pid() and manager.answers()):
+            # Whatever outlived its manager has the ports and the data that are needed now.
+            for name in manager.end_strays() if manager else ():
+                progress.say(f"ended, as its process manager does not manage it any more: {name}")
             chosen = choose_ports({**USUAL, **(known.ports if known else {})}, progress.say)
             known = replace(known, ports=chosen) if known else State(chosen)
         state = replace(known, source=source, engine=engine, emulated=not project)
@@ -83,7 +90,12 @@ class Embedded:
     @property
     def api(self) -> AirflowApi:
         """Airflow's API, signed in as its administrator."""
-        return AirflowApi(self.state.api_url, self.home.secret("admin_password"))
+        port = self.state.ports[API_SERVER]
+        return AirflowApi(
+            self.state.api_url,
+            self.home.secret("admin_password"),
+            trusted=lambda: self.supervisor.listens(port),
+        )
 
     @property
     def engine(self) -> Engine:
@@ -100,14 +112,23 @@ class Embedded:
 
     def components(self) -> list[Component]:
         """The processes that this environment needs."""
-        used = {"postgres", *components.AIRFLOW}
+        used = {"postgres", *components.AIRFLOW, WATCHDOG}
         used |= set(EMULATORS[self.state.engine] if self.state.emulated else ())
         used |= {"sample-source"} if self.state.source == SAMPLE else set()
-        return [component for component in self._declared() if component.name in used]
+        return [c for c in components.components(self.home, self.state.ports) if c.name in used]
 
     def states(self) -> dict[str, str]:
-        """State of each process; empty if the process manager does not run."""
-        return self.supervisor.states() if self.running() else {}
+        """State of each process; UNMANAGED is one that outlived, or whose start outran, its manager."""
+        if self.running():
+            try:
+                return self.supervisor.states()
+            except ManagerError:
+                pass
+        return dict.fromkeys(self.supervisor.survivors(), "UNMANAGED")
+
+    def ailing(self) -> dict[str, str]:
+        """A sentence by component that runs and does not answer."""
+        return health.ailing(self.home, self.state, self.supervisor, self.api)
 
     def running(self) -> bool:
         """Whether the process manager runs."""
@@ -125,18 +146,13 @@ class Embedded:
         """The command that runs Airflow's own command line."""
         return components.airflow_command(self.home, *arguments)
 
-    def _declared(self) -> list[Component]:
-        """Every process that the process manager knows; it starts none by itself."""
-        return [
-            *components.services(self.home, self.state.ports),
-            *components.airflow(self.home, self.state.ports),
-        ]
-
     # Up
 
     def start(self) -> Embedded:
         """Bring everything up: PostgreSQL with Airflow's tables beside the infrastructure, then Airflow."""
-        self.supervisor.start(self._declared())
+        self.supervisor.start(components.components(self.home, self.state.ports))
+        # It would restart what is started here; and what hangs does not get well by being waited for.
+        self.supervisor.stop_components([WATCHDOG, *self._hanging()])
         # Airflow's tables and the infrastructure take about as long, and do not need each other.
         with ThreadPoolExecutor() as pool:
             metadata = pool.submit(self._start_postgres)
@@ -144,7 +160,16 @@ class Embedded:
             outputs = infrastructure.result()
             metadata.result()
         self._start_airflow(outputs)
+        self.supervisor.start_component(WATCHDOG)
         return self
+
+    def _hanging(self) -> list[str]:
+        if not self.home.environment.exists():
+            return []  # a first start, or one that was cut short: nothing answers yet
+        found = self.ailing()
+        for name, sentence in found.items():
+            self.progress.say(f"{name} {sentence}: it is restarted")
+        return list(found)
 
     def _start_postgres(self) -> None:
         server = PostgresServer(self.home.data("postgres"), self.state.ports["postgres"])
@@ -152,16 +177,12 @@ class Embedded:
         with self.progress.phase("PostgreSQL answers"):
             server.initialise(password)
             self.supervisor.start_component("postgres")
-            server.wait_until_ready(password)
+            server.wait_until_ready(password, self._patience)
             secrets = [(n, self.home.secret(f"{n}_database_password")) for n in DATABASES]
             server.create_databases(password, secrets)
         # Its imports take as long as the migration, and it reads no table before its first request.
-        self._give_variables(self.home.api_environment, {}, [components.API_SERVER])
-        self.supervisor.start_component(components.API_SERVER)
-        self._migrate()
-
-    def _migrate(self) -> None:
-        """Bring Airflow's metadata database to the installed version; skipped if that was done."""
+        self._give_variables(self.home.api_environment, {}, [API_SERVER])
+        self.supervisor.start_component(API_SERVER)
         version = importlib.metadata.version("apache-airflow-core")
         done = self.home.data("postgres") / f"airflow-{version}"
         if done.exists():
@@ -171,7 +192,7 @@ class Embedded:
             result = run(
                 [Path(sys.prefix) / "bin" / "airflow", "db", "migrate"],
                 MIGRATION_SECONDS,
-                env={**clean_environment(), **airflow_environment(self.home, self.state, {})},
+                env={**child_environment(), **airflow_environment(self.home, self.state, {})},
                 cwd=self.home.root,
             )
             log.write_text(result.stdout + result.stderr)
@@ -181,19 +202,15 @@ class Embedded:
         done.touch()
 
     def _start_infrastructure(self) -> Mapping[str, str]:
-        emulators = [c for c in self.components() if c.health and c.name not in components.AIRFLOW]
+        from taxiway.infrastructure import environment  # imports Pulumi, which no other command needs
+
+        emulators = [c for c in self.components() if c.health and c.name != API_SERVER]
         with self.progress.phase("emulators answer"):
             for component in emulators:
                 self.supervisor.start_component(component.name)
             self._wait_until_answering(emulators)
         with self.progress.phase(f"infrastructure is up (Pulumi program, {self.state.engine})"):
             outputs = self.engine.up()
-        return self._variables(outputs)
-
-    def _variables(self, outputs: Mapping[str, Any]) -> dict[str, str]:
-        """The outputs as variables; the credential file, if the stack has one, is written."""
-        from taxiway.infrastructure import environment  # imports Pulumi, which no other command needs
-
         found, content = environment.variables(outputs), environment.credential_file(outputs)
         if content is not None:
             write_atomically(self.home.credentials, content)
@@ -211,19 +228,23 @@ class Embedded:
     def _start_airflow(self, outputs: Mapping[str, str]) -> None:
         self._give_variables(self.home.environment, outputs, components.WITH_DAGS)
         with self.progress.phase("Airflow is healthy"):
+            # First: tasks show their tokens to whoever listens there.
+            self._wait_until_answering(c for c in self.components() if c.name == API_SERVER)
             for name in components.WITH_DAGS:
                 self.supervisor.start_component(name)
-            self._wait_until_answering(c for c in self.components() if c.name == components.API_SERVER)
             wait_until_healthy(self.api, self._patience)
         with self.progress.phase("DAGs are parsed, pools made, DAGs unpaused"):
             open_dags(self.api, self._patience)
 
     def _wait_until_answering(self, waiting: Iterable[Component]) -> None:
         for component in waiting:
+            port = self.state.ports[component.name]
             self._patience.until(
-                lambda url=component.health: _answers(url),  # type: ignore[misc]
+                # The health check carries no secret; what follows does, so that it has to be ours.
+                lambda url=component.health: health.answers(url),  # type: ignore[misc]
                 lambda name=component.name: f"{name} does not answer",  # type: ignore[misc]
             )
+            self.supervisor.check_listener(port)
 
     @property
     def _patience(self) -> Patience:
@@ -231,7 +252,8 @@ class Embedded:
 
     def _raise_if_gone(self) -> None:
         for name, state in self.supervisor.states().items():
-            if state in ("FATAL", "BACKOFF"):
+            # A process that ends at once is started some times more before it is FATAL.
+            if state == "FATAL":
                 raise TaxiwayError(
                     f"{name} does not stay up. Its last lines:\n{last_lines(self.home, name, 8)}",
                     f"See scripts/logs {name}; scripts/down removes the environment.",
@@ -245,16 +267,16 @@ class Embedded:
         Returns what is gone. A stack on Google Cloud is its engine's to destroy.
         """
         removed = []
-        # Emulators that do not run cannot be asked to remove anything; their folder goes next.
-        if not self.running() and not keep and self.state.emulated:
-            self._forget()
         if self.running():
-            names = [name for name, state in self.states().items() if state == "RUNNING"]
+            names = [name for name, state in self.states().items() if state in ("RUNNING", "UNMANAGED")]
             if not keep and self.state.emulated:
                 removed += self._destroy()
             with self.progress.phase("processes are stopped"):
                 self.supervisor.stop()
             removed += [f"process  {name}" for name in names]
+        elif not keep and self.state.emulated:
+            # Emulators that do not run cannot be asked to remove anything; their folder goes next.
+            self._forget()
         return removed + [f"process  {name}" for name in self.supervisor.end_strays()]
 
     def left(self, *, keep: bool) -> list[str]:  # noqa: ARG002 - other targets keep things elsewhere
@@ -270,13 +292,13 @@ class Embedded:
 
     def _destroy(self) -> list[str]:
         """Remove what the stack created, then ask the emulators whether anything is left of it."""
-        self.supervisor.stop_components(components.AIRFLOW)
         try:
+            self.supervisor.stop_components([WATCHDOG, *components.AIRFLOW])
             with self.progress.phase("infrastructure is destroyed"):
                 return destroy(self.engine)
         except StackNotRemovedError:
             raise
-        except EngineError as error:
+        except (EngineError, ManagerError) as error:
             # Nothing is lost track of: they keep everything below the folder that is removed next.
             self.progress.say(f"the emulators do not answer ({error}); their data is removed anyway")
             self._forget()
@@ -299,12 +321,3 @@ def last_lines(home: Home, component: str, count: int) -> str:
     except FileNotFoundError:
         return "  (it has not logged anything)"
     return "\n".join(f"  {line}" for line in lines[-count:])
-
-
-def _answers(url: str) -> bool:
-    try:
-        with requests.Session() as session:
-            session.trust_env = False  # a proxy of the user's must not come between us and the loopback
-            return session.get(url, timeout=15).ok
-    except requests.RequestException:
-        return False

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from taxiway.environment.secrets import REQUIRE_AUTH
 from taxiway.errors import PreflightError, TaxiwayError
 from taxiway.waiting import Patience, run
 
@@ -77,11 +78,6 @@ class PostgresServer:
         self.data.mkdir(parents=True, mode=0o700)
         if as_ordinary_user()[:1] == ("setpriv",):
             os.chown(self.data, 65534, 65534)
-        self._run_initdb(password)
-        # Last: a cluster without this file was cut short, and is made anew.
-        (self.data / "initialised").touch()
-
-    def _run_initdb(self, password: str) -> None:
         # The password travels through a pipe: never in a process list, never in a file.
         reading, writing = os.pipe()
         os.write(writing, f"{password}\n".encode())
@@ -95,6 +91,8 @@ class PostgresServer:
         os.close(reading)
         if done.returncode:
             raise TaxiwayError(f"initdb failed: {done.stderr.strip()[-300:]}", "Free disk below .taxiway?")
+        # Last: a cluster without this file was cut short, and is made anew.
+        (self.data / "initialised").touch()
 
     def command(self) -> list[str]:
         """The server in the foreground; SIGINT stops it quickly, kill -9 loses nothing committed."""
@@ -104,23 +102,27 @@ class PostgresServer:
             f"--port={self.port}", *options,
         ]  # fmt: skip
 
-    def wait_until_ready(self, password: str, seconds: float = 30.0) -> None:
-        """Return when a connection is answered."""
+    def complaint(self, user: str, password: str, database: str) -> str:
+        """Why the server does not answer; empty if it does. It takes at most some seconds."""
         import psycopg
 
+        try:
+            with psycopg.connect(self.conninfo(user, password, database)):
+                return ""
+        except psycopg.OperationalError as error:
+            return str(error)
+
+    def wait_until_ready(self, password: str, patience: Patience | None = None) -> None:
+        """Return when the superuser's connection is answered."""
         reason = ""
 
         def answers() -> bool:
             nonlocal reason
-            try:
-                with psycopg.connect(self.conninfo(SUPERUSER, password, SUPERUSER)):
-                    return True
-            except psycopg.OperationalError as error:
-                reason = str(error)
-                return False
+            reason = self.complaint(SUPERUSER, password, SUPERUSER)
+            return not reason
 
-        patience = Patience(seconds, "See scripts/logs postgres")
-        patience.until(answers, lambda: f"PostgreSQL does not answer: {reason}")
+        wait = patience or Patience(30, "See scripts/logs postgres")
+        wait.until(answers, lambda: f"PostgreSQL does not answer: {reason}")
 
     def create_databases(self, password: str, owners: Iterable[tuple[str, str]]) -> None:
         """Create a role and a database of the same name for each (name, password), or set the password."""
@@ -142,6 +144,5 @@ class PostgresServer:
         """Connection string for psycopg.connect; holds the password, so not for a command line."""
         from psycopg.conninfo import make_conninfo
 
-        return make_conninfo(
-            host="127.0.0.1", port=self.port, user=user, password=password, dbname=database, connect_timeout=5
-        )
+        address = f"host=127.0.0.1 port={self.port} connect_timeout=5 require_auth={REQUIRE_AUTH}"
+        return make_conninfo(address, user=user, password=password, dbname=database)

@@ -1,4 +1,4 @@
-"""Answers that all services share: JSON, Google's error bodies, file ranges, pages of lists."""
+"""What all services share: JSON bodies, Google's error bodies, ranges of files, pages of lists."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import os
 import re
 import zlib
 from bisect import bisect_right
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 from urllib.parse import unquote
@@ -43,7 +43,6 @@ REASONS = {
     500: ("backendError", "INTERNAL"),
     501: ("notImplemented", "UNIMPLEMENTED"),
 }
-logger = logging.getLogger("http")
 
 
 class HttpError(Exception):
@@ -78,50 +77,42 @@ class Application:
     """The ASGI application of the service `name`; handlers find `store` in `request.app.state`.
 
     Routes match the quoted path, because an object's name may contain a `/` (`%2F`); `part` unquotes a
-    matched part. `normalize` may rewrite a path before it is matched.
+    matched part.
     """
 
-    def __init__(
-        self, name: str, routes: Sequence[BaseRoute], store: Any, normalize: Callable[[str], str] = str
-    ) -> None:
-        self._name, self._normalize = name, normalize
-        self._app = Starlette(
-            routes=[Route(HEALTH, self._health), *routes],
-            exception_handlers={
-                HttpError: _failed, HTTPException: self._unknown, ClientDisconnect: _gone, Exception: _broken,
-            },
-        )  # fmt: skip
+    def __init__(self, name: str, routes: Sequence[BaseRoute], store: Any) -> None:
+        async def healthy(_request: Request) -> Response:
+            return Answer({"status": "ok", "service": name})
+
+        async def failed(request: Request, error: Exception) -> Response:
+            if isinstance(error, ClientDisconnect):
+                return Response(status_code=499)  # nobody will read it
+            if isinstance(error, HTTPException):  # no route
+                message = f"Not part of the emulated {name}: {request.method} {request.url.path}"
+                logging.getLogger("http").error("%s", message)
+                error = HttpError(501, message)
+            elif not isinstance(error, HttpError):
+                # Starlette raises it again after this answer, so that the server logs its traceback.
+                error = HttpError(500, f"{type(error).__name__}: {error}")
+            return error_answer(error)
+
+        handlers: Any = dict.fromkeys((HttpError, HTTPException, ClientDisconnect, Exception), failed)
+        self._app = Starlette(routes=[Route(HEALTH, healthy), *routes], exception_handlers=handlers)
         self._app.router.redirect_slashes = False
         self._app.state.entry, self._app.state.store = self, store
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Answer one request."""
-        path = self._normalize(re.sub("//+", "/", scope["raw_path"].decode("ascii")))
-        override = dict(scope["headers"]).get(b"x-http-method-override")
-        method = override.decode("latin-1").upper() if override else scope["method"]
+        path = re.sub("//+", "/", scope["raw_path"].decode("ascii"))
+        override = dict(scope["headers"]).get(b"x-http-method-override", b"").decode("latin-1").upper()
+        method = override if override and scope["method"] == "POST" else scope["method"]
+        try:
+            # Starlette would replace what is not UTF-8, and so make one name of another.
+            unquote(scope["query_string"].decode("ascii"), errors="strict")
+        except UnicodeDecodeError:
+            await error_answer(HttpError(400, "The query is not UTF-8."))(scope, receive, send)
+            return
         await self._app({**scope, "path": path, "method": method}, receive, send)
-
-    async def _health(self, _request: Request) -> Response:
-        return Answer({"status": "ok", "service": self._name})
-
-    async def _unknown(self, request: Request, _error: Exception) -> Response:
-        message = f"Not part of the emulated {self._name}: {request.method} {request.url.path}"
-        logger.error("%s", message)
-        return error_answer(HttpError(501, message))
-
-
-async def _failed(_request: Request, error: Exception) -> Response:
-    assert isinstance(error, HttpError)  # noqa: S101 - Starlette calls it for nothing else
-    return error_answer(error)
-
-
-async def _gone(_request: Request, _error: Exception) -> Response:
-    return Response(status_code=499)  # the client has left and will not read it
-
-
-async def _broken(_request: Request, error: Exception) -> Response:
-    # Starlette raises the error again after this answer, so that the server logs its traceback.
-    return error_answer(HttpError(500, f"{type(error).__name__}: {error}"))
 
 
 def part(request: Request, name: str) -> str:
@@ -179,6 +170,9 @@ def parsed(content: bytes) -> Json:
     """The JSON object in `content`, empty if there is no content. Raises HttpError 400 for anything else."""
     try:
         found = json.loads(content or b"{}")
+        if b"\\ud" in content.lower():
+            # Half of a surrogate pair could be kept, but never sent again, alone or in a list.
+            json.dumps(found, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as error:
         raise HttpError(400, f"Invalid JSON payload received: {error}", "parseError") from None
     if not isinstance(found, dict):
@@ -186,16 +180,11 @@ def parsed(content: bytes) -> Json:
     return found
 
 
-async def json_body(request: Request) -> Json:
-    """The JSON object in the request's body."""
-    return parsed(await whole_body(request))
-
-
 class FileAnswer(Response):
     """An open file, or the range of it that the request asks for; closes the file when sent.
 
-    The file is opened before the first `await`, so replacing the object does not affect a slow reader. A
-    request for several ranges gets the whole file, as RFC 9110 allows.
+    Starlette's FileResponse opens its path after an `await`, when the object may have been replaced, and
+    waits without end for a reader that stands still.
     """
 
     def __init__(self, request: Request, file: BinaryIO, headers: Mapping[str, str]) -> None:
@@ -210,23 +199,28 @@ class FileAnswer(Response):
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:  # noqa: ARG002 - ASGI
         """Send it in pieces of a MiB."""
-        head = {"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers}
         with self._file:
-            await send(head)
-            at = self._end if self._head_only else self._start
-            while at < self._end:
-                piece = os.pread(self._file.fileno(), min(PIECE, self._end - at), at)
+            await send(
+                {"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers}
+            )
+            at, more = self._start, True
+            while more:
+                piece = (
+                    b"" if self._head_only else os.pread(self._file.fileno(), min(PIECE, self._end - at), at)
+                )
                 at += len(piece)
+                more = bool(piece) and at < self._end
                 async with asyncio.timeout(STALL_SECONDS):
-                    await send({"type": "http.response.body", "body": piece, "more_body": at < self._end})
+                    await send({"type": "http.response.body", "body": piece, "more_body": more})
                 # `send` returns at once while the client keeps up: give other connections a turn.
                 await asyncio.sleep(0)
-            if self._head_only or self._start == self._end:
-                await send({"type": "http.response.body", "body": b""})
 
 
 def _range(header: str, size: int) -> tuple[int, int, bool]:
-    """Start, end (exclusive), and whether a range was requested. Raises HttpError 416 past the end."""
+    """Start, end (exclusive), and whether a range was requested. Raises HttpError 416 past the end.
+
+    A request for several ranges gets the whole file, as RFC 9110 allows.
+    """
     match = re.fullmatch(r"\s*bytes=(\d{0,20})-(\d{0,20})\s*", header, re.ASCII)
     if not match or match.groups() == ("", ""):
         return 0, size, False
@@ -247,18 +241,23 @@ def number(query: Mapping[str, str], name: str, default: int, most: int) -> int:
     return min(int(text) or default, most)
 
 
-def page_token(last: Any) -> str:
-    """The token of the page after `last`, any JSON value."""
-    return base64.urlsafe_b64encode(json.dumps(last).encode()).decode()
+def page_token(last: list[Any]) -> str:
+    """The token of the page after the entry with these values."""
+    return base64.urlsafe_b64encode(json.dumps({"last": last}).encode()).decode()
 
 
-def page_start(query: Mapping[str, str]) -> Any:
-    """The value inside `pageToken`, None without one. Raises HttpError 400 for a token of other origin."""
+def page_start(query: Mapping[str, str], first: list[Any]) -> list[Any]:
+    """The values inside `pageToken`, `first` without one. Raises HttpError 400 for values of other types."""
     token = query.get("pageToken")
+    if not token:
+        return first
     try:
-        return json.loads(base64.urlsafe_b64decode(token)) if token else None
-    except ValueError:
-        raise HttpError(400, f"Invalid page token: {token!r}.") from None
+        found = parsed(base64.urlsafe_b64decode(token))["last"]
+    except (ValueError, KeyError, HttpError):
+        found = None
+    if not isinstance(found, list) or [type(value) for value in found] != [type(value) for value in first]:
+        raise HttpError(400, f"Invalid page token: {token!r}.")
+    return found
 
 
 def page(entries: Mapping[str, Json], query: Mapping[str, str], size: str) -> tuple[list[Json], Json]:
@@ -267,11 +266,21 @@ def page(entries: Mapping[str, Json], query: Mapping[str, str], size: str) -> tu
     `size` is the API's name for the page length parameter. A token holds the last key, so entries added or
     removed between two requests do not shift the others.
     """
-    keys, last = sorted(entries), page_start(query)
-    start = bisect_right(keys, last) if isinstance(last, str) else 0
+    keys, (last,) = sorted(entries), page_start(query, [""])
+    start = bisect_right(keys, last)
     chosen = keys[start : start + number(query, size, 1000, 1000)]
     more = start + len(chosen) < len(keys)
-    return [entries[key] for key in chosen], {"nextPageToken": page_token(chosen[-1])} if more else {}
+    return [entries[key] for key in chosen], {"nextPageToken": page_token(chosen[-1:])} if more else {}
+
+
+def etag(changes: int) -> str:
+    """The entity tag of a resource after so many changes."""
+    return base64.b64encode(b"\x08" + changes.to_bytes(7, "big")).decode()
+
+
+def changes(tag: str) -> int:
+    """The number of changes in a tag made by `etag`."""
+    return int.from_bytes(base64.b64decode(tag)[1:], "big")
 
 
 def project_number(project: str) -> str:

@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import hmac
 import logging
+import re
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping, Sequence
 from typing import Any
+
+from starlette.datastructures import Headers
 
 from taxiway.emulators.answers import HEALTH, HttpError, error_answer
 
@@ -46,23 +49,23 @@ class Guard:
         await error_answer(error)(scope, receive, send)
 
     def _check(self, scope: Scope) -> HttpError | None:
-        headers: dict[bytes, list[str]] = {}
-        for name, value in scope["headers"]:
-            headers.setdefault(name, []).append(value.decode("latin-1"))
-        # DNS rebinding makes a page same-origin, but its requests still carry the page's own host name.
-        hosts = headers.get(b"host", [])
-        if len(hosts) != 1 or _without_port(hosts[0]) not in self._hosts:
+        headers = Headers(scope=scope)
+        # DNS rebinding makes a page same-origin, but its requests still carry the page's own host name. Ports
+        # are not compared: Compose publishes other ones than the services listen on.
+        hosts = headers.getlist("host")
+        names = {re.sub(r":\d+$", "", host.strip().lower(), flags=re.ASCII) for host in hosts}
+        if len(hosts) != 1 or not names <= self._hosts:
             return HttpError(403, f"This service does not answer to the host name {', '.join(hosts)!r}.")
         # Browsers send one of these with requests from a page; Google's clients send neither.
-        sites = headers.get(b"sec-fetch-site", [])
-        if b"origin" in headers or any(site not in ("none", "same-origin") for site in sites):
+        sites = headers.getlist("sec-fetch-site")
+        if "origin" in headers or any(site not in ("none", "same-origin") for site in sites):
             return HttpError(403, "This service does not answer web pages.")
         if scope["path"] in self._open:
             return None
-        if self._token and not carries(self._token, headers.get(b"authorization", [])):
+        if self._token and not carries(self._token, headers.getlist("authorization")):
             message = "The request lacks this environment's bearer token."
             return HttpError(401, message, headers={"WWW-Authenticate": "Bearer"})
-        kind = headers.get(b"content-type", [""])[0].partition(";")[0].strip().lower()
+        kind = headers.get("content-type", "").partition(";")[0].strip().lower()
         # The content type of an upload is that of the uploaded file, and may be text.
         if scope["method"] not in READING and kind in FORMS and not scope["path"].startswith("/upload/"):
             return HttpError(415, f"Send changes as application/json, not as {kind}.")
@@ -75,9 +78,3 @@ def carries(token: str, authorization: Sequence[str]) -> bool:
         return False
     scheme, _, given = authorization[0].partition(" ")
     return scheme.lower() == "bearer" and hmac.compare_digest(given.strip().encode(), token.encode())
-
-
-def _without_port(host: str) -> str:
-    """The host name alone: Compose publishes other ports than the services listen on."""
-    name, colon, port = host.strip().lower().rpartition(":")
-    return name if colon and port.isdigit() else host.strip().lower()

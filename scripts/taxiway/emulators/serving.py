@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import json
 import logging
 import signal
 import socket
@@ -40,15 +41,15 @@ def parser(description: str, component: str, *, public: bool = False) -> argpars
     A `public` service has no `--token-file`.
     """
     made = argparse.ArgumentParser(description=description)
-    made.add_argument("--host", default="127.0.0.1", help="address to listen on (default %(default)s)")
-    port_help = "port to listen on (default %(default)s)"
-    made.add_argument("--port", type=int, default=USUAL[component], help=port_help)
-    host_help = "host name, besides loopback's, that clients may use, such as a Compose service's name"
-    made.add_argument("--allow-host", action="append", default=[], metavar="NAME", help=host_help)
+    option = made.add_argument
+    option("--host", default="127.0.0.1", help="address to listen on (default %(default)s)")
+    option("--port", type=int, default=USUAL[component], help="port to listen on (default %(default)s)")
+    name = "host name, besides loopback's, that clients may use, such as a Compose service's name"
+    option("--allow-host", action="append", default=[], metavar="NAME", help=name)
     made.set_defaults(token_file=None)
     if not public:
-        file_help = "file with the bearer token that clients must carry (default: no token needed)"
-        made.add_argument("--token-file", type=Path, metavar="FILE", help=file_help)
+        token = "file with the bearer token that clients must carry (default: no token needed)"  # noqa: S105
+        option("--token-file", type=Path, metavar="FILE", help=token)
     return made
 
 
@@ -63,6 +64,17 @@ def token_in(file: Path | None) -> str:
     if not token or not token.isascii() or not token.isprintable() or " " in token:
         raise CannotStartError(f"the token file {file} must hold one line of ASCII without spaces.")
     return token
+
+
+def read_json(file: Path) -> dict[str, Any]:
+    """The JSON object in `file`, empty without a file. Raises CannotStartError if it holds anything else."""
+    try:
+        found = json.loads(file.read_bytes()) if file.exists() else {}
+    except (OSError, ValueError, RecursionError) as error:
+        found = error
+    if not isinstance(found, dict):
+        raise CannotStartError(f"{file} holds no JSON object: {found}. Move it away to start without it.")
+    return found
 
 
 def serve(name: str, options: argparse.Namespace, open_app: Open, open_paths: tuple[str, ...] = ()) -> int:
@@ -80,22 +92,21 @@ def serve(name: str, options: argparse.Namespace, open_app: Open, open_paths: tu
         token = token_in(options.token_file)
         # Bind first: a taken port is reported before any data is opened.
         family = socket.AF_INET6 if ":" in options.host else socket.AF_INET
-        with socket.create_server((options.host, options.port), family=family, backlog=128) as listener:
-            work = _serve(
-                name, listener, open_app, lambda app: Guard(app, options.allow_host, token, open_paths)
-            )
-            with asyncio.Runner(loop_factory=auto_loop_factory()) as runner:
-                runner.run(work)
+        with (
+            socket.create_server((options.host, options.port), family=family, backlog=128) as listener,
+            asyncio.Runner(loop_factory=auto_loop_factory()) as runner,
+        ):
+            runner.run(_serve(name, listener, open_app, (options.allow_host, token, open_paths)))
     except (CannotStartError, OSError) as error:
         logging.getLogger(name).critical("cannot start: %s", error)
         return 1
     return 0
 
 
-async def _serve(name: str, listener: socket.socket, open_app: Open, guard: Callable[[ASGI], ASGI]) -> None:
+async def _serve(name: str, listener: socket.socket, open_app: Open, guarded: tuple[Any, ...]) -> None:
     async with open_app() as app:
         config = uvicorn.Config(
-            guard(app),
+            Guard(app, *guarded),
             http=LimitedProtocol,
             ws="none",
             lifespan="off",
@@ -107,26 +118,14 @@ async def _serve(name: str, listener: socket.socket, open_app: Open, guard: Call
             timeout_keep_alive=IDLE_SECONDS,
             timeout_graceful_shutdown=2,
         )
-        server = Server(config)
+        server = uvicorn.Server(config)
+        # It would raise a captured SIGTERM again once it has stopped, and end the process with its data open.
+        server.capture_signals = contextlib.nullcontext  # type: ignore[assignment, method-assign]
         for number in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(number, server.stop)
+            # Running requests are still answered, for two seconds at most.
+            asyncio.get_running_loop().add_signal_handler(number, setattr, server, "should_exit", True)
         logging.getLogger(name).info("listening on http://%s:%s", *listener.getsockname()[:2])
         await server.serve(sockets=[listener])
-
-
-class Server(uvicorn.Server):
-    """uvicorn's server without its signal handlers.
-
-    uvicorn raises a captured SIGTERM again when it has stopped, which kills the process with its data open.
-    """
-
-    def capture_signals(self) -> contextlib.AbstractContextManager[None]:  # type: ignore[override]
-        """Leave signals to the caller."""
-        return contextlib.nullcontext()
-
-    def stop(self) -> None:
-        """Stop when running requests are answered, at most two seconds later."""
-        self.should_exit = True
 
 
 class LimitedProtocol(HttpToolsProtocol):
@@ -137,22 +136,29 @@ class LimitedProtocol(HttpToolsProtocol):
 
     head_bytes = 64 << 10
     head_seconds = 30.0
-    _head: int | None = None
+    _head: int | None = None  # bytes of a head that is not complete
     _deadline: asyncio.TimerHandle | None = None
 
+    def _expect(self, head: int | None) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+        self._head, self._deadline = head, None
+        if head is not None:
+            self._deadline = self.loop.call_later(self.head_seconds, self.transport.close)
+
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Start the timer of the first request."""
+        """Expect a head."""
         super().connection_made(transport)
-        self._expect_head()
+        self._expect(0)
 
     def on_message_begin(self) -> None:
-        """Start the timer of the next request."""
+        """Expect the next head."""
         super().on_message_begin()
-        self._expect_head()
+        self._expect(0)
 
     def on_headers_complete(self) -> None:
-        """Stop the timer; the body has its own limits."""
-        self._forget_head()
+        """Expect no head; the body has its own limits."""
+        self._expect(None)
         super().on_headers_complete()
 
     def data_received(self, data: bytes) -> None:
@@ -164,18 +170,9 @@ class LimitedProtocol(HttpToolsProtocol):
                 self.send_400_response(f"The head of the request is larger than {self.head_bytes} bytes.")
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Stop the timer."""
-        self._forget_head()
+        """Expect nothing more."""
+        self._expect(None)
         super().connection_lost(exc)
-
-    def _expect_head(self) -> None:
-        self._forget_head()
-        self._head, self._deadline = 0, self.loop.call_later(self.head_seconds, self.transport.close)
-
-    def _forget_head(self) -> None:
-        if self._deadline is not None:
-            self._deadline.cancel()
-        self._head = self._deadline = None
 
 
 class PlainFormatter(logging.Formatter):

@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Self, TextIO
+from typing import Any, Self
 
 from taxiway.errors import TaxiwayError
 
@@ -19,6 +19,13 @@ REPOSITORY = Path(__file__).resolve().parents[3]
 DEFAULT_STACK = "local"
 # The `source` of an environment that loads generated months. Its other values: `tlc`, or a URL.
 SAMPLE = "sample"
+
+
+def private_folder(path: Path) -> Path:
+    """Make a folder, and those above it, that only its owner may enter; one that is there becomes so."""
+    path.mkdir(parents=True, exist_ok=True, mode=0o700)
+    path.chmod(0o700)
+    return path
 
 
 def write_atomically(path: Path, text: str, mode: int = 0o600) -> None:
@@ -76,6 +83,8 @@ class Home:
         # `<component>.log` each, and Airflow's task logs below `tasks/`.
         self.logs = root / "logs"
         self.airflow = root / "airflow"
+        # Which components do not answer, since when: see embedded/health.py.
+        self.health = root / "health.json"
 
     @classmethod
     def of(cls, stack: str, checkout: Path = REPOSITORY) -> Self:
@@ -115,7 +124,8 @@ class State:
 
     def save(self, home: Home) -> None:
         """Remember it."""
-        home.root.mkdir(parents=True, exist_ok=True, mode=0o700)
+        for folder in (home.root.parent, home.root, home.engine):
+            private_folder(folder)
         write_json(home.state, asdict(self))
 
     @classmethod
@@ -148,34 +158,29 @@ class State:
 @contextmanager
 def exclusive(home: Home, command: str) -> Iterator[None]:
     """Let one command at a time change an environment; TaxiwayError for the second one."""
-    lock = _locked(home.lock)
-    if lock is None:
-        raise TaxiwayError(
-            f"scripts/{command} cannot start: another command is changing this environment",
-            "Wait for it to end, or end it; then call again.",
-        )
-    with lock:
-        try:
-            yield
-        finally:
-            # Nothing is left to be locked: after `down`, or after an `up` that was refused.
-            if not home.root.exists():
-                home.lock.unlink(missing_ok=True)
-                with suppress(OSError):
-                    home.lock.parent.rmdir()
-
-
-def _locked(path: Path) -> TextIO | None:
     while True:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        file = path.open("a")
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.close()
-            return None
-        # A file that was removed between `open` and `flock` locks nothing: the next command makes another.
-        with suppress(FileNotFoundError):
-            if os.path.samestat(os.fstat(file.fileno()), path.stat()):
-                return file
-        file.close()
+        private_folder(home.lock.parent)
+        with home.lock.open("a") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise TaxiwayError(
+                    f"scripts/{command} cannot start: another command is changing this environment",
+                    "Wait for it to end, or end it; then call again.",
+                ) from None
+            # A file that was removed between `open` and `flock` locks nothing: another is made.
+            try:
+                there = home.lock.stat()
+            except FileNotFoundError:
+                continue
+            if not os.path.samestat(os.fstat(lock.fileno()), there):
+                continue
+            try:
+                yield
+            finally:
+                # Nothing is left to be locked: after `down`, or after an `up` that was refused.
+                if not home.root.exists():
+                    home.lock.unlink(missing_ok=True)
+                    with suppress(OSError):
+                        home.lock.parent.rmdir()
+            return

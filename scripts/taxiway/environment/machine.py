@@ -47,18 +47,13 @@ class Machine:
 
     def check(self) -> None:
         """PreflightError unless there is enough for the platform."""
-        if self.memory < MEMORY_BYTES:
-            raise PreflightError(
-                f"{self.memory / GIB:.1f} GiB of memory are free, "
-                f"the platform needs {MEMORY_BYTES / GIB:.0f}",
-                "Close something large, then call again.",
-            )
-        if self.disk < DISK_BYTES:
-            raise PreflightError(
-                f"{self.disk / GIB:.1f} GiB of disk are free at {self.folder}, "
-                f"the platform needs {DISK_BYTES / GIB:.0f}",
-                "Free some, then call again.",
-            )
+        for free, least, what, remedy in (
+            (self.memory, MEMORY_BYTES, "memory are free", "Close something large"),
+            (self.disk, DISK_BYTES, f"disk are free at {self.folder}", "Free some"),
+        ):
+            if free < least:
+                sentence = f"{free / GIB:.1f} GiB of {what}, the platform needs {least / GIB:.0f}"
+                raise PreflightError(sentence, f"{remedy}, then call again.")
 
 
 def is_free(port: int) -> bool:

@@ -10,6 +10,9 @@ from pathlib import Path
 
 from taxiway.environment.home import write_atomically
 
+# A server that asks for the password itself, or for none, is not ours: libpq then sends nothing.
+REQUIRE_AUTH = "scram-sha-256"
+
 
 def _token() -> str:
     return secrets.token_urlsafe(24)
@@ -43,7 +46,7 @@ def derive(folder: Path, postgres_port: int) -> None:
     taxi = (folder / "taxi_database_password").read_text()
     address = f"127.0.0.1:{postgres_port}"
     forms = {
-        "metadata_dsn": f"postgresql+psycopg2://airflow:{airflow}@{address}/airflow",
+        "metadata_dsn": f"postgresql+psycopg2://airflow:{airflow}@{address}/airflow?require_auth={REQUIRE_AUTH}",
         "pgpass": f"{address}:taxi:taxi:{taxi}\n{address}:airflow:airflow:{airflow}\n",
         "simple_auth_passwords.json": json.dumps({"admin": (folder / "admin_password").read_text()}) + "\n",
     }

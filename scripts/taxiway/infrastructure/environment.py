@@ -12,6 +12,9 @@ from typing import Any
 from lakehouse.outputs import CREDENTIALS, VARIABLES
 from taxiway.infrastructure.engine import EngineError
 
+# All that google.auth.impersonated_credentials takes; any other fails in each task, at its first request.
+_IMPERSONATORS = ("authorized_user", "external_account_authorized_user", "service_account")
+
 
 def variables(outputs: Mapping[str, Any]) -> dict[str, str]:
     """Return the variables of the environment, in the order of their names; none of them is secret."""
@@ -51,6 +54,12 @@ def own_credentials() -> dict[str, Any]:
         raise EngineError(f"{path} is not JSON.", f"Sign in again: {sign_in}") from None
     # Already impersonating somebody: what counts is who does.
     nested: dict[str, Any] = own.get("source_credentials", own)
+    if nested.get("type") not in _IMPERSONATORS:
+        raise EngineError(
+            f"{path} is of the type {nested.get('type')}, with which Google's libraries impersonate nobody.",
+            f"Sign in: {sign_in}   or let the stack take the token of the platform that you are on: "
+            "taxiway:credentials workload-identity.",
+        )
     return nested
 
 

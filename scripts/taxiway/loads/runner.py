@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Any, NamedTuple
 
 from elt.layout import dag_id
 from elt.months import Partition
-from taxiway.airflow.client import AirflowApi
+from taxiway.airflow.client import AirflowApi, AirflowDownError
 from taxiway.console.progress import Progress
 from taxiway.errors import TaxiwayError
 
@@ -26,6 +26,10 @@ SILENT = (None, "scheduled", "removed")
 # What is shown of a task when there are many.
 NOTABLE = ("failed", "upstream_failed", "up_for_retry")
 NOT_PUBLISHED = "not published yet"
+# Seconds without news after which the components are asked whether they answer, and again after as many.
+QUIET_SECONDS = 15.0
+# Airflow ends a run of its own accord after a day (`dagrun_timeout`); what is silent for longer never ends.
+GIVE_UP_SECONDS = 26 * 3600.0
 
 Run = Mapping[str, Any]
 Key = tuple[str, str | None]
@@ -55,21 +59,15 @@ class Watch:
         """What Airflow knows this partition's run of a DAG by."""
         return dag, self.partition.month_text
 
-    @property
-    def over(self) -> bool:
-        """Whether nothing more is to come."""
-        return bool(self.outcome) or not self.waiting
 
-
-@dataclass(frozen=True)
-class Snapshot:
+class Snapshot(NamedTuple):
     """What Airflow says at one moment: the newest run by DAG and partition, and the tasks by run."""
 
     runs: Mapping[Key, Run]
     tasks: Mapping[tuple[str, str], list[Run]]
 
     @classmethod
-    def take(cls, api: AirflowApi, watches: Sequence[Watch]) -> Self:
+    def take(cls, api: AirflowApi, watches: Sequence[Watch]) -> Snapshot:
         """Three requests, however many partitions are watched."""
         dag_ids = sorted({dag for watch in watches for dag in watch.waiting})
         since = min(watch.since for watch in watches)
@@ -84,28 +82,16 @@ class Snapshot:
                 tasks.setdefault((task["dag_id"], task["dag_run_id"]), []).append(task)
         return cls(runs, tasks)
 
-    def tasks_of(self, run: Run) -> list[Run]:
-        """The task instances of one of the runs."""
-        return self.tasks.get((run["dag_id"], run["dag_run_id"]), [])
 
-
-@dataclass
-class Pace:
-    """How far a long load is. `started` and `now` are seconds on the same clock."""
-
-    total: int
-    started: float
-    done: int = 0
-
-    def text(self, now: float) -> str:
-        """`12 of 288, 21.4 a minute, 13 min left`."""
-        minutes, counted = (now - self.started) / 60, f"{self.done} of {self.total}"
-        if not self.done or minutes <= 0 or self.done == self.total:
-            return counted
-        rate = self.done / minutes
-        left = (self.total - self.done) / rate
-        span = f"{left:.0f} min" if left < 90 else f"{left / 60:.1f} h"
-        return f"{counted}, {rate:.1f} a minute, {span if left >= 1 else 'less than a minute'} left"
+def pace(done: int, total: int, seconds: float) -> str:
+    """How far a long load is: `12 of 288, 21.4 a minute, 13 min left`."""
+    counted = f"{done} of {total}"
+    if not done or seconds <= 0 or done == total:
+        return counted
+    rate = done / seconds * 60
+    left = (total - done) / rate
+    span = f"{left:.0f} min" if left < 90 else f"{left / 60:.1f} h"
+    return f"{counted}, {rate:.1f} a minute, {span if left >= 1 else 'less than a minute'} left"
 
 
 @dataclass
@@ -113,7 +99,8 @@ class Loader:
     """Triggers the DAGs that are needed and reports what happens, until all is loaded, late or failed.
 
     Partitions are started in the order given, `WINDOW` of them at a time. With more than that a line is
-    printed for each of them; with fewer, for each of their tasks.
+    printed for each of them; with fewer, for each of their tasks. `ailing` says which components do not
+    answer: it is asked when there are no news.
     """
 
     api: AirflowApi
@@ -123,48 +110,79 @@ class Loader:
     poll_seconds: float = 0.7
     # A consumer's run appears within seconds of its asset's event; longer means the event was lost.
     event_seconds: float = 45.0
+    ailing: Callable[[], Mapping[str, str]] = dict
+    clock: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], None] = time.sleep
     _seen: dict[tuple[str, ...], str] = field(default_factory=dict)
     _brief: bool = False
+    _complaints: Mapping[str, str] = field(default_factory=dict)
 
     def load(self, wanted: Mapping[Partition, Sequence[str]], silence: float) -> dict[Partition, str]:
         """Run these DAGs for each partition. Returns why one is not loaded; empty for one that is.
 
-        TaxiwayError after `silence` seconds in which nothing changed.
+        Every `silence` seconds without news a line says so; the wait goes on for as long as Airflow lets a
+        run go on. TaxiwayError after that, and when Airflow itself has not answered for `silence` seconds.
         """
         watches = [Watch(partition, list(dags)) for partition, dags in wanted.items()]
         queue, under_way = deque(watches), list[Watch]()
-        active = self._active({dag for watch in watches for dag in watch.waiting})
-        pace, self._brief = Pace(len(watches), time.monotonic()), len(watches) > WINDOW
-        last_news = time.monotonic()
+        self._brief = len(watches) > WINDOW
+        started = answered = news = asked = said = self.clock()
         while queue or under_way:
-            while queue and len(under_way) < WINDOW:
-                self._start(queue[0], active)
-                under_way.append(queue.popleft())
-            time.sleep(self.poll_seconds)
-            snapshot = Snapshot.take(self.api, under_way)
-            if sum(self._follow(watch, snapshot) for watch in under_way):
-                last_news = time.monotonic()
-            for watch in [watch for watch in under_way if watch.over]:
+            try:
+                changed = self._step(queue, under_way)
+                answered = now = self.clock()
+            except AirflowDownError as error:
+                changed, now = False, self.clock()
+                if now - answered > silence:
+                    raise
+                # At once: whoever waits sees why nothing goes on.
+                sentence = f"does not answer, and is asked again: {error}"
+                self._complain({"Airflow": sentence, **self.ailing()})
+                asked = now
+                self.sleep(max(self.poll_seconds, 1))
+            for watch in [watch for watch in under_way if watch.outcome or not watch.waiting]:
                 under_way.remove(watch)
-                self._report_end(watch, pace)
-            if time.monotonic() - last_news > silence:
-                raise _silence(silence, under_way)
+                self._report_end(
+                    watch, len(watches) - len(queue) - len(under_way), len(watches), now - started
+                )
+            if changed:
+                news = asked = said = now
+                self._complain({})
+            elif now - asked > QUIET_SECONDS:
+                self._complain(self.ailing())
+                asked = now
+            if now - said > silence:
+                self._report_silence(now - news, under_way)
+                said = now
         return {watch.partition: watch.outcome for watch in watches}
 
-    def _active(self, dag_ids: Collection[str]) -> dict[Key, str]:
-        """Start times of runs that are in progress already: what a killed command left behind."""
-        runs = self.api.runs(sorted(dag_ids), states=["queued", "running"]) if dag_ids else []
-        return {_key(run): run["start_date"] or run["run_after"] for run in runs}
+    def _step(self, queue: deque[Watch], under_way: list[Watch]) -> bool:
+        """Start what there is room for, and look at what is under way; whether anything changed."""
+        self._start(queue, under_way)
+        self.sleep(self.poll_seconds)
+        snapshot = Snapshot.take(self.api, under_way)
+        return sum(self._follow(watch, snapshot) for watch in under_way) > 0
 
-    def _start(self, watch: Watch, active: Mapping[Key, str]) -> None:
-        """Trigger the lake's DAG, whose events start the others; or the others, if the lake is done."""
-        began = []
-        for dag in [watch.lake] if watch.lake in watch.waiting else watch.waiting:
-            # A run that was started without `force` would skip what is to be done again.
-            in_progress = None if self.force else active.get(watch.key(dag))
-            began.append(in_progress or self._trigger(watch, dag))
-        # Airflow's clock, not ours: a container's may differ.
-        watch.since = min(began)
+    def _start(self, queue: deque[Watch], under_way: list[Watch]) -> None:
+        """Start what there is room for: the lake's DAG, whose events start the others, or the others.
+
+        A run in progress is followed, not doubled: what a killed command, or an answer that was lost, left.
+        """
+        room = min(WINDOW - len(under_way), len(queue))
+        if room <= 0:
+            return
+        dags = sorted({dag for watch in list(queue)[:room] for dag in watch.waiting})
+        running = self.api.runs(dags, states=["queued", "running"])
+        active = {_key(run): run["start_date"] or run["run_after"] for run in running}
+        for _ in range(room):
+            watch, began = queue[0], []
+            for dag in [watch.lake] if watch.lake in watch.waiting else watch.waiting:
+                # A run that was started without `force` would skip what is to be done again.
+                in_progress = None if self.force else active.get(watch.key(dag))
+                began.append(in_progress or self._trigger(watch, dag))
+            # Airflow's clock, not ours: a container's may differ.
+            watch.since = min(began)
+            under_way.append(queue.popleft())
 
     def _trigger(self, watch: Watch, dag: str) -> str:
         conf: dict[str, Any] = {"force": True} if self.force else {}
@@ -180,11 +198,11 @@ class Loader:
             run = snapshot.runs.get(watch.key(dag))
             if run is None or (run["start_date"] or watch.since) < watch.since:
                 # The lake is done and nobody has followed: a consumer that was paused missed the event.
-                if watch.lake_done and time.monotonic() - watch.lake_done > self.event_seconds:
+                if watch.lake_done and self.clock() - watch.lake_done > self.event_seconds:
                     self._trigger(watch, dag)
-                    watch.lake_done = time.monotonic()
+                    watch.lake_done = self.clock()
                 continue
-            tasks = snapshot.tasks_of(run)
+            tasks = snapshot.tasks.get((run["dag_id"], run["dag_run_id"]), [])
             changed |= sum(self._report_task(watch.partition, task) for task in tasks) > 0
             if run["state"] in FINAL:
                 changed = True
@@ -200,46 +218,54 @@ class Loader:
             return True
         where = task["dag_id"].removeprefix(f"{partition.dataset}_to_")
         mark = {"success": "done", "failed": "failed", "upstream_failed": "failed"}.get(state, "info")
-        took = f" [dim]({task['duration']:.1f} s)[/]" if state == "success" and task.get("duration") else ""
-        self.progress.say(f"{partition!s:15} {where:9} {task['task_id']:20} {state}{took}", mark)
+        took = f"{task['duration']:.1f} s" if state == "success" and task.get("duration") else ""
+        self.progress.say(f"{partition!s:15} {where:9} {task['task_id']:20} {state}", mark, detail=took)
         return True
 
-    def _report_end(self, watch: Watch, pace: Pace) -> None:
-        pace.done += 1
-        if self._brief:
-            outcome = watch.outcome.partition(":")[0] or "done"
-            mark = {"done": "done", NOT_PUBLISHED: "info"}.get(outcome, "failed")
-            done = pace.text(time.monotonic())
-            self.progress.say(f"{watch.partition!s:15} {outcome} [dim]({done})[/]", mark)
-
     def _finish(self, watch: Watch, run: Run, tasks: list[Run]) -> None:
-        watch.waiting.remove(run["dag_id"])
-        if run["state"] == "failed":
-            watch.outcome = watch.outcome or self._reason(run, tasks)
-        elif run["dag_id"] == watch.lake:
-            watch.lake_done = time.monotonic()
+        """Note the end of a run, with the sentence that its failed task ended with."""
+        dag = run["dag_id"]
+        reason = ""
+        if run["state"] == "failed" and not watch.outcome:
+            failed = next((task for task in tasks if task["state"] == "failed"), None)
+            # Its time was over, or somebody has marked it: no task says why.
+            reason = f"{dag} failed"
+            if failed:
+                task = failed["task_id"]
+                why = self.api.failure(dag, run["dag_run_id"], task, failed["try_number"])
+                reason = f"{dag} {task}: {why or 'failed'}"
+        # Last: an answer that does not come is asked for again.
+        watch.waiting.remove(dag)
+        watch.outcome = watch.outcome or reason
+        if run["state"] == "success" and dag == watch.lake:
+            watch.lake_done = self.clock()
             # The sensor skips what is not published, and with it all that would follow.
             if any(task["state"] == "skipped" for task in tasks):
                 watch.outcome = NOT_PUBLISHED
 
-    def _reason(self, run: Run, tasks: list[Run]) -> str:
-        """The sentence the failed task ended with."""
-        failed = next((task for task in tasks if task["state"] == "failed"), None)
-        if failed is None:
-            # Its time was over, or somebody has marked it: no task says why.
-            return f"{run['dag_id']} failed"
-        reason = self.api.failure(run["dag_id"], run["dag_run_id"], failed["task_id"], failed["try_number"])
-        return f"{run['dag_id']} {failed['task_id']}: {reason or 'failed'}"
+    def _report_end(self, watch: Watch, done: int, total: int, seconds: float) -> None:
+        if self._brief:
+            outcome = watch.outcome.partition(":")[0] or "done"
+            mark = {"done": "done", NOT_PUBLISHED: "info"}.get(outcome, "failed")
+            self.progress.say(f"{watch.partition!s:15} {outcome}", mark, detail=pace(done, total, seconds))
+
+    def _complain(self, complaints: Mapping[str, str]) -> None:
+        """Say which components do not answer, once for each, and which do again."""
+        for name in self._complaints.keys() - complaints.keys():
+            self.progress.say(f"{name} answers again", "done")
+        for name in complaints.keys() - self._complaints.keys():
+            self.progress.say(f"{name} {complaints[name]}", "failed", style="yellow")
+        self._complaints = dict(complaints)
+
+    def _report_silence(self, seconds: float, watches: Sequence[Watch]) -> None:
+        unfinished = ", ".join(str(watch.partition) for watch in watches)
+        sentence = f"nothing has happened for {seconds:.0f} s while loading {unfinished}"
+        remedy = "See scripts/status and scripts/logs scheduler."
+        if seconds > GIVE_UP_SECONDS:
+            raise TaxiwayError(sentence, remedy)
+        self.progress.say(f"{sentence}; still watching. {remedy}", style="yellow")
 
 
 def _key(run: Run) -> Key:
     # Airflow writes no partition key as None or, in runs of a dataset without months, as an empty text.
     return run["dag_id"], run["partition_key"] or None
-
-
-def _silence(seconds: float, watches: Iterable[Watch]) -> TaxiwayError:
-    unfinished = ", ".join(str(watch.partition) for watch in watches)
-    return TaxiwayError(
-        f"nothing happened for {seconds:.0f} s while loading {unfinished}",
-        "See scripts/status and scripts/logs scheduler.",
-    )

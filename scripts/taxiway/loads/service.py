@@ -6,11 +6,9 @@ What *loaded* means is the library's to say (`elt.status`); here its DAGs are ru
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
-
-from rich.markup import escape
 
 from elt import status
 from elt.catalogue.registry import DATASETS, MARTS, PROBLEMS
@@ -20,9 +18,12 @@ from elt.months import Partition
 from elt.sources import changes
 from taxiway.airflow.client import AirflowApi
 from taxiway.console.progress import Progress
+from taxiway.embedded.components import MANAGER
 from taxiway.environment.home import read_json
+from taxiway.errors import TaxiwayError
 from taxiway.loads.arguments import Request
 from taxiway.loads.runner import NOT_PUBLISHED, WINDOW, Loader
+from taxiway.waiting import Patience
 
 if TYPE_CHECKING:
     from taxiway.targets.target import Target
@@ -48,18 +49,20 @@ class Loads:
     connections: Connections
     progress: Progress
     poll_seconds: float = 0.7
+    ailing: Callable[[], Mapping[str, str]] = dict
+    """Asks which components do not answer: a sentence by name."""
 
     @classmethod
     def of(cls, platform: Target, progress: Progress) -> Self:
         """The data of a platform that is up."""
         variables = read_json(platform.home.environment)
         variables |= stored_sources(platform.api, variables)
-        return cls(platform.api, EnvironmentConnections(variables), progress)
+        return cls(platform.api, EnvironmentConnections(variables), progress, ailing=platform.ailing)
 
     def report_problems(self) -> None:
         """Warn of each entry of the catalogue that is left out; the others go on without it."""
         for problem in PROBLEMS:
-            self.progress.say(f"[yellow]left out: {escape(str(problem))}[/]")
+            self.progress.say(f"left out: {problem}", style="yellow")
 
     def status(self, wanted: Collection[Partition] | None = None) -> list[dict[str, Any]]:
         """What each store has of the wanted partitions, or of all there are: a row for each."""
@@ -77,7 +80,7 @@ class Loads:
             with self.connections.lake() as lake:
                 scan = changes.scan(entry, self.connections.source(entry), lake, among=months)
             for name, reason in scan.failed.items():
-                self.progress.say(f"[yellow]{name} stays as it is: {escape(reason)}[/]")
+                self.progress.say(f"{name} stays as it is: {reason}", style="yellow")
             self.progress.say(f"{entry.name}: {scan.checked} checked, {len(scan.to_load)} changed", "done")
             found += [Partition(entry.name, month) for month in scan.to_load]
         return found
@@ -89,6 +92,7 @@ class Loads:
 
         `force` also does what would find that nothing has changed.
         """
+        self._wait_until_well()
         missing = self._missing(wanted, again=again)
         if not missing:
             self.progress.say("everything is loaded already; nothing to do", "done")
@@ -96,8 +100,11 @@ class Loads:
         many = len(missing) > WINDOW
         if many:
             self.progress.say(f"{len(missing)} of {len(wanted)} are to be loaded, the others are")
-        loader = Loader(self.api, self.progress, wait, force, self.poll_seconds)
+        loader = Loader(
+            self.api, self.progress, wait, force, poll_seconds=self.poll_seconds, ailing=self._ailing
+        )
         outcomes = loader.load(missing, SILENCE_SECONDS + wait)
+        self._wait_until_well()
         # Asked again: a run that Airflow calls successful may have skipped the month.
         still = self._missing(missing)
         codes = [self._report(p, outcomes[p], still.get(p, []), brief=many) for p in missing]
@@ -107,6 +114,28 @@ class Loads:
             self.progress.say(", ".join(counts), "failed" if 1 in codes else "done")
         # A failure outranks a month that is late, whatever their numbers.
         return max(codes, key=[0, NOT_PUBLISHED_CODE, 1].index)
+
+    def _wait_until_well(self) -> None:
+        """Return when every component answers: a store that hangs is asked for minutes, without a word."""
+        complaints = dict[str, str]()
+
+        def well() -> bool:
+            complaints.clear()
+            complaints.update(self._ailing())
+            return not complaints
+
+        patience = Patience(SILENCE_SECONDS, remind=self.progress.say, every=1.0)
+        patience.until(well, lambda: ", ".join(f"{name} {text}" for name, text in complaints.items()))
+
+    def _ailing(self) -> Mapping[str, str]:
+        """What `ailing` says; TaxiwayError if nobody is left to restart anything.
+
+        `up` is not let in while another command changes the environment: this one makes room for it.
+        """
+        found = self.ailing()
+        if MANAGER in found:
+            raise TaxiwayError(f"the {MANAGER} {found[MANAGER]}", "Then call this again: it goes on.")
+        return found
 
     def _missing(self, wanted: Iterable[Partition], *, again: bool = False) -> dict[Partition, list[str]]:
         """DAG ids whose work is missing, by partition, the lake's first."""
@@ -121,13 +150,12 @@ class Loads:
 
     def _report(self, partition: Partition, outcome: str, still: list[str], *, brief: bool) -> int:
         if outcome == NOT_PUBLISHED:
-            self.progress.say(
-                f"[yellow]{partition} is not published yet. Try again later: scripts/run {partition}[/]"
-            )
+            again = f"{partition} is not published yet. Try again later: scripts/run {partition}"
+            self.progress.say(again, style="yellow")
             return NOT_PUBLISHED_CODE
         if outcome or still:
             reason = outcome or f"no trace of {', '.join(still)}"
-            self.progress.say(f"[red]{partition} is not loaded: {escape(reason)}[/]", "failed")
+            self.progress.say(f"{partition} is not loaded: {reason}", "failed", style="red")
             return 1
         if not brief:
             self.progress.say(f"{partition} is loaded", "done")

@@ -64,7 +64,9 @@ class Checkout:
         """A stack's environment; TaxiwayError unless it runs."""
         found = self.platform(stack, progress)
         if not found.running():
-            raise TaxiwayError("the platform does not run", "Start it: scripts/up")
+            orphaned = "UNMANAGED" in found.states().values()
+            state = "is left without its process manager" if orphaned else "does not run"
+            raise TaxiwayError(f"the platform {state}", "Start it: scripts/up")
         return found
 
 

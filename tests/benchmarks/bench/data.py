@@ -73,12 +73,11 @@ def blocks(rows: int, folder: Path) -> Iterator[pa.Table]:
 
 def _block(rows: int, folder: Path) -> pa.Table:
     """Trips of the month alone: a real file has some of other months, which would go into quarantine."""
-    from taxiway.emulators.tlc_sample.datasets import Month as SourceMonth
-    from taxiway.emulators.tlc_sample.taxis import write_yellow
+    from taxiway.emulators.tlc_sample.trips import write_yellow
 
     path = folder / f"block-{rows}.parquet"
     if not path.exists():
-        write_yellow(path, SourceMonth.parse(TEXT), rows)
+        write_yellow(path, MONTH.first_day(), rows)
     table = pa.parquet.read_table(path, use_threads=False)
     pickup = table.column("tpep_pickup_datetime")
     inside = pc.and_(pc.greater_equal(pickup, _moment(MONTH)), pc.less(pickup, _moment(MONTH.next())))

@@ -56,7 +56,7 @@ def main(arguments: list[str]) -> int:
         "sections": {},
     }
     if machine.is_busy(figures["machine"]):
-        progress.say("[yellow]the machine is busy: trust the ratios and CPU seconds, not the rates[/]")
+        progress.say("the machine is busy: trust the ratios and CPU seconds, not the rates", style="yellow")
     try:
         for name in names:
             figures["sections"][name] = _measure(name, bench)
@@ -75,12 +75,12 @@ def main(arguments: list[str]) -> int:
 
 def _measure(name: str, bench: Bench) -> dict[str, Any]:
     """One section; an error in it does not end the others."""
-    bench.progress.say(f"[bold]{name}[/]")
+    bench.progress.say(name, style="bold")
     try:
         found: dict[str, Any] = SECTIONS[name][1](bench).as_json()
     except Exception as error:
         reason = f"{type(error).__name__}: {error}" if not isinstance(error, TaxiwayError) else str(error)
-        bench.progress.say(f"{name}: [red]{reason}[/]", "failed")
+        bench.progress.say(f"{name}: {reason}", "failed", style="red")
         return {"failed": reason}
     return found
 

@@ -239,7 +239,7 @@ def _one(result: Result, number: str, progress: Progress) -> None:
         contestant.check(done)
     except (CommandFailedError, WrongResultError, OSError) as error:
         result.failure = str(error)
-        progress.say(f"{number}  {contestant.name:42} [red]{error}[/]", "failed")
+        progress.say(f"{number}  {contestant.name:42} {error}", "failed", style="red")
         return
     result.runs.append(done)
     result.server.append(server)

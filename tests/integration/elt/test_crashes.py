@@ -61,6 +61,8 @@ CASES = [
     *(Case(stage, "yellow", "2024-01") for stage in NEEDS),
     *(Case(stage, "zones", None) for stage in ("publish", "postgres")),
 ]
+# Of the lake, the warehouse and Postgres the stage whose commit everybody sees; the others with --all.
+AT_ONCE = ("conform", "publish", "postgres")
 
 
 @pytest.fixture
@@ -77,7 +79,14 @@ def scratch(tmp_path, monkeypatch) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.dataset} {case.stage}")
+@pytest.mark.parametrize(
+    "case",
+    [
+        pytest.param(case, marks=() if case.month and case.stage in AT_ONCE else pytest.mark.long)
+        for case in CASES
+    ],
+    ids=lambda case: f"{case.dataset} {case.stage}",
+)
 def test_a_task_killed_at_any_step_ends_the_same_when_it_is_tried_again(stack, faulty_source, scratch, case):
     undisturbed, took = [], 0.0
     for edition in (0, 1):

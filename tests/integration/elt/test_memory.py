@@ -14,7 +14,7 @@ ROWS = int(os.environ.get("TAXIWAY_FHVHV_ROWS", "400000"))
 LIMIT_MB = 300
 STAGES = ("download", "conform", "stage", "postgres")
 
-pytestmark = [pytest.mark.emulators, pytest.mark.timeout(300 + ROWS // 5_000)]
+pytestmark = [pytest.mark.emulators, pytest.mark.long, pytest.mark.timeout(300 + ROWS // 5_000)]
 
 
 def test_every_stage_stays_under_the_limit_whatever_the_rows():

@@ -168,6 +168,7 @@ def test_the_walk_through_does_what_it_says(product, served, stack, dsn):
     assert [" | ".join(map(str, row)) for row in rows] == answer.splitlines()
 
 
+@pytest.mark.long
 def test_the_suites_pass_with_the_pages_datasets_as_they_do_without(tmp_path):
     folders = (
         "plugins", "dags", "dags_local", "airflow", "scripts", "docs", "infra", "tests", "pyproject.toml",

@@ -2,6 +2,7 @@
 
 import logging
 import threading
+import time
 from base64 import b64encode
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,13 +10,14 @@ from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+import requests
 import taxi
 
 from elt.catalogue import Dataset, Publisher
 from elt.catalogue.registry import DATASETS
 from elt.errors import PermanentError, SourceNotPublishedError, TransientError
 from elt.months import Month
-from elt.sources.client import HttpClient, HttpSource, Patience
+from elt.sources.client import HttpClient, HttpSource, Limits, Patience
 
 YELLOW, JANUARY = DATASETS["yellow"], Month(2024, 1)
 PATH = taxi.YELLOW.format("2024-01")
@@ -343,10 +345,11 @@ def test_secrets_go_to_no_host_but_the_connections():
 
         secrets = {"auth": ("ali", PASSWORD), "headers": {"X-Key": TOKEN}}
         with serving(Redirecting) as url:
-            assert source(url, FILE, **secrets).probe(None)
+            with pytest.raises(PermanentError, match="redirects to http://localhost"):
+                source(url, FILE, **secrets).probe(None)
             assert source(url, replace(FILE, path=f"{other}/file", source=None), **secrets).probe(None)
     assert [("X-Key" in seen, "Authorization" in seen) for seen in Redirecting.seen] == [(True, True)]
-    assert [("X-Key" in seen, "Authorization" in seen) for seen in Other.seen] == [(False, False)] * 2
+    assert [("X-Key" in seen, "Authorization" in seen) for seen in Other.seen] == [(False, False)]
 
 
 def test_a_password_is_in_no_address_message_or_log(faulty_source, caplog):
@@ -389,3 +392,181 @@ def test_a_file_is_asked_for_without_its_entry(faulty_source):
     with HttpClient(faulty_source.url) as client:
         assert client.probe(f"{faulty_source.url}/file", "file").size == len(CONTENT)
         assert client.probe(f"{faulty_source.url}/other", "file") is None
+
+
+# A source that means harm
+
+
+def lying(
+    head: bytes, body: bytes = b"", pause: float = 0.0, *, swift_head: bool = False
+) -> type[BaseHTTPRequestHandler]:
+    """Sends a head, then a body, a byte at a time where there is a pause, until the client has gone."""
+
+    class Lying(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.wfile.write(b"HTTP/1.1 200 OK\r\n")
+            try:
+                self.wfile.write(head if swift_head or not pause else b"")
+                for letter in body if swift_head or not pause else head + body:
+                    self.wfile.write(bytes([letter]))
+                    time.sleep(pause)
+            except OSError:
+                pass
+            self.close_connection = True
+
+        do_HEAD = do_GET  # noqa: N815
+
+        def log_message(self, *_):
+            pass
+
+    return Lying
+
+
+SWIFT = Patience((), 0, headers=0.3, piece=0.3)
+SIZED = b"ETag: x\r\nContent-Length: 1000000\r\n\r\n"
+
+
+def test_a_head_that_never_ends_is_given_up():
+    with (
+        serving(lying(b"X-Filler: " + b"x" * 2000, pause=0.02)) as url,
+        HttpClient(url, patience=SWIFT) as http,
+        pytest.raises(TransientError, match="does not answer"),
+    ):
+        http.probe(f"{url}/file", "file")
+
+
+@pytest.mark.parametrize("head", [SIZED, b"Connection: close\r\n\r\n"])
+def test_a_body_below_the_minimum_rate_is_truncated_and_never_taken_for_the_whole(head: bytes):
+    """Also where the source announces no size: then the end of the connection is the end of the file."""
+
+    with (
+        serving(lying(head, b"x" * 2000, pause=0.02, swift_head=True)) as url,
+        HttpClient(url, patience=SWIFT) as http,
+        http.open(f"{url}/file", "file") as transfer,
+        pytest.raises(TransientError, match="truncated"),
+    ):
+        list(transfer)
+
+
+def chunked(url: str, limits: Limits) -> list[bytes]:
+    with HttpClient(url, limits=limits, patience=SWIFT) as http, http.open(f"{url}/file", "file") as transfer:
+        return list(transfer)
+
+
+class Endless(BaseHTTPRequestHandler):
+    """An answer in chunks, until the client has gone; as slow as `pause`."""
+
+    protocol_version = "HTTP/1.1"
+    pause = 0.0
+
+    def do_GET(self):
+        self.send_response(200)
+        self.send_header("Transfer-Encoding", "chunked")
+        self.end_headers()
+        try:
+            while True:
+                self.wfile.write(b"40000\r\n" + bytes(1 << 18) + b"\r\n")
+                time.sleep(self.pause)
+        except OSError:
+            self.close_connection = True
+
+    def log_message(self, *_):
+        pass
+
+
+def test_a_body_without_end_is_given_up_at_the_ceiling():
+    with (
+        serving(Endless) as url,
+        pytest.raises(PermanentError, match=r"at most 1,000,000 are .*TAXI_MAX"),
+    ):
+        chunked(url, Limits(1_000_000))
+
+
+def test_a_file_that_announces_more_than_the_ceiling_is_not_even_begun(faulty_source):
+    faulty_source.serve("/file", CONTENT)
+    with (
+        HttpClient(faulty_source.url, limits=Limits(len(CONTENT) - 1)) as http,
+        pytest.raises(PermanentError, match="5,120,000 bytes or more, and at most 5,119,999"),
+    ):
+        http.open(f"{faulty_source.url}/file", "file")
+
+
+def test_a_download_ends_when_its_time_is_over_however_steady_it_is():
+    class Steady(Endless):
+        pause = 0.01
+
+    with serving(Steady) as url, pytest.raises(TransientError, match="set TAXI_DOWNLOAD_SECONDS"):
+        chunked(url, Limits(seconds=0.2))
+
+
+@pytest.mark.parametrize("size", ["-5", "abc", "1" * 5000, "1e3", "10, 10", ""])
+def test_a_size_that_is_none_is_refused_instead_of_believed(size):
+    """A file of so many bytes could not be told from a truncated one."""
+    handler = lying(f"ETag: x\r\nContent-Length: {size}\r\n\r\n".encode(), b"PAR1")
+    with serving(handler) as url, HttpClient(url, patience=SWIFT) as http:
+        for ask in (http.probe, http.open):
+            with pytest.raises(PermanentError, match=r"the source's Content-Length .* is no size"):
+                ask(f"{url}/file", "file")
+
+
+@pytest.mark.parametrize("etag", ["x" * 60_000, "a\x1b]0;owned\x07"])
+def test_an_etag_that_no_metadata_should_hold_is_none(etag):
+    handler = lying(f"ETag: {etag}\r\nContent-Length: 4\r\n\r\n".encode(), b"PAR1")
+    with serving(handler) as url, HttpClient(url, patience=SWIFT) as http:
+        assert http.probe(f"{url}/file", "file").etag is None
+
+
+def redirecting(target: str) -> type[Quiet]:
+    class Redirecting(Quiet):
+        def do_GET(self):
+            self.seen.append(dict(self.headers))
+            if self.path == "/there":
+                return super().do_HEAD()
+            self.send_response(302)
+            self.send_header("Location", target)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return None
+
+        do_HEAD = do_GET  # noqa: N815
+
+    return Redirecting
+
+
+@pytest.mark.parametrize(
+    "target",
+    ["http://127.0.0.1:9/latest", "http://169.254.169.254/computeMetadata/v1/", "https://127.0.0.1:9/x",
+     "https://[::1]/x", "https://10.0.0.7/x", "https://localhost/x", "http://example.com/x", "file:///etc/passwd",
+     "https://[::ffff:127.0.0.1]/x"],
+)  # fmt: skip
+def test_a_source_cannot_lead_a_worker_into_its_own_network(target):
+    with serving(redirecting(target)) as url, HttpClient(url, patience=SWIFT) as http:
+        for ask in (http.probe, http.open):
+            with pytest.raises(PermanentError, match=r"redirects to .*, neither itself nor"):
+                ask(f"{url}/file", "file")
+
+
+def test_a_source_may_lead_to_another_place_of_its_own():
+    with serving(redirecting("/there")) as url, HttpClient(url, patience=SWIFT) as http:
+        assert http.probe(f"{url}/file", "file").size == 0
+
+
+@pytest.mark.parametrize("target", ["https://8.8.8.8/file", "https://127.0.0.1/file"])
+def test_a_source_may_lead_to_a_public_https_address_or_to_its_own_without_its_secrets(target):
+    with HttpClient("http://127.0.0.1", headers={"X-Key": TOKEN}) as http:
+        came, goes = requests.Response(), requests.Request("GET", target, headers={"X-Key": TOKEN}).prepare()
+        came.url, came.status_code, came.headers["Location"] = "http://127.0.0.1/file", 302, target
+        came.request = requests.Request("GET", came.url).prepare()
+        assert http._http.get_redirect_target(came) == target
+        http._http.rebuild_auth(goes, came)
+        assert ("X-Key" in goes.headers) == (target == "https://127.0.0.1/file")
+
+
+@pytest.mark.parametrize("target", ["http://[::1", "http://exa mple/", "http://\x00/"])
+def test_an_address_that_is_none_is_the_sources_mistake(target):
+    with (
+        serving(redirecting(target)) as url,
+        HttpClient(url, patience=SWIFT) as http,
+        pytest.raises(PermanentError),
+    ):
+        http.probe(f"{url}/file", "file")

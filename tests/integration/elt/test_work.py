@@ -50,8 +50,6 @@ def counts(
     stack: Stack, dsn: str, emulators: Emulators, faulty_source, monkeypatch
 ) -> Iterator[dict[str, Count]]:
     """A month's work, counted, after another month has made tables and views."""
-    # The storage client asks for the bucket in a thread of its own, for tracing that nobody has turned on.
-    monkeypatch.setenv("DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA", "1")
     stack = stack.with_postgres(dsn)
     for month in ("2024-01", "2024-02"):
         faulty_source.serve(taxi.YELLOW.format(month), published(month))

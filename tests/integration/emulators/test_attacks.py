@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import base64
 import http.client
 import json
 import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import pytest
 import requests
-from emulators import Emulators, running
+from emulators import Emulators, Service, running
 
 pytestmark = pytest.mark.emulators
 TOKEN = "of-this-environment-alone"
@@ -143,6 +144,161 @@ def test_an_object_that_is_a_page_runs_nothing(cloud: Emulators) -> None:
     assert got.headers["Content-Security-Policy"] == "sandbox"
 
 
+SPLIT = "text/html\r\nSet-Cookie: _token=evil; Path=/"
+
+
+def multipart(metadata: Any) -> dict[str, Any]:
+    """The body and type of an upload of metadata and content."""
+    lines = ("--sep", "Content-Type: application/json", "", json.dumps(metadata),
+             "--sep", "Content-Type: text/plain", "", "x", "--sep--", "")  # fmt: skip
+    headers = OURS | {"Content-Type": "multipart/related; boundary=sep"}
+    return {"data": "\r\n".join(lines).encode(), "headers": headers, "timeout": 10}
+
+
+@pytest.mark.parametrize("field", ["contentType", "contentDisposition", "cacheControl", "contentLanguage"])
+def test_no_field_of_an_object_makes_a_header_of_its_own(cloud: Emulators, field: str) -> None:
+    objects = f"{cloud.storage_url}/storage/v1/b/lake/o"
+    uploads = f"{cloud.storage_url}/upload/storage/v1/b/lake/o"
+    requests.post(f"{uploads}?uploadType=multipart", **multipart({"name": "split"}))
+    given = {"name": "split", field: SPLIT}
+    answers = [
+        requests.post(f"{uploads}?uploadType=multipart", **multipart(given)),
+        requests.post(f"{uploads}?uploadType=resumable", json=given, headers=OURS, timeout=10),
+        requests.patch(f"{objects}/split", json={field: SPLIT}, headers=OURS, timeout=10),
+        requests.put(f"{objects}/split", json={field: SPLIT}, headers=OURS, timeout=10),
+        requests.post(f"{objects}/split/rewriteTo/b/lake/o/two", json=given, headers=OURS, timeout=10),
+    ]
+    assert [answer.status_code for answer in answers] == [400] * 5
+    assert "Set-Cookie" not in requests.get(f"{objects}/split?alt=media", headers=OURS, timeout=10).headers
+
+
+NAMES_OF_OBJECTS = {
+    "x%00y": 400,
+    "n" * 300: 200,
+    "n" * 1_024: 200,
+    "n" * 1_025: 400,
+    "%E6%BC%A2" * 341: 200,
+    "%E6%BC%A2" * 342: 400,
+    "%ff": 400,
+    "a%0Ab": 400,
+    ".": 400,
+    "..": 400,
+    "a%2Fb": 200,
+    "a": 200,
+    "a%2F": 200,
+    "..%2F..%2Fescaped": 200,
+    "%2Fetc%2Fpasswd": 200,
+    "C%3A%5Cx": 200,
+}
+
+
+def test_no_name_of_an_object_keeps_the_service_from_starting(tmp_path: Path) -> None:
+    service = Service("gcs", tmp_path, ("--data", str(tmp_path / "gcs")))
+    with service:
+        service.wait_until_healthy()
+        uploads, objects = f"{service.url}/upload/storage/v1/b/lake/o", f"{service.url}/storage/v1/b/lake/o"
+        requests.post(f"{service.url}/storage/v1/b?project=p1", json={"name": "lake"}, timeout=10)
+        for name, status in NAMES_OF_OBJECTS.items():
+            url = f"{uploads}?uploadType=media&name={name}"
+            assert requests.post(url, data=name.encode(), timeout=10).status_code == status, name
+            url = f"{uploads}?uploadType=resumable&name={name}"
+            assert requests.post(url, json={}, timeout=10).status_code == status, name
+        service.kill()
+        service.start().wait_until_healthy()
+        stored = [name for name, status in NAMES_OF_OBJECTS.items() if status == 200]
+        for name in stored:
+            quoted = name.replace("..", "%2E%2E")
+            got = requests.get(f"{objects}/{quoted}?alt=media", timeout=10)
+            assert (got.status_code, got.content) == (200, name.encode())
+        listed = requests.get(objects, timeout=10).json()["items"]
+        assert sorted(item["name"] for item in listed) == sorted(unquote(name) for name in stored)
+    assert {path.name for path in tmp_path.iterdir()} == {"gcs", "gcs.log", "gcs.exchanges"}
+
+
+POISON = "\\ud800"  # half of a surrogate pair, as JSON writes it
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "read"),
+    [
+        ("PATCH", "gcs/storage/v1/b/lake", {"labels": {"a": POISON}}, "gcs/storage/v1/b?project=p1"),
+        ("POST", "gcs/storage/v1/b?project=p1", {"name": "two", "website": {"mainPageSuffix": POISON}},
+         "gcs/storage/v1/b?project=p1"),
+        ("PATCH", "gcs/storage/v1/b/lake/o/note", {"contentType": POISON}, "gcs/storage/v1/b/lake/o"),
+        ("PATCH", "gcs/storage/v1/b/lake/o/note", {"contexts": {"custom": {"a": POISON}}},
+         "gcs/storage/v1/b/lake/o"),
+        ("POST", "bigquery/bigquery/v2/projects/p1/datasets",
+         {"datasetReference": {"datasetId": "poison"}, "description": POISON},
+         "bigquery/bigquery/v2/projects/p1/datasets"),
+        ("POST", "control-plane/iam/v1/projects/p1/serviceAccounts",
+         {"accountId": "poisoned", "serviceAccount": {"displayName": POISON}},
+         "control-plane/iam/v1/projects/p1/serviceAccounts"),
+    ],
+)  # fmt: skip
+def test_no_text_that_cannot_be_sent_again_is_kept(
+    cloud: Emulators, method: str, path: str, body: Any, read: str
+) -> None:
+    """Each list that such a text stands in would fail from then on."""
+    upload = f"{cloud.storage_url}/upload/storage/v1/b/lake/o?uploadType=media&name=note"
+    requests.post(upload, data=b"x", headers=OURS, timeout=10)
+
+    def url(path: str) -> str:
+        name, _, rest = path.partition("/")
+        return f"{services(cloud)[name][0]}/{rest}"
+
+    content = json.dumps(body).replace("\\\\", "\\")
+    headers = OURS | {"Content-Type": "application/json"}
+    assert requests.request(method, url(path), data=content, headers=headers, timeout=10).status_code == 400
+    assert requests.get(url(read), headers=OURS, timeout=10).status_code == 200
+
+
+TOKENS = ("no", "5", '"x"', "[]", "{}", '{"last": 5}', '{"last": ["a", "b", 3]}', '{"last": [1, 2]}',
+          '{"last": ["\\ud800", 1]}', "[" * 100_000)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "gcs/storage/v1/b/lake/o?",
+        "gcs/storage/v1/b?project=p1&",
+        "bigquery/bigquery/v2/projects/p1/datasets?",
+        "bigquery/bigquery/v2/projects/p1/jobs?",
+        "control-plane/iam/v1/projects/p1/serviceAccounts?",
+    ],
+)
+def test_a_page_token_of_ones_own_making_is_refused(cloud: Emulators, path: str) -> None:
+    name, _, rest = path.partition("/")
+    url = f"{services(cloud)[name][0]}/{rest}"
+    for token in TOKENS:
+        query = {"pageToken": base64.urlsafe_b64encode(token.encode()).decode()[:40_000]}
+        assert requests.get(url, params=query, headers=OURS, timeout=10).status_code == 400, token[:30]
+    for size in ("-1", "x", "1e3", "9" * 5_000):
+        answer = requests.get(url, params={"maxResults": size, "pageSize": size}, headers=OURS, timeout=10)
+        assert answer.status_code == 400, size[:30]
+
+
+def test_a_read_that_names_another_method_stays_a_read(cloud: Emulators) -> None:
+    url = f"{cloud.storage_url}/storage/v1/b/lake"
+    headers = OURS | {"X-HTTP-Method-Override": "DELETE"}
+    assert requests.get(url, headers=headers, timeout=10).json()["name"] == "lake"
+
+
+@pytest.mark.parametrize(("module", "file"), [("iam", "control-plane.json"), ("bigquery", "datasets.json")])
+@pytest.mark.parametrize("content", ["", "{", "[]", "null", '"x"', "\0"])
+def test_a_file_that_was_cut_off_is_named_in_a_line(
+    tmp_path: Path, module: str, file: str, content: str
+) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / file).write_text(content)
+    options = ("--data", str(tmp_path / "data"))
+    if module == "bigquery":
+        options += ("--lake-root", str(tmp_path))
+    service = Service(module, tmp_path, options)
+    assert service.start().wait() == 1
+    assert f"{file} holds no JSON object" in service.log().splitlines()[-1]
+    assert (tmp_path / "data" / file).read_text() == content
+
+
 @pytest.mark.parametrize("authorization", [None, "Bearer wrong", f"Bearer {TOKEN}"])
 def test_grpc_asks_for_the_same_token(cloud: Emulators, authorization: str | None) -> None:
     import grpc
@@ -182,8 +338,6 @@ def test_grpc_asks_for_the_same_token(cloud: Emulators, authorization: str | Non
 
 def test_a_token_of_our_own_key_opens_the_others(cloud: Emulators) -> None:
     """Google's clients get their token as from Google: by a key of a service account."""
-    import base64
-
     from google.auth.transport.requests import Request
     from google.oauth2.service_account import Credentials
 

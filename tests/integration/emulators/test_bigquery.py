@@ -157,7 +157,7 @@ def test_a_result_can_be_read_after_a_kill(service: Service, dataset: str) -> No
 def test_geography_is_refused_in_a_sentence(service: Service, dataset: str) -> None:
     body = {"query": "SELECT ST_ASTEXT(ST_GEOGPOINT(1, 2))", "useLegacySql": False}
     answer = requests.post(f"{service.url}/bigquery/v2/projects/p1/queries", json=body, timeout=30).json()
-    assert answer["errors"][0]["message"].endswith("GEOGRAPHY is not part of the emulated warehouse.")
+    assert answer["error"]["message"].endswith("GEOGRAPHY is not part of the emulated warehouse.")
 
 
 def test_no_home_is_touched(tmp_path: Path) -> None:

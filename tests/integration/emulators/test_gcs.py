@@ -103,12 +103,12 @@ class Dying(module.Store):
         super().discard(path)
 
 store = Dying(Path(sys.argv[1]))
-incoming = module.Incoming(store.new_file())
-incoming.write([b"new"])
-if sys.argv[2] == "uncommitted":
-    os._exit(9)
-generation = str(store.next_generation())
-store.put({"bucket": "lake", "name": "one", "generation": generation, "content": "new"}, incoming.path)
+with store.new_file() as path:
+    module.Incoming(path).write([b"new"])
+    if sys.argv[2] == "uncommitted":
+        os._exit(9)
+    generation = str(store.next_generation())
+    store.put({"bucket": "lake", "name": "one", "generation": generation, "content": "new"}, path)
 os._exit(9)
 """
 
@@ -121,9 +121,9 @@ def test_an_overwrite_cut_short_is_the_old_object_or_the_new_one(
 ) -> None:
     store = Store(tmp_path)
     store.put_bucket({"name": "lake"})
-    incoming = Incoming(store.new_file())
-    incoming.write([b"old"])
-    store.put({"bucket": "lake", "name": "one", "generation": "1", "content": "old"}, incoming.path)
+    with store.new_file() as path:
+        Incoming(path).write([b"old"])
+        store.put({"bucket": "lake", "name": "one", "generation": "1", "content": "old"}, path)
     store.close()
     assert subprocess.run([sys.executable, "-c", DIES, str(tmp_path), moment]).returncode == 9
     again = Store(tmp_path)
@@ -194,11 +194,29 @@ def test_a_session_that_nobody_continues_goes_with_its_bytes(tmp_path: Path) -> 
     again.close()
 
 
+def test_an_object_outlives_the_session_that_uploaded_it(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    store.put_bucket({"name": "lake"})
+    session = store.session(store.begin("lake", "one", {}, {}))
+    assert session is not None
+    incoming = store.received(session)
+    incoming.write([b"content"])
+    store.put({"bucket": "lake", "name": "one", "generation": "1"}, incoming.path, session=session.id)
+    with sqlite3.connect(tmp_path / "index.sqlite3") as index:
+        index.execute("UPDATE session SET touched = ?", (time.time() - SESSION_SECONDS - 1,))
+    store.sweep()
+    live = store.live("lake", "one")
+    assert live is not None
+    assert store.session(session.id) is None
+    assert store.path(live).read_bytes() == b"content"
+    store.close()
+
+
 def test_what_was_soft_deleted_goes_when_its_time_is_over(tmp_path: Path) -> None:
     store = Store(tmp_path)
     store.put_bucket({"name": "lake", "softDeletePolicy": {"retentionDurationSeconds": "604800"}})
-    incoming = Incoming(store.new_file())
-    store.put({"bucket": "lake", "name": "one", "generation": "1"}, incoming.path)
+    with store.new_file() as path:
+        store.put({"bucket": "lake", "name": "one", "generation": "1"}, path)
     live = store.live("lake", "one")
     assert live is not None
     store.delete(live, keep_version=True)

@@ -12,7 +12,7 @@ from google.auth.impersonated_credentials import Credentials as Impersonated
 
 from elt.catalogue.registry import DATASETS
 from elt.connections import ConnectionFields, EnvironmentConnections, postgres_parameters
-from elt.errors import PermanentError, SettingError
+from elt.errors import PermanentError, SettingError, TransientError
 
 STACK = {"GCP_PROJECT_ID": "p", "GCP_GCS_BUCKET": "b", "BIGQUERY_DATASET": "d", "GCP_LOCATION": "EU"}
 EMULATED = {"STORAGE_EMULATOR_HOST": "http://127.0.0.1:1", "BIGQUERY_EMULATOR_HOST": "http://127.0.0.1:2/"}
@@ -187,6 +187,39 @@ def test_credentials_that_cannot_be_read_are_said_in_a_sentence(tmp_path):
     missing = str(tmp_path / "none.json")
     with pytest.raises(PermanentError, match=r"^Google Cloud: no credentials \(.*none\.json.*\)\.$"):
         connections(GOOGLE_APPLICATION_CREDENTIALS=missing).warehouse()
+
+
+@pytest.fixture
+def workload(tmp_path) -> dict[str, object]:
+    """Credentials of another cloud's account, as workload identity federation has them."""
+    (tmp_path / "token").write_text("a token")
+    return {
+        "type": "external_account",
+        "audience": "//iam.googleapis.com/projects/123/locations/global/workloadIdentityPools/p/providers/q",
+        "subject_token_type": "urn:ietf:params:oauth:token-type:jwt",
+        "token_url": "http://127.0.0.1:9/v1/token",
+        "credential_source": {"file": str(tmp_path / "token")},
+    }
+
+
+@pytest.mark.parametrize("missing_token", [True, False])
+def test_what_fails_while_a_client_is_made_is_a_sentence_too(tmp_path, workload, missing_token):
+    """An external account is asked for its project then, which takes a token."""
+    if missing_token:
+        (tmp_path / "token").unlink()
+    (tmp_path / "account.json").write_text(json.dumps(workload))
+    found = connections(GOOGLE_APPLICATION_CREDENTIALS=str(tmp_path / "account.json"))
+    kind, said = (PermanentError, "not found") if missing_token else (TransientError, "no token could be had")
+    with pytest.raises(kind, match=rf"^Google Cloud: .*{said}"):
+        found.lake()
+
+
+def test_an_external_account_that_shall_act_as_another_is_refused_in_a_sentence(tmp_path, workload):
+    """A limit of Google's library: it takes other credentials to impersonate with."""
+    (tmp_path / "account.json").write_text(json.dumps({**workload, "quota_project_id": "p"}))
+    variables = google(impersonation_chain="x@y.test", key_path=str(tmp_path / "account.json"))
+    with pytest.raises((PermanentError, TransientError), match=r"^Google Cloud: "):
+        connections(**variables).lake()
 
 
 # Postgres

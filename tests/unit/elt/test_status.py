@@ -3,6 +3,7 @@
 import pytest
 import taxi
 from fake_postgres import FakePostgres
+from fake_storage import Object
 from fakes import Stack
 
 from elt import status
@@ -266,3 +267,12 @@ def test_the_first_rows_of_a_mart_are_those_that_its_preview_names(stack):
     rows = status.mart_head(stack.connections, mart, 2)
     assert [tuple(row) for row in rows] == [mart.preview.columns] * 2
     assert rows[0]["pickup_date"] == "2024-01-01"
+
+
+def test_an_object_that_somebody_else_has_put_there_does_not_end_the_report(stack):
+    objects = stack.objects()
+    objects["raw/yellow/odd"] = Object(b"", 1, {"dataset": "yellow", "month": "x'; DROP"})
+    facts = {"dataset": "yellow", "month": "2024-01", "rows": "abc", "quarantined": "-1e9"}
+    objects["typed/yellow/odd.parquet"] = Object(b"", 2, facts)
+    [found] = status.status(stack.connections)
+    assert (found["month"], found["typed_rows"], found["state"]) == ("2024-01", 0, "missing")

@@ -20,7 +20,12 @@ def bootstrap(tmp_path: Path) -> ModuleType:
     scripts.mkdir()
     shutil.copy(REPOSITORY / "scripts" / "_bootstrap.py", scripts)
     members = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["tool"]["uv"]["workspace"]["members"]
-    for name in ("uv.lock", "pyproject.toml", *(f"{member}/pyproject.toml" for member in members)):
+    for name in (
+        "scripts/uv.txt",
+        "uv.lock",
+        "pyproject.toml",
+        *(f"{member}/pyproject.toml" for member in members),
+    ):
         (tmp_path / name).parent.mkdir(exist_ok=True, parents=True)
         shutil.copy(REPOSITORY / name, tmp_path / name)
     spec = importlib.util.spec_from_file_location("bootstrap_of_a_checkout", scripts / "_bootstrap.py")
@@ -56,6 +61,28 @@ def test_without_venv_pip_and_uv_it_says_what_to_install(
     assert ended.value.code == 3
     assert "apt-get install python3-venv" in capsys.readouterr().err
     assert not (tmp_path / ".tools" / "uv").exists()
+
+
+PIP = """
+case "$*" in *"--require-hashes"*"-r {uv}"*) ;; *) echo "not by hash: $*"; exit 1 ;; esac
+case "$*" in *"--target"*) ;; *) exit 1 ;; esac
+mkdir -p {target}/bin; echo . >>{target}/../installed
+printf "#!/bin/sh\n" >{target}/bin/uv; chmod +x {target}/bin/uv
+"""
+
+
+def test_uv_is_installed_by_hash_and_again_when_another_is_wanted(
+    bootstrap: ModuleType, tmp_path: Path
+) -> None:
+    """With a Python that has pip, which wants the hashes, and no venv."""
+    target, wanted = tmp_path / ".tools" / "uv", tmp_path / "scripts" / "uv.txt"
+    python = a_program(tmp_path / "bin" / "python3", PIP.format(uv=wanted, target=target))
+    for _ in range(2):
+        assert bootstrap.private_uv(str(python)) == str(target / "bin" / "uv")
+        assert (tmp_path / ".tools" / "installed").read_text() == ".\n", "once"
+    wanted.write_text(wanted.read_text().replace("uv==0", "uv==1"))
+    bootstrap.private_uv(str(python))
+    assert (tmp_path / ".tools" / "installed").read_text() == ".\n.\n"
 
 
 def test_an_unsupported_python_is_told_which_ones_are(
@@ -94,7 +121,14 @@ def test_an_installed_environment_is_not_installed_again(bootstrap: ModuleType, 
 
 
 @pytest.mark.parametrize(
-    "name", ["uv.lock", "pyproject.toml", "scripts/pyproject.toml", "plugins/left_out/pyproject.toml"]
+    "name",
+    [
+        "uv.lock",
+        "pyproject.toml",
+        "scripts/uv.txt",
+        "scripts/pyproject.toml",
+        "plugins/left_out/pyproject.toml",
+    ],
 )
 def test_what_decides_what_is_installed_installs_again_when_it_changes(
     bootstrap: ModuleType, tmp_path: Path, name: str
@@ -109,6 +143,7 @@ def test_a_command_adds_the_groups_it_needs_and_takes_none_away(
 ) -> None:
     """`uv` writes down what it was called with, and `scripts/up` after `scripts/check` calls nothing."""
     a_program(tmp_path / ".tools" / "uv" / "bin" / "uv", f'echo "$@" >> {tmp_path}/calls')
+    shutil.copy(tmp_path / "scripts" / "uv.txt", tmp_path / ".tools" / "uv")
     installed(bootstrap, tmp_path)
     assert bootstrap.GROUPS["check"]
     bootstrap.ensure_environment(bootstrap.GROUPS["check"])

@@ -4,7 +4,7 @@ from functools import cache
 from string import Template
 
 from elt.catalogue import Audit
-from elt.catalogue.packages import Packages
+from elt.catalogue.checks import Packages
 
 _PACKAGES = Packages()
 

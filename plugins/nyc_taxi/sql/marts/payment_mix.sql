@@ -1,7 +1,17 @@
+-- Money is added up in decimals, so that half a cent is rounded alike by every engine, in any order of the rows.
+-- What is no decimal (NaN, infinity) makes the sum what it is.
 INSERT INTO ${mart} (dataset, source_month, pickup_date, payment_type, trips, revenue, tips)
 SELECT
   @dataset, @source_month, DATE(${pickup}) AS pickup_date, ${payment} AS payment_type,
-  COUNT(*) AS trips, ROUND(SUM(${revenue}), 2) AS revenue, ROUND(SUM(${tips}), 2) AS tips
+  COUNT(*) AS trips,
+  IF(
+    COUNTIF(${revenue} IS NOT NULL AND SAFE_CAST(${revenue} AS NUMERIC) IS NULL) > 0, SUM(${revenue}),
+    CAST(ROUND(SUM(SAFE_CAST(${revenue} AS NUMERIC)), 2) AS FLOAT64)
+  ) AS revenue,
+  IF(
+    COUNTIF(${tips} IS NOT NULL AND SAFE_CAST(${tips} AS NUMERIC) IS NULL) > 0, SUM(${tips}),
+    CAST(ROUND(SUM(SAFE_CAST(${tips} AS NUMERIC)), 2) AS FLOAT64)
+  ) AS tips
 FROM ${source}
 WHERE source_month = @source_month
 GROUP BY pickup_date, payment_type

@@ -61,9 +61,7 @@ def run(
     stack: str,
 ) -> int:
     """Load months of datasets through Airflow and wait for them."""
-    from rich.console import Console
-
-    from taxiway.console.progress import Progress
+    from taxiway.console.progress import Progress, Screen
     from taxiway.console.tables import show_datasets
     from taxiway.environment.home import exclusive
     from taxiway.loads import arguments
@@ -81,7 +79,7 @@ def run(
         if changed:
             wanted = loads.changed(requests)
         code = loads.load(wanted, wait, again=changed or force, force=force) if wanted else 0
-    show_datasets(Console(), loads.status(wanted))
+    show_datasets(Screen(), loads.status(wanted))
     return code
 
 
@@ -109,39 +107,31 @@ def alerts(checkout: Checkout, on: bool, off: bool, stack: str) -> int:
 
 
 def set_alerts(api: AirflowApi, *, on: bool, off: bool) -> str:
-    """Turn alerts on or off, or neither; returns the sentence that says how they are."""
-    from elt.orchestration.alerts import CONNECTION
+    """Turn alerts on or off, or neither; returns the sentence that says how they are.
+
+    The webhook's address comes from a hidden prompt or from standard input, never from an argument.
+    """
+    from elt.orchestration.alerts import CONNECTION, send
 
     known = api.connection(CONNECTION) is not None
     if off:
         if known:
             api.delete_connection(CONNECTION)
         return "alerts are off"
-    if on:
-        api.set_connection(CONNECTION, _tried(_address()), replace=known)
-        return "alerts are on: a first message has arrived at the webhook"
-    return "alerts are on" if known else "alerts are off. Turn them on: scripts/alerts --set"
-
-
-def _address() -> str:
-    """The webhook's address, from a hidden prompt or from standard input: never an argument."""
+    if not on:
+        return "alerts are on" if known else "alerts are off. Turn them on: scripts/alerts --set"
     if sys.stdin.isatty():
-        text = click.prompt("Address of the webhook", hide_input=True)
+        url = str(click.prompt("Address of the webhook", hide_input=True)).strip()
     else:
-        text = sys.stdin.readline()
-    if not re.fullmatch(r"https?://[^\s/]+/\S+", text.strip()):
+        url = sys.stdin.readline().strip()
+    if not re.fullmatch(r"https?://[^\s/]+/\S+", url):
         raise UsageError(
             "that is not a webhook's address", "Slack shows one like https://hooks.slack.com/services/…"
         )
-    return str(text).strip()
-
-
-def _tried(url: str) -> str:
-    from elt.orchestration.alerts import send
-
     if complaint := send(url, GREETING):
         raise TaxiwayError(f"{complaint}: nothing was changed", "Check the address.")
-    return url
+    api.set_connection(CONNECTION, url, replace=known)
+    return "alerts are on: a first message has arrived at the webhook"
 
 
 @command(

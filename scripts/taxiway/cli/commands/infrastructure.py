@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from taxiway.targets.stack import StackSettings
 
 DRIFTED = 5
-SIGNS = {"create": "[green]+[/]", "update": "[yellow]~[/]", "replace": "[red]±[/]", "delete": "[red]-[/]"}
+SIGNS = {"create": ("+", "green"), "update": ("~", "yellow"), "replace": ("±", "red"), "delete": ("-", "red")}
 
 
 @command(
@@ -38,18 +38,18 @@ def preview(checkout: Checkout, stack: str, project: str, engine: str | None) ->
 def show_preview(checkout: Checkout, wanted: StackSettings) -> int:
     """Print the changes and the estimate."""
     from rich.box import SIMPLE_HEAD
-    from rich.console import Console
     from rich.table import Table
 
+    from taxiway.console.progress import Screen, styled
     from taxiway.infrastructure import Endpoints
     from taxiway.infrastructure.cost import estimate, prices, total
     from taxiway.infrastructure.plan import plan
     from taxiway.targets.stack import open_stack
 
-    console = Console(highlight=False)
+    console = Screen()
     changes = open_stack(checkout, wanted).preview()
     for change in changes:
-        console.print(f"  {SIGNS[change.action]} {change.title}", soft_wrap=True)
+        console.print(" ", styled(*SIGNS[change.action]), change.title, soft_wrap=True)
         for detail in change.details:
             console.print(f"      {detail}", style="dim", soft_wrap=True)
     console.print(f"{len(changes)} changes" if changes else "Nothing would change.")
@@ -80,11 +80,10 @@ exit code: 0 if nothing drifted, 5 if something did
 @pass_checkout
 def drift(checkout: Checkout, stack: str, project: str, engine: str | None) -> int:
     """Show what was changed behind Pulumi's back."""
-    from rich.console import Console
-
+    from taxiway.console.progress import Screen
     from taxiway.targets.stack import StackSettings, open_stack
 
-    console = Console(highlight=False)
+    console = Screen()
     wanted = StackSettings.chosen(checkout, stack, project, engine or "")
     opened = open_stack(checkout, wanted)
     # A misspelt name must not pass for a stack that has not drifted.
@@ -110,9 +109,10 @@ def drift(checkout: Checkout, stack: str, project: str, engine: str | None) -> i
 def stacks(checkout: Checkout) -> int:
     """List environments: owner, target, age, resources, cost."""
     from rich.box import SIMPLE_HEAD
-    from rich.console import Console, JustifyMethod
+    from rich.console import JustifyMethod
     from rich.table import Table
 
+    from taxiway.console.progress import Screen
     from taxiway.infrastructure.stacks import stacks as listing
 
     table = Table(box=SIMPLE_HEAD)
@@ -125,7 +125,7 @@ def stacks(checkout: Checkout) -> int:
         cost = "?" if stack.dollars is None else f"{stack.dollars:,.2f}"
         updated, age = stack.updated[:16].replace("T", " "), _age(stack.created)
         table.add_row(stack.name, stack.owner, stack.target, age, updated, str(stack.resources), cost)
-    console = Console(highlight=False)
+    console = Screen()
     console.print(table if found else "There is no environment here. Create one: scripts/up")
     for sentence in failures:
         console.print(sentence, soft_wrap=True)

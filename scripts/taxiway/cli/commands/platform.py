@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from pathlib import Path
+import subprocess
+import sys
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -19,6 +20,7 @@ from taxiway.cli.options import (
     wait_option,
 )
 from taxiway.environment.home import Home, State, exclusive
+from taxiway.environment.secrets import REQUIRE_AUTH
 from taxiway.errors import TaxiwayError
 from taxiway.targets.target import TARGETS, Checkout, target_class
 
@@ -108,20 +110,20 @@ def up(
 
 def _show_up(platform: Target, loads: Loads, following: str) -> None:
     """What is loaded, where Airflow is, and what to type next."""
-    from rich.console import Console
+    from rich.text import Text
 
+    from taxiway.console.progress import Screen
     from taxiway.console.tables import show_datasets, show_rows
 
-    console = Console(highlight=False)
+    console = Screen()
     console.print()
     show_datasets(console, loads.status())
     for mart, rows in loads.mart_heads(5).items():
         show_rows(console, f"First rows of the mart {mart}", rows)
-    password = platform.home.secret("admin_password")
-    console.print(
-        f"Airflow   {platform.state.api_url}   user [bold]admin[/]   password [bold]{password}[/]",
-        soft_wrap=True,
-    )
+    # Where output is no terminal it is a log, which more people read than this machine's files.
+    password = platform.home.secret("admin_password") if console.is_terminal else "scripts/status --password"
+    where = f"Airflow   {platform.state.api_url}   user "
+    console.print(Text.assemble(where, ("admin", "bold"), "   password ", (password, "bold")), soft_wrap=True)
     console.print(
         f"Next      {following:<38} {'load more months' if ' ' in following else 'add a dataset'}\n"
         "          scripts/status                         what runs, what is loaded\n"
@@ -133,38 +135,50 @@ def _show_up(platform: Target, loads: Loads, following: str) -> None:
 @command(
     "status",
     """
-  scripts/status             for people
-  scripts/status --json      for programs
-exit code: 0 if everything runs, 1 if something does not
+  scripts/status               for people
+  scripts/status --json        for programs
+  scripts/status --password    of Airflow's user admin, and nothing else
+exit code: 0 if everything runs and answers, 1 if something does not
 """,
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@click.option("--password", is_flag=True, help="Print the password of Airflow's user admin.")
 @stack_option
 @pass_checkout
-def status(checkout: Checkout, as_json: bool, stack: str) -> int:
+def status(checkout: Checkout, as_json: bool, password: bool, stack: str) -> int:
     """Show the components and what is loaded where."""
+    if password:
+        click.echo(checkout.platform(stack).home.secret("admin_password"))
+        return 0
     facts: dict[str, Any] = {"target": None, "stack": None, "components": [], "datasets": []}
+    complaints = dict[str, str]()
     if not as_json or State.load(checkout.home(stack)):
         platform = checkout.platform(stack)
         running = platform.states()
+        complaints = dict(platform.ailing()) if running else {}
         facts = {
             "target": platform.state.target,
             "stack": stack,
             "components": [
                 {
                     "name": component.name,
-                    "state": running.get(component.name, "STOPPED"),
+                    # The process is there; whether it does anything is another question.
+                    "state": "HANGING"
+                    if component.name in complaints
+                    else running.get(component.name, "STOPPED"),
                     "url": component.url,
                 }
                 for component in platform.components()
             ],
-            "datasets": _datasets(platform) if running else [],
+            # Who asks a store that hangs waits for minutes.
+            "datasets": _datasets(platform) if running and not complaints else [],
         }
         if not as_json:
-            _show_status(platform, facts)
+            _show_status(platform, facts, complaints)
     if as_json:
-        click.echo(json.dumps(facts, indent=2, default=str))
-    return 0 if {part["state"] for part in facts["components"]} == {"RUNNING"} else 1
+        click.echo(json.dumps({**facts, "complaints": complaints}, indent=2, default=str))
+    well = {part["state"] for part in facts["components"]} == {"RUNNING"} and not complaints
+    return 0 if well else 1
 
 
 def _datasets(platform: Target) -> list[dict[str, Any]]:
@@ -180,21 +194,20 @@ def _datasets(platform: Target) -> list[dict[str, Any]]:
         return []  # the components' states say why
 
 
-def _show_status(platform: Target, facts: dict[str, Any]) -> None:
-    from rich.console import Console
-
+def _show_status(platform: Target, facts: dict[str, Any], complaints: dict[str, str]) -> None:
+    from taxiway.console.progress import Screen, styled
     from taxiway.console.tables import show_components, show_datasets
 
-    console, secrets = Console(highlight=False), platform.home.secrets
+    console, port = Screen(), platform.state.ports["postgres"]
     show_components(console, facts["components"])
+    for name, sentence in complaints.items():
+        console.print(styled(f"{name} {sentence}", "red"), soft_wrap=True)
     show_datasets(console, facts["datasets"])
+    taxi = f"host=127.0.0.1 port={port} dbname=taxi user=taxi passfile={platform.home.secrets / 'pgpass'}"
+    taxi += f" require_auth={REQUIRE_AUTH}"
     console.print(
-        f"Airflow    {platform.state.api_url}   user admin, password in {secrets / 'admin_password'}",
-        soft_wrap=True,
-    )
-    port = platform.state.ports["postgres"]
-    console.print(
-        f"Postgres   psql 'host=127.0.0.1 port={port} dbname=taxi user=taxi passfile={secrets / 'pgpass'}'",
+        f"Airflow    {platform.state.api_url}   user admin, password: scripts/status --password\n"
+        f"Postgres   psql '{taxi}'",
         soft_wrap=True,
     )
 
@@ -214,9 +227,17 @@ def _show_status(platform: Target, facts: dict[str, Any]) -> None:
 @pass_checkout
 def logs(checkout: Checkout, component: str, lines: int, follow: bool, stack: str) -> int:
     """Show the last log lines of COMPONENT, one that scripts/status lists."""
-    # Becoming `tail` or `docker` leaves interruptions and pipes to them.
     command = checkout.platform(stack).log_command(component, lines, follow=follow)
-    os.execvp(command[0], command)  # noqa: S606
+    if not sys.stdout.isatty():
+        # Becoming `tail` or `docker` leaves interruptions and pipes to them.
+        os.execvp(command[0], command)  # noqa: S606
+    from taxiway.console.progress import plain
+
+    # What was logged was said by files and servers: a terminal shows it, and does not obey it.
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, errors="replace") as process:
+        for line in process.stdout or ():
+            click.echo(plain(line, keep="\n\t"), nl=False)
+    return process.returncode
 
 
 @command(
@@ -293,9 +314,10 @@ def _remove_files(checkout: Checkout, home: Home) -> list[str]:
     written, removed = checkout.folder / ".env", list[str]()
     # Another stack's stay. The .env says whose both are, so it goes last.
     if variables.read(written).get("TAXIWAY_STACK") == home.stack:
-        removed = [str(f) for f in (checkout.folder / "google_credentials", written) if f.exists()]
-        for name in removed:
-            Path(name).unlink()
+        for file in (checkout.folder / "google_credentials", written):
+            if file.exists():
+                file.unlink()
+                removed.append(str(file))
     if home.root.exists():
         shutil.rmtree(home.root)
         removed.append(str(home.root))

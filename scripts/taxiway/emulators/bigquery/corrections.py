@@ -1,7 +1,7 @@
 """Corrections that replace functions inside the library.
 
-Each docstring gives BigQuery's behaviour, the library's, and titles of issues for its maintainers. A test in
-`tests/unit/taxiway/emulators/test_corrections.py` fails as soon as a correction is no longer needed.
+Each docstring gives BigQuery's behaviour and the library's; `docs/emulators.md` has titles of issues for its
+maintainers. A test in `test_corrections.py` fails as soon as a correction is no longer needed.
 """
 
 from __future__ import annotations
@@ -50,7 +50,8 @@ def corrected() -> Iterator[None]:
             (interpreter, "_rewrite_vars_to_params", _with_parameters),
             (executor, "_resolve_uri", _staged),
             (executor, "_LOAD_FORMAT_HANDLERS", loaders),
-            (executor, "is_decimal_logical_avro", _always),
+            # It reads AVRO files with decimals with fastavro, and others with an extension of DuckDB.
+            (executor, "is_decimal_logical_avro", lambda _path: True),
             (job_routes, "execute_load_job", _load_objects),
             (upload_routes, "execute_load_job", _load_atomically),
             (Dialect, "parse", _parse_once),
@@ -65,8 +66,7 @@ class Script(interpreter.ScriptInterpreter):
 
     BigQuery: transactions are atomic, and rolled back if the script leaves them open. Library: it copies
     tables and restores them on an error, so a kill leaves half a transaction; open transactions are
-    committed. Upstream: "BEGIN TRANSACTION copies tables: not atomic over a crash, O(table) per statement";
-    "A transaction left open is committed; BigQuery rolls it back".
+    committed.
     """
 
     async def run(self, source: str) -> Any:
@@ -102,7 +102,6 @@ def _with_parameters(sql: str, frames: Any) -> tuple[str, list[Any]]:
     """Replace a script's variables and its job's parameters by numbered ones, and return their values.
 
     BigQuery: every statement of a script can use the job's parameters. Library: scripts do not know them.
-    Upstream: "Query parameters are ignored in multi-statement scripts".
     """
     text, values = _rewrite(sql, frames)
     given = {entry["name"]: entry for entry in parameters.get() if entry.get("name")}
@@ -120,8 +119,9 @@ def _with_parameters(sql: str, frames: Any) -> tuple[str, list[Any]]:
 def _parse_once(dialect: Dialect, sql: str, **options: Any) -> list[Expr | None]:
     """Parse each statement once, and give every caller a copy, because callers modify their trees.
 
-    Library: it parses each statement about twenty times, which takes two fifths of its CPU time. Upstream:
-    "Parse each statement once per job".
+    Library: it parses each statement about twenty times, which takes two fifths of its CPU time, and it takes
+    NUMERIC for DuckDB's DECIMAL, of 3 decimals instead of 9. Upstream: "Parse each statement once per job";
+    "CAST(… AS NUMERIC) rounds to three decimals".
     """
     if options or dialect.settings:
         return _parse(dialect, sql, **options)
@@ -130,7 +130,12 @@ def _parse_once(dialect: Dialect, sql: str, **options: Any) -> list[Expr | None]
 
 @functools.lru_cache(REMEMBERED)
 def _trees(kind: type[Dialect], sql: str) -> list[Expr | None]:
-    return _parse(kind(), sql)
+    trees = _parse(kind(), sql)
+    for node in (node for tree in trees if tree for node in tree.find_all(expressions.DataType)):
+        if node.this is expressions.DataType.Type.DECIMAL and not node.expressions:
+            parameters = [expressions.DataTypeParam(this=expressions.Literal.number(n)) for n in (38, 9)]
+            node.set("expressions", parameters)
+    return trees
 
 
 # Loads
@@ -141,8 +146,7 @@ async def _load_objects(project: str, job_id: str, config: Json, context: Any) -
 
     BigQuery: sources are Cloud Storage objects; one `*` matches any characters; missing ones are `notFound`.
     Library: it also accepts `file:///etc/shadow` and plain paths, and reads `gs://BUCKET/NAME` from
-    ROOT/BUCKET/NAME, although not every object name is a valid path. Upstream: "Load jobs read any local
-    file"; "Resolve gs:// URIs by a callable".
+    ROOT/BUCKET/NAME, although not every object name is a valid path.
     """
     objects: list[tuple[str, Path]] = []
     for uri in (config.get("load") or {}).get("sourceUris") or []:
@@ -160,20 +164,17 @@ async def _load_objects(project: str, job_id: str, config: Json, context: Any) -
     folder = context.settings.upload_staging_dir / f"load-{secrets.token_hex(8)}"
     folder.mkdir()
     try:
-        paths = [str(_link(folder, at, name, path)) for at, (name, path) in enumerate(objects)]
-        changed = config | {"load": config["load"] | {"sourceUris": paths}}
+        links = []
+        for at, (name, path) in enumerate(objects):
+            # From an object's extension, DuckDB derives the compression.
+            end = "".join(PurePosixPath(name).suffixes[-2:])
+            links.append(folder / f"{at}{end if re.fullmatch('[.A-Za-z0-9]{0,20}', end) else ''}")
+            links[-1].symlink_to(path)
+        changed = config | {"load": config["load"] | {"sourceUris": [str(link) for link in links]}}
         job = await _load_atomically(project, job_id, changed, context)
         return job.model_copy(update={"configuration": config})
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def _link(folder: Path, at: int, name: str, path: Path) -> Path:
-    """A path with the object's extension, from which DuckDB derives the compression."""
-    end = "".join(PurePosixPath(name).suffixes[-2:])
-    link = folder / f"{at}{end if re.fullmatch('[.A-Za-z0-9]{0,20}', end) else ''}"
-    link.symlink_to(path)
-    return link
 
 
 def _staged(uri: str, context: Any) -> str:
@@ -185,20 +186,11 @@ def _staged(uri: str, context: Any) -> str:
     return str(path)
 
 
-def _always(_path: str) -> bool:
-    """Read all AVRO files with fastavro.
-
-    Library: it reads only files with decimals that way, others with DuckDB's extension. Upstream: "Read AVRO
-    with fastavro if DuckDB's extension is missing".
-    """
-    return True
-
-
 def _load_parquet(path: str, target: str, context: Any) -> None:
     """Load Parquet by column name.
 
     BigQuery: it matches columns by name and ignores the path. Library: it matches by position, and turns
-    `month=01` in a path into a column. Upstream: "Parquet loads ignore column names".
+    `month=01` in a path into a column.
     """
     context.engine.execute(
         f"INSERT INTO {target} BY NAME SELECT * FROM read_parquet(?, hive_partitioning=false)",  # noqa: S608
@@ -210,13 +202,15 @@ async def _load_atomically(project: str, job_id: str, config: Json, context: Any
     """Run a load job atomically, with correct statistics.
 
     BigQuery: a failed load changes nothing; statistics count the loaded rows and bytes. Library: a failed
-    load leaves its new table, or an emptied one; `outputRows` counts the whole table. Upstream: "A failed
-    load leaves partial state"; "statistics.load.outputRows counts the table, and byte counts are missing".
+    load leaves its new table, or an emptied one; `outputRows` counts the whole table.
     """
     target = executor._parse_load_job_config(project, config)
     key = (target.project_id, target.dataset_id, target.table_id)
     before = context.catalog.get_table(*key)
-    held = _rows(context, target) if before and target.write_disposition != "WRITE_TRUNCATE" else 0
+    held = 0
+    if before and target.write_disposition != "WRITE_TRUNCATE":
+        counted = f"SELECT count(*) FROM {target.target_ref}"  # noqa: S608 - the library quotes it
+        held = int(context.engine.execute(counted).fetchone()[0])
     context.engine.execute("BEGIN TRANSACTION")
     try:
         job = await _load(project, job_id, config, context)
@@ -236,7 +230,3 @@ async def _load_atomically(project: str, job_id: str, config: Json, context: Any
         "badRecords": "0",
     }
     return job.model_copy(update={"statistics": {"load": facts}})
-
-
-def _rows(context: Any, target: Any) -> int:
-    return int(context.engine.execute(f"SELECT count(*) FROM {target.target_ref}").fetchone()[0])  # noqa: S608

@@ -1,36 +1,40 @@
-"""An ASGI application before the library's, which serializes requests and corrects answers."""
+"""Routes before the library's application, which serialize requests and correct answers.
+
+Each docstring gives BigQuery's behaviour and the library's; `docs/emulators.md` has titles of issues for its
+maintainers. A test in `test_corrections.py` fails as soon as a correction is no longer needed.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import json
-import re
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl, urlencode
 
+import httpx
 from bqemulator.jobs.executor import JOB_RESULTS
 from bqemulator.storage.sql_identifiers import quoted_table_ref
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import Route
 
-from taxiway.emulators.answers import (
-    HEALTH,
-    JSON_BYTES,
-    Answer,
-    HttpError,
-    Json,
-    error_answer,
-    page,
-    whole_body,
-)
+from taxiway.emulators import answers
+from taxiway.emulators.answers import Answer, Application, HttpError, Json, part
 from taxiway.emulators.bigquery.corrections import parameters
-from taxiway.emulators.bigquery.kept import Attributes, Expiry, Results
+from taxiway.emulators.bigquery.kept import Kept, Results
 
 UPLOAD_BYTES = 128 << 20
+EVERY = ("GET", "POST", "PUT", "PATCH", "DELETE")
+FRAMING = ("content-length", "content-encoding", "transfer-encoding")
+PAGING = ("maxResults", "startIndex", "pageToken")
+V2 = "/bigquery/v2/projects/{project}"
+DATASET = V2 + "/datasets/{dataset}"
+TABLE = DATASET + "/tables/{table}"
+ANONYMOUS = "_bqemu_anonymous"
 REPLACED_BY_PUT = (
     "friendlyName", "description", "defaultTableExpirationMs", "defaultPartitionExpirationMs",
 )  # fmt: skip
@@ -40,43 +44,31 @@ DEFAULT_ACCESS = (
     {"role": "OWNER", "specialGroup": "projectOwners"},
     {"role": "READER", "specialGroup": "projectReaders"},
 )
+DROPPED = (
+    "defaultCollation", "defaultEncryptionConfiguration", "defaultRoundingMode", "isCaseInsensitive",
+    "maxTimeTravelHours", "resourceTags", "storageBillingModel",
+)  # fmt: skip
 DATASET_ITEM = ("kind", "id", "datasetReference", "labels", "friendlyName", "location", "type")
-ANONYMOUS = "_bqemu_anonymous"
 
 
 @dataclass(frozen=True)
-class Call:
-    """A request with its complete body."""
+class _Call:
+    """A request with its complete body, and the unquoted parts of its path."""
 
-    scope: Json
+    request: Request
     content: bytes
+    parts: dict[str, str]
 
     @property
     def method(self) -> str:
-        """The HTTP method."""
-        return str(self.scope["method"])
+        return self.request.method
 
     @property
     def query(self) -> dict[str, str]:
-        """The query's parameters."""
-        return dict(parse_qsl(self.scope["query_string"].decode()))
+        return dict(self.request.query_params)
 
     def body(self) -> Json:
-        """The JSON object in the body, empty if there is none; the library reports invalid JSON."""
-        try:
-            found = json.loads(self.content or b"{}")
-        except (ValueError, RecursionError):
-            return {}
-        return found if isinstance(found, dict) else {}
-
-    def with_body(self, body: Json) -> Call:
-        """The same with another body."""
-        return replace(self, content=json.dumps(body).encode())
-
-    def to(self, path: str, method: str = "GET", **query: Any) -> Call:
-        """Another request of the same client."""
-        target = {"path": path, "raw_path": path.encode(), "method": method}
-        return Call(self.scope | target | {"query_string": urlencode(query).encode()}, b"")
+        return answers.parsed(self.content)
 
 
 class Front:
@@ -84,315 +76,290 @@ class Front:
 
     BigQuery: requests run concurrently. Library: its handlers share one DuckDB connection without a lock,
     which mixes up results and transactions, and a long query blocks the event loop with its health check.
-    With one thread, the second of two concurrent transactions waits, where BigQuery would abort it. Upstream:
-    "Concurrent requests share a connection and an event loop".
+    With one thread, the second of two concurrent transactions waits, where BigQuery would abort it.
     """
 
     def __init__(self, library: Any, context: Any, data: Path) -> None:
-        self._library, self._context = library, context
-        self._attributes, self._expiry = Attributes(data / "datasets.json"), Expiry(data / "expiry.json")
+        self._client = httpx.AsyncClient(transport=httpx.ASGITransport(library), base_url="http://127.0.0.1")
+        self._context = context
+        # Attributes of datasets by `project:dataset`, and milliseconds since 1970 by `project/dataset/table`.
+        self._attributes, self._expiry = Kept(data / "datasets.json"), Kept(data / "expiry.json")
         self._results = Results(data / "results")
         self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="bigquery")
         self._loop = asyncio.new_event_loop()
 
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        """Answer one request."""
-        try:
-            answer = await self._answered(scope, receive)
-        except HttpError as refused:
-            answer = error_answer(refused)
-        except ClientDisconnect:
-            return
-        await answer(scope, receive, send)
+    def application(self) -> Application:
+        """The service."""
+        anonymous = V2 + f"/datasets/{ANONYMOUS}/tables/{{table}}"
+        routes = (
+            (V2 + "/jobs", self._insert_job, ("POST",)),
+            (V2 + "/jobs", self._listed, ("GET",)),
+            (V2 + "/jobs/{job}", self._get_job, EVERY),
+            (V2 + "/jobs/{job}/cancel", self._get_job, EVERY),
+            ("/upload" + V2 + "/jobs", self._upload, EVERY),
+            (V2 + "/queries", self._query, ("POST",)),
+            (V2 + "/queries/{job}", self._get_results, ("GET",)),
+            (anonymous, self._describe_result, ("GET",)),
+            (anonymous + "/data", self._read_result, ("GET",)),
+            (V2 + "/datasets", self._listed, ("GET",)),
+            (V2 + "/datasets", self._dataset, ("POST",)),
+            (DATASET, self._dataset, EVERY),
+            (DATASET + "/tables", self._listed, ("GET",)),
+            (DATASET + "/tables", self._insert_table, ("POST",)),
+            (TABLE, self._table, EVERY),
+            ("/{path:path}", self._library, EVERY),
+        )
+        return Application("bigquery", [self._route(*entry) for entry in routes], None)
 
-    async def _answered(self, scope: Any, receive: Any) -> Response:
-        if scope["path"] == HEALTH:
-            return Answer({"status": "ok", "service": "bigquery"})
-        limit = UPLOAD_BYTES if scope["path"].startswith("/upload/") else JSON_BYTES
-        call = Call(scope, await whole_body(Request(scope, receive), limit))
-        return await asyncio.get_running_loop().run_in_executor(self._worker, self._answer, call)
+    def _route(self, path: str, handler: Callable[[_Call], Any], methods: tuple[str, ...]) -> Route:
+        async def endpoint(request: Request) -> Response:
+            limit = UPLOAD_BYTES if request.url.path.startswith("/upload/") else answers.JSON_BYTES
+            parts = {name: part(request, name) for name in request.path_params}
+            call = _Call(request, await answers.whole_body(request, limit), parts)
+            loop = asyncio.get_running_loop()
+            answer = await loop.run_in_executor(self._worker, self._answer, handler, call)
+            if isinstance(answer, dict):
+                return Answer(answer)
+            headers = {name: value for name, value in answer.headers.items() if name not in FRAMING}
+            return Response(answer.content, answer.status_code, headers)
 
-    def _answer(self, call: Call) -> Response:
-        for key in self._expiry.over():
-            table = _TABLE.format(*key.split("/"))
-            self._library_answer(call.to(table, "DELETE"))
-            self._expiry.put(key, None)
-        for pattern, handler in ROUTES:
-            if match := pattern.fullmatch(call.scope["path"]):
-                return handler(self, call, *match.groups())
-        return self._library_answer(call)
+        return Route(path, endpoint, methods=methods)
 
-    def _library_answer(self, call: Call) -> Response:
-        """The library's answer."""
-        sent: list[Json] = []
-        body: list[Json] = [{"type": "http.request", "body": call.content}]
+    def _answer(self, handler: Callable[[_Call], Any], call: _Call) -> Any:
+        """The handler's answer, once expired tables are gone.
 
-        async def receive() -> Json:
-            if not body:
-                await asyncio.Event().wait()  # never disconnects
-            return body.pop()
+        BigQuery: it deletes a table at its `expirationTime`. Library: it ignores the field.
+        """
+        for key, when in list(self._expiry.values.items()):
+            if when <= time.time() * 1000:
+                project, dataset, table = key.split("/")
+                expired = TABLE.format(project=project, dataset=dataset, table=table)
+                self._library(call, path=expired, method="DELETE")
+                self._expiry.put(key, None)
+        return handler(call)
 
-        async def send(message: Json) -> None:
-            sent.append(message)
-
-        framing = (b"content-length", b"content-encoding", b"transfer-encoding")
-        headers = [pair for pair in call.scope["headers"] if pair[0] not in framing]
-        headers.append((b"content-length", str(len(call.content)).encode()))
-        self._loop.run_until_complete(self._library(call.scope | {"headers": headers}, receive, send))
-        content = b"".join(message.get("body", b"") for message in sent[1:])
-        answer = Response(content, sent[0]["status"])
-        answer.raw_headers = list(sent[0]["headers"])
-        return answer
+    def _library(
+        self, call: _Call, body: Json | None = None, *,
+        path: str = "", method: str = "GET", query: Mapping[str, str] | None = None,
+    ) -> httpx.Response:  # fmt: skip
+        """The library's answer to the request, with another `body` if given, or to a request for `path`."""
+        headers = {name: value for name, value in call.request.headers.items() if name not in FRAMING}
+        content = call.content if body is None else json.dumps(body).encode()
+        if path:
+            sent = self._client.request(method, path, params=query, headers=headers)
+        else:
+            url = f"{call.request.scope['path']}?{call.request.url.query}"
+            sent = self._client.request(call.method, url, content=content, headers=headers)
+        return self._loop.run_until_complete(sent)
 
     # Jobs
 
-    def _insert_job(self, call: Call, project: str) -> Response:
+    def _insert_job(self, call: _Call) -> Any:
         """Run a job.
 
         BigQuery: a job id runs once, and a job keeps its configuration. Library: it runs the id again, and
-        drops labels. Upstream: "jobs.insert: a repeated jobId must be 409 duplicate"; "jobs.get loses
-        configuration.labels".
+        drops labels.
         """
-        if call.method != "POST":
-            return self._listed(call, "jobs")
-        body = call.body()
+        project, body = call.parts["project"], call.body()
+        configuration = body.get("configuration") or {}
         job_id = (body.get("jobReference") or {}).get("jobId")
         if job_id and self._context.catalog.get_job(project, job_id):
             raise HttpError(409, f"Already Exists: Job {project}:{job_id}", "duplicate", "ALREADY_EXISTS")
-        query = (body.get("configuration") or {}).get("query") or {}
-        answer = self._with_parameters(call, query.get("queryParameters"))
+        answer = self._run(call, configuration.get("query") or {})
         if answer.status_code != 200:
             return answer
-        job_id = str(_parsed(answer)["jobReference"]["jobId"])
-        job = self._context.catalog.get_job(project, job_id)
-        if job is not None:
-            configuration = _merged(body.get("configuration") or {}, job.configuration or {})
+        job_id = str(answer.json()["jobReference"]["jobId"])
+        if (job := self._context.catalog.get_job(project, job_id)) is not None:
+            # The executor adds to what was requested, one level down.
+            for key, added in (job.configuration or {}).items():
+                given = configuration.get(key)
+                both = isinstance(given, dict) and isinstance(added, dict)
+                configuration = configuration | {key: given | added if both else added}
             self._context.catalog.upsert_job(job.model_copy(update={"configuration": configuration}))
         self._results.keep(job_id)
-        return _changed(answer, _job)
+        return _job(answer)
 
-    def _upload(self, call: Call, _project: str) -> Response:
-        """Load an uploaded file.
-
-        BigQuery: it ignores the content type of the file. Library: it rejects `*/*`, which Google's client
-        sends. Upstream: "load_table_from_file is rejected for its Content-Type".
-        """
-        changed = call.content.replace(b"content-type: */*", b"content-type: application/octet-stream", 1)
-        return _changed(self._library_answer(replace(call, content=changed)), _job)
-
-    def _with_parameters(self, call: Call, given: Any) -> Response:
-        token = parameters.set(tuple(given or ()))
+    def _run(self, call: _Call, query: Json) -> httpx.Response:
+        token = parameters.set(tuple(query.get("queryParameters") or ()))
         try:
-            return self._library_answer(call)
+            return self._library(call)
         finally:
             parameters.reset(token)
 
-    def _query(self, call: Call, _project: str) -> Response:
+    def _upload(self, call: _Call) -> Any:
+        """Load an uploaded file.
+
+        BigQuery: it ignores the content type of the file. Library: it rejects `*/*`, which Google's client
+        sends.
+        """
+        changed = call.content.replace(b"content-type: */*", b"content-type: application/octet-stream", 1)
+        return _job(self._library(_Call(call.request, changed, call.parts)))
+
+    def _query(self, call: _Call) -> Any:
         """Run a query and wait for it.
 
-        BigQuery: one that fails is an error. Library: it answers 200, no rows and the errors. Upstream:
-        "jobs.query: a failed query must not be 200".
+        BigQuery: one that fails is an error. Library: it answers 200, no rows and the errors.
         """
-        answer = self._with_parameters(call, call.body().get("queryParameters"))
+        answer = self._run(call, call.body())
         if answer.status_code != 200:
             return answer
-        found = _parsed(answer)
+        found = answer.json()
         self._results.keep(str(found["jobReference"].get("jobId")))
         if errors := found.get("errors"):
             reason = errors[0]["reason"]
             raise HttpError(404 if reason == "notFound" else 400, errors[0]["message"], reason)
         return answer
 
-    def _get_job(self, call: Call, _project: str, job_id: str, _action: str | None) -> Response:
-        self._results.recall(job_id)
-        return _changed(self._library_answer(call), _job)
+    def _get_job(self, call: _Call) -> Any:
+        self._results.recall(call.parts["job"])
+        return _job(self._library(call))
 
-    def _get_results(self, call: Call, _project: str, job_id: str) -> Response:
-        self._results.recall(job_id)
-        return self._library_answer(call)
+    def _get_results(self, call: _Call) -> Any:
+        self._results.recall(call.parts["job"])
+        return self._library(call)
 
-    def _anonymous(self, call: Call, project: str, table: str, data: str | None) -> Response:
-        """Describe or read the anonymous result table of a query.
+    def _result(self, call: _Call, query: Mapping[str, str]) -> Json:
+        """Rows and schema of the query with this anonymous result table.
 
         BigQuery: every result is such a table. Library: for client-chosen job ids it describes an empty
-        table, and it cannot read any. Upstream: "Anonymous result tables: wrong for job ids with dashes, and
-        tabledata.list is 404".
+        table, and it cannot read any.
         """
+        project, table = call.parts["project"], call.parts["table"]
         job_id = self._results.job_of(table)
         self._results.recall(job_id)
         if job_id not in JOB_RESULTS:
             raise HttpError(404, f"Not found: Table {project}:{ANONYMOUS}.{table}")
-        if data is None:
-            found = _parsed(self._library_answer(call.to(_QUERIES.format(project, job_id), maxResults=0)))
-            whole = _parsed(self._library_answer(call))
-            return Answer(whole | {"numRows": found["totalRows"], "schema": found["schema"]})
-        asked = {name: value for name, value in call.query.items() if name in _PAGING}
-        found = _parsed(self._library_answer(call.to(_QUERIES.format(project, job_id), **asked)))
+        answer = self._library(call, path=f"{V2.format(project=project)}/queries/{job_id}", query=query)
+        return dict(answer.json())
+
+    def _describe_result(self, call: _Call) -> Any:
+        found = self._result(call, {"maxResults": "0"})
+        return self._library(call).json() | {"numRows": found["totalRows"], "schema": found["schema"]}
+
+    def _read_result(self, call: _Call) -> Any:
+        found = self._result(call, {name: call.query[name] for name in PAGING if name in call.query})
         rows = {name: found[name] for name in ("rows", "totalRows", "pageToken") if name in found}
-        return Answer({"kind": "bigquery#tableDataList", **rows})
+        return {"kind": "bigquery#tableDataList", **rows}
 
     # Datasets and tables
 
-    def _dataset(self, call: Call, project: str, name: str | None) -> Response:
-        """Create, read, change, delete or list datasets.
+    def _dataset(self, call: _Call) -> Any:
+        """Create, read, change or delete a dataset.
 
         BigQuery: new datasets have a default access list; PUT resets missing fields, the access list too; a
-        dataset with tables is `resourceInUse`. Library: the access list is missing; PUT keeps missing fields;
-        a dataset with tables is `notFound`. Upstream: "datasets.insert without access must return the default
-        list"; "datasets.update must replace"; "datasets.delete of a non-empty dataset must be 400
-        resourceInUse".
+        dataset with tables is `resourceInUse`; all attributes are kept. Library: the access list is missing;
+        PUT keeps missing fields; a dataset with tables is `notFound`; some attributes are dropped.
         """
-        if name is None and call.method == "GET":
-            return self._listed(call, "datasets")
-        body = call.body()
-        name = name or str((body.get("datasetReference") or {}).get("datasetId"))
+        body, project = call.body(), call.parts["project"]
+        name = call.parts.get("dataset") or str((body.get("datasetReference") or {}).get("datasetId"))
+        sent: Json | None = None
+        key = f"{project}:{name}"
         if call.method == "POST":
-            call = call.with_body({"access": list(DEFAULT_ACCESS)} | body)
+            sent = {"access": list(DEFAULT_ACCESS)} | body
         elif call.method == "PUT":
             everything = call.query.get("updateMode") != "UPDATE_METADATA"
             access = {"access": list(DEFAULT_ACCESS)} if everything else {}
-            call = call.with_body(dict.fromkeys(REPLACED_BY_PUT) | {"labels": {}} | access | body)
+            sent = dict.fromkeys(REPLACED_BY_PUT) | {"labels": {}} | access | body
         elif call.method == "PATCH":
-            call = _labels_merged(call, body, self._context.catalog.get_dataset(project, name))
-        answer = self._library_answer(call)
-        key = f"{project}:{name}"
-        if call.method == "DELETE" and b"is not empty" in answer.body:
+            sent = _with_all_labels(body, self._context.catalog.get_dataset(project, name))
+        answer = self._library(call, sent)
+        if call.method == "DELETE" and "is not empty" in answer.text:
             raise HttpError(400, f"Dataset {key} is still in use", "resourceInUse")
-        if answer.status_code not in (200, 204):
+        if answer.is_error:
             return answer
         if call.method != "GET":
-            self._attributes.remember(call.method, key, body)
-        return answer if call.method == "DELETE" else _changed(answer, self._attributes.completed)
+            before = self._attributes.values.get(key, {}) if call.method == "PATCH" else {}
+            kept = before | {name: body[name] for name in DROPPED if name in body}
+            self._attributes.put(key, {name: value for name, value in kept.items() if value is not None})
+        return answer if call.method == "DELETE" else answer.json() | self._attributes.values.get(key, {})
 
-    def _listed(self, call: Call, kind: str) -> Response:
+    def _listed(self, call: _Call) -> Any:
         """Return a page of a list.
 
         BigQuery: lists have page tokens, and entries fewer fields than resources. Library: it truncates at
-        `maxResults` without a token, and lists whole datasets. Upstream: "list methods never return
-        nextPageToken"; "datasets.list returns fields of datasets.get".
+        `maxResults` without a token, and lists whole datasets.
         """
-        query = call.query
-        every = {name: value for name, value in query.items() if name not in _PAGING} | {
-            "maxResults": str(1 << 30)
-        }
-        answer = self._library_answer(call.to(call.scope["path"], **every))
-        if answer.status_code != 200:
+        path = call.request.scope["path"]
+        everything = {name: value for name, value in call.query.items() if name not in PAGING}
+        answer = self._library(call, path=path, query=everything | {"maxResults": str(1 << 30)})
+        if answer.is_error:
             return answer
-        found = _parsed(answer)
+        found, kind = answer.json(), path.rpartition("/")[2]
         entries = {entry["id"]: entry for entry in found.pop(kind, [])}
         if kind == "datasets":
-            found.pop("totalItems", None)
             entries = {
                 key: {name: entry[name] for name in DATASET_ITEM if name in entry}
                 for key, entry in entries.items()
             }
         if kind == "jobs":
+            entries = {key: _known(entry) for key, entry in entries.items()}
+        if kind != "tables":
             found.pop("totalItems", None)
-            entries = {key: _job(entry) for key, entry in entries.items()}
-        shown, more = page(entries, query, "maxResults")
-        return Answer(found | {kind: shown, **more})
+        shown, more = answers.page(entries, call.query, "maxResults")
+        return found | {kind: shown, **more}
 
-    def _tables(self, call: Call, project: str, dataset: str) -> Response:
-        if call.method != "POST":
-            return self._listed(call, "tables")
-        answer = self._library_answer(call)
+    def _insert_table(self, call: _Call) -> Any:
+        answer = self._library(call)
         if answer.status_code == 200:
-            body = call.body()
-            self._expiry.remember(f"{project}/{dataset}/{body['tableReference']['tableId']}", body)
+            body, parts = call.body(), call.parts
+            self._expire(f"{parts['project']}/{parts['dataset']}/{body['tableReference']['tableId']}", body)
         return answer
 
-    def _table(self, call: Call, project: str, dataset: str, name: str) -> Response:
+    def _expire(self, key: str, body: Json) -> None:
+        """Record a table's creation or change; null removes the time, a missing field keeps it."""
+        if "expirationTime" in body:
+            self._expiry.put(key, int(body["expirationTime"] or 0))
+
+    def _table(self, call: _Call) -> Any:
         """Read, change or delete a table.
 
         BigQuery: `numRows` is the number of rows. Library: it is the row count of the last load job.
-        Upstream: "tables.get: numRows ignores DML".
         """
-        key, body = f"{project}/{dataset}/{name}", call.body()
-        table = self._context.catalog.get_table(project, dataset, name)
-        if call.method == "PATCH":
-            call = _labels_merged(call, body, table)
-        answer = self._library_answer(call)
+        names, body = (call.parts["project"], call.parts["dataset"], call.parts["table"]), call.body()
+        key, table = "/".join(names), self._context.catalog.get_table(*names)
+        answer = self._library(call, _with_all_labels(body, table) if call.method == "PATCH" else None)
         if call.method == "DELETE":
             self._expiry.put(key, None)
         if answer.status_code != 200:
             return answer
         if call.method in ("PATCH", "PUT"):
-            self._expiry.remember(key, body)
+            self._expire(key, body)
         facts = {"expirationTime": str(self._expiry.values[key])} if key in self._expiry.values else {}
         if call.method == "GET" and table.table_type == "TABLE":
-            counted = f"SELECT count(*) FROM {quoted_table_ref(project, dataset, name)}"  # noqa: S608
+            counted = f"SELECT count(*) FROM {quoted_table_ref(*names)}"  # noqa: S608
             facts["numRows"] = str(self._context.engine.execute(counted).fetchone()[0])
-        return _changed(answer, lambda resource: resource | facts)
+        return answer.json() | facts
 
 
-_TABLE = "/bigquery/v2/projects/{}/datasets/{}/tables/{}"
-_QUERIES = "/bigquery/v2/projects/{}/queries/{}"
-_PAGING = ("maxResults", "startIndex", "pageToken")
-_V2 = r"/bigquery/v2/projects/([^/]+)"
-_DATASET = _V2 + r"/datasets/([^/]+)"
-ROUTES: tuple[tuple[re.Pattern[str], Callable[..., Response]], ...] = tuple(
-    (re.compile(pattern), handler)
-    for pattern, handler in (
-        (_V2 + r"/jobs", Front._insert_job),
-        (_V2 + r"/jobs/([^/]+)(/cancel)?", Front._get_job),
-        ("/upload" + _V2 + "/jobs", Front._upload),
-        (_V2 + r"/queries", Front._query),
-        (_V2 + r"/queries/([^/]+)", Front._get_results),
-        (_V2 + rf"/datasets/{ANONYMOUS}/tables/([^/]+)(/data)?", Front._anonymous),
-        (_V2 + r"/datasets(?:/([^/]+))?", Front._dataset),
-        (_DATASET + r"/tables", Front._tables),
-        (_DATASET + r"/tables/([^/]+)", Front._table),
-    )
-)
+def _with_all_labels(body: Json, present: Any) -> Json | None:
+    """A PATCH with all labels that the resource should have afterwards; None if it changes none.
 
-
-def _parsed(answer: Response) -> Json:
-    return dict(json.loads(bytes(answer.body)))
-
-
-def _changed(answer: Response, change: Callable[[Json], Json]) -> Response:
-    """The answer with changed JSON, unless it is an error."""
-    return Answer(change(_parsed(answer))) if answer.status_code == 200 and answer.body else answer
-
-
-def _labels_merged(call: Call, body: Json, present: Any) -> Call:
-    """The PATCH with all labels that the resource should have afterwards.
-
-    BigQuery: PATCH merges labels, null removes one. Library: it replaces them. Upstream: "patch must merge
-    labels".
+    BigQuery: PATCH merges labels, null removes one. Library: it replaces them.
     """
     if "labels" not in body or present is None:
-        return call
+        return None
     labels = dict(present.labels or {}) | (body["labels"] or {})
-    return call.with_body(
-        body | {"labels": {name: value for name, value in labels.items() if value is not None}}
-    )
+    return body | {"labels": {name: value for name, value in labels.items() if value is not None}}
 
 
-def _merged(request: Json, kept: Json) -> Json:
-    """The requested configuration with the executor's additions, one level down."""
-    result = dict(request)
-    for key, value in kept.items():
-        inner = result.get(key)
-        result[key] = inner | value if isinstance(inner, dict) and isinstance(value, dict) else value
-    return result
+def _job(answer: httpx.Response) -> Any:
+    """The answer with a job, without fields that BigQuery does not return."""
+    if answer.status_code != 200 or not answer.content:
+        return answer
+    found = answer.json()
+    cancelled = found.get("job")
+    return found | {"job": _known(cancelled)} if isinstance(cancelled, dict) else _known(found)
 
 
-def _job(answer: Json) -> Json:
-    """A job, or the answer to its cancellation, without fields that BigQuery does not return.
-
-    Library: it returns two unknown fields, and nulls. Upstream: "Job resources: no
-    statistics.query.totalRows, no scriptStatistics.statementCount; leave null parameter values out".
-    """
-    if isinstance(answer.get("job"), dict):
-        return answer | {"job": _job(answer["job"])}
-    statistics = dict(answer.get("statistics") or {})
+def _known(job: Json) -> Json:
+    """The job without two fields that BigQuery does not have, and without null values of parameters."""
+    statistics = dict(job.get("statistics") or {})
     statistics.pop("scriptStatistics", None)
     if "query" in statistics:
         query = statistics["query"]
         statistics["query"] = {name: value for name, value in query.items() if name != "totalRows"}
-    known = {"configuration": _without_nulls(answer.get("configuration") or {}), "statistics": statistics}
-    return answer | known
+    known = {"configuration": _without_nulls(job.get("configuration") or {}), "statistics": statistics}
+    return job | known
 
 
 def _without_nulls(value: Any) -> Any:

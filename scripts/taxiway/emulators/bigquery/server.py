@@ -65,9 +65,7 @@ class Engine(DuckDBEngine):
     """The library's engine, restricted to the files of objects and uploads, without extensions.
 
     BigQuery: SQL has no access to files. Library: translated SQL runs on a connection with access to all
-    files of the user, and the engine does not start without `spatial` (50 MB, downloaded). Upstream: "DuckDB
-    runs with enable_external_access=true: SELECT * FROM read_text('/etc/passwd') works"; "Make `spatial`
-    optional: only GEOGRAPHY needs it".
+    files of the user, and the engine does not start without `spatial` (50 MB, downloaded).
     """
 
     def __init__(self, settings: Settings, folders: list[Path]) -> None:
@@ -93,7 +91,7 @@ class Engine(DuckDBEngine):
         """The connection of the current thread: gRPC runs in the main thread, REST in another.
 
         BigQuery: readers see committed rows. Library: gRPC shares REST's connection and sees its open
-        transaction. Upstream: "Storage Read API returns uncommitted rows of a running script".
+        transaction.
         """
         if self._reader is not None and threading.current_thread() is threading.main_thread():
             return self._reader
@@ -116,8 +114,7 @@ class Engine(DuckDBEngine):
 class Snapshots(SnapshotManager):
     """The library's snapshots, limited to those that users create.
 
-    BigQuery: time travel costs writes nothing. Library: it copies the whole table after each write. Upstream:
-    "Time travel copies every table on every write; make it optional".
+    BigQuery: time travel costs writes nothing. Library: it copies the whole table after each write.
     """
 
     def capture(self, *table: str, kind: str = "AUTO") -> Any:
@@ -172,9 +169,10 @@ async def open_app(data: Path, lake: Path, grpc_address: str, token: str) -> Asy
         uploads.mkdir()
         with corrected():
             context = context_of(settings, engine)
+            application = Front(create_app(context), context, data).application()
             server = _grpc_server(context, grpc_address, token)
             await server.start()
-            yield Front(create_app(context), context, data)
+            yield application
             await server.stop(grace=2)
     finally:
         await engine.stop()

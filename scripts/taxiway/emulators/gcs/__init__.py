@@ -22,7 +22,15 @@ def find(root: Path, bucket: str, pattern: str) -> list[tuple[str, Path]]:
     Needs no write access to `root`. A file holds one generation and never changes. Raises FileNotFoundError
     if the bucket does not exist, or no storage service has ever used `root`.
     """
-    with closing(_read_only(root / INDEX)) as index:
+    index_path = root / INDEX
+    # SQLite needs the log's shared memory, a file that a running service keeps, and cannot create it on a
+    # read-only mount. Without a service nothing changes the index, so it can be opened without that file.
+    mode = "mode=ro" if index_path.with_name(f"{INDEX}-shm").exists() else "immutable=1"
+    try:
+        opened = sqlite3.connect(f"{index_path.absolute().as_uri()}?{mode}", uri=True)
+    except sqlite3.OperationalError as error:
+        raise FileNotFoundError(f"no storage service has used {root}: {error}") from None
+    with closing(opened) as index:
         if not index.execute("SELECT 1 FROM bucket WHERE name = ?", (bucket,)).fetchone():
             raise FileNotFoundError(f"Not found: bucket {bucket}")
         prefix, star, suffix = pattern.partition("*")
@@ -38,18 +46,3 @@ def find(root: Path, bucket: str, pattern: str) -> list[tuple[str, Path]]:
         for name, file in rows
         if not star or (len(name) >= long_enough and name.endswith(suffix))
     ]
-
-
-def _read_only(index: Path) -> sqlite3.Connection:
-    """Open the index without creating files, which a read-only mount would not allow.
-
-    SQLite needs the log's shared memory, a file that a running service keeps. Without a service nothing
-    changes the index, so it can be opened as `immutable`, without that file.
-    """
-    alive = index.with_name(f"{INDEX}-shm").exists()
-    try:
-        return sqlite3.connect(
-            f"{index.absolute().as_uri()}?{'mode=ro' if alive else 'immutable=1'}", uri=True
-        )
-    except sqlite3.OperationalError as error:
-        raise FileNotFoundError(f"no storage service has used {index.parent}: {error}") from None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from taxiway.emulators.gcs.routes import open_app
+from taxiway.emulators.gcs.service import open_app
 from taxiway.emulators.serving import parser, serve
 
 

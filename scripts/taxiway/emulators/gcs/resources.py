@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import base64
 import re
 import time
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
 
-from taxiway.emulators.answers import HttpError, Json, project_number
+from taxiway.emulators.answers import HttpError, Json, etag, project_number
 from taxiway.emulators.gcs.store import LIVE, Stored, timestamp
 
 BUCKET_WRITABLE = (
@@ -47,6 +46,7 @@ def new_bucket(project: str, body: Json) -> Json:
     if not valid or any(len(label) > 63 for label in str(name).split(".")):
         raise HttpError(400, f"Invalid bucket name: {name!r}")
     created, location = timestamp(), str(body.get("location") or "US").upper()
+    dual = location in DUAL_REGIONS or body.get("customPlacementConfig")
     bucket: Json = {
         "kind": "storage#bucket",
         "id": name,
@@ -56,30 +56,19 @@ def new_bucket(project: str, body: Json) -> Json:
         "generation": str(time.time_ns() // 1000),
         "metageneration": "1",
         "location": location,
-        "locationType": _location_type(location, body),
+        "locationType": "dual-region" if dual else "region" if "-" in location else "multi-region",
         "timeCreated": created,
         "updated": created,
         "etag": etag(1),
     }
-    bucket.update({key: body[key] for key in BUCKET_WRITABLE if body.get(key) is not None})
-    return _normal(bucket)
+    return _normal(bucket | {key: body[key] for key in BUCKET_WRITABLE if body.get(key) is not None})
 
 
-def _location_type(location: str, body: Json) -> str:
-    if location in DUAL_REGIONS or body.get("customPlacementConfig"):
-        return "dual-region"
-    return "region" if "-" in location else "multi-region"
-
-
-def patched_bucket(bucket: Json, change: Json) -> Json:
-    """The bucket after a PATCH: nested objects are merged, null removes a key."""
-    return _bumped(_merged(bucket, {key: change[key] for key in BUCKET_WRITABLE if key in change}))
-
-
-def replaced_bucket(bucket: Json, body: Json) -> Json:
-    """The bucket after a PUT: fields missing in the body return to their defaults."""
-    kept = {key: value for key, value in bucket.items() if key not in BUCKET_WRITABLE}
-    return _bumped(kept | {key: body[key] for key in BUCKET_WRITABLE if body.get(key) is not None})
+def changed_bucket(bucket: Json, body: Json, *, merge: bool) -> Json:
+    """The bucket after a PATCH (`merge`: null removes a key) or a PUT, which resets what the body lacks."""
+    given = {key: body[key] for key in BUCKET_WRITABLE if key in body}
+    kept = bucket if merge else {key: bucket[key] for key in bucket if key not in BUCKET_WRITABLE}
+    return _normal(_counted(_merged(kept, given)))
 
 
 def _merged(target: Json, change: Json) -> Json:
@@ -96,9 +85,10 @@ def _merged(target: Json, change: Json) -> Json:
     return result
 
 
-def _bumped(bucket: Json) -> Json:
-    number = int(bucket["metageneration"]) + 1
-    return _normal(bucket | {"metageneration": str(number), "updated": timestamp(), "etag": etag(number)})
+def _counted(resource: Json) -> Json:
+    """The bucket or object with the traces of one more change."""
+    number = int(resource["metageneration"]) + 1
+    return resource | {"metageneration": str(number), "updated": timestamp(), "etag": etag(number)}
 
 
 def _normal(bucket: Json) -> Json:
@@ -109,32 +99,28 @@ def _normal(bucket: Json) -> Json:
     access = bucket.get("iamConfiguration") or {}
     uniform = dict(access.get("uniformBucketLevelAccess") or access.get("bucketPolicyOnly") or {})
     uniform["enabled"] = bool(uniform.get("enabled"))
+    bucket = bucket | {"storageClass": str(bucket.get("storageClass") or "STANDARD")}
     if uniform["enabled"]:
         uniform.setdefault("lockedTime", timestamp(time.time() + 90 * 24 * 3600))
+        # With uniform access, policies alone decide.
+        bucket = {key: bucket[key] for key in bucket if key not in ("acl", "defaultObjectAcl")}
     else:
         uniform.pop("lockedTime", None)
-    deletion = bucket.get("softDeletePolicy") or {}
-    bucket = bucket | {
-        "storageClass": str(bucket.get("storageClass") or "STANDARD"),
-        "iamConfiguration": {
-            "bucketPolicyOnly": uniform,
-            "uniformBucketLevelAccess": uniform,
-            "publicAccessPrevention": access.get("publicAccessPrevention") or "inherited",
-        },
-        "softDeletePolicy": {
-            "retentionDurationSeconds": _seconds(deletion, "retentionDurationSeconds", WEEK),
-            "effectiveTime": deletion.get("effectiveTime") or timestamp(),
-        },
+    bucket["iamConfiguration"] = {
+        "bucketPolicyOnly": uniform,
+        "uniformBucketLevelAccess": uniform,
+        "publicAccessPrevention": access.get("publicAccessPrevention") or "inherited",
     }
-    if "retentionPolicy" in bucket:
-        period = _seconds(bucket["retentionPolicy"], "retentionPeriod", 0)
-        bucket["retentionPolicy"] = {"effectiveTime": timestamp()} | bucket["retentionPolicy"]
-        bucket["retentionPolicy"]["retentionPeriod"] = period
+    deletion = bucket.get("softDeletePolicy") or {}
+    bucket["softDeletePolicy"] = {
+        "retentionDurationSeconds": _seconds(deletion, "retentionDurationSeconds", WEEK),
+        "effectiveTime": deletion.get("effectiveTime") or timestamp(),
+    }
+    if retention := bucket.get("retentionPolicy"):
+        period = {"retentionPeriod": _seconds(retention, "retentionPeriod", 0)}
+        bucket["retentionPolicy"] = {"effectiveTime": timestamp()} | retention | period
     if not (bucket.get("lifecycle") or {}).get("rule"):
         bucket.pop("lifecycle", None)
-    if uniform["enabled"]:
-        bucket.pop("acl", None)
-        bucket.pop("defaultObjectAcl", None)
     return {key: value for key, value in bucket.items() if value not in ({}, [])}
 
 
@@ -146,33 +132,6 @@ def _seconds(given: Json, name: str, default: int) -> str:
         raise HttpError(400, f"Invalid value for {name}: {given.get(name)!r}. Give seconds.") from None
 
 
-def etag(number: int) -> str:
-    """The entity tag of state `number`: a protocol buffer with a varint in field 1, as the API's are."""
-    content = bytearray([8])
-    while number > 127:
-        content.append(number & 127 | 128)
-        number >>= 7
-    content.append(number)
-    return base64.b64encode(content).decode()
-
-
-def changes(tag: str) -> int:
-    """The number inside an entity tag made by `etag`."""
-    content = base64.b64decode(tag)[1:]
-    return sum((byte & 127) << 7 * place for place, byte in enumerate(content))
-
-
-def new_policy(name: str, body: Json, changes: int) -> Json:
-    """The access policy of bucket `name` after `changes` changes."""
-    return {
-        "kind": "storage#policy",
-        "resourceId": f"projects/_/buckets/{name}",
-        "version": body.get("version", 1),
-        "etag": etag(changes + 1),
-        "bindings": [binding for binding in body.get("bindings") or [] if binding.get("members")],
-    }
-
-
 # Objects
 
 
@@ -180,15 +139,19 @@ def object_name(name: Any) -> str:
     """`name` if it is a valid object name, else raises HttpError 400."""
     if not isinstance(name, str) or not name:
         raise HttpError(400, "Required parameter: name", "required")
-    try:
-        size = len(name.encode())
-    except UnicodeEncodeError:
-        raise HttpError(400, f"Invalid object name: {name!r} is not Unicode.") from None
+    size = _size(name, "object name")
     if size > NAME_BYTES:
         raise HttpError(400, f"Invalid object name: {size} bytes, more than {NAME_BYTES}.")
     if name in (".", "..") or re.search("[\0\r\n]", name) or name.startswith(".well-known/acme-challenge/"):
         raise HttpError(400, f"Invalid object name: {name[:80]!r}")
     return name
+
+
+def _size(text: str, what: str) -> int:
+    try:
+        return len(text.encode())
+    except UnicodeEncodeError:
+        raise HttpError(400, f"Invalid {what}: {text[:80]!r} is not Unicode.") from None
 
 
 def checked_metadata(given: Json, *, new: bool = False) -> Json:
@@ -206,10 +169,7 @@ def checked_metadata(given: Json, *, new: bool = False) -> Json:
     texts = isinstance(metadata, dict) and all(isinstance(text, str | None) for text in metadata.values())
     if not texts or any(not key or CONTROL.search(key) for key in metadata):
         raise HttpError(400, f"Invalid value for metadata: {metadata!r}. Give an object of strings.")
-    try:
-        size = sum(len(f"{key}{text or ''}".encode()) for key, text in metadata.items())
-    except UnicodeEncodeError:
-        raise HttpError(400, "Invalid value for metadata: not Unicode.") from None
+    size = sum(_size(f"{key}{text or ''}", "value for metadata") for key, text in metadata.items())
     if size > METADATA_BYTES:
         raise HttpError(400, f"Invalid value for metadata: {size} bytes, more than {METADATA_BYTES}.")
     return fields
@@ -236,22 +196,11 @@ def new_object(bucket: Json, name: str, generation: int, given: Json) -> Json:
     return _present(resource | {key: value for key, value in given.items() if value is not None})
 
 
-def patched_object(resource: Json, change: Json) -> Json:
-    """The object after a PATCH: custom metadata are merged, null removes a key."""
-    return _changed(_merged(resource, checked_metadata(change)))
-
-
-def replaced_object(resource: Json, body: Json) -> Json:
-    """The object after a PUT: fields missing in the body are removed."""
-    kept = {key: value for key, value in resource.items() if key not in OBJECT_WRITABLE}
-    given = {key: value for key, value in checked_metadata(body).items() if value is not None}
-    return _changed({"contentType": resource["contentType"]} | kept | given)
-
-
-def _changed(resource: Json) -> Json:
-    number = int(resource["metageneration"]) + 1
-    changed = {"metageneration": str(number), "etag": etag(number), "updated": timestamp()}
-    return _present(resource | changed)
+def changed_object(resource: Json, body: Json, *, merge: bool) -> Json:
+    """The object after a PATCH (`merge`: null removes a key) or a PUT, which removes what the body lacks."""
+    reset = set() if merge else {*OBJECT_WRITABLE} - {"contentType"}
+    kept = {key: value for key, value in resource.items() if key not in reset}
+    return _present(_counted(_merged(kept, checked_metadata(body))))
 
 
 def _present(resource: Json) -> Json:
@@ -269,16 +218,12 @@ def linked(resource: Json, base: str) -> Json:
 
 def download_headers(resource: Json) -> dict[str, str]:
     """The headers of a download."""
-    checksums = [
-        f"{name}={resource[key]}"
-        for name, key in (("crc32c", "crc32c"), ("md5", "md5Hash"))
-        if key in resource
-    ]
-    stored = {"X-Goog-Stored-Content-Encoding": resource.get("contentEncoding", "identity")}
-    return stored | {
+    sums = {"crc32c": resource.get("crc32c"), "md5": resource.get("md5Hash")}
+    return {
+        "X-Goog-Stored-Content-Encoding": resource.get("contentEncoding", "identity"),
         **{header: resource[key] for key, header in HEADER_FIELDS.items() if key in resource},
         "ETag": resource["etag"],
-        "X-Goog-Hash": ",".join(checksums),
+        "X-Goog-Hash": ",".join(f"{name}={checksum}" for name, checksum in sums.items() if checksum),
         "X-Goog-Generation": resource["generation"],
         "X-Goog-Metageneration": resource["metageneration"],
         "X-Goog-Storage-Class": resource["storageClass"],
@@ -290,21 +235,18 @@ def download_headers(resource: Json) -> dict[str, str]:
 
 
 def check(
-    query: Mapping[str, str],
-    found: Json | None,
-    *,
-    live: bool = True,
-    prefix: str = "if",
-    reading: bool = False,
+    query: Mapping[str, str], found: Json | Stored | None, *, prefix: str = "if", reading: bool = False
 ) -> None:
     """Raise HttpError 412 (304 while `reading`) unless the query's preconditions hold.
 
-    `found` is the requested object or bucket, None if it does not exist; `live`: it is the live generation.
-    An object that does not exist has generation zero.
+    `found` is the requested object or bucket, None if it does not exist. An object that does not exist, or of
+    which a generation other than the live one is requested, has generation zero.
     """
+    live = not isinstance(found, Stored) or found.state == LIVE
+    resource = (found.resource if isinstance(found, Stored) else found) or {}
     present = {
-        "Generation": (found or {}).get("generation", "0") if live else "0",
-        "Metageneration": (found or {}).get("metageneration", "0"),
+        "Generation": resource.get("generation", "0") if live else "0",
+        "Metageneration": resource.get("metageneration", "0"),
     }
     for what, number in present.items():
         for suffix, wanted in (("Match", True), ("NotMatch", False)):
@@ -318,9 +260,3 @@ def check(
                 unmet = f"{name}={given}, but the {what.lower()} is {number}"
                 message = f"At least one of the pre-conditions you specified did not hold: {unmet}."
                 raise HttpError(304 if reading and not wanted else 412, message)
-
-
-def check_object(query: Mapping[str, str], stored: Stored | None, *, reading: bool = False) -> None:
-    """`check` for an object of the store."""
-    live = stored is None or stored.state == LIVE
-    check(query, stored.resource if stored else None, live=live, reading=reading)

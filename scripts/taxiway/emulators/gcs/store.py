@@ -17,12 +17,13 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import google_crc32c
 
-from taxiway.emulators.answers import PIECE, Json
+from taxiway.emulators.answers import PIECE, HttpError, Json
 from taxiway.emulators.gcs import FILES, INDEX
 from taxiway.emulators.serving import CannotStartError
 
@@ -121,21 +122,37 @@ class Store:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             raise CannotStartError(f"another storage service uses {root}. Stop it first.") from None
-        self._index = _opened(root / INDEX)
-        self._run = self._index.execute
+        path = root / INDEX
+        try:
+            self._index = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+            self._run = self._index.execute
+            # With a write-ahead log the warehouse can read without write access, and commits need no fsync.
+            self._run("PRAGMA journal_mode = WAL")
+            self._run("PRAGMA synchronous = NORMAL")
+            version = self._run("PRAGMA user_version").fetchone()[0]
+            if version == 0:
+                self._index.executescript(SCHEMA)
+        except sqlite3.DatabaseError as error:
+            raise CannotStartError(f"{path}: {error}. Move the folder away to start afresh.") from None
+        if version not in (0, VERSION):
+            raise CannotStartError(f"{path} has version {version}; this service reads version {VERSION}.")
         self._incoming: dict[str, Incoming] = {}
-        self._generation = int(self._run("SELECT max(generation) FROM object").fetchone()[0] or 0)
+        self._generation = int(
+            self._run("SELECT max(CAST(generation AS INTEGER)) FROM object").fetchone()[0] or 0
+        )
         self.sweep()
-        named = self._run("SELECT file FROM object UNION SELECT id FROM session WHERE done IS NULL")
-        known = {file for (file,) in named}
-        for path in self._files.iterdir():
-            if path.name not in known:
-                self.discard(path)
+        known = set(self._column("SELECT file FROM object UNION SELECT id FROM session WHERE done IS NULL"))
+        for file in self._files.iterdir():
+            if file.name not in known:
+                self.discard(file)
 
     def close(self) -> None:
         """Close the index; all data is already on disk."""
         self._index.close()
         self._lock.close()
+
+    def _column(self, statement: str, *values: Any) -> list[Any]:
+        return [value for (value,) in self._run(statement, values)]
 
     @contextmanager
     def _change(self) -> Iterator[list[str]]:
@@ -152,8 +169,7 @@ class Store:
             self._incoming.pop(file, None)
             self.discard(self._files / file)
 
-    @staticmethod
-    def discard(path: Path) -> None:
+    def discard(self, path: Path) -> None:
         """Remove a file; if that fails, the next start tries again."""
         with suppress(OSError):
             path.unlink(missing_ok=True)
@@ -171,26 +187,25 @@ class Store:
     def sweep(self) -> None:
         """Remove expired sessions and expired soft-deleted objects."""
         now = time.time()
+        old = now - SESSION_SECONDS
         with self._change() as doomed:
-            old = self._run(
-                "DELETE FROM session WHERE touched < ? RETURNING id, done", (now - SESSION_SECONDS,)
-            )
-            doomed += [id_ for id_, done in old if done is None]
-            doomed += [
-                file for (file,) in self._run("DELETE FROM object WHERE until < ? RETURNING file", (now,))
-            ]
+            # The file of a finished session belongs to its object.
+            doomed += self._column("DELETE FROM session WHERE touched < ? AND done IS NULL RETURNING id", old)
+            self._run("DELETE FROM session WHERE touched < ?", (old,))
+            doomed += self._column("DELETE FROM object WHERE until < ? RETURNING file", now)
 
     # Buckets
 
-    def buckets(self) -> Iterator[Json]:
+    def buckets(self) -> list[Json]:
         """All buckets, by name."""
-        for (resource,) in self._run("SELECT resource FROM bucket ORDER BY name"):
-            yield json.loads(resource)
+        return [json.loads(text) for text in self._column("SELECT resource FROM bucket ORDER BY name")]
 
-    def bucket(self, name: str) -> tuple[Json, Json | None] | None:
-        """A bucket's resource, and its policy if one was set; None if there is no such bucket."""
+    def bucket(self, name: str) -> tuple[Json, Json | None]:
+        """A bucket's resource, and its policy if one was set. Raises HttpError 404."""
         row = self._run("SELECT resource, policy FROM bucket WHERE name = ?", (name,)).fetchone()
-        return (json.loads(row[0]), json.loads(row[1]) if row[1] else None) if row else None
+        if row is None:
+            raise HttpError(404, f"The specified bucket does not exist: {name!r}.")
+        return json.loads(row[0]), json.loads(row[1] or "null")
 
     def put_bucket(self, resource: Json, policy: Json | None = None) -> None:
         """Create or replace a bucket."""
@@ -200,16 +215,11 @@ class Store:
 
     def delete_bucket(self, name: str) -> bool:
         """Delete a bucket with its soft-deleted objects and open sessions; False if it has other objects."""
-        left = "SELECT 1 FROM object WHERE bucket = ? AND state != ? LIMIT 1"
-        if self._run(left, (name, SOFT_DELETED)).fetchone():
+        if self._column("SELECT 1 FROM object WHERE bucket = ? AND state != ? LIMIT 1", name, SOFT_DELETED):
             return False
         with self._change() as doomed:
-            doomed += [
-                file for (file,) in self._run("DELETE FROM object WHERE bucket = ? RETURNING file", (name,))
-            ]
-            doomed += [
-                id_ for (id_,) in self._run("DELETE FROM session WHERE bucket = ? RETURNING id", (name,))
-            ]
+            doomed += self._column("DELETE FROM object WHERE bucket = ? RETURNING file", name)
+            doomed += self._column("DELETE FROM session WHERE bucket = ? RETURNING id", name)
             self._run("DELETE FROM bucket WHERE name = ?", (name,))
         return True
 
@@ -251,15 +261,13 @@ class Store:
         The previous live generation becomes noncurrent, soft-deleted or removed, as its bucket is configured.
         Finishes `session`; drops `instead_of`, the generation that owned the file before.
         """
-        new = Stored(
-            resource["bucket"], resource["name"], int(resource["generation"]), LIVE, path.name, resource
-        )
+        bucket, name = resource["bucket"], resource["name"]
         with self._change() as doomed:
             if instead_of is not None:
                 self._forget(instead_of)
-            if previous := self.live(new.bucket, new.name):
+            if previous := self.live(bucket, name):
                 self._retire(previous, doomed, keep_version=True)
-            self._write(new)
+            self._write(Stored(bucket, name, int(resource["generation"]), LIVE, path.name, resource))
             if session:
                 done = (json.dumps(resource), time.time(), session)
                 self._run("UPDATE session SET done = ?, touched = ? WHERE id = ?", done)
@@ -276,7 +284,7 @@ class Store:
             self._retire(stored, doomed, keep_version=keep_version)
 
     def _retire(self, stored: Stored, doomed: list[str], *, keep_version: bool) -> None:
-        bucket = (self.bucket(stored.bucket) or ({}, None))[0]
+        bucket, _ = self.bucket(stored.bucket)
         seconds = int(bucket.get("softDeletePolicy", {}).get("retentionDurationSeconds", 0))
         if keep_version and stored.state == LIVE and bucket.get("versioning", {}).get("enabled"):
             gone = stored.resource | {"timeDeleted": timestamp()}
@@ -310,12 +318,9 @@ class Store:
 
     def session(self, made: str) -> Session | None:
         """The session with this id; finished ones are known for a day."""
-        columns = "id, bucket, name, given, query, done"
-        row = self._run(f"SELECT {columns} FROM session WHERE id = ?", (made,)).fetchone()  # noqa: S608
-        if row is None:
-            return None
-        given, query, done = (json.loads(text or "null") for text in row[3:])
-        return Session(row[0], row[1], row[2], given, query, done)
+        statement = "SELECT id, bucket, name, given, query, done FROM session WHERE id = ?"
+        row = self._run(statement, (made,)).fetchone()
+        return Session(*row[:3], *(json.loads(text or "null") for text in row[3:])) if row else None
 
     def received(self, session: Session) -> Incoming:
         """The bytes received so far, also those before a restart; extends the session by a day."""
@@ -328,28 +333,10 @@ class Store:
     def cancel(self, session: Session) -> None:
         """Remove a session and its bytes."""
         with self._change() as doomed:
-            self._run("DELETE FROM session WHERE id = ?", (session.id,))
-            doomed.append(session.id)
-
-
-def _opened(path: Path) -> sqlite3.Connection:
-    """Open the index at `path`, or create it."""
-    try:
-        index = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-        # With a write-ahead log the warehouse can read without write access, and commits need no fsync.
-        index.execute("PRAGMA journal_mode = WAL")
-        index.execute("PRAGMA synchronous = NORMAL")
-        version = index.execute("PRAGMA user_version").fetchone()[0]
-        if version == 0:
-            index.executescript(SCHEMA)
-    except sqlite3.DatabaseError as error:
-        raise CannotStartError(f"{path}: {error}. Move the folder away to start afresh.") from None
-    if version not in (0, VERSION):
-        raise CannotStartError(f"{path} has version {version}; this service reads version {VERSION}.")
-    return index
+            doomed += self._column("DELETE FROM session WHERE id = ? RETURNING id", session.id)
 
 
 def timestamp(seconds: float | None = None) -> str:
     """Seconds since 1970, by default now, in the API's format."""
-    whole, micro = divmod(int((time.time() if seconds is None else seconds) * 1_000_000), 1_000_000)
-    return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(whole))}.{micro:06d}Z"
+    moment = datetime.fromtimestamp(time.time() if seconds is None else seconds, UTC)
+    return moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ")

@@ -7,13 +7,12 @@ import sys
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 from taxiway.emulators.answers import Application
 from taxiway.emulators.serving import parser, serve
-from taxiway.emulators.tlc_sample.datasets import Month
-from taxiway.emulators.tlc_sample.source import Store, application
+from taxiway.emulators.tlc_sample.source import Store, application, later, parse_month
 
 PUBLICATION_LAG = 2  # months
 
@@ -21,15 +20,13 @@ PUBLICATION_LAG = 2  # months
 def main(argv: list[str] | None = None) -> int:
     """Serve until told to stop."""
     options = parser("A deterministic source of TLC-like months.", "sample-source", public=True)
-    published = Month.of(datetime.now(UTC).date()).plus(-PUBLICATION_LAG)
+    published = later(datetime.now(UTC).date(), -PUBLICATION_LAG)
     options.add_argument("--rows", type=_rows, default=20_000, help="rows a month (default %(default)s)")
-    options.add_argument(
-        "--first", type=_month, default=Month(2009, 1), help="first month (default %(default)s)"
-    )
-    options.add_argument("--last", type=_month, default=published, help="last month (default %(default)s)")
-    options.add_argument(
-        "--cache", type=Path, help="folder that keeps generated months (default: none is kept)"
-    )
+    for name, default in (("first", date(2009, 1, 1)), ("last", published)):
+        text = f"{name} month (default {default:%Y-%m})"
+        options.add_argument(f"--{name}", type=_month, default=default, help=text)
+    cache_help = "folder that keeps generated months (default: none is kept)"
+    options.add_argument("--cache", type=Path, help=cache_help)
     chosen = options.parse_args(argv)
 
     @asynccontextmanager
@@ -41,9 +38,9 @@ def main(argv: list[str] | None = None) -> int:
     return serve("sample-source", chosen, open_app)
 
 
-def _month(text: str) -> Month:
+def _month(text: str) -> date:
     try:
-        return Month.parse(text)
+        return parse_month(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
 

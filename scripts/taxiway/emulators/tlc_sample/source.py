@@ -6,17 +6,16 @@ import asyncio
 import hashlib
 import threading
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, date, datetime, time
 from email.utils import format_datetime
+from importlib import import_module
 from pathlib import Path
-from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
 from taxiway.emulators.answers import Application, FileAnswer, part
-from taxiway.emulators.tlc_sample.datasets import DATASETS, Dataset, Month
 
 EDITION = 1  # raise it when the generator writes other bytes
 ZONES = Path(__file__).parent / "taxi_zone_lookup.csv"
@@ -26,14 +25,38 @@ DENIED = (
 )
 
 
-@dataclass(frozen=True)
-class Published:
-    """A file to serve; `modified` is when TLC would have published the month."""
+def parse_month(text: str) -> date:
+    """The first day of a month written like `2024-01`. Raises ValueError naming what was given."""
+    try:
+        if len(text) == 7:
+            return date.fromisoformat(f"{text}-01")
+    except ValueError:
+        pass
+    raise ValueError(f"not a month: {text!r}; write it as 2024-01")
 
-    path: Path
-    etag: str
-    modified: datetime
-    content_type: str
+
+def later(month: date, months: int) -> date:
+    """The first day of the month so many later."""
+    year, index = divmod(month.year * 12 + month.month - 1 + months, 12)
+    return date(year, index + 1, 1)
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A monthly dataset, published since `first`."""
+
+    name: str
+    first: date
+
+    def write(self, path: Path, month: date, rows: int) -> None:
+        """Write one month's file, the same bytes each time."""
+        # It brings pyarrow and numpy: only once a month is requested.
+        trips = import_module("taxiway.emulators.tlc_sample.trips")
+        getattr(trips, f"write_{self.name}")(path, month, rows)
+
+
+FIRST = {"yellow": "2009-01", "green": "2013-08", "fhv": "2015-01", "fhvhv": "2019-02"}
+DATASETS = {name: Dataset(name, parse_month(first)) for name, first in FIRST.items()}
 
 
 class Store:
@@ -42,64 +65,54 @@ class Store:
     A file is generated when it is first requested, and kept in `cache` under a name with all its parameters.
     """
 
-    def __init__(self, cache: Path, rows: int, first: Month, last: Month) -> None:
+    def __init__(self, cache: Path, rows: int, first: date, last: date) -> None:
         self._cache, self._rows, self._first, self._last = cache, rows, first, last
         self._lock, self._tags = threading.Lock(), dict[Path, str]()
         cache.mkdir(parents=True, exist_ok=True)
 
-    def find(self, path: str) -> Published | None:
-        """The file behind a URL's path, or None where nothing is published there."""
+    def find(self, path: str) -> tuple[Path, dict[str, str]] | None:
+        """File and headers of a URL's path, or None where nothing is published; generating takes seconds."""
         if path == "/misc/taxi_zone_lookup.csv":
-            return self._published(ZONES, Month(2017, 8), "text/csv")
-        prefix, _, text = path.removeprefix("/trip-data/").removesuffix(".parquet").rpartition("_")
-        if path != f"/trip-data/{prefix}_{text}.parquet":
+            return self._published(ZONES, date(2017, 8, 1), "text/csv")
+        name, _, text = path.removeprefix("/trip-data/").removesuffix(".parquet").partition("_tripdata_")
+        dataset = DATASETS.get(name)
+        if dataset is None or path != f"/trip-data/{name}_tripdata_{text}.parquet":
             return None
         try:
-            month = Month.parse(text)
+            month = parse_month(text)
         except ValueError:
             return None
-        for dataset in DATASETS.values():
-            if dataset.prefix == prefix and max(self._first, dataset.first) <= month <= self._last:
-                kept = self._cache / f"{prefix}_{month}.{self._rows}-rows.edition-{EDITION}.parquet"
-                self._make(kept, dataset, month)
-                return self._published(kept, month, "binary/octet-stream")
-        return None
-
-    def _make(self, path: Path, dataset: Dataset, month: Month) -> None:
+        if not max(self._first, dataset.first) <= month <= self._last:
+            return None
+        kept = self._cache / f"{name}_tripdata_{text}.{self._rows}-rows.edition-{EDITION}.parquet"
         # Two clients may request a new month at the same time.
         with self._lock:
-            if not path.exists():
-                unfinished = path.with_name(f".{path.name}.tmp")
+            if not kept.exists():
+                unfinished = kept.with_name(f".{kept.name}.tmp")
                 dataset.write(unfinished, month, self._rows)
-                unfinished.replace(path)
+                unfinished.replace(kept)
+        return self._published(kept, month, "binary/octet-stream")
 
-    def _published(self, path: Path, month: Month, content_type: str) -> Published:
+    def _published(self, path: Path, month: date, content_type: str) -> tuple[Path, dict[str, str]]:
         if path not in self._tags:
             with path.open("rb") as content:
-                self._tags[path] = f'"{hashlib.file_digest(content, _md5).hexdigest()}"'
-        modified = month.plus(2).first_moment().replace(hour=6)
-        return Published(path, self._tags[path], modified, content_type)
-
-
-def _md5() -> Any:
-    return hashlib.md5(usedforsecurity=False)
+                digest = hashlib.file_digest(content, lambda: hashlib.md5(usedforsecurity=False))
+            self._tags[path] = f'"{digest.hexdigest()}"'
+        # When TLC would have published the month.
+        modified = format_datetime(datetime.combine(later(month, 2), time(6), UTC), usegmt=True)
+        return path, {"Content-Type": content_type, "ETag": self._tags[path], "Last-Modified": modified}
 
 
 def application(store: Store) -> Application:
     """The service that publishes `store`."""
-    return Application("sample-source", [Route("/{path:path}", _file)], store)
 
+    async def answer(request: Request) -> Response:
+        found = await asyncio.to_thread(store.find, f"/{part(request, 'path')}")
+        if found is None:
+            return Response(DENIED, 403, media_type="application/xml")
+        path, headers = found
+        if headers["ETag"] in request.headers.get("if-none-match", ""):
+            return Response(status_code=304, headers=headers)
+        return FileAnswer(request, path.open("rb"), headers)
 
-async def _file(request: Request) -> Response:
-    # Generating a month takes seconds.
-    found = await asyncio.to_thread(request.app.state.store.find, f"/{part(request, 'path')}")
-    if found is None:
-        return Response(DENIED, 403, media_type="application/xml")
-    headers = {
-        "Content-Type": found.content_type,
-        "ETag": found.etag,
-        "Last-Modified": format_datetime(found.modified, usegmt=True),
-    }
-    if found.etag in request.headers.get("if-none-match", ""):
-        return Response(status_code=304, headers=headers)
-    return FileAnswer(request, found.path.open("rb"), headers)
+    return Application("sample-source", [Route("/{path:path}", answer)], store)

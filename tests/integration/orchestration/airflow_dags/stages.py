@@ -6,8 +6,7 @@ from airflow.sdk import DAG
 
 from elt.catalogue.registry import DATASETS
 from elt.orchestration.dag_defaults import lake_defaults, lake_schedule
-from elt.orchestration.operators import StageOperator
-from elt.orchestration.sensors import PublishedSensor
+from elt.orchestration.operators import PublishedSensor, StageOperator
 
 # With keys, but without a tick: TAXI_SCHEDULE_START is not set.
 MONTHLY = {"schedule": lake_schedule(DATASETS["yellow"]), **lake_defaults()}

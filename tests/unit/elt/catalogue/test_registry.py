@@ -16,7 +16,7 @@ import pytest
 from repository import REPOSITORY
 
 from elt.catalogue import registry
-from elt.catalogue.packages import Packages
+from elt.catalogue.checks import Packages
 from elt.catalogue.registry import DATASETS, MARTS, PROBLEMS, Catalogue, read
 from elt.errors import UnknownDatasetError
 from elt.warehouse.sql import audit_statement

@@ -6,6 +6,8 @@ Errors are held until all is checked, and with them whatever their frames still 
 import gzip
 import io
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -149,3 +151,70 @@ def test_rows_that_vanish_are_an_error_that_nobody_retries():
     ):
         list(conform([Longer(*table.to_batches())], bind(table.schema, OWN, None)))
     assert issubclass(RowCountError, PermanentError)
+
+
+# A file of a few kB that is gigabytes once it is decoded
+
+
+TEXTS = replace(OWN, path="/own.parquet")
+MIB = 1 << 20
+
+
+# What was allocated from a pool needs it to the end.
+POOLS: list[pa.MemoryPool] = []
+
+
+@contextmanager
+def counted() -> Iterator[pa.MemoryPool]:
+    """Arrow's memory, counted from here on."""
+    before = pa.default_memory_pool()
+    POOLS.append(pool := pa.proxy_memory_pool(before))
+    pa.set_memory_pool(pool)
+    try:
+        yield pool
+    finally:
+        pa.set_memory_pool(before)
+
+
+def bomb(rows: int, column: str = "note", key: int | None = 1, *, typed: bool = False) -> io.BytesIO:
+    """One text, and for each row a number that refers to it."""
+    note = pa.DictionaryArray.from_arrays(pa.array([0] * rows, pa.int32()), pa.array(["x" * MIB]))
+    table = pa.table({"id": pa.array([key] * rows, pa.int64()), column: note})
+    if column != "note":
+        table = table.append_column("note", pa.array(["y"] * rows))
+    file = io.BytesIO()
+    # As most writers leave it: the pages have a dictionary, and the file's schema says text.
+    pq.write_table(table, file, dictionary_pagesize_limit=64 * MIB, compression="zstd", store_schema=typed)
+    assert file.tell() < 20_000
+    file.seek(0)
+    return file
+
+
+@pytest.mark.parametrize("how", [{}, {"typed": True}, {"key": None}])
+def test_a_small_file_of_a_huge_text_is_read_in_pieces_of_bounded_bytes(how):
+    """Also where its schema says dictionary, and where each row goes into quarantine."""
+    file, rows, largest = bomb(200, **how), 0, 0
+    with counted() as pool, Split(file, TEXTS, None) as parts:
+        for part in conform(parts._raw.batches, parts._binding):
+            rows += part.typed.num_rows + part.rejected
+            largest = max(largest, part.typed.nbytes)
+    assert rows == 200
+    assert largest < 16 * MIB
+    assert pool.max_memory() < 100 * MIB
+
+
+def test_a_group_to_write_is_bounded_in_bytes_too():
+    file = bomb(150)
+    with counted() as pool, Split(file, TEXTS, None) as parts:
+        typed, _ = write(parts)
+    with typed:
+        assert pq.ParquetFile(typed).metadata.num_rows == 150
+    assert pool.max_memory() < 150 * MIB
+
+
+def test_a_column_that_nobody_knows_is_not_decoded():
+    file = bomb(200, column="payload")
+    with counted() as pool, Split(file, TEXTS, None) as parts:
+        assert sum(part.typed.num_rows for part in parts) == 200
+    assert parts.drift == ("payload",)
+    assert pool.max_memory() < 16 * MIB

@@ -15,8 +15,7 @@ from elt.catalogue import Column, Dataset
 from elt.catalogue.registry import DATASETS
 from elt.conforming.stream import Split, row_groups
 from elt.errors import PermanentError
-from elt.formats.batches import LINE
-from elt.formats.text_blocks import LONGEST, lines
+from elt.formats.batches import LINE, LONGEST, lines
 from elt.months import Month
 
 COLUMNS = (
@@ -184,6 +183,8 @@ BROKEN_JSON = {
     b'{"id": NaN, "amount": 1}': "the line is not a JSON object: ",
     b'{"id": 5, "ID": 6, "amount": 1}': "the line is not a JSON object: it has id twice",
     b'{"note": "\xff"}': "the line is not a JSON object: ",
+    b'{"id": 1, "amount": 1, "note": %s}' % (b"[" * 1000 + b"]" * 1000): "the line is not a JSON object: ",
+    b'{"id": 1, "amount": 1, "note": %s}' % (b"[" * 9000 + b"]" * 9000): "the line is not a JSON object: ",
 }
 
 
@@ -360,3 +361,8 @@ def test_text_after_a_closing_quote_is_forgiven_and_a_quote_left_open_is_not():
         assert note in [row["note"] for row in rows]
     _, _, rejected = read(CSV + b'3,4,"open\n5,6,x\n', "csv")
     assert rejected[0]["reason"] == "the line is not CSV: unexpected end of data"
+
+
+def test_a_header_of_more_columns_than_any_store_has_is_refused():
+    content = b",".join(b"c%d" % n for n in range(10_001)) + b"\n"
+    assert refusal(content, "csv") == "own.csv: corrupt CSV (10,001 columns, and 10,000 at most are read)"

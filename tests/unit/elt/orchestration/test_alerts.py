@@ -77,6 +77,25 @@ def test_a_failure_names_task_month_and_reason(connected: Receiver) -> None:
         assert part in text
 
 
+HOSTILE = "<!channel> @everyone *bold* [click](http://evil) ``` \x1b]0;owned\x07"
+
+
+def test_a_reason_is_quoted_as_it_is_and_mentions_nobody(connected: Receiver) -> None:
+    alerts.task_failed(context(ValueError(HOSTILE)))
+    _, block, after = connected.messages[0]["text"].split("```")
+    assert "&lt;!channel&gt; @everyone *bold* [click](http://evil) ''' \\x1b]0;owned\\x07" in block
+    assert after == "\n<http://127.0.0.1:8080/log|log>"
+
+
+def test_a_partition_key_that_somebody_typed_is_only_a_name(connected: Receiver) -> None:
+    alerts.late(context(month=HOSTILE))
+    alerts.task_failed(context(ValueError("x"), month=HOSTILE))
+    for message in connected.messages:
+        first = message["text"].splitlines()[0]
+        assert "yellow_to_lake ??channel? ?everyone ?bold?" in first
+        assert not set("<>@[]()") & set(first.replace("(try 2)", ""))
+
+
 def test_a_failure_that_its_task_has_reported_is_not_reported_again(connected: Receiver) -> None:
     failing = context(ValueError("x"))
     alerts.task_failed(failing)

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 import requests
 from airflow.sdk import RetryAction
 from airflow.sdk.exceptions import AirflowTaskTimeout
 
-from elt.errors import AuditError, InvalidMonthError, PermanentError, SourceNotPublishedError, TransientError
-from elt.orchestration.retries import RETRIES, RetryTransientErrors
+from elt.errors import (
+    AccessDeniedError,
+    AuditError,
+    InvalidMonthError,
+    PermanentError,
+    SourceNotPublishedError,
+    TransientError,
+)
+from elt.orchestration.dag_defaults import TASKS, RetryTransientErrors
 
 
 def action(error: BaseException, attempt: int = 1) -> RetryAction:
-    return RetryTransientErrors().evaluate(error, attempt, RETRIES["retries"]).action
+    return RetryTransientErrors().evaluate(error, attempt, TASKS["retries"]).action
 
 
 @pytest.mark.parametrize(
@@ -40,3 +49,14 @@ def test_a_transient_error_is_retried_as_often_as_the_task_says(error: Exception
 def test_an_unforeseen_error_gets_one_more_try(error: BaseException) -> None:
     assert action(error, 1) is RetryAction.DEFAULT
     assert action(error, 2) is RetryAction.FAIL
+
+
+def test_what_google_denies_is_retried_for_as_long_as_a_grant_takes() -> None:
+    """Up to seven minutes, with the retries that every task has."""
+    decisions = [
+        RetryTransientErrors().evaluate(AccessDeniedError("not yet"), attempt, TASKS["retries"])
+        for attempt in range(1, TASKS["retries"] + 1)
+    ]
+    assert {decision.action for decision in decisions} == {RetryAction.RETRY}
+    waited = sum((decision.retry_delay for decision in decisions), timedelta())
+    assert timedelta(minutes=7) <= waited <= timedelta(minutes=10)

@@ -11,7 +11,7 @@ from elt.catalogue.registry import DATASETS
 from elt.errors import InvalidDatasetError, PermanentError, SourceNotPublishedError, TransientError
 from elt.months import Month
 from elt.provenance import is_unchanged
-from elt.sources.changes import Scan, scan
+from elt.sources.changes import PATIENCE, Scan, given_up, scan
 from elt.sources.client import Published
 from elt.stores.gcs import Stored
 
@@ -134,6 +134,22 @@ def test_a_source_that_does_not_answer_ends_the_scan(error: Exception):
         scanned(FakeSource({JANUARY: error}), stored(JANUARY))
 
 
+def test_a_month_that_the_source_does_not_answer_for_never_stops_the_others():
+    source = FakeSource({JANUARY: TransientError("503"), FEBRUARY: published(FEBRUARY, '"two"')})
+    found = scanned(source, stored(JANUARY), stored(FEBRUARY))
+    assert found == Scan(2, (FEBRUARY,), {"yellow 2024-01": "503"})
+
+
+def test_a_source_that_is_down_is_not_waited_for_month_by_month():
+    """Each request would take a minute, for 200 months."""
+    down = TransientError("down")
+    every = months(*(f"2023-{number:02}" for number in range(1, 13)))
+    source = FakeSource(dict.fromkeys(every[1:], down) | {every[0]: published(every[0])})
+    with pytest.raises(TransientError, match="down"):
+        scanned(source, *map(stored, every))
+    assert len(source.probed) == 4
+
+
 @pytest.mark.parametrize("facts", [{"month": ""}, {}])
 def test_a_dataset_without_months_is_one_that_is_called_none(facts: dict[str, str]):
     here = stored(None, **facts)
@@ -190,3 +206,37 @@ def test_a_file_of_another_source_is_never_the_same():
 def test_an_object_of_an_older_version_is_of_the_host_it_came_from(user: str):
     old = stored(JANUARY, source="", source_url=f"https://{user}example.com/{JANUARY}")
     assert is_unchanged(old, published(JANUARY), BASE)
+
+
+DUE = dt.date(2026, 3, 1)  # the day on which 2026-01 is expected, two months later
+THREE_WEEKS_LATER = dt.date(2026, 3, 22)
+MONTH = "2026-01"
+
+
+def waited_out(since: dt.date, today: dt.date, first: Month | None = None) -> list[str]:
+    entry = replace(YELLOW, first_month=first) if first else YELLOW
+    return [str(month) for month in given_up(entry, since, today)]
+
+
+def test_a_month_is_waited_for_three_weeks_after_it_is_due():
+    assert dt.timedelta(days=21) == PATIENCE, "docs/pipelines.md says so"
+    assert waited_out(DUE, THREE_WEEKS_LATER) == []
+    assert waited_out(DUE, THREE_WEEKS_LATER + dt.timedelta(days=1)) == [MONTH]
+
+
+def test_a_month_that_was_due_before_the_schedule_began_is_nobodys():
+    assert waited_out(DUE + dt.timedelta(days=1), THREE_WEEKS_LATER + dt.timedelta(days=1)) == []
+
+
+def test_each_month_is_given_up_in_turn():
+    assert waited_out(dt.date(2026, 2, 15), dt.date(2026, 6, 1)) == ["2026-01", "2026-02", "2026-03"]
+
+
+def test_months_before_a_datasets_first_one_were_never_due():
+    """Though the schedule began before."""
+    assert waited_out(dt.date(2025, 1, 1), dt.date(2026, 6, 1), Month(2026, 2)) == ["2026-02", "2026-03"]
+    assert waited_out(dt.date(2025, 1, 1), dt.date(2026, 6, 1), Month(2026, 9)) == []
+
+
+def test_a_dataset_without_months_is_never_given_up():
+    assert list(given_up(DATASETS["zones"], DUE, dt.date(2030, 1, 1))) == []

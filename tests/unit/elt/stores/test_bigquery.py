@@ -1,6 +1,7 @@
 """The warehouse over Google's own client, against an API in memory that fails as it is told."""
 
 import datetime as dt
+import json
 import pickle
 from dataclasses import replace
 from decimal import Decimal
@@ -10,9 +11,9 @@ import requests
 from fake_bigquery import FakeBigQuery
 from fake_http import Answer
 from fakes import BIGQUERY_RETRY, SETTINGS, FakeClock
-from google.auth.exceptions import DefaultCredentialsError, RefreshError, TransportError
+from google.auth.exceptions import DefaultCredentialsError, OAuthError, RefreshError, TransportError
 
-from elt.errors import JobRunningError, PermanentError, TableNotFoundError, TransientError
+from elt.errors import AccessDeniedError, JobRunningError, PermanentError, TableNotFoundError, TransientError
 from elt.stores import bigquery
 from elt.stores.bigquery import Parameter, Warehouse, Work
 
@@ -357,7 +358,7 @@ def test_an_inner_error_of_bigquery_is_transient(api, warehouse, reason):
         execute(warehouse)
 
 
-@pytest.mark.parametrize("reason", ["accessDenied", "stopped", "billingNotEnabled", "responseTooLarge"])
+@pytest.mark.parametrize("reason", ["stopped", "billingNotEnabled", "responseTooLarge"])
 def test_a_job_may_fail_for_good(api, warehouse, reason):
     api.outcomes = [{"reason": reason, "message": "never"}]
     with pytest.raises(PermanentError, match="never"):
@@ -381,26 +382,44 @@ def test_a_hiccup_of_the_api_is_not_noticed(api, warehouse, faults):
     ("status", "kind"),
     [
         (400, PermanentError),
-        (403, PermanentError),
+        (403, AccessDeniedError),
         (404, TableNotFoundError),
+        (408, TransientError),
         (429, TransientError),
         (503, TransientError),
+        (504, TransientError),
     ],
 )
 def test_an_answer_is_permanent_or_worth_another_try(api, warehouse, status, kind):
     api.faults = [status] * 1000
-    with pytest.raises(kind, match=r"^BigQuery: job taxiway-publish: hiccup$") as failure:
+    said = r"access denied \(hiccup\)\. If .*" if kind is AccessDeniedError else "hiccup"
+    with pytest.raises(kind, match=rf"^BigQuery: job taxiway-publish: {said}$") as failure:
         execute(warehouse)
-    assert isinstance(failure.value, TransientError) == (kind is TransientError)
-    with pytest.raises(kind, match=r"^BigQuery: table t: hiccup$"):
+    assert type(failure.value) is kind
+    with pytest.raises(kind, match=rf"^BigQuery: table t: {said}$"):
         warehouse.create("t", TABLE)
 
 
-def test_a_quota_that_is_used_up_is_worth_another_try_though_the_answer_is_403(api, warehouse):
-    error = {"code": 403, "message": "no", "errors": [{"reason": "quotaExceeded", "message": "no"}]}
+@pytest.mark.parametrize(
+    ("reason", "kind"),
+    [("accessNotConfigured", AccessDeniedError), ("accessDenied", AccessDeniedError),
+     ("quotaExceeded", TransientError), ("billingNotEnabled", PermanentError),
+     ("policyViolation", PermanentError)],
+)  # fmt: skip
+def test_what_is_denied_may_be_granted_in_a_minute_unless_no_grant_helps(api, warehouse, reason, kind):
+    error = {"code": 403, "message": "no", "errors": [{"reason": reason, "message": "Enable it, wait."}]}
     api.answers[JOBS_PATH] = Answer(403, {"error": error})
-    with pytest.raises(TransientError):
+    with pytest.raises(kind) as failure:
         execute(warehouse)
+    assert type(failure.value) is kind
+
+
+def test_a_job_that_may_not_read_what_it_loads_is_tried_again_under_another_number(api, warehouse):
+    api.outcomes = [{"reason": "accessDenied", "message": "Access Denied: File gs://b/typed/x"}]
+    with pytest.raises(AccessDeniedError, match="Access Denied: File"):
+        execute(warehouse)
+    execute(warehouse)
+    assert len(api.jobs) == 2
 
 
 def test_an_answer_that_is_no_json_is_said_in_one_line(api, warehouse):
@@ -419,6 +438,16 @@ def test_a_server_that_never_says_a_word_is_transient(api, warehouse, fault):
         execute(warehouse)
 
 
+def minted(status: int) -> RefreshError:
+    """What google-auth raises, whatever IAM Credentials answers."""
+    error = {
+        "code": status,
+        "message": "Permission 'iam.serviceAccounts.getAccessToken' denied",
+        "status": "X",
+    }
+    return RefreshError("Unable to acquire impersonated credentials", json.dumps({"error": error}, indent=2))
+
+
 @pytest.mark.parametrize(
     ("fault", "kind"),
     [
@@ -426,14 +455,24 @@ def test_a_server_that_never_says_a_word_is_transient(api, warehouse, fault):
         (DefaultCredentialsError("none"), PermanentError),
         (RefreshError("the metadata server is busy", retryable=True), TransientError),
         (TransportError("no route"), TransientError),
+        *((minted(status), TransientError) for status in (408, 429, 500, 503, 504)),
+        (minted(403), AccessDeniedError),
+        (minted(400), PermanentError),
+        (RefreshError("Unable to acquire", "<html>502</html>"), TransientError),
+        (RefreshError(TransportError("metadata server")), TransientError),
+        (OAuthError("Error code server_error", '{"error": "server_error"}'), TransientError),
+        (OAuthError("<html>503</html>", "<html>503</html>"), TransientError),
+        (OAuthError("Error code invalid_grant", '{"error": "invalid_grant"}'), PermanentError),
     ],
 )
-def test_credentials_that_are_not_accepted_are_permanent(api, warehouse, fault, kind):
+def test_one_hiccup_while_a_token_is_minted_is_transient_and_what_is_not_accepted_is_permanent(
+    api, warehouse, fault, kind
+):
     api.faults = [fault] * 1000
     with pytest.raises(kind, match=r"^BigQuery") as failure:
         execute(warehouse)
-    if kind is PermanentError:
-        assert str(failure.value) == f"BigQuery: the credentials are not accepted ({fault})."
+    assert type(failure.value) is kind
+    assert "\n" not in str(failure.value)
 
 
 def test_every_request_has_a_time_out(api, warehouse):

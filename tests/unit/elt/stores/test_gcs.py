@@ -2,14 +2,16 @@
 
 import io
 import traceback
+from dataclasses import replace
 
 import pytest
 import requests
+from fake_http import Answer
 from fake_storage import FakeStorage
 from fakes import STORAGE_RETRY
 from google.auth.exceptions import RefreshError, TransportError
 
-from elt.errors import PermanentError, TransientError
+from elt.errors import AccessDeniedError, PermanentError, TransientError
 from elt.stores import gcs
 from elt.stores.gcs import Content, Lake
 
@@ -107,7 +109,7 @@ def test_an_object_is_removed_whether_it_is_there_or_not(lake):
 def test_a_fetch_that_fails_keeps_no_temporary_file(lake, storage):
     stored = put(lake, "raw/a")
     storage.faults = [403]
-    with pytest.raises(PermanentError) as failure:
+    with pytest.raises(AccessDeniedError) as failure:
         lake.fetch(stored)
     # The error keeps the frames alive, and what is open in them.
     files = [frame.f_locals["file"] for frame, _ in traceback.walk_tb(failure.tb) if "file" in frame.f_locals]
@@ -123,13 +125,17 @@ def test_leaving_a_lake_closes_its_client(storage):
 @pytest.mark.parametrize(
     ("fault", "kind", "text"),
     [
-        (401, PermanentError, "access denied"),
-        (403, PermanentError, "access denied"),
-        (RefreshError("invalid_grant"), PermanentError, r"access denied \(invalid_grant\)"),
+        (401, PermanentError, "no credentials"),
+        (403, AccessDeniedError, r"access denied .* Google needs up to 7 minutes\."),
+        (
+            RefreshError("invalid_grant"),
+            PermanentError,
+            r"the credentials are not accepted \(invalid_grant\)",
+        ),
         (404, TransientError, r"not found .*Is the stack up\?"),
         (500, TransientError, "the lake does not answer"),
-        (RefreshError("busy", retryable=True), TransientError, "the lake does not answer"),
-        (TransportError("no route"), TransientError, r"the lake does not answer \(.*no route\)"),
+        (RefreshError("busy", retryable=True), TransientError, "no token could be had"),
+        (TransportError("no route"), TransientError, r"no token could be had \(.*no route\)"),
         (requests.ConnectionError("gone"), TransientError, "the lake does not answer"),
     ],
 )
@@ -161,3 +167,67 @@ def test_every_request_has_a_time_out(lake, storage):
     lake.remove("raw/x")
     assert {method for method, _ in storage.requests} == {"GET", "POST", "PUT", "PATCH", "DELETE"}
     assert set(storage.timeouts) == {gcs.TIMEOUT}
+
+
+class Breaking(FakeStorage):
+    """A bucket whose downloads break after `most` bytes, and whose uploads keep all but `lost` of a piece."""
+
+    most, lost = 1_000_000, 0
+    ranges: tuple[str | None, ...] = ()
+
+    def answer(self, request):
+        answer = super().answer(request)
+        if not isinstance(answer.body, bytes) or not answer.body:
+            return answer
+        asked = request.headers.get("range")
+        self.ranges += (asked,)
+        start = int(asked.removeprefix("bytes=").partition("-")[0]) if asked else 0
+        rest = answer.body[start:]
+        headers = {**(answer.headers or {}), "Content-Length": str(len(rest))}
+        if asked:
+            headers["Content-Range"] = f"bytes {start}-{len(answer.body) - 1}/{len(answer.body)}"
+        return Answer(206 if asked else 200, rest[: self.most], headers)
+
+    def _continue(self, request, bucket, upload):
+        if self.lost and not upload["content"]:
+            request = replace(request, body=request.body[: -self.lost])
+        return super()._continue(request, bucket, upload)
+
+
+# The window is over when the connection breaks for the first time, as with a download that takes minutes.
+NO_TIME = STORAGE_RETRY.with_timeout(1e-6)
+
+
+def test_a_download_is_continued_where_it_broke_however_long_it_took():
+    storage = Breaking("b")
+    lake = Lake(storage.client(), "b", retry=NO_TIME)
+    stored = put(lake, "raw/x", BIG)
+    assert read(lake, stored) == BIG
+    assert len(storage.ranges) == 10
+    assert len(set(storage.ranges)) == 10, "no byte is sent twice"
+
+
+def test_a_download_that_gets_nowhere_is_given_up_and_one_that_was_damaged_is_noticed():
+    storage = Breaking("b")
+    lake = Lake(storage.client(), "b", retry=NO_TIME)
+    stored = put(lake, "raw/x", BIG)
+    storage.most = 0
+    with pytest.raises(TransientError, match="the lake does not answer"):
+        lake.fetch(stored)
+    storage.most = 5_000_000
+
+    def spoil(_):
+        storage.objects["b"]["raw/x"].content = bytes(len(BIG))
+
+    storage.after = spoil
+    with pytest.raises(TransientError, match=r"gs://b/raw/x: damaged on the way\. Try again\."):
+        lake.fetch(stored)
+
+
+def test_an_upload_of_which_the_lake_keeps_less_than_it_was_sent_is_transient():
+    """Google may: "you should not assume that the server received all bytes sent in any given request"."""
+    storage = Breaking("b")
+    storage.lost = 1 << 20
+    with pytest.raises(TransientError, match=r"gs://b/raw/x: the upload was not kept whole"):
+        put(Lake(storage.client(), "b", retry=STORAGE_RETRY), "raw/x", BIG)
+    assert storage.objects["b"] == {}

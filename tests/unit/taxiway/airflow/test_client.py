@@ -11,7 +11,7 @@ import requests
 
 from elt.catalogue.registry import DATASETS
 from taxiway.airflow.bootstrap import FAMILIES, expected_dags, open_dags
-from taxiway.airflow.client import AirflowApi
+from taxiway.airflow.client import AirflowApi, AirflowDownError
 from taxiway.errors import TaxiwayError
 from taxiway.waiting import Patience
 
@@ -28,6 +28,10 @@ class Server:
     pools: list[dict[str, Any]] = field(default_factory=list)
     headers: dict[str, str] = field(default_factory=dict)
     trust_env: bool = True
+    health: dict[str, Any] = field(default_factory=dict)
+
+    def get(self, _url: str, **_options: Any) -> requests.Response:
+        return answer(200, self.health)
 
     def post(self, _url: str, **options: Any) -> requests.Response:
         right = options["json"]["password"] == "right"
@@ -97,6 +101,31 @@ def test_a_password_that_is_not_accepted_is_an_error_with_a_remedy() -> None:
     with pytest.raises(TaxiwayError, match="does not accept the password") as raised:
         client(Server(), "wrong").dags()
     assert "scripts/down" in raised.value.remedy
+
+
+def test_the_password_is_not_sent_to_whoever_listens() -> None:
+    server = Server({"a": True})
+    session: Any = server
+    with pytest.raises(AirflowDownError, match="the password is not sent"):
+        AirflowApi("http://127.0.0.1:8080", "right", session=session, trusted=lambda: False).dags()
+    assert "Authorization" not in server.headers
+
+
+def test_a_part_that_is_silent_is_named_with_its_last_heartbeat() -> None:
+    parts = {
+        "metadatabase": {"status": "healthy"},
+        "scheduler": {
+            "status": "unhealthy",
+            "latest_scheduler_heartbeat": "2026-11-26T12:03:04.123456+00:00",
+        },
+        "dag_processor": {"status": "unhealthy", "latest_dag_processor_heartbeat": None},
+        "triggerer": {"status": None},
+    }
+    assert client(Server(health=parts)).ailing() == {
+        "scheduler": "does not answer since 12:03:04 UTC",
+        "dag-processor": "does not answer",
+    }
+    assert client(Server(health={})).ailing() == {"api-server": "does not answer"}
 
 
 # Bootstrap

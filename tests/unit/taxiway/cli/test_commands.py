@@ -14,7 +14,7 @@ import pytest
 from repository import REPOSITORY
 
 from taxiway.cli.main import group, main
-from taxiway.environment.home import Home, State
+from taxiway.environment.home import Home, State, write_atomically
 from taxiway.targets.target import Checkout
 
 COMMANDS = group().commands
@@ -223,7 +223,16 @@ def test_status_of_nothing_is_json_too(tmp_path: Path, capsys: Any) -> None:
         "stack": None,
         "components": [],
         "datasets": [],
+        "complaints": {},
     }
+
+
+def test_the_password_is_shown_by_a_command(tmp_path: Path, capsys: Any) -> None:
+    home = Home.of("local", tmp_path)
+    State({"supervisor": 9}).save(home)
+    write_atomically(home.secrets / "admin_password", "of-the-admin")
+    assert main(["status", "--password"], Checkout(tmp_path)) == 0
+    assert capsys.readouterr().out == "of-the-admin\n"
 
 
 # What is wrong with a stack is reported before anything is started

@@ -110,6 +110,12 @@ def test_a_credential_file_that_cannot_be_read_is_reported_with_owner_mode_and_r
     assert "AIRFLOW_UID" in done.stderr
 
 
+def test_a_token_folder_that_is_not_there_is_reported_by_its_variable(home: Path) -> None:
+    done = entrypoint(home, "true", GOOGLE_TOKEN_FOLDER="/nowhere")
+    assert done.returncode == 1
+    assert "GOOGLE_TOKEN_FOLDER: there is no /nowhere" in done.stderr
+
+
 def test_a_secret_that_is_not_there_is_reported_by_its_variable(home: Path) -> None:
     done = entrypoint(home, "true", AIRFLOW__CORE__FERNET_KEY_CMD="cat /nowhere/fernet_key")
     assert done.returncode == 1

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
 from taxiway.compose import infrastructure, variables
 from taxiway.environment.home import Home, State
+from taxiway.errors import TaxiwayError
 
 OUTPUTS = {
     "AIRFLOW_CONN_GOOGLE_CLOUD_DEFAULT": '{"conn_type": "google_cloud_platform"}',
@@ -22,7 +24,7 @@ OUTPUTS = {
     [("taxiway", "taxiway"), ("My Project.2", "myproject2"), ("_x-Y_z", "x-y_z"), ("???", "taxiway")],
 )
 def test_a_projects_name_is_the_one_that_compose_gives_a_folder(folder: str, name: str) -> None:
-    assert variables.normalised(folder) == name
+    assert variables.project_name(Path("/home/ann") / folder, "local", lambda _: None) == name
 
 
 def test_two_checkouts_of_one_name_are_two_projects() -> None:
@@ -56,6 +58,21 @@ def test_a_stack_on_google_cloud_turns_the_emulators_off() -> None:
     assert "very secret" not in "".join(written.values())
 
 
+def federated(file: str) -> dict[str, str]:
+    content = {"type": "external_account", "credential_source": {"file": file}}
+    return {**OUTPUTS, "google_credentials": json.dumps(content)}
+
+
+def test_the_folder_of_the_platforms_token_is_mounted_so_that_a_renewed_one_is_seen() -> None:
+    assert (
+        variables.of_stack("alice", federated("/var/run/x/token"), None)["GOOGLE_TOKEN_FOLDER"]
+        == "/var/run/x"
+    )
+    assert variables.of_stack("alice", OUTPUTS, None)["GOOGLE_TOKEN_FOLDER"] == ""
+    with pytest.raises(TaxiwayError, match="/token is in no folder of its own"):
+        variables.of_stack("alice", federated("/token"), None)
+
+
 def test_a_stack_on_emulators_gets_those_of_compose() -> None:
     outputs = {
         **OUTPUTS,
@@ -63,7 +80,8 @@ def test_a_stack_on_emulators_gets_those_of_compose() -> None:
         "BIGQUERY_EMULATOR_HOST": "http://127.0.0.1:2",
     }
     written = variables.of_stack("alice", outputs, None)
-    assert not {"STORAGE_EMULATOR_HOST", "BIGQUERY_EMULATOR_HOST", "EMULATORS_OFF"} & set(written)
+    assert not {"STORAGE_EMULATOR_HOST", "BIGQUERY_EMULATOR_HOST"} & set(written)
+    assert written["EMULATORS_OFF"] == "", "whatever the shell says"
 
 
 @pytest.mark.parametrize(

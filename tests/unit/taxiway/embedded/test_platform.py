@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from taxiway.console.progress import Progress
+from taxiway.console.progress import Progress, Screen
 from taxiway.embedded.platform import Embedded
 from taxiway.environment.home import Home, State
 from taxiway.infrastructure import EngineError, StackNotRemovedError
@@ -114,3 +116,10 @@ def test_a_stack_whose_emulators_were_stopped_before_is_forgotten_with_their_dat
     assert engine.known
     environment.stop(keep=False)
     assert not engine.known
+
+
+def test_a_start_as_root_is_said(tmp_path: Path) -> None:
+    screen = io.StringIO()
+    progress = Progress(Screen(file=screen, width=200))
+    Embedded.prepare(Home.of("local", tmp_path), progress, source="sample", engine="in-process")
+    assert ("this is root" in screen.getvalue()) == (os.geteuid() == 0)

@@ -315,3 +315,12 @@ def test_what_cannot_be_parsed_is_refused_each_time() -> None:
         for _ in range(2):
             with pytest.raises(sqlglot.ParseError):
                 sqlglot.parse_one("SELECT FROM WHERE (", read="bigquery")
+
+
+def test_numeric_has_nine_decimals_and_not_duckdbs_three() -> None:
+    cast = "SELECT CAST(x AS NUMERIC) FROM t"
+    assert "AS DECIMAL)" in sqlglot.parse_one(cast, read="bigquery").sql("duckdb"), "no longer needed"
+    with corrections.corrected():
+        assert "AS DECIMAL(38, 9))" in sqlglot.parse_one(cast, read="bigquery").sql("duckdb")
+        exact = "SELECT CAST(x AS NUMERIC(10, 2)) FROM t"
+        assert "AS DECIMAL(10, 2))" in sqlglot.parse_one(exact, read="bigquery").sql("duckdb")

@@ -17,7 +17,16 @@ from starlette.routing import Route
 from starlette.testclient import TestClient
 
 from taxiway.emulators import serving
-from taxiway.emulators.answers import Answer, Application, FileAnswer, HttpError, json_body, page, part
+from taxiway.emulators.answers import (
+    Answer,
+    Application,
+    FileAnswer,
+    HttpError,
+    page,
+    parsed,
+    part,
+    whole_body,
+)
 from taxiway.emulators.guard import Guard
 from taxiway.environment.machine import USUAL
 
@@ -25,7 +34,7 @@ LOCAL = {"Host": "127.0.0.1:9023"}
 
 
 async def echo(request: Request) -> Response:
-    return Answer({"name": part(request, "name"), "body": await json_body(request)})
+    return Answer({"name": part(request, "name"), "body": parsed(await whole_body(request))})
 
 
 async def breaks(_request: Request) -> Response:
@@ -179,14 +188,14 @@ def hasty() -> Iterator[Any]:
 
     async def talk(sent: bytes) -> bytes:
         config = uvicorn.Config(Application("thing", [], None), http=Hasty, lifespan="off", log_config=None)
-        server = serving.Server(config)
+        server = uvicorn.Server(config)
         with socket.create_server(("127.0.0.1", 0)) as listener:
             serve = asyncio.create_task(server.serve(sockets=[listener]))
             reader, writer = await asyncio.open_connection(*listener.getsockname())
             writer.write(sent)
             answer = await asyncio.wait_for(reader.read(), 10)
             writer.close()
-            server.stop()
+            server.should_exit = True
             await serve
         return answer
 

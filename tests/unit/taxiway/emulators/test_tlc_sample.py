@@ -12,18 +12,19 @@ from repository import TLC
 
 from elt.catalogue import registry as catalogue
 from elt.conforming.stream import Split
-from elt.months import Month as Wanted
-from taxiway.emulators.tlc_sample import for_hire, layouts, source, taxis
+from elt.months import Month
+from taxiway.emulators.tlc_sample import layouts, source, trips
 from taxiway.emulators.tlc_sample.__main__ import main
-from taxiway.emulators.tlc_sample.datasets import DATASETS, Month
+from taxiway.emulators.tlc_sample.source import DATASETS, parse_month
 
 ROWS = 20_000
+JANUARY = parse_month("2024-01")
 
 
 def table(month: str, rows: int = ROWS) -> pa.Table:
     """Generate a month."""
     buffer = io.BytesIO()
-    taxis.write_yellow(buffer, Month.parse(month), rows)  # type: ignore[arg-type]
+    trips.write_yellow(buffer, parse_month(month), rows)  # type: ignore[arg-type]
     return pq.read_table(buffer)
 
 
@@ -87,7 +88,7 @@ def test_the_new_columns_are_not_there_before_their_time() -> None:
 
 def test_a_month_is_the_same_bytes_every_time(tmp_path: Path) -> None:
     for name in ("one", "two"):
-        taxis.write_yellow(tmp_path / name, Month(2024, 1), 500)
+        trips.write_yellow(tmp_path / name, JANUARY, 500)
     assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
 
 
@@ -167,14 +168,14 @@ def test_a_bad_option_is_refused_by_name(options: list[str], capsys: pytest.Capt
 
 def test_every_column_of_every_layout_is_generated() -> None:
     for month in ("2009-01", "2010-01", "2010-02", "2011-01", "2019-01", "2023-02", "2025-01"):
-        assert table(month, 10).num_columns == len(layouts.yellow(Month.parse(month)))
+        assert table(month, 10).num_columns == len(layouts.yellow(parse_month(month)))
 
 
 TRIPS = {name: entry for name, entry in catalogue.DATASETS.items() if entry.monthly}
 
 
 def test_the_source_has_every_dataset_of_the_catalogue_from_its_first_month() -> None:
-    assert {name: str(entry.first) for name, entry in DATASETS.items()} == {
+    assert {name: f"{entry.first:%Y-%m}" for name, entry in DATASETS.items()} == {
         name: str(entry.first_month) for name, entry in TRIPS.items()
     }
 
@@ -186,9 +187,9 @@ def test_the_source_has_every_dataset_of_the_catalogue_from_its_first_month() ->
     + [("green", "2013-08"), ("fhv", "2015-01"), ("fhvhv", "2019-02")],
 )  # fmt: skip
 def test_what_is_generated_conforms_but_for_the_strays(name: str, month: str, tmp_path: Path) -> None:
-    DATASETS[name].write(tmp_path / "file", Month.parse(month), 2_000)
+    DATASETS[name].write(tmp_path / "file", parse_month(month), 2_000)
     with (tmp_path / "file").open("rb") as file:
-        parts = Split(file, TRIPS[name], Wanted.parse(month))
+        parts = Split(file, TRIPS[name], Month.parse(month))
         reasons = [
             reason for part in parts if part.quarantined for reason in part.quarantined["reason"].to_pylist()
         ]
@@ -200,12 +201,12 @@ def test_what_is_generated_conforms_but_for_the_strays(name: str, month: str, tm
 @pytest.mark.parametrize("name", TRIPS)
 def test_every_datasets_month_is_the_same_bytes_every_time(name: str, tmp_path: Path) -> None:
     for copy in ("one", "two"):
-        DATASETS[name].write(tmp_path / copy, Month(2024, 1), 300)
+        DATASETS[name].write(tmp_path / copy, JANUARY, 300)
     assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
 
 
 def test_a_large_month_is_written_in_parts_that_differ(tmp_path: Path) -> None:
-    for_hire.write_fhvhv(tmp_path / "file", Month(2024, 1), 1_000, part_rows=400)
+    trips.write_fhvhv(tmp_path / "file", JANUARY, 1_000, part_rows=400)
     file = pq.ParquetFile(tmp_path / "file")
     assert [file.metadata.row_group(n).num_rows for n in range(3)] == [400, 400, 200]
     assert not file.read_row_group(0).slice(0, 200).equals(file.read_row_group(2))

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from taxiway.airflow.environment import child_environment
 from taxiway.environment import secrets as credentials
 from taxiway.environment.home import Home, State, exclusive, read_json, write_atomically, write_json
 from taxiway.environment.machine import GIB, Machine, choose_ports
@@ -118,7 +119,8 @@ def test_the_state_is_read_back_as_it_was_saved_and_is_private(home: Home) -> No
     state = State({"api-server": 8081}, source="http://127.0.0.1:1")
     state.save(home)
     assert State.load(home) == state
-    assert stat.S_IMODE(home.root.stat().st_mode) == 0o700
+    folders = (home.root, home.root.parent, home.engine)
+    assert {stat.S_IMODE(folder.stat().st_mode) for folder in folders} == {0o700}
     assert json.loads(home.state.read_text())["version"] == 2
 
 
@@ -159,6 +161,29 @@ def test_a_command_that_needs_an_environment_says_how_to_make_one(home: Home) ->
     with pytest.raises(TaxiwayError, match="no environment") as raised:
         State.require(home)
     assert "scripts/up" in raised.value.remedy
+
+
+def test_a_folder_that_others_may_enter_is_closed_by_the_next_command(home: Home) -> None:
+    home.root.mkdir(parents=True)
+    home.root.parent.chmod(0o755)
+    with exclusive(home, "run"):
+        assert stat.S_IMODE(home.root.parent.stat().st_mode) == 0o700
+
+
+# What the processes get
+
+
+def test_children_inherit_who_one_is_and_the_way_to_the_network_and_nothing_else(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    passed = {"HOME": "/h", "LANG": "C.UTF-8", "LC_ALL": "C", "HTTPS_PROXY": "http://p", "TZ": "UTC"}
+    kept_back = ("AWS_SECRET_ACCESS_KEY", "GITHUB_TOKEN", "PULUMI_ACCESS_TOKEN", "AIRFLOW_CONN_X", "PATHS")
+    for name, value in {**passed, **dict.fromkeys(kept_back, "secret")}.items():
+        monkeypatch.setenv(name, value)
+    found = child_environment()
+    assert passed.items() <= found.items()
+    assert "127.0.0.1" in found["NO_PROXY"]
+    assert "secret" not in found.values()
 
 
 # Lock

@@ -10,12 +10,55 @@ from fake_airflow import FakeAirflow
 from rich.console import Console
 
 from elt.months import Month, Partition, parse_range
+from taxiway.airflow.client import AirflowDownError
 from taxiway.console.progress import Progress
 from taxiway.errors import TaxiwayError
-from taxiway.loads.runner import NOT_PUBLISHED, WINDOW, Loader, Pace
+from taxiway.loads.runner import GIVE_UP_SECONDS, NOT_PUBLISHED, WINDOW, Loader, pace
 
 JANUARY = Partition("yellow", Month(2024, 1))
 LAKE, WAREHOUSE, POSTGRES = DAGS = ["yellow_to_lake", "yellow_to_warehouse", "yellow_to_postgres"]
+
+
+class Interrupted(Exception):  # noqa: N818 - as KeyboardInterrupt
+    """The test has waited long enough."""
+
+
+class Clock:
+    """A clock that only sleeping moves; whoever sleeps past `end` is interrupted."""
+
+    def __init__(self, end: float = 1e9) -> None:
+        self.now, self.end = 0.0, end
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+        if self.now > self.end:
+            raise Interrupted
+
+    def how(self) -> dict[str, Any]:
+        return {"clock": lambda: self.now, "sleep": self.sleep, "poll_seconds": 7.0}
+
+
+class Restarting(FakeAirflow):
+    """Takes the first trigger and then is away for some requests, before it has answered."""
+
+    def __init__(self, script: Any, away: int) -> None:
+        super().__init__(script)
+        self.away = away
+
+    def trigger(self, dag_id: str, month: str | None, conf: Any) -> dict[str, Any]:
+        run = super().trigger(dag_id, month, conf)
+        self._answer()
+        return run
+
+    def runs(self, dag_ids: list[str], **criteria: Any) -> list[dict[str, Any]]:
+        if self.listed:
+            self._answer()
+        return super().runs(dag_ids, **criteria)
+
+    def _answer(self) -> None:
+        self.away -= 1
+        if self.away >= 0:
+            raise AirflowDownError("connection refused")
 
 
 def loader(api: FakeAirflow, **how: Any) -> tuple[Loader, io.StringIO]:
@@ -79,8 +122,8 @@ def test_a_consumer_that_is_queued_is_waited_for_however_long() -> None:
     api = FakeAirflow({}, follows=False)
     for dag_id in ("yellow_to_warehouse", "yellow_to_postgres"):
         api.add(dag_id, "2024-01").update(state="queued", start_date=None)
-    with pytest.raises(TaxiwayError, match="nothing happened"):
-        load(api, JANUARY, silence=0.05, event_seconds=-1.0)
+    with pytest.raises(Interrupted):
+        load(api, JANUARY, event_seconds=-1.0, **Clock(end=300).how())
     assert api.triggered == ["yellow_to_lake"]
 
 
@@ -114,9 +157,44 @@ def test_each_change_of_a_task_is_one_line() -> None:
     assert len(lines) == 3
 
 
-def test_silence_ends_with_the_months_that_are_open() -> None:
+def test_silence_is_reported_and_watched_on_until_no_run_can_go_on() -> None:
+    clock = Clock()
+    following, screen = loader(FakeAirflow({}, follows=False), **clock.how(), event_seconds=1e9)
     with pytest.raises(TaxiwayError, match="while loading yellow 2024-01"):
-        load(FakeAirflow({}, follows=False), JANUARY, silence=0.05)
+        following.load({JANUARY: DAGS}, 300)
+    lines = [line for line in screen.getvalue().splitlines() if "still watching" in line]
+    assert "nothing has happened for 30" in lines[0]
+    assert clock.now > GIVE_UP_SECONDS
+
+
+def test_who_waits_is_shown_which_component_does_not_answer_and_when_it_does_again() -> None:
+    clock, hangs = Clock(end=200), {"scheduler": "does not answer since 12:03:04 UTC"}
+    following, screen = loader(
+        FakeAirflow({}, follows=False),
+        **clock.how(),
+        event_seconds=1e9,
+        ailing=lambda: hangs if clock.now < 100 else {},
+    )
+    with pytest.raises(Interrupted):
+        following.load({JANUARY: DAGS}, 300)
+    said = [line for line in screen.getvalue().splitlines() if "scheduler" in line]
+    assert ["does not answer since 12:03:04 UTC" in line for line in said] == [True, False]
+    assert "scheduler answers again" in said[1]
+
+
+def test_a_server_that_is_away_for_a_while_costs_nothing_but_the_wait() -> None:
+    api, clock = Restarting({}, away=5), Clock()
+    following, screen = loader(api, **clock.how())
+    assert following.load({JANUARY: DAGS}, 300) == {JANUARY: ""}
+    assert api.triggered == ["yellow_to_lake"], "a run whose answer was lost is followed, not doubled"
+    assert "Airflow does not answer, and is asked again" in screen.getvalue()
+
+
+def test_a_server_that_stays_away_ends_the_command() -> None:
+    clock = Clock()
+    with pytest.raises(AirflowDownError):
+        load(Restarting({}, away=10_000), JANUARY, silence=60, **clock.how())
+    assert 60 < clock.now < 120
 
 
 def test_many_months_are_started_in_order_a_window_at_a_time() -> None:
@@ -144,7 +222,6 @@ def test_many_months_are_a_line_each_with_pace_and_what_fails_is_said() -> None:
 
 
 def test_pace_has_rate_and_remaining_time() -> None:
-    pace = Pace(288, started=0.0, done=72)
-    assert pace.text(now=6 * 60.0) == "72 of 288, 12.0 a minute, 18 min left"
-    assert Pace(288, started=0.0).text(now=60.0) == "0 of 288"
-    assert Pace(2, started=0.0, done=2).text(now=60.0) == "2 of 2"
+    assert pace(72, 288, 6 * 60.0) == "72 of 288, 12.0 a minute, 18 min left"
+    assert pace(0, 288, 60.0) == "0 of 288"
+    assert pace(2, 2, 2.0) == "2 of 2"

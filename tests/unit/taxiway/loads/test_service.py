@@ -16,6 +16,7 @@ from rich.console import Console
 from elt.catalogue.registry import DATASETS
 from elt.months import Month, Partition
 from taxiway.console.progress import Progress
+from taxiway.errors import TaxiwayError
 from taxiway.loads.arguments import Request
 from taxiway.loads.service import NOT_PUBLISHED_CODE, Loads, stored_sources
 
@@ -104,6 +105,14 @@ def test_force_does_everything_again(platform: Platform) -> None:
     platform.loads.load([JANUARY], 0)
     assert platform.loads.load([JANUARY], 0, again=True, force=True) == 0
     assert platform.airflow.confs[-1]["force"] is True
+
+
+def test_without_a_process_manager_the_command_ends_and_makes_room_for_up(platform: Platform) -> None:
+    platform.publish("2024-01")
+    platform.loads.ailing = lambda: {"process manager": "was ended; scripts/up takes over"}
+    with pytest.raises(TaxiwayError, match="process manager was ended; scripts/up takes over"):
+        platform.loads.load([JANUARY], 0)
+    assert platform.airflow.triggered == []
 
 
 def test_what_the_source_has_changed_is_found_among_the_months_named(platform: Platform) -> None:

@@ -1,0 +1,207 @@
+"""The real process manager: killed, hung, or replaced by a stranger; and the watchdog beside it."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from stacks import free_port
+from taxiway.airflow.client import AirflowApi
+from taxiway.embedded.components import Component
+from taxiway.embedded.health import PATIENCE_SECONDS, Watchdog, ailing, answers
+from taxiway.embedded.supervisor import ManagerError, Supervisor
+from taxiway.environment import secrets
+from taxiway.environment.home import Home, State
+
+# Answers every GET, as an emulator's health check does.
+SERVER = """
+import http.server, sys
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200); self.end_headers()
+    def log_message(self, *_): pass
+http.server.HTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
+"""
+# Ends at once as often as the file says, as PostgreSQL does beside what a kill has left.
+STUBBORN = """
+import pathlib, sys, time
+file = pathlib.Path(sys.argv[1]); left = int(file.read_text()); file.write_text(str(left - 1))
+sys.exit(1) if left else time.sleep(1000)
+"""
+
+
+def until(condition: Callable[[], Any], seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen"
+        time.sleep(0.1)
+
+
+@pytest.fixture
+def state() -> State:
+    return State({name: free_port() for name in ("supervisor", "gcs", "api-server", "postgres")})
+
+
+@pytest.fixture
+def supervisor(tmp_path: Path, state: State) -> Iterator[Supervisor]:
+    home = Home.of("local", tmp_path)
+    state.save(home)
+    secrets.generate(home.secrets)
+    made = Supervisor(home, state.ports["supervisor"], answer_seconds=3)
+    yield made
+    made.end_strays()
+
+
+def start(supervisor: Supervisor, state: State) -> None:
+    python, port = sys.executable, str(state.ports["gcs"])
+    serving, stubborn, counter = (supervisor.home.root / name for name in ("s.py", "t.py", "failures"))
+    serving.write_text(SERVER)
+    stubborn.write_text(STUBBORN)
+    counter.write_text("2")
+    supervisor.start(
+        [
+            Component("gcs", [python, str(serving), port]),
+            Component("stubborn", [python, str(stubborn), str(counter)]),
+        ]
+    )
+    supervisor.start_component("gcs")
+    until(lambda: answers(f"http://127.0.0.1:{port}/", 3))
+
+
+def manager(supervisor: Supervisor) -> psutil.Process:
+    pid = supervisor.pid()
+    assert pid
+    return psutil.Process(pid)
+
+
+def server(supervisor: Supervisor, port: int) -> psutil.Process:
+    for process in supervisor.strays():
+        if any(c.status == psutil.CONN_LISTEN and c.laddr.port == port for c in process.net_connections()):
+            return process
+    pytest.fail("nobody listens")
+
+
+def test_what_a_killed_manager_has_left_is_named_and_makes_room_for_the_next(
+    supervisor: Supervisor, state: State
+) -> None:
+    start(supervisor, state)
+    manager(supervisor).kill()
+    until(lambda: supervisor.pid() is None)
+    assert supervisor.survivors() == {"gcs"}
+    assert supervisor.listens(state.ports["gcs"])
+    api = AirflowApi(state.api_url, "")
+    assert "scripts/up" in ailing(supervisor.home, state, supervisor, api)["process manager"]
+    assert len(supervisor.end_strays()) == 1
+    assert supervisor.survivors() == set()
+    start(supervisor, state)
+    until(lambda: supervisor.states()["gcs"] == "RUNNING")
+
+
+def test_a_manager_that_hangs_is_known_from_one_that_runs_and_is_ended_with_the_others(
+    supervisor: Supervisor, state: State
+) -> None:
+    start(supervisor, state)
+    manager(supervisor).suspend()
+    assert supervisor.pid()
+    assert not supervisor.answers()
+    api = AirflowApi(state.api_url, "")
+    assert "does not answer" in ailing(supervisor.home, state, supervisor, api)["process manager"]
+    assert len(supervisor.end_strays(seconds=1)) == 2
+    assert supervisor.pid() is None
+
+
+def test_a_process_that_ends_at_once_is_started_again_before_it_is_given_up(
+    supervisor: Supervisor, state: State
+) -> None:
+    start(supervisor, state)
+    supervisor.start_component("stubborn")
+    until(lambda: supervisor.states()["stubborn"] == "RUNNING")
+    assert (supervisor.home.root / "failures").read_text() == "-1"
+
+
+def test_a_component_of_a_newer_release_is_learnt_by_the_manager_that_runs(
+    supervisor: Supervisor, state: State
+) -> None:
+    start(supervisor, state)
+    before = supervisor.pid()
+    supervisor.start([Component("new", ["sleep", "100"])])
+    supervisor.start_component("new")
+    assert supervisor.states()["new"] in ("STARTING", "RUNNING")
+    assert supervisor.pid() == before
+
+
+def test_what_hangs_is_reported_since_when_and_restarted(supervisor: Supervisor, state: State) -> None:
+    start(supervisor, state)
+    first = server(supervisor, state.ports["gcs"])
+    watchdog = Watchdog(supervisor.home, state, supervisor, AirflowApi(state.api_url, ""))
+    watchdog.look(0)
+    assert watchdog.since == {}
+    first.suspend()
+    watchdog.look(1)
+    since = watchdog.since["gcs"]
+    watchdog.look(2 + PATIENCE_SECONDS / 2)
+    assert first.is_running(), "it may get well by itself"
+    found = ailing(supervisor.home, state, supervisor, watchdog.api)
+    assert found == {"gcs": f"does not answer since {since}"}
+    watchdog.look(2 + PATIENCE_SECONDS)
+    until(lambda: answers(f"http://127.0.0.1:{state.ports['gcs']}/", 3))
+    assert not first.is_running()
+    watchdog.look(3 + PATIENCE_SECONDS)
+    assert watchdog.since == {}
+
+
+@pytest.fixture
+def stranger(state: State) -> Iterator[list[bytes]]:
+    """Somebody else's server on every port of the environment, and what it was sent."""
+    heard = list[bytes]()
+    servers = [socket.create_server(("127.0.0.1", port)) for port in state.ports.values()]
+
+    def serve(listening: socket.socket) -> None:
+        while True:
+            try:
+                client, _ = listening.accept()
+            except OSError:
+                return
+            with client:
+                client.settimeout(2)
+                # As PostgreSQL: no TLS, and then the password as it is. To HTTP it is nonsense.
+                for reply in (b"N", b"R\x00\x00\x00\x08\x00\x00\x00\x03", b""):
+                    with suppress(OSError):
+                        heard.append(client.recv(65536))
+                        client.sendall(reply)
+
+    for one in servers:
+        threading.Thread(target=serve, args=(one,), daemon=True).start()
+    yield heard
+    for one in servers:
+        one.shutdown(socket.SHUT_RDWR)
+        one.close()
+
+
+def test_no_password_is_sent_to_a_stranger_who_listens_where_we_should(
+    supervisor: Supervisor, state: State, stranger: list[bytes]
+) -> None:
+    home = supervisor.home
+    secrets.derive(home.secrets, state.ports["postgres"])
+    with pytest.raises(ManagerError, match="nothing secret is sent"):
+        supervisor.states()
+    assert stranger == []
+    connect = "import sys, {0}; {0}.connect(sys.argv[1], connect_timeout=5)"
+    url = home.secret("metadata_dsn").replace("+psycopg2", "")
+    for library in ("psycopg2", "psycopg"):
+        command = [sys.executable, "-c", connect.format(library), url]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+        assert 'authentication method requirement "scram-sha-256" failed' in done.stderr
+    assert any(b"airflow" in heard for heard in stranger), "it was there to be asked"
+    for name in secrets.GENERATORS:
+        assert not [heard for heard in stranger if home.secret(name).encode() in heard], name

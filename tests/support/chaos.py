@@ -1,0 +1,271 @@
+"""Chaos: months load and a reader reads while processes are killed and stopped at random.
+
+    python tests/support/chaos.py --kills 200 --stops 20        some hours, on a platform of its own
+    python tests/support/chaos.py --kills 10 --stops 1 --longest 60 --seed 7
+
+What is killed (`kill -9`): any process of the platform, the process manager included, and now and then all of
+them at once. What is stopped (`SIGSTOP`) is left so. A user does what the commands advise: call `scripts/up`
+when the manager is gone, and `scripts/run` again. In the end every store has to hold what it held before, and
+`scripts/down` to leave nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import psutil
+from checkout import Checkout, make_checkout
+
+from taxiway.embedded.supervisor import Supervisor
+from taxiway.environment.home import Home, State
+
+MONTHS = "2024-01..2024-02"
+# One in so many attacks kills the whole tree at once.
+WHOLE_TREE = 12
+# Seconds between two attacks: less than a load takes, so that they meet it everywhere.
+PAUSE = (1.0, 12.0)
+COMMAND_SECONDS = 1800
+
+
+@dataclass
+class Figures:
+    """What was done, and what came of it; `wrong` has to stay empty."""
+
+    seed: int
+    killed: Counter[str] = field(default_factory=Counter)
+    whole_trees: int = 0
+    stopped: Counter[str] = field(default_factory=Counter)
+    ups: list[float] = field(default_factory=list)
+    runs: Counter[str] = field(default_factory=Counter)
+    reads: Counter[str] = field(default_factory=Counter)
+    restarts_by_watchdog: int = 0
+    minutes: float = 0.0
+    wrong: list[str] = field(default_factory=list)
+
+    def text(self) -> str:
+        """As JSON, the seconds of `up` summed up."""
+        ups = {"count": len(self.ups)}
+        if self.ups:
+            ups |= {"median_s": round(median(self.ups)), "max_s": round(max(self.ups))}
+        return json.dumps({**asdict(self), "ups": ups}, indent=2)
+
+
+class Reader(threading.Thread):
+    """Counts a month in Postgres without end: an answer is all of it, or no answer."""
+
+    def __init__(self, checkout: Checkout, rows: int) -> None:
+        super().__init__(daemon=True)
+        self.checkout, self.rows = checkout, rows
+        self.ended, self.seen = threading.Event(), Counter[str]()
+
+    def run(self) -> None:
+        while not self.ended.wait(1):
+            try:
+                with self.checkout.connections.postgres() as connection:
+                    query = "SELECT count(*) FROM yellow WHERE tpep_pickup_datetime < '2024-02-01'"
+                    (count,) = connection.execute(query).fetchone() or (0,)
+            except Exception:  # whatever a client says when its server dies
+                self.seen["no answer"] += 1
+            else:
+                self.seen["whole" if count == self.rows else f"{count} instead of {self.rows} rows"] += 1
+
+
+def fingerprint(checkout: Checkout) -> dict[str, Any]:
+    """All there is in the stores, without times: objects with their checksums, rows of tables, states."""
+    tables = dict[str, Any]()
+    with checkout.connections.postgres() as connection:
+        for (name,) in connection.execute(
+            "SELECT relname FROM pg_class WHERE relkind IN ('r', 'p')"
+        ).fetchall():
+            if not name.startswith(("pg_", "sql_")):
+                query = f'SELECT count(*), sum(hashtext(t::text)::bigint) FROM "{name}" t'
+                tables[name] = [str(value) for value in connection.execute(query.encode()).fetchone() or ()]
+    with checkout.connections.lake() as lake:
+        objects = {stored.name: stored.size for stored in lake.list("")}
+    rows = {str(key): {**row, "loaded_at": "", "run_id": ""} for key, row in checkout.datasets().items()}
+    return {"postgres": tables, "objects": objects, "months": rows}
+
+
+@dataclass
+class Chaos:
+    """One run of it in a checkout where nothing runs yet."""
+
+    checkout: Checkout
+    seed: int
+    longest: float
+
+    def __post_init__(self) -> None:
+        self.random = random.Random(self.seed)
+        self.figures = Figures(self.seed)
+        self.home = Home(self.checkout.home)
+        self.stopped: dict[psutil.Process, float] = {}
+        self.load: subprocess.Popen[str] | None = None
+
+    def command(self, name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [self.checkout.folder / "scripts" / name, *arguments]
+        return subprocess.run(command, capture_output=True, text=True, timeout=COMMAND_SECONDS, cwd="/")
+
+    def up(self) -> None:
+        """As a user: until it says that all is well."""
+        for attempt in range(3):
+            begun = time.monotonic()
+            done = self.command("up")
+            self.figures.ups.append(time.monotonic() - begun)
+            self.say(f"up: exit code {done.returncode} after {self.figures.ups[-1]:.0f} s")
+            if done.returncode == 0:
+                return
+            self.figures.wrong.append(f"up, attempt {attempt + 1}: {done.stderr[-400:]}")
+        raise RuntimeError(self.figures.text())
+
+    def say(self, text: str) -> None:
+        sys.stderr.write(f"{time.strftime('%H:%M:%S')} {text}\n")
+
+    def attack(self, kills: int, stops: int) -> Figures:
+        """Kill and stop so often, then compare."""
+        begun = time.monotonic()
+        self.up()
+        before = fingerprint(self.checkout)
+        january = next(row for key, row in self.checkout.datasets().items() if key == ("yellow", "2024-01"))
+        reader = Reader(self.checkout, january["postgres_rows"])
+        reader.start()
+        plan = ["kill"] * kills + ["stop"] * stops
+        self.random.shuffle(plan)
+        for deed in plan:
+            self.keep_loading()
+            time.sleep(self.random.uniform(*PAUSE))
+            self.kill() if deed == "kill" else self.stop()
+            self.wake()
+            if self.supervisor.pid() is None:
+                self.end_load()
+                self.up()
+        while self.stopped:
+            time.sleep(1)
+            self.wake()
+        self.end_load()
+        self.up()
+        last = self.command("run", "yellow", MONTHS, "zones")
+        if last.returncode:
+            self.figures.wrong.append(f"the last run: {last.stderr[-400:]}")
+        reader.ended.set()
+        reader.join()
+        self.figures.reads = reader.seen
+        self.figures.wrong += [answer for answer in reader.seen if answer not in ("whole", "no answer")]
+        self.compare(before)
+        log = self.home.logs / "watchdog.log"
+        self.figures.restarts_by_watchdog = log.read_text().count("is restarted") if log.exists() else 0
+        down = self.command("down")
+        if down.returncode or self.checkout.processes():
+            self.figures.wrong.append(f"down: {down.stderr[-400:]} {self.checkout.processes()}")
+        self.figures.minutes = round((time.monotonic() - begun) / 60, 1)
+        return self.figures
+
+    def compare(self, before: dict[str, Any]) -> None:
+        after = fingerprint(self.checkout)
+        for store, content in before.items():
+            for name in sorted(content.keys() | after[store].keys()):
+                # What an attempt that was killed has put aside is named by its run, and expires.
+                if content.get(name) != after[store].get(name):
+                    self.figures.wrong.append(
+                        f"{store} {name}: {content.get(name)} became {after[store].get(name)}"
+                    )
+
+    @property
+    def supervisor(self) -> Supervisor:
+        return Supervisor(self.home, State.require(self.home).ports["supervisor"])
+
+    def keep_loading(self) -> None:
+        """Load the months again and again, in a command that may end as it likes."""
+        if self.load and self.load.poll() is not None:
+            self.figures.runs[f"exit code {self.load.returncode}"] += 1
+            self.load = None
+        if self.load is None:
+            command = [str(self.checkout.folder / "scripts" / "run"), "yellow", MONTHS, "zones", "--force"]
+            self.load = subprocess.Popen(
+                command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, text=True, cwd="/"
+            )
+
+    def end_load(self) -> None:
+        """The command notices by itself that nobody manages the processes any more; nobody waits for that."""
+        if self.load:
+            self.load.terminate()
+            self.figures.runs["ended by the user"] += 1
+            self.load.wait()
+            self.load = None
+
+    def victims(self) -> list[psutil.Process]:
+        return self.supervisor.strays()
+
+    def kill(self) -> None:
+        victims = self.victims()
+        if self.random.randrange(WHOLE_TREE) == 0:
+            self.figures.whole_trees += 1
+        else:
+            victims = [self.random.choice(victims)]
+        for process in victims:
+            with suppress(psutil.Error):
+                name = self.component(process)
+                self.figures.killed[name] += 1
+                self.say(f"kill {name} ({process.pid})")
+                process.kill()
+
+    def stop(self) -> None:
+        process = self.random.choice(self.victims())
+        with suppress(psutil.Error):
+            name = self.component(process)
+            self.figures.stopped[name] += 1
+            self.say(f"stop {name} ({process.pid})")
+            process.suspend()
+            self.stopped[process] = time.monotonic() + self.random.uniform(self.longest / 10, self.longest)
+
+    def wake(self) -> None:
+        """Continue what was stopped for long enough; something else may have ended it before."""
+        for process, until in list(self.stopped.items()):
+            if time.monotonic() > until or not process.is_running():
+                with suppress(psutil.Error):
+                    process.resume()
+                del self.stopped[process]
+
+    def component(self, process: psutil.Process) -> str:
+        if process.pid == self.supervisor.pid():
+            return "process manager"
+        return Path(process.cwd()).name
+
+
+def main(arguments: list[str]) -> int:
+    """Attack a platform of its own; 0 if nothing went wrong."""
+    parser = argparse.ArgumentParser(prog="chaos", description=__doc__.partition("\n\n")[0])
+    parser.add_argument("--kills", type=int, default=200)
+    parser.add_argument("--stops", type=int, default=20)
+    parser.add_argument(
+        "--longest", type=float, default=600, help="seconds that something is stopped at most"
+    )
+    parser.add_argument("--seed", type=int, default=1)
+    chosen = parser.parse_args(arguments)
+    folder = Path(tempfile.mkdtemp(prefix="taxiway-chaos-"))
+    try:
+        chaos = Chaos(make_checkout(folder), chosen.seed, chosen.longest)
+        figures = chaos.attack(chosen.kills, chosen.stops)
+    finally:
+        with suppress(FileNotFoundError):
+            Supervisor(Home(folder / ".taxiway" / "local"), 0).end_strays()
+        shutil.rmtree(folder, ignore_errors=True)
+    sys.stdout.write(figures.text() + "\n")
+    return 1 if figures.wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
