@@ -4,22 +4,23 @@ import pulumi
 
 from lakehouse.context import Context
 from lakehouse.identity import PipelineIdentity
-from lakehouse.lake import Lake
 from lakehouse.outputs import outputs, places
 from lakehouse.project import Apis, Budget
-from lakehouse.warehouse import Warehouse
+from lakehouse.stores import Lake, Warehouse
 
 context = Context.of_stack()
-ready = pulumi.ResourceOptions(depends_on=[Apis(context)])
+# Children inherit `protect`, identity and grants too: else `pulumi destroy` of a protected stack would take
+# those away first, and refuse only when it comes to the data.
+ready = pulumi.ResourceOptions(depends_on=[Apis(context)], protect=not context.settings.ephemeral)
 identity = PipelineIdentity(context, ready)
-lake = Lake(context, identity.member, ready)
-warehouse = Warehouse(context, identity.member, ready)
+lake = Lake(context, identity, ready)
+warehouse = Warehouse(context, identity, ready)
 if context.settings.composer:
     # It lists every file of dags/ and plugins/, which no other stack needs.
     from lakehouse.composer import Composer
 
     Composer(context, identity, places(context.settings, lake.name, warehouse.dataset_id), ready)
 if context.settings.budget:
-    Budget(context, ready)
+    Budget(context, lake.project_number, ready)
 for name, value in outputs(context.settings, lake.name, warehouse.dataset_id, identity.credentials).items():
     pulumi.export(name, value)

@@ -12,8 +12,8 @@ import pulumi_gcp as gcp
 
 from lakehouse.context import Context
 from lakehouse.identity import PipelineIdentity
-from lakehouse.lake import ROLE as OBJECT_ROLE
 from lakehouse.names import region
+from lakehouse.stores import OBJECT_ROLE
 
 WORKER_ROLE: Final = "roles/composer.worker"
 _REPOSITORY: Final = Path(__file__).resolve().parents[2]
@@ -33,73 +33,59 @@ class Composer(pulumi.ComponentResource):
         opts: pulumi.ResourceOptions,
     ) -> None:
         super().__init__("taxiway:infra:Composer", "composer", None, opts)
-        self._child = pulumi.ResourceOptions(parent=self)
-        bucket = self._bucket(context)
-        grants = self._grants(context, identity, bucket)
-        self._upload(bucket)
+        settings, child = context.settings, pulumi.ResourceOptions(parent=self)
+        # Not the lake: its objects age and go, and DAGs must not.
+        bucket = gcp.storage.Bucket(
+            "composer",
+            name=context.names.dags_bucket,
+            project=settings.project,
+            location=settings.location.upper(),
+            labels=context.labels,
+            uniform_bucket_level_access=True,
+            public_access_prevention="enforced",
+            force_destroy=settings.ephemeral,
+            deletion_policy=context.deletion_policy,
+            versioning={"enabled": False},
+            soft_delete_policy={"retention_duration_seconds": 0},
+            opts=child,
+        )
+        worker = gcp.projects.IAMMember(
+            "composer-worker",
+            project=settings.project,
+            role=WORKER_ROLE,
+            member=identity.member,
+            opts=child,
+        )
+        files = gcp.storage.BucketIAMMember(
+            "composer-files", bucket=bucket.name, role=OBJECT_ROLE, member=identity.member, opts=child
+        )
+        for name in sources():
+            # A file that goes from the repository goes from a protected stack too: it is no data.
+            gcp.storage.BucketObject(
+                f"composer/{name}",
+                bucket=bucket.name,
+                name=name,
+                source=pulumi.FileAsset(str(_REPOSITORY / name)),
+                opts=pulumi.ResourceOptions(parent=self, protect=False),
+            )
         environment = gcp.composer.Environment(
             "composer",
             # What is valid as an account's id is valid here too.
             name=context.names.account,
-            project=context.settings.project,
-            region=region(context.settings.location),
+            project=settings.project,
+            region=region(settings.location),
             labels=context.labels,
             deletion_policy=context.deletion_policy,
             storage_config={"bucket": bucket.name},
             config={
                 "environment_size": "ENVIRONMENT_SIZE_SMALL",
                 "node_config": {"service_account": identity.email},
-                "software_config": {
-                    "image_version": context.settings.composer_image,
-                    "env_variables": variables,
-                },
+                "software_config": {"image_version": settings.composer_image, "env_variables": variables},
             },
-            opts=pulumi.ResourceOptions(parent=self, depends_on=grants),
+            opts=pulumi.ResourceOptions(parent=self, depends_on=[worker, files]),
         )
         self.airflow_uri = environment.config.airflow_uri
         self.register_outputs({"airflow_uri": self.airflow_uri})
-
-    def _bucket(self, context: Context) -> gcp.storage.Bucket:
-        """Not the lake: its objects age and go, and DAGs must not."""
-        return gcp.storage.Bucket(
-            "composer",
-            name=context.names.dags_bucket,
-            project=context.settings.project,
-            location=context.settings.location.upper(),
-            labels=context.labels,
-            uniform_bucket_level_access=True,
-            public_access_prevention="enforced",
-            force_destroy=context.settings.ephemeral,
-            deletion_policy=context.deletion_policy,
-            versioning={"enabled": False},
-            soft_delete_policy={"retention_duration_seconds": 0},
-            opts=self._child,
-        )
-
-    def _grants(
-        self, context: Context, identity: PipelineIdentity, bucket: gcp.storage.Bucket
-    ) -> list[pulumi.Resource]:
-        worker = gcp.projects.IAMMember(
-            "composer-worker",
-            project=context.settings.project,
-            role=WORKER_ROLE,
-            member=identity.member,
-            opts=self._child,
-        )
-        files = gcp.storage.BucketIAMMember(
-            "composer-files", bucket=bucket.name, role=OBJECT_ROLE, member=identity.member, opts=self._child
-        )
-        return [worker, files]
-
-    def _upload(self, bucket: gcp.storage.Bucket) -> None:
-        for name in sources():
-            gcp.storage.BucketObject(
-                f"composer/{name}",
-                bucket=bucket.name,
-                name=name,
-                source=pulumi.FileAsset(str(_REPOSITORY / name)),
-                opts=self._child,
-            )
 
 
 def sources() -> Iterator[str]:

@@ -22,7 +22,7 @@ class Context:
     @classmethod
     def of(cls, settings: Settings, stack: str) -> "Context":
         """Return the context of a stack named as Pulumi names it, such as `alice`."""
-        names = Names.of(settings.project, stack)
+        names = Names.of(settings.project, stack, settings.bucket)
         return cls(settings, names, labels(names.label, settings.owner))
 
     @classmethod
@@ -36,10 +36,6 @@ class Context:
         except SettingsError as error:
             raise pulumi.RunError(str(error)) from None
 
-    def protection(self, parent: pulumi.Resource) -> pulumi.ResourceOptions:
-        """Return the options of a child that holds data."""
-        return pulumi.ResourceOptions(parent=parent, protect=not self.settings.ephemeral)
-
     @property
     def deletion_policy(self) -> str:
         """The provider's own switch against deletion, for whoever removes Pulumi's `protect`."""
@@ -47,7 +43,6 @@ class Context:
 
 
 def _configuration() -> dict[str, str]:
-    """Return the stack's configuration, keys with their namespaces."""
     # pulumi.Config can be asked for known keys alone. Pulumi's engine hands over the rest in the environment,
     # and there a misspelt key is found; an in-process evaluation looks for those before it runs the program.
     found = {key: str(value) for key, value in pulumi.runtime.get_config_env().items()}

@@ -22,14 +22,9 @@ SETTINGS: Final = ("credentials", "ephemeral", "location")
 LABELS: Final = ("managed-by", "taxiway-owner", "taxiway-stack")
 EVERYONE: Final = frozenset({"allUsers", "allAuthenticatedUsers"})
 
-_ACCESS_LISTS = (
-    "BucketACL",
-    "BucketAccessControl",
-    "DefaultObjectACL",
-    "DefaultObjectAccessControl",
-    "ObjectACL",
-    "ObjectAccessControl",
-)
+_ACCESS_LISTS = [
+    f"{on}{kind}" for on in ("Bucket", "DefaultObject", "Object") for kind in ("ACL", "AccessControl")
+]
 _BASIC_ROLES = frozenset({"roles/owner", "roles/editor", "roles/viewer"})
 _WIDE_MODULES = ("gcp:projects", "gcp:folder", "gcp:organizations")
 # Whoever may act as any account of a project has the rights of all of them.
@@ -81,7 +76,7 @@ def check(resources: Sequence[Resource], config: Config) -> list[Violation]:
     return found
 
 
-def _public_access_prevented(resource: Resource, _config: Config) -> Iterator[str]:
+def _no_public_bucket(resource: Resource, _config: Config) -> Iterator[str]:
     if resource.type == BUCKET and resource.properties.get("publicAccessPrevention") != "enforced":
         yield "The bucket can be made public: set public_access_prevention to 'enforced'."
 
@@ -94,18 +89,17 @@ def _uniform_access(resource: Resource, _config: Config) -> Iterator[str]:
 
 
 def _no_public_access(resource: Resource, _config: Config) -> Iterator[str]:
-    for member in _members(resource.properties):
+    properties = resource.properties
+    # IAM members, bindings and policies, and a dataset's access list.
+    members = [
+        *(properties.get("members") or ()),
+        *re.findall(r'"(\w+)"', str(properties.get("policyData", ""))),
+    ]
+    for entry in (properties, *(properties.get("accesses") or ())):
+        members += [entry[name] for name in ("member", "specialGroup", "iamMember") if name in entry]
+    for member in members:
         if member in EVERYONE:
             yield f"{member} is granted access: name the users, groups or accounts."
-
-
-def _members(properties: Properties) -> Iterator[str]:
-    """Yield whom the properties grant something: IAM members, bindings and a dataset's access list."""
-    yield from [properties[name] for name in ("member", "specialGroup", "iamMember") if name in properties]
-    yield from properties.get("members") or ()
-    yield from re.findall(r'"(\w+)"', str(properties.get("policyData", "")))
-    for entry in properties.get("accesses") or ():
-        yield from [entry[name] for name in ("specialGroup", "iamMember") if name in entry]
 
 
 def _keyless(resource: Resource, config: Config) -> Iterator[str]:
@@ -132,7 +126,8 @@ def _no_project_data_roles(resource: Resource, _config: Config) -> Iterator[str]
 
 
 def _protected_unless_ephemeral(resource: Resource, config: Config) -> Iterator[str]:
-    if resource.type not in (BUCKET, DATASET) or _is_ephemeral(config):
+    is_ephemeral = config.get("taxiway:ephemeral", "true").lower() == "true"
+    if resource.type not in (BUCKET, DATASET) or is_ephemeral:
         return
     if resource.properties.get("deletionPolicy") != "PREVENT":
         yield "The stack is not ephemeral: set deletion_policy to 'PREVENT'."
@@ -150,21 +145,14 @@ def _one_location(resources: Sequence[Resource], config: Config) -> Iterator[str
         yield f"Data is in several places: {where}{f', not {wanted}' if wanted else ''}."
 
 
-def _is_ephemeral(config: Config) -> bool:
-    return config.get("taxiway:ephemeral", "true").lower() == "true"
-
-
+_LIVES: Final = "Data of a stack that is not ephemeral cannot be deleted."
 RULES: Final = (
-    Rule("public-access-prevented", "No bucket can be made public.", _public_access_prevented),
+    Rule("public-access-prevented", "No bucket can be made public.", _no_public_bucket),
     Rule("uniform-access", "Access to objects is decided by IAM on the bucket alone.", _uniform_access),
     Rule("no-public-access", "Nothing is granted to everybody.", _no_public_access),
     Rule("keyless", "No service-account key unless taxiway:credentials is key.", _keyless),
     Rule("labelled", "Everything that takes labels says whose it is.", _labelled),
     Rule("no-project-data-roles", "Data is granted on bucket and dataset alone.", _no_project_data_roles),
-    Rule(
-        "protected-unless-ephemeral",
-        "Data of a stack that is not ephemeral cannot be deleted.",
-        _protected_unless_ephemeral,
-    ),
+    Rule("protected-unless-ephemeral", _LIVES, _protected_unless_ephemeral),
     Rule("one-location", "Bucket and dataset are in one location.", stack=_one_location),
 )

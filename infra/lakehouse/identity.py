@@ -11,8 +11,11 @@ from lakehouse.context import Context
 from lakehouse.settings import Settings
 
 JOB_ROLE: Final = "roles/bigquery.jobUser"
-IMPERSONATION_ROLE: Final = "roles/iam.serviceAccountTokenCreator"
-FEDERATION_ROLE: Final = "roles/iam.workloadIdentityUser"
+# By credential mode: the resource's name and the role that lets somebody use this one account, no other.
+_USERS: Final = {
+    "impersonation": ("pipelines-owner", "roles/iam.serviceAccountTokenCreator"),
+    "workload-identity": ("pipelines-platform", "roles/iam.workloadIdentityUser"),
+}
 _IAM_CREDENTIALS: Final = "https://iamcredentials.googleapis.com/v1/projects/-/serviceAccounts"
 
 
@@ -25,59 +28,50 @@ class PipelineIdentity(pulumi.ComponentResource):
 
     email: pulumi.Output[str]
     member: pulumi.Output[str]
-    credentials: pulumi.Output[str] | None
+    credentials: pulumi.Output[str] | None = None
 
     def __init__(self, context: Context, opts: pulumi.ResourceOptions) -> None:
         super().__init__("taxiway:infra:PipelineIdentity", "pipelines", None, opts)
-        settings = context.settings
-        self._child = pulumi.ResourceOptions(parent=self)
-        self._account = gcp.serviceaccount.Account(
-            "pipelines",
-            account_id=context.names.account,
-            project=settings.project,
-            display_name=f"Taxiway pipelines of {context.labels['taxiway-stack']}",
-            description="Runs the pipelines of one stack. Managed by Pulumi.",
-            opts=self._child,
-        )
-        self.member = self._account.member
+        settings, child = context.settings, pulumi.ResourceOptions(parent=self)
+        # Replaced, a grant is deleted first: the new one may be the same, and would go with the old.
+        grants = pulumi.ResourceOptions(parent=self, delete_before_replace=True)
+        if settings.service_account:
+            email = pulumi.Output.from_input(settings.service_account)
+            account = pulumi.Output.from_input(f"projects/-/serviceAccounts/{settings.service_account}")
+            self.member = pulumi.Output.from_input(f"serviceAccount:{settings.service_account}")
+        else:
+            made = gcp.serviceaccount.Account(
+                "pipelines",
+                account_id=context.names.account,
+                project=settings.project,
+                display_name=f"Taxiway pipelines of {context.labels['taxiway-stack']}",
+                description="Runs the pipelines of one stack. Managed by Pulumi.",
+                opts=child,
+            )
+            email, account, self.member = made.email, made.name, made.member
         jobs = gcp.projects.IAMMember(
-            "pipelines-jobs", project=settings.project, role=JOB_ROLE, member=self.member, opts=self._child
+            "pipelines-jobs", project=settings.project, role=JOB_ROLE, member=self.member, opts=grants
         )
         # Waits for the grant: whoever has the address may run jobs.
-        self.email = pulumi.Output.all(self._account.email, jobs.id).apply(lambda values: str(values[0]))
-        self.credentials = self._credentials(settings)
+        self.email = pulumi.Output.all(email, jobs.id).apply(lambda values: str(values[0]))
+        if settings.credentials in _USERS:
+            name, role = _USERS[settings.credentials]
+            impersonated = settings.credentials == "impersonation"
+            user = settings.owner_member if impersonated else federated_member(settings)
+            grant = gcp.serviceaccount.IAMMember(
+                name, service_account_id=account, role=role, member=user, opts=grants
+            )
+            self.credentials = pulumi.Output.all(email, grant.id).apply(
+                lambda values: (
+                    impersonation_file(values[0]) if impersonated else federation_file(settings, values[0])
+                )
+            )
+        elif settings.credentials == "key":
+            # The organization may forbid keys (disableServiceAccountKeyCreation); then only this mode fails.
+            key = gcp.serviceaccount.Key("pipelines-key", service_account_id=account, opts=child)
+            content = key.private_key.apply(lambda encoded: base64.b64decode(encoded).decode())
+            self.credentials = pulumi.Output.secret(content)
         self.register_outputs({"email": self.email})
-
-    def _credentials(self, settings: Settings) -> pulumi.Output[str] | None:
-        if settings.credentials == "impersonation":
-            return self._impersonation(settings)
-        if settings.credentials == "workload-identity":
-            return self._workload_identity(settings)
-        if settings.credentials == "key":
-            return self._key()
-        return None
-
-    def _impersonation(self, settings: Settings) -> pulumi.Output[str]:
-        grant = self._grant("pipelines-owner", IMPERSONATION_ROLE, settings.owner_member)
-        ready = pulumi.Output.all(self._account.email, grant.id)
-        return ready.apply(lambda values: impersonation_file(values[0]))
-
-    def _workload_identity(self, settings: Settings) -> pulumi.Output[str]:
-        grant = self._grant("pipelines-platform", FEDERATION_ROLE, federated_member(settings))
-        ready = pulumi.Output.all(self._account.email, grant.id)
-        return ready.apply(lambda values: federation_file(settings, values[0]))
-
-    # The organization may forbid keys (iam.disableServiceAccountKeyCreation); then only this mode fails.
-    def _key(self) -> pulumi.Output[str]:
-        key = gcp.serviceaccount.Key("pipelines-key", service_account_id=self._account.name, opts=self._child)
-        content = key.private_key.apply(lambda encoded: base64.b64decode(encoded).decode())
-        return pulumi.Output.secret(content)
-
-    def _grant(self, name: str, role: str, member: str) -> gcp.serviceaccount.IAMMember:
-        """Let a member use this one account, no other."""
-        return gcp.serviceaccount.IAMMember(
-            name, service_account_id=self._account.name, role=role, member=member, opts=self._child
-        )
 
 
 def federated_member(settings: Settings) -> str:
@@ -90,29 +84,23 @@ def federated_member(settings: Settings) -> str:
 # Both files are what Google's libraries read as GOOGLE_APPLICATION_CREDENTIALS; their formats are Google's.
 def impersonation_file(email: str) -> str:
     """Return a credential file that acts as the account; the developer's own credentials go into it later."""
-    return _json(
-        {
-            "type": "impersonated_service_account",
-            "service_account_impersonation_url": f"{_IAM_CREDENTIALS}/{email}:generateAccessToken",
-            "delegates": [],
-            "source_credentials": {},
-        }
-    )
+    content: dict[str, Any] = {
+        "type": "impersonated_service_account",
+        "service_account_impersonation_url": f"{_IAM_CREDENTIALS}/{email}:generateAccessToken",
+        "delegates": [],
+        "source_credentials": {},
+    }
+    return json.dumps(content, sort_keys=True)
 
 
 def federation_file(settings: Settings, email: str) -> str:
     """Return a credential file that trades the platform's token for the account's; it holds no secret."""
-    return _json(
-        {
-            "type": "external_account",
-            "audience": f"//iam.googleapis.com/{settings.workload_identity_provider}",
-            "subject_token_type": "urn:ietf:params:oauth:token-type:jwt",
-            "token_url": "https://sts.googleapis.com/v1/token",
-            "service_account_impersonation_url": f"{_IAM_CREDENTIALS}/{email}:generateAccessToken",
-            "credential_source": {"file": settings.workload_identity_token_file},
-        }
-    )
-
-
-def _json(content: dict[str, Any]) -> str:
+    content = {
+        "type": "external_account",
+        "audience": f"//iam.googleapis.com/{settings.workload_identity_provider}",
+        "subject_token_type": "urn:ietf:params:oauth:token-type:jwt",
+        "token_url": "https://sts.googleapis.com/v1/token",
+        "service_account_impersonation_url": f"{_IAM_CREDENTIALS}/{email}:generateAccessToken",
+        "credential_source": {"file": settings.workload_identity_token_file},
+    }
     return json.dumps(content, sort_keys=True)

@@ -27,11 +27,14 @@ class Names:
     label: str
 
     @classmethod
-    def of(cls, project: str, stack: str) -> "Names":
-        """Return the names for a stack; both arguments are non-empty, otherwise any text."""
+    def of(cls, project: str, stack: str, bucket: str = "") -> "Names":
+        """Return the names for a stack; its project and name are any texts but empty ones.
+
+        `bucket` is a name of the owner's choice, for one that somebody else in the world has taken.
+        """
         digest = hashlib.sha256(f"{project}\0{stack}".encode()).hexdigest()[:_HASH]
         return cls(
-            bucket=_bucket(project, stack, digest),
+            bucket=bucket or _bucket(project, stack, digest),
             dags_bucket=_fit("taxiway-dags-", stack, f"-{digest}", digest, 63),
             dataset=_fit("taxiway-", stack, "", digest, 1024).replace("-", "_"),
             account=_fit("taxiway-", stack, "", digest, 30),
@@ -68,16 +71,9 @@ def _bucket(project: str, stack: str, digest: str) -> str:
 def _fit(prefix: str, text: str, suffix: str, digest: str, limit: int) -> str:
     """Return prefix + text + suffix where that is valid and fits, else the text cut and with the hash."""
     whole = prefix + text + suffix
-    if _is_plain(text) and len(whole) <= limit:
+    plain = _PLAIN.fullmatch(text) and not _GOOGLE.search(text) and not _AMBIGUOUS.search(text)
+    if plain and len(whole) <= limit:
         return whole
     room = limit - len(prefix) - _HASH - 1
-    return f"{prefix}{_slug(text)[:room]}-{digest}".replace("--", "-").lstrip("-")
-
-
-def _is_plain(text: str) -> bool:
-    return bool(_PLAIN.fullmatch(text)) and not _GOOGLE.search(text) and not _AMBIGUOUS.search(text)
-
-
-def _slug(text: str) -> str:
-    slug = re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
-    return _GOOGLE.sub("x", slug)
+    slug = _GOOGLE.sub("x", re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-"))
+    return f"{prefix}{slug[:room]}-{digest}".replace("--", "-").lstrip("-")

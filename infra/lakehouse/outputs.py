@@ -19,11 +19,8 @@ CREDENTIAL_FILE: Final = "GOOGLE_APPLICATION_CREDENTIALS"
 STORAGE_EMULATOR: Final = "STORAGE_EMULATOR_HOST"
 BIGQUERY_EMULATOR: Final = "BIGQUERY_EMULATOR_HOST"
 
-VARIABLES: Final = tuple(
-    sorted(
-        (PROJECT, LOCATION, BUCKET, DATASET, CONNECTION, CREDENTIAL_FILE, STORAGE_EMULATOR, BIGQUERY_EMULATOR)
-    )
-)
+_PLACES: Final = (PROJECT, LOCATION, BUCKET, DATASET)
+VARIABLES: Final = tuple(sorted((*_PLACES, CONNECTION, CREDENTIAL_FILE, STORAGE_EMULATOR, BIGQUERY_EMULATOR)))
 
 # The one output that is no variable: the content of the file that CREDENTIAL_FILE points to.
 CREDENTIALS: Final = "google_credentials"
@@ -45,22 +42,14 @@ def outputs(
 
     `credentials` is the content of the credential file, None where the stack's mode needs none.
     """
-    found: dict[str, Value | str] = {
-        **places(settings, bucket, dataset),
-        CONNECTION: connection(settings),
-    }
-    if settings.on_emulators:
-        found[STORAGE_EMULATOR] = settings.storage_emulator
-        found[BIGQUERY_EMULATOR] = settings.bigquery_emulator
-    if credentials is not None:
-        found[CREDENTIAL_FILE] = CREDENTIALS_PATH
-        found[CREDENTIALS] = credentials
-    return found
-
-
-def connection(settings: Settings) -> str:
-    """Return Airflow's Google connection as JSON; it holds no secret, the credential file may."""
+    # Airflow's connection holds no secret; the credential file may.
     extra: dict[str, object] = {"project": settings.project}
     if settings.credentials == "anonymous":
         extra["is_anonymous"] = True
-    return json.dumps({"conn_type": "google_cloud_platform", "extra": extra}, sort_keys=True)
+    connection = json.dumps({"conn_type": "google_cloud_platform", "extra": extra}, sort_keys=True)
+    found: dict[str, Value | str] = {**places(settings, bucket, dataset), CONNECTION: connection}
+    if settings.on_emulators:
+        found |= {STORAGE_EMULATOR: settings.storage_emulator, BIGQUERY_EMULATOR: settings.bigquery_emulator}
+    if credentials is not None:
+        found |= {CREDENTIAL_FILE: CREDENTIALS_PATH, CREDENTIALS: credentials}
+    return found

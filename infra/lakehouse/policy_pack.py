@@ -32,19 +32,18 @@ def serve() -> None:
 
 def _policy(rule: Rule, config: Mapping[str, str]) -> Policy:
     check_resource, check_stack = rule.resource, rule.stack
+    if check_stack:
 
-    def resource(args: ResourceValidationArgs, report: ReportViolation) -> None:
-        if check_resource:
-            found = Resource(args.resource_type, args.name, args.props)
-            _report(lambda: check_resource(found, config), report)
-
-    def stack(args: StackValidationArgs, report: ReportViolation) -> None:
-        if check_stack:
+        def stack(args: StackValidationArgs, report: ReportViolation) -> None:
             found = [Resource(one.resource_type, one.name, one.props) for one in args.resources]
             _report(lambda: check_stack(found, config), report)
 
-    if check_stack:
         return StackValidationPolicy(rule.name, rule.description, stack)
+
+    def resource(args: ResourceValidationArgs, report: ReportViolation) -> None:
+        found = Resource(args.resource_type, args.name, args.props)
+        _report(lambda: check_resource(found, config) if check_resource else (), report)
+
     return ResourceValidationPolicy(rule.name, rule.description, resource)
 
 

@@ -8,7 +8,7 @@ import pulumi_gcp as gcp
 from lakehouse.context import Context
 from lakehouse.settings import Settings
 
-_ALWAYS: Final = ("bigquery", "bigquerystorage", "cloudresourcemanager", "iam", "storage")
+_ALWAYS: Final = ("bigquery", "cloudresourcemanager", "iam", "storage")
 _CREDENTIALS: Final = {
     "impersonation": ("iamcredentials",),
     "workload-identity": ("iamcredentials", "sts"),
@@ -38,7 +38,9 @@ class Apis(pulumi.ComponentResource):
 class Budget(pulumi.ComponentResource):
     """A budget on the stack's project: Google mails the billing administrators, and stops nothing."""
 
-    def __init__(self, context: Context, opts: pulumi.ResourceOptions) -> None:
+    def __init__(
+        self, context: Context, project_number: pulumi.Input[int], opts: pulumi.ResourceOptions
+    ) -> None:
         super().__init__("taxiway:infra:Budget", "budget", None, opts)
         settings = context.settings
         gcp.billing.Budget(
@@ -47,7 +49,8 @@ class Budget(pulumi.ComponentResource):
             display_name=f"{settings.project} {context.names.label}",
             # Without a currency the amount is in the billing account's own; another one is refused.
             amount={"specified_amount": {"units": str(settings.budget)}},
-            budget_filter={"projects": [f"projects/{settings.project}"]},
+            # By its number: the API answers with that, so the id would be a change at every update.
+            budget_filter={"projects": [pulumi.Output.format("projects/{0}", project_number)]},
             threshold_rules=[{"threshold_percent": part} for part in THRESHOLDS],
             opts=pulumi.ResourceOptions(parent=self),
         )

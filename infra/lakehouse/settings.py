@@ -78,12 +78,13 @@ def _location(key: str, value: str) -> str:
 
 
 def _origin(key: str, value: str) -> str:
-    parts = urlsplit(value)
-    if parts.scheme == "http" and parts.netloc and parts.path in ("", "/"):
-        return f"http://{parts.netloc}"
+    if re.fullmatch(r"http://[^/?#\s]+/?", value):
+        return value.rstrip("/")
     return _refuse(key, value, "a URL such as http://HOST:PORT", "http://127.0.0.1:9023")
 
 
+# A bucket's name; Google's own names among them are refused by Google.
+_BUCKET = r"[a-z0-9][a-z0-9_-]{1,61}[a-z0-9]"
 _EMAIL = r"[^@\s:]+@[^@\s:]+\.[^@\s:]+"
 _POOL = r"projects/[0-9]+/locations/global/workloadIdentityPools/[a-z0-9-]+"
 _KMS_KEY = r"projects/[^/]+/locations/([^/]+)/keyRings/[^/]+/cryptoKeys/[^/]+"
@@ -108,6 +109,10 @@ _CHECKS: Final[Mapping[str, Check]] = {
     "workload_identity_provider": _matching(rf"{_POOL}/providers/[a-z0-9-]+", *_PROVIDER),
     "workload_identity_principal": _matching(r"(subject|attribute\.[A-Za-z0-9_]+)/\S+", *_PRINCIPAL),
     "workload_identity_token_file": _matching(r"/(?s:.*)", "an absolute path", "/var/run/token"),
+    "service_account": _matching(
+        rf"{_EMAIL}", "the address of an account that exists", "pipelines@my-project.iam.gserviceaccount.com"
+    ),
+    "bucket": _matching(_BUCKET, "a bucket's name (3 to 63 of a-z, 0-9, - and _)", "my-lake"),
     "kms_key": _matching(_KMS_KEY, "projects/P/locations/L/keyRings/R/cryptoKeys/K", _KMS_EXAMPLE),
     "retention_days": _number("0 or 7 to 90 days", "7", lambda days: days == 0 or 7 <= days <= 90),
     "lifecycle_days": _days,
@@ -150,6 +155,8 @@ class Settings:
     workload_identity_provider: str = ""
     workload_identity_principal: str = ""
     workload_identity_token_file: str = "/var/run/secrets/taxiway/token"  # noqa: S105 a path, not a token
+    service_account: str = ""
+    bucket: str = ""
     kms_key: str = ""
     retention_days: int = 7
     lifecycle_days: int = 60
@@ -173,14 +180,7 @@ class Settings:
 
     def check_together(self) -> None:
         """Raise SettingsError where values that are valid one by one exclude or need each other."""
-        self._check_emulators()
-        self._check_credentials()
-        if self.kms_key:
-            self._check_key()
-        if self.budget and not self.billing_account:
-            _refuse("billingAccount", "", "the account that the budget is for", _BILLING[1])
-
-    def _check_emulators(self) -> None:
+        mode, federated = self.credentials, self.credentials == "workload-identity"
         if bool(self.storage_emulator) != bool(self.bigquery_emulator):
             missing = "bigqueryEmulator" if self.storage_emulator else "storageEmulator"
             _refuse(missing, "", "a URL, because the other emulator is set", "http://127.0.0.1:9050")
@@ -188,19 +188,19 @@ class Settings:
             _refuse("composer", "true", "false, because this stack lives on emulators", "false")
         if self.on_emulators and self.budget:
             _refuse("budget", str(self.budget), "0, because this stack lives on emulators", "0")
-
-    def _check_credentials(self) -> None:
-        mode = self.credentials
         if mode == "anonymous" and not self.on_emulators:
             valid = "impersonation, workload-identity or key on Google Cloud"
             _refuse("credentials", mode, valid, "impersonation")
         if mode == "impersonation" and not self.owner:
-            valid = "the address of whoever may act as the pipelines' account"
-            _refuse("owner", "", valid, _OWNER[1])
-        if mode == "workload-identity" and not self.workload_identity_provider:
+            _refuse("owner", "", "the address of whoever may act as the pipelines' account", _OWNER[1])
+        if federated and not self.workload_identity_provider:
             _refuse("workloadIdentityProvider", "", *_PROVIDER)
-        if mode == "workload-identity" and not self.workload_identity_principal:
+        if federated and not self.workload_identity_principal:
             _refuse("workloadIdentityPrincipal", "", *_PRINCIPAL)
+        if self.budget and not self.billing_account:
+            _refuse("billingAccount", "", "the account that the budget is for", _BILLING[1])
+        if self.kms_key:
+            self._check_key()
 
     def _check_key(self) -> None:
         match = re.fullmatch(_KMS_KEY, self.kms_key)

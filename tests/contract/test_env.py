@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import stat
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,8 +16,8 @@ import yaml
 from lakehouse.outputs import CREDENTIALS
 from taxiway.cli.main import main
 from taxiway.compose import variables
-from taxiway.docgen.inventory import STACK
-from taxiway.environment.home import REPOSITORY
+from taxiway.docgen.infrastructure import STACK
+from taxiway.environment.home import REPOSITORY, State
 from taxiway.infrastructure.plan import plan
 from taxiway.targets.target import Checkout
 
@@ -49,9 +51,10 @@ class Engine:
     """The engine of a stack that is up, in one of the inventories' scenarios."""
 
     found: dict[str, Any]
+    there: bool = True
 
     def exists(self) -> bool:
-        return True
+        return self.there
 
     def outputs(self) -> dict[str, Any]:
         return self.found
@@ -157,5 +160,40 @@ def test_a_stack_without_outputs_is_reported_with_what_makes_it(
     run("", code=1)
     shown = capsys.readouterr().err
     assert "the stack alice has no outputs yet" in shown
-    assert "scripts/up --stack alice" in shown
+    assert "pulumi up --stack alice" in shown
     assert list(checkout.glob("*env*")) == []
+
+
+def test_a_stack_that_there_is_not_is_reported_as_such(checkout: Path, capsys: Any) -> None:
+    opened: Any = lambda *_: Engine({}, there=False)  # noqa: E731
+    assert main(["env", "alcie"], Checkout(checkout, opened)) == 1
+    assert "there is no stack alcie" in capsys.readouterr().err
+    assert list(checkout.glob("*env*")) == []
+
+
+def test_the_selected_stack_is_written_and_named(
+    checkout: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    """Though this checkout has an environment of its own: the user said which one they mean."""
+    State({"supervisor": 9}).save(Checkout(checkout).home("local"))
+    pulumi = checkout / "bin" / "pulumi"
+    listed = '[{"name": "alice", "current": true}, {"name": "bob", "current": false}]'
+    pulumi.parent.mkdir()
+    pulumi.write_text(f"#!/bin/sh\ncase $1 in version) echo v3.272.0;; *) echo '{listed}';; esac\n")
+    pulumi.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{pulumi.parent}:{os.environ['PATH']}")
+    monkeypatch.setenv("PULUMI_BACKEND_URL", "file:///somewhere")
+    opened: Any = lambda *_: Engine(outputs("ephemeral"))  # noqa: E731
+    assert main(["env"], Checkout(checkout, opened)) == 0
+    assert variables.read(checkout / ".env")["TAXIWAY_STACK"] == "alice"
+    assert "of the stack alice" in capsys.readouterr().out
+
+
+def test_a_stack_with_any_name_that_pulumi_takes_has_a_project_of_compose(run: Any) -> None:
+    names = [
+        variables.project_name(Path("x"), stack, lambda _: None)
+        for stack in ("alice", "Alice.Dev", "alice_dev")
+    ]
+    assert names[0] == "taxiway-alice"
+    assert len(set(names)) == 3
+    assert all(re.fullmatch(r"[a-z0-9-]+", name) for name in names)

@@ -5,8 +5,7 @@ import pytest
 import yaml
 
 from elt.orchestration.pools import POOLS
-from taxiway.docgen.infrastructure import PARTS
-from taxiway.docgen.inventory import STACK
+from taxiway.docgen.infrastructure import PARTS, STACK
 from taxiway.docgen.markdown import current, named
 from taxiway.environment.home import REPOSITORY
 from taxiway.infrastructure import LOCAL_CONFIG, Endpoints
@@ -43,7 +42,8 @@ def test_settings_that_the_page_shows_make_a_stack_that_the_rules_allow(where, s
     location = shown.get("taxiway:location", "US")
     assert declared.outputs["GCP_LOCATION"] == location
     protected = {resource.name for resource in declared.resources if resource.protect}
-    assert protected == ({"lake", "warehouse"} if shown.get("taxiway:ephemeral") == "false" else set())
+    assert ({"lake", "warehouse", "pipelines", "lake-pipelines"} <= protected) is bool(protected)
+    assert bool(protected) is (shown.get("taxiway:ephemeral") == "false")
 
 
 def test_the_page_shows_settings_for_google_cloud_and_for_emulators():

@@ -10,7 +10,7 @@ import pytest
 
 from taxiway.environment.home import REPOSITORY, write_json
 from taxiway.infrastructure import EMULATORS, Endpoints, EngineError, backend, environment, open_engine
-from taxiway.infrastructure.in_process import differences
+from taxiway.infrastructure.plan import differences
 from taxiway.infrastructure.stackfile import StackFiles
 from taxiway.infrastructure.stacks import selected, stacks
 
@@ -157,6 +157,18 @@ def test_without_a_backend_of_their_own_nobody_has_selected_anything(home):
 def program(folder, name, lines):
     (folder / name).write_text(f"#!/bin/sh\n{lines}\n")
     (folder / name).chmod(0o755)
+
+
+def test_asking_about_a_stack_does_not_select_it(home, tmp_path, monkeypatch):
+    """What is selected is the user's choice, and scripts/env follows it."""
+    log = home / "log"
+    (home / "bin").mkdir()
+    program(home / "bin", "pulumi", f"[ $1 = version ] && echo v3.272.0 && exit\necho $* >>{log}")
+    monkeypatch.setenv("PATH", f"{home / 'bin'}:{os.environ['PATH']}")
+    endpoints = Endpoints(*["http://127.0.0.1:9"] * 3)
+    assert open_engine("cli", "bob", endpoints, tmp_path, files=StackFiles(tmp_path)).exists()
+    assert "stack --stack bob" in log.read_text()
+    assert "select" not in log.read_text()
 
 
 def test_a_missing_pulumi_is_said_with_the_way_without_it(tmp_path, monkeypatch):

@@ -12,6 +12,7 @@ from lakehouse.names import Names
 from taxiway.infrastructure import EngineError, StackNotRemovedError, teardown
 from taxiway.infrastructure.api import Api
 from taxiway.infrastructure.cli import CliEngine, sentences, time_limit
+from taxiway.infrastructure.plan import plan
 from taxiway.infrastructure.stackfile import StackFiles
 
 SETTINGS = "config:\n  taxiway:owner: a@example.com # mine\n  taxiway:project: acme-data\n"
@@ -25,9 +26,11 @@ class Cloud(Api):
     def __init__(self):
         super().__init__()
         # The base is frozen.
-        self.__dict__ |= {"buckets": [], "asked": []}
+        self.__dict__ |= {"buckets": [], "asked": [], "policies": {}}
 
     def get(self, url, **query):
+        if url.endswith("/iam"):
+            return self.send("GET", url)
         return next((bucket for bucket in self.buckets if url.endswith(f"/b/{bucket['name']}")), None)
 
     def pages(self, url, items, **query):
@@ -36,7 +39,7 @@ class Cloud(Api):
             yield from self.buckets
 
     def send(self, method, url, body=None, **query):
-        return {}
+        return {"bindings": next((b for end, b in self.policies.items() if url.endswith(end)), [])}
 
 
 class Pulumi:
@@ -50,11 +53,12 @@ class Pulumi:
         self.pending = []
         self.lock = ""
         self.events = []
+        self.updates = 0
 
-    def select(self, name):
+    def find(self, name):
         return Stack(self, name) if name in self.stacks else None
 
-    def create(self, name):
+    def make(self, name):
         self.stacks[name] = []
         return Stack(self, name)
 
@@ -76,6 +80,7 @@ class Stack:
             on_event(automation.EngineEvent.from_json({"resourcePreEvent": {"metadata": event}}))
 
     def preview_refresh(self, on_event, show_secrets, **_):
+        assert self.name in self.pulumi.stacks
         assert show_secrets is False
         for event in self.pulumi.events:
             on_event(automation.EngineEvent.from_json({"resOutputsEvent": {"metadata": event}}))
@@ -93,7 +98,11 @@ class Stack:
     def refresh(self, **_):
         assert not self.pulumi.pending
 
+    def outputs(self):
+        return {}
+
     def up(self, **_):
+        self.pulumi.updates += 1
         for resource in self.pulumi.stacks[self.name]:
             resource["protect"] = False
 
@@ -141,7 +150,16 @@ def settings(files):
 
 def bucket(**options):
     inputs = {"name": ALICE.bucket, "project": "acme-data"}
-    return {"type": "gcp:storage/bucket:Bucket", "urn": "urn:lake", "inputs": inputs, **options}
+    return {"type": "gcp:storage/bucket:Bucket", "urn": "urn::lake", "inputs": inputs, **options}
+
+
+def everything(**settings):
+    """The state of a stack that is up."""
+    config = {"taxiway:project": "acme-data", "taxiway:owner": "a@example.com", **settings}
+    return [
+        {"type": one.type, "urn": f"urn::{one.name}", "inputs": dict(one.inputs), "protect": one.protect}
+        for one in plan("alice", config).resources
+    ]
 
 
 def test_a_preview_makes_no_stack_and_keeps_the_settings(engine, pulumi, settings):
@@ -191,8 +209,9 @@ def test_a_protected_stack_is_neither_destroyed_nor_forgotten(engine, pulumi, se
 def test_what_is_removed_is_named_in_the_order_of_its_removal(engine, pulumi, settings):
     settings()
     grant = {"role": "roles/x", "bucket": "b/acme", "member": "user:a@example.com"}
-    member = {"type": "gcp:storage/bucketIAMMember:BucketIAMMember", "inputs": grant}
-    service = {"type": "gcp:projects/service:Service", "inputs": {"service": "iam"}, "retainOnDelete": True}
+    member = {"type": "gcp:storage/bucketIAMMember:BucketIAMMember", "urn": "urn::member", "inputs": grant}
+    service = {"type": "gcp:projects/service:Service", "urn": "urn::iam", "inputs": {"service": "iam"}}
+    service["retainOnDelete"] = True
     pulumi.stacks["alice"] = [service, bucket(), member]
     assert engine().destroy() == ["roles/x on b/acme for user:a@example.com", f"bucket {ALICE.bucket}"]
 
@@ -283,13 +302,13 @@ def test_a_preview_names_the_properties_that_change(engine, pulumi, settings):
     assert found == [
         ("update", f"bucket {ALICE.bucket}", ("labels.owner",)),
         ("delete", "key of projects/p/s/a", ()),
-        ("delete", "Environment composer", ()),
+        ("delete", "Composer x", ()),
     ]
 
 
 def test_drift_names_what_a_refresh_would_find_changed_or_gone(engine, pulumi, settings):
     settings()
-    pulumi.stacks["alice"] = [bucket()]
+    pulumi.stacks["alice"] = everything()
     old, new = {"name": ALICE.bucket, "location": "US"}, {"name": ALICE.bucket, "location": "EU"}
     pulumi.events = [
         event("update", "gcp:storage/bucket:Bucket", "lake", new, old, diffs=["location"]),
@@ -298,6 +317,80 @@ def test_drift_names_what_a_refresh_would_find_changed_or_gone(engine, pulumi, s
     ]
     found = [(drift.title, drift.details) for drift in engine().drift()]
     assert found == [(f"bucket {ALICE.bucket}", ("location",)), ("dataset taxiway_alice", ("it is gone",))]
+
+
+def test_drift_names_whom_others_let_in(engine, pulumi, cloud, settings):
+    """Pulumi's refresh sees the grants that it made, and no other."""
+    settings()
+    pulumi.stacks["alice"] = everything()
+    inputs = {one["urn"].split("::")[1]: one["inputs"] for one in pulumi.stacks["alice"]}
+    ours, jobs = inputs["lake-pipelines"], inputs["pipelines-jobs"]
+    cloud.policies = {
+        f"/b/{ALICE.bucket}/iam": [
+            {"role": ours["role"], "members": [ours["member"], "projectOwner:acme-data"]},
+            {"role": "roles/storage.legacyBucketReader", "members": [ours["member"]]},
+            {"role": "roles/storage.objectViewer", "members": ["allUsers"]},
+        ],
+        "/projects/acme-data:getIamPolicy": [
+            {"role": jobs["role"], "members": [jobs["member"], "user:bob@example.com"]},
+            {"role": "roles/editor", "members": [jobs["member"]]},
+        ],
+    }
+    old = {"datasetId": "taxiway_alice", "accesses": [{"role": "OWNER", "specialGroup": "projectOwners"}]}
+    new = {**old, "accesses": [*old["accesses"], {"role": "READER", "specialGroup": "allAuthenticatedUsers"}]}
+    diff = {"accesses[1]": {"diffKind": "add", "inputDiff": False}}
+    pulumi.events = [
+        event("update", "gcp:bigquery/dataset:Dataset", "warehouse", new, old, detailedDiff=diff)
+    ]
+    found = {drift.title: drift.details for drift in engine().drift()}
+    assert found.pop("dataset taxiway_alice") == ('access.allAuthenticatedUsers: null -> "READER"',)
+    theirs = ("granted by somebody else",)
+    assert found == {
+        f"roles/storage.objectViewer on bucket {ALICE.bucket} for allUsers": theirs,
+        f"roles/editor on acme-data for {jobs['member']}": theirs,
+    }
+
+
+def test_drift_names_what_was_half_done(engine, pulumi, settings):
+    """A bucket that was being made when `pulumi` was killed, and a grant that a refused destroy took away."""
+    settings()
+    pulumi.stacks["alice"] = [one for one in everything() if one["urn"] != "urn::lake-pipelines"]
+    pulumi.pending = [{"type": "creating", "resource": bucket()}]
+    started, missing = engine().drift()
+    assert (started.title, started.details[0][:30]) == (
+        f"bucket {ALICE.bucket}",
+        "an update was ended while crea",
+    )
+    assert missing.title.startswith(f"roles/storage.objectAdmin on b/{ALICE.bucket} for serviceAccount:")
+    assert missing.details == ("declared, but not there: scripts/up makes it",)
+
+
+@pytest.mark.parametrize("change", [{"taxiway:location": "EU"}, {"taxiway:owner": "b@example.com"}])
+def test_what_a_protected_stack_would_lose_is_refused_before_anything_is_touched(
+    engine, pulumi, settings, change
+):
+    settings(f"{SETTINGS}  taxiway:ephemeral: false\n")
+    pulumi.stacks["alice"] = everything(**{"taxiway:ephemeral": "false"})
+    with pytest.raises(StackNotRemovedError, match="Protected, so not removed: "):
+        engine(**change).up()
+    assert pulumi.updates == 0
+
+
+def test_an_ephemeral_stack_may_move(engine, pulumi, settings):
+    settings()
+    pulumi.stacks["alice"] = everything()
+    engine(**{"taxiway:location": "EU"}).up()
+    assert pulumi.updates == 1
+
+
+def test_the_grant_of_an_earlier_release_is_forgotten_and_not_deleted(engine, pulumi, settings):
+    """Pulumi would delete it after the update of the dataset, and the new access entry with it."""
+    settings()
+    member = {"type": "gcp:bigquery/datasetIamMember:DatasetIamMember", "urn": "urn::warehouse-pipelines"}
+    pulumi.stacks["alice"] = [*everything(), member]
+    engine().up()
+    assert member not in pulumi.stacks["alice"]
+    assert len(pulumi.stacks["alice"]) == len(everything())
 
 
 def test_what_pulumi_prints_becomes_its_errors_each_once():
@@ -309,10 +402,11 @@ def test_what_pulumi_prints_becomes_its_errors_each_once():
     assert sentences("code: 1\nnothing more")[0] == "code: 1\nnothing more"
 
 
-def test_an_organization_that_forbids_keys_is_said_with_what_to_do():
-    sentence, remedy = sentences(
-        "error: 1 error: Constraint constraints/iam.disableServiceAccountKeyCreation"
-    )
+@pytest.mark.parametrize(
+    "constraint", ["iam.disableServiceAccountKeyCreation", "iam.managed.disableServiceAccountKeyCreation"]
+)
+def test_an_organization_that_forbids_keys_is_said_with_what_to_do(constraint):
+    sentence, remedy = sentences(f"error: 1 error: Constraint constraints/{constraint}")
     assert sentence == "The organization forbids service-account keys."
     assert "pulumi config set taxiway:credentials impersonation" in remedy
 

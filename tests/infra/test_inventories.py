@@ -3,10 +3,11 @@ from functools import cache
 import pytest
 import yaml
 
-from taxiway.docgen.inventory import inventory
+from taxiway.docgen.infrastructure import inventory
 from taxiway.environment.home import REPOSITORY
 from taxiway.infrastructure import EngineError
 from taxiway.infrastructure.plan import plan
+from taxiway.infrastructure.resources import roles_by_member
 
 FOLDER = REPOSITORY / "tests" / "infra" / "inventories"
 SCENARIOS = {"anonymous", "budget", "composer", "ephemeral", "key", "protected", "workload-identity"}
@@ -50,14 +51,36 @@ def test_the_program_declares_nothing_that_is_ruled_out(name):
 
 
 @pytest.mark.parametrize("name", sorted(SCENARIOS - {"composer"}))
-def test_the_pipelines_have_exactly_three_rights(name):
+def test_the_pipelines_have_rights_to_their_data_alone(name):
     """On the one bucket, on the one dataset, and to run jobs."""
-    found = granted(name, "serviceAccount:taxiway-alice@")
-    assert found == {
+    assert granted(name, "serviceAccount:taxiway-alice@") == {
         ("lake-pipelines", "roles/storage.objectAdmin"),
-        ("warehouse-pipelines", "roles/bigquery.dataEditor"),
+        ("lake-reader", "roles/storage.legacyBucketReader"),
         ("pipelines-jobs", "roles/bigquery.jobUser"),
     }
+    (account,) = [member for member, role in accesses(name).items() if role == "WRITER"]
+    assert account.startswith("taxiway-alice@")
+
+
+@pytest.mark.parametrize("name", sorted(SCENARIOS))
+def test_an_update_of_the_dataset_carries_its_whole_access_list(name):
+    """BigQuery's PUT resets a list that it does not mention: nothing may be granted beside it."""
+    owner = read(name)["config"].get("taxiway:owner")
+    owners = {member for member, role in accesses(name).items() if role == "OWNER"}
+    assert owners == {"projectOwners", *([owner] if owner else [])}
+    types = {resource.type for resource in declared_by(name).resources}
+    assert not any(type_.startswith("gcp:bigquery/datasetIam") for type_ in types)
+
+
+@pytest.mark.parametrize("name", sorted(SCENARIOS))
+def test_everything_of_a_protected_stack_is_protected(name):
+    """But the APIs, which stay enabled anyhow, and the files of DAGs, which are no data."""
+    config = {**read(name)["config"], "taxiway:ephemeral": "false"}
+    guarded = {one.key: one.protect for one in plan("alice", config).resources if one.type != UPLOAD}
+    bare = {key for key, protect in guarded.items() if not protect}
+    assert all(key.startswith("gcp:projects/service:Service::") for key in bare)
+    assert len(guarded) - len(bare) >= 5
+    assert not any(resource.protect for resource in plan("alice", read("ephemeral")["config"]).resources)
 
 
 def test_composer_adds_a_workers_right_and_its_own_bucket():
@@ -134,6 +157,11 @@ def test_a_refused_evaluation_does_not_hinder_the_next():
         with pytest.raises(EngineError):
             plan("alice", {**config, "taxiway:location": "mars"})
         assert plan("alice", config).resources
+
+
+def accesses(name):
+    (dataset,) = [one for one in declared_by(name).resources if one.type == "gcp:bigquery/dataset:Dataset"]
+    return roles_by_member(dataset.inputs["accesses"])
 
 
 def granted(name, prefix):

@@ -38,11 +38,10 @@ def command(name: str, examples: str, **options: Any) -> Callable[[Callable[...,
 
 
 def stack_name(text: str) -> str:
-    """A stack's name, fit to name a bucket and a service account; a usage error for any other text."""
-    if not re.fullmatch(r"[a-z][a-z0-9-]{0,29}", text):
-        raise click.BadParameter(
-            f"{text!r} is not a name of lower-case letters, digits and dashes, such as alice"
-        )
+    """A stack's name as Pulumi takes it; a usage error for any other text."""
+    # It is also the name of a folder beside `_engine` and the environments' locks.
+    if not re.fullmatch(r"(?!.*\.lock$)[A-Za-z0-9][A-Za-z0-9_.-]{0,99}", text):
+        raise click.BadParameter(f"{text!r} is not a name of letters, digits and _.-, such as alice")
     return text
 
 

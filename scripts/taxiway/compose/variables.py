@@ -71,9 +71,14 @@ def project_name(folder: Path, stack: str, owner: Callable[[str], Path | None]) 
     """
     # Compose refuses other characters, and an empty name.
     own = re.sub(r"[^-_a-z0-9]", "", folder.name.lower()).lstrip("_-") or "taxiway"
-    plain = own if stack == DEFAULT_STACK else f"taxiway-{stack}"
+    plain = own if stack == DEFAULT_STACK else _project_of(stack)
     taken = owner(plain) not in (None, folder)
     return f"{plain}-{hashlib.sha256(str(folder).encode()).hexdigest()[:6]}" if taken else plain
+
+
+def _project_of(stack: str) -> str:
+    """What Compose calls a stack, whose own name may have capitals and dots."""
+    return f"taxiway-{Names.of('taxiway', stack).label}"
 
 
 def of_stack(stack: str, outputs: Mapping[str, Any], credentials: Path | None) -> dict[str, str]:
@@ -86,7 +91,7 @@ def of_stack(stack: str, outputs: Mapping[str, Any], credentials: Path | None) -
     values.pop(names.CREDENTIAL_FILE, None)
     emulators = {"EMULATORS_OFF": ""} if EMULATORS.keys() & values.keys() else NO_EMULATORS
     return {
-        "COMPOSE_PROJECT_NAME": f"taxiway-{stack}",
+        "COMPOSE_PROJECT_NAME": _project_of(stack),
         "TAXIWAY_STACK": stack,
         "AIRFLOW_UID": str(uid()),
         "GOOGLE_CREDENTIALS_FILE": str(credentials or ""),

@@ -24,20 +24,20 @@ def generated(*, check: bool = True) -> dict[Path, Generator]:
     """
     # Pulumi's and Airflow's imports take seconds; only this command needs both.
     from taxiway.compose import packages
-    from taxiway.docgen import datasets, infrastructure, inventory, pipelines
+    from taxiway.docgen import datasets, infrastructure, pipelines
     from taxiway.docgen.markdown import current
 
+    pages: dict[str, Callable[[str], str]] = {
+        "datasets.md": datasets.current if check else lambda _: datasets.page(),
+        "infrastructure.md": lambda text: current(text, infrastructure.PARTS),
+        "pipelines.md": pipelines.current if check else lambda text: current(text, pipelines.parts()),
+    }
     docs = REPOSITORY / "docs"
     found: dict[Path, Generator] = {
-        docs / "datasets.md": partial(_made, docs / "datasets.md", datasets.current)
-        if check
-        else datasets.page,
-        docs / "infrastructure.md": partial(_page, docs / "infrastructure.md", infrastructure.PARTS, current),
-        docs / "pipelines.md": partial(_made, docs / "pipelines.md", pipelines.current)
-        if check
-        else partial(_page, docs / "pipelines.md", pipelines.parts(), current),
+        docs / name: partial(lambda name, make: make((docs / name).read_text()), name, make)
+        for name, make in pages.items()
     }
-    found |= {path: partial(inventory.text, path) for path in inventory.paths()}
+    found |= {path: partial(infrastructure.inventory_text, path) for path in infrastructure.inventories()}
     # What the images install: exported from uv.lock, never resolved at build.
     found |= {
         REPOSITORY / name: partial(packages.export, options) for name, options in packages.EXPORTS.items()
@@ -61,11 +61,3 @@ def main(*, check: bool, files: Mapping[Path, Generator] | None = None) -> int:
             write_atomically(path, text, mode=0o644)
         sys.stderr.write(f"{name} is behind the code: scripts/docs\n" if check else f"wrote {name}\n")
     return 1 if check and behind else 0
-
-
-def _made(path: Path, current: Callable[[str], str]) -> str:
-    return current(path.read_text())
-
-
-def _page(path: Path, parts: Mapping[str, Generator], current: Callable[..., str]) -> str:
-    return current(path.read_text(), parts)

@@ -26,9 +26,25 @@ stays in `raw/`. A file without a required column is not loaded. Tables of month
 
 def page(datasets: Mapping[str, Dataset] = DATASETS, marts: Mapping[str, Mart] = MARTS) -> str:
     """Return the page of a catalogue, by default this project's."""
-    described = [_dataset(ds) for ds in datasets.values()]
-    feeding = [_mart(mart, datasets) for mart in marts.values()]
-    return "\n".join([_HEAD, _overview(datasets), *described, "## Marts\n", *feeding])
+    known = datasets.values()
+    rows = [
+        (
+            f"[{ds.name}](#{ds.name})",
+            ds.title,
+            str(ds.first_month or ""),
+            codes([ds.table]),
+            str(len(ds.columns)),
+        )
+        for ds in known
+    ]
+    overview = table(("dataset", "title", "since", "table", "columns"), rows)
+    feeding = []
+    for mart in marts.values():
+        fed = ", ".join(ds.name for ds in known if any(feed.mart == mart.name for feed in ds.feeds))
+        columns = [(f"`{c.name}`", TYPES[c.type], c.unit, c.description) for c in mart.columns]
+        described = table(("column", "BigQuery", "unit", "what it is"), columns)
+        feeding.append(f"### {mart.name}\n\n{mart.title}. From: {fed}.\n\n{described}")
+    return "\n".join([_HEAD, overview, *map(_dataset, known), "## Marts\n", *feeding])
 
 
 def current(text: str) -> str:
@@ -39,28 +55,12 @@ def current(text: str) -> str:
     )
 
 
-def _overview(datasets: Mapping[str, Dataset]) -> str:
-    rows = [
-        (
-            f"[{ds.name}](#{ds.name})",
-            ds.title,
-            str(ds.first_month or ""),
-            codes([ds.table]),
-            str(len(ds.columns)),
-        )
-        for ds in datasets.values()
-    ]
-    return table(("dataset", "title", "since", "table", "columns"), rows)
-
-
 def _dataset(ds: Dataset) -> str:
+    months = f"from {ds.first_month}, published {ds.lag_months} months later" if ds.monthly else "none"
     facts = [
         ("source", f"`{ds.path}`"),
         ("format", ds.file_format),
-        (
-            "months",
-            f"from {ds.first_month}, published {ds.lag_months} months later" if ds.monthly else "none",
-        ),
+        ("months", months),
         ("key", codes([ds.key])),
         ("table", codes([ds.table]) + (", a partition for each month" if ds.table and ds.monthly else "")),
         ("clustered by", codes(ds.cluster)),
@@ -77,13 +77,6 @@ def _dataset(ds: Dataset) -> str:
     return f"## {ds.name}\n\n{ds.title}.\n\n{known}\n{described}"
 
 
-def _mart(mart: Mart, datasets: Mapping[str, Dataset]) -> str:
-    rows = [(f"`{c.name}`", TYPES[c.type], c.unit, c.description) for c in mart.columns]
-    fed = ", ".join(ds.name for ds in datasets.values() if any(feed.mart == mart.name for feed in ds.feeds))
-    columns = table(("column", "BigQuery", "unit", "what it is"), rows)
-    return f"### {mart.name}\n\n{mart.title}. From: {fed}.\n\n{columns}"
-
-
 def _written(column: Column) -> str:
     """Return the other names that differ by more than case, and which texts stand for numbers."""
     names = [alias for alias in column.aliases if alias.lower() != column.name]
@@ -97,7 +90,6 @@ def _written(column: Column) -> str:
 def _required(column: Column) -> str:
     if not column.required:
         return "sometimes"
-    since = f"since {column.since}" if column.since else ""
-    until = f"until {column.until}" if column.until else ""
-    unless = f"unless they have `{column.instead}`" if column.instead else ""
-    return " ".join(words for words in (since, until, unless) if words) or "always"
+    words = [f"since {column.since}" if column.since else "", f"until {column.until}" if column.until else ""]
+    words.append(f"unless they have `{column.instead}`" if column.instead else "")
+    return " ".join(filter(None, words)) or "always"

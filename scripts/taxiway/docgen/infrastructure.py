@@ -1,22 +1,27 @@
-"""The tables of docs/infrastructure.md: settings, resources, rights, APIs, outputs, rules and prices."""
+"""Tables of docs/infrastructure.md, and tests/infra/inventories: what a stack of given settings is made of.
+
+`config` and `absent` of an inventory are written by people, all else is what the program declares.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Final
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
 
 import yaml
 
 from lakehouse.guardrails import RULES
 from lakehouse.outputs import CREDENTIALS
-from taxiway.docgen.inventory import STACK
 from taxiway.docgen.markdown import Parts, codes, table
 from taxiway.environment.home import REPOSITORY
 from taxiway.infrastructure import cost
 from taxiway.infrastructure.plan import Declared, plan
-from taxiway.infrastructure.resources import TYPES
 
+STACK: Final = "alice"
 _SETTINGS: Final = {"taxiway:project": "acme-data", "taxiway:owner": "alice@example.com"}
+_KEY: Final = {"taxiway:credentials": "key"}
 _FEDERATED: Final = {
     "taxiway:credentials": "workload-identity",
     "taxiway:workloadIdentityProvider": (
@@ -24,95 +29,29 @@ _FEDERATED: Final = {
     ),
     "taxiway:workloadIdentityPrincipal": "attribute.repository/acme/taxiway",
 }
-_PIPELINES: Final = f"serviceAccount:taxiway-{STACK}@acme-data.iam.gserviceaccount.com"
+_ACCOUNT: Final = f"taxiway-{STACK}@acme-data.iam.gserviceaccount.com"
+_INVENTORIES: Final = REPOSITORY / "tests" / "infra" / "inventories"
+
+
+def _declared(config: Mapping[str, str]) -> tuple[Declared, ...]:
+    return plan(STACK, {**_SETTINGS, **config}).resources
+
+
+# --- The page's tables, each named as its part of the page -------------------------------------------------
 
 
 def resources() -> str:
-    """What is created, ephemeral and protected side by side."""
-    ephemeral, protected = _declared({}), _declared({"taxiway:ephemeral": "false"})
+    """Return what is created, ephemeral and protected side by side."""
+    protected = {one.key: one for one in _declared({"taxiway:ephemeral": "false"})}
     rows = [
-        (TYPES[resource.type].title(resource.inputs), _life(resource), _life(protected[key]))
-        for key, resource in ephemeral.items()
-        if resource.type.endswith((":Bucket", ":Dataset", ":Account"))
+        (one.title, _life(one), _life(protected[one.key]))
+        for one in _declared({})
+        if one.type.endswith((":Bucket", ":Dataset", ":Account"))
     ]
     return table(("resource", "ephemeral", "protected"), rows)
 
 
-def rights() -> str:
-    """Who may do what, by credential mode."""
-    composer = {"taxiway:credentials": "key", "taxiway:composer": "true"}
-    modes = {"impersonation": {}, "workload-identity": _FEDERATED, "composer": composer}
-    always = _grants({"taxiway:credentials": "key"})
-    rows = [("every mode", *grant) for grant in always]
-    rows += [(mode, *g) for mode, config in modes.items() for g in _grants(config) if g not in always]
-    return table(("with", "who", "role", "on"), rows)
-
-
-def apis() -> str:
-    """Which APIs are enabled, and when."""
-    always = _services({"taxiway:credentials": "key"})
-    extra: dict[str, Mapping[str, str]] = {
-        "credentials: impersonation": {},
-        "credentials: workload-identity": _FEDERATED,
-        "kmsKey": {"taxiway:kmsKey": "projects/acme/locations/us/keyRings/data/cryptoKeys/lake"},
-        "composer": {"taxiway:composer": "true"},
-        "budget": {"taxiway:budget": "1", "taxiway:billingAccount": "012345-6789AB-CDEF01"},
-    }
-    rows = [("every stack", _apis(always))]
-    for name, config in extra.items():
-        base = {"taxiway:credentials": "key"} if "credentials" not in name else {}
-        rows.append((name, _apis(_services({**base, **config}) - always)))
-    return table(("with", "APIs"), rows)
-
-
-def settings() -> str:
-    """Every setting of the schema."""
-    schema = yaml.safe_load((REPOSITORY / "Pulumi.yaml").read_text())["config"]
-    rows = [
-        (f"`{key}`", entry["type"], _default(entry["default"]), entry["description"])
-        for key, entry in schema.items()
-    ]
-    return table(("setting", "type", "default", "what it is"), rows)
-
-
-def outputs() -> str:
-    """What each output is for this stack."""
-    found = plan(STACK, _SETTINGS).outputs
-    rows = [(f"`{name}`", f"`{found[name]}`") for name in sorted(found) if name != CREDENTIALS]
-    return table(("output", "for the stack alice"), rows)
-
-
-def rules() -> str:
-    """Every mandatory rule."""
-    return table(("rule", "what it holds"), [(f"`{rule.name}`", rule.description) for rule in RULES])
-
-
-def prices() -> str:
-    """What a month would cost, with and without Composer."""
-    listed = cost.prices()
-    lines = cost.estimate(plan(STACK, {**_SETTINGS, "taxiway:composer": "true"}).resources, listed)
-    rows = [
-        (line.title, f"{line.dollars:,.2f}", line.assumption)
-        for line in sorted(lines, key=lambda line: line.dollars)
-    ]
-    without = [line for line in lines if not line.title.startswith("Composer")]
-    rows.append(
-        ("in all, without Composer", f"{cost.total(without):,.2f}", f"list prices of {listed['as_of']}")
-    )
-    return table(("resource", "US dollars a month", "assuming"), rows)
-
-
-PARTS: Final[Parts] = {
-    part.__name__: part for part in (resources, rights, apis, settings, outputs, rules, prices)
-}
-
-
-def _declared(config: Mapping[str, str]) -> dict[str, Declared]:
-    return {resource.key: resource for resource in plan(STACK, {**_SETTINGS, **config}).resources}
-
-
 def _life(resource: Declared) -> str:
-    """Return what becomes of the resource and its data."""
     inputs, facts = resource.inputs, ["protected"] if resource.protect else []
     if inputs.get("forceDestroy") or inputs.get("deleteContentsOnDestroy"):
         facts.append("goes with its content")
@@ -122,49 +61,149 @@ def _life(resource: Declared) -> str:
         facts.append(f"deleted objects kept {seconds // 86_400} days")
     if milliseconds := inputs.get("defaultTableExpirationMs"):
         facts.append(f"tables go after {milliseconds // 86_400_000} days")
-    facts += [_rule(rule) for rule in inputs.get("lifecycleRules", [])]
+    for rule in inputs.get("lifecycleRules", []):
+        to = (
+            f"to {rule['action'].get('storageClass', '').title()}"
+            if "storageClass" in rule["action"]
+            else "go"
+        )
+        old = rule["condition"].get("daysSinceNoncurrentTime")
+        facts.append(
+            f"old versions {to} after {old} days"
+            if old
+            else f"objects {to} after {rule['condition']['age']} days"
+        )
     return ", ".join(facts) or "goes with the stack"
 
 
-def _rule(rule: Mapping[str, Mapping[str, object]]) -> str:
-    action, condition = rule["action"], rule["condition"]
-    if action["type"] == "SetStorageClass":
-        return f"objects to {str(action['storageClass']).title()} after {condition['age']} days"
-    if "age" in condition:
-        return f"objects go after {condition['age']} days"
-    return f"old versions go after {condition['daysSinceNoncurrentTime']} days"
+def rights() -> str:
+    """Return who may do what, by credential mode."""
+    modes = {
+        "impersonation": {},
+        "workload-identity": _FEDERATED,
+        "composer": {**_KEY, "taxiway:composer": "true"},
+    }
+    always = _grants(_KEY)
+    rows = [("every mode", *grant) for grant in always]
+    rows += [(mode, *g) for mode, config in modes.items() for g in _grants(config) if g not in always]
+    return table(("with", "who", "role", "on"), rows)
 
 
 def _grants(config: Mapping[str, str]) -> list[tuple[str, str, str]]:
-    members = [resource for resource in _declared(config).values() if "member" in resource.inputs]
-    return [
-        (_who(resource.inputs["member"]), f"`{resource.inputs['role']}`", _where(resource))
-        for resource in members
-    ]
+    found = []
+    for one in _declared(config):
+        place = "the lake" if one.type.endswith(":BucketIAMMember") else "the project"
+        if one.type.startswith("gcp:serviceaccount/"):
+            place = "the pipelines' account"
+        if one.name == "composer-files":
+            place = "the bucket of the DAGs"
+        if "member" in one.inputs:
+            found.append((_who(one.inputs["member"]), f"`{one.inputs['role']}`", place))
+        for entry in one.inputs.get("accesses", ()):
+            whom = entry.get("specialGroup") or entry["userByEmail"]
+            found.append((_who(whom), f"`{entry['role']}`", "the warehouse"))
+    return found
 
 
 def _who(member: str) -> str:
-    if member == _PIPELINES:
-        return "the pipelines"
-    return "identities of the platform's pool" if member.startswith("principal") else "the owner"
+    names = {_ACCOUNT: "the pipelines", "projectOwners": "owners of the project"}
+    other = "identities of the platform's pool" if member.startswith("principal") else "the owner"
+    return names.get(member.removeprefix("serviceAccount:"), other)
 
 
-def _where(resource: Declared) -> str:
-    if resource.name == "composer-files":
-        return "the bucket of the DAGs"
-    kinds = {"BucketIAMMember": "the lake", "DatasetIamMember": "the warehouse"}
-    if resource.type.startswith("gcp:serviceaccount/"):
-        return "the pipelines' account"
-    return kinds.get(resource.type.rsplit(":", 1)[1], "the project")
+def apis() -> str:
+    """Return which APIs are enabled, and when."""
+
+    def enabled(config: Mapping[str, str]) -> set[str]:
+        services = [one.inputs["service"] for one in _declared(config) if one.type.endswith(":Service")]
+        return {service.removesuffix(".googleapis.com") for service in services}
+
+    always = enabled(_KEY)
+    extra: dict[str, Mapping[str, str]] = {
+        "credentials: impersonation": {},
+        "credentials: workload-identity": _FEDERATED,
+        "kmsKey": {**_KEY, "taxiway:kmsKey": "projects/acme/locations/us/keyRings/data/cryptoKeys/lake"},
+        "composer": {**_KEY, "taxiway:composer": "true"},
+        "budget": {**_KEY, "taxiway:budget": "1", "taxiway:billingAccount": "012345-6789AB-CDEF01"},
+    }
+    rows = [("every stack", codes(sorted(always)))]
+    rows += [(name, codes(sorted(enabled(config) - always))) for name, config in extra.items()]
+    return table(("with", "APIs"), rows)
 
 
-def _services(config: Mapping[str, str]) -> set[str]:
-    return {r.inputs["service"] for r in _declared(config).values() if r.type.endswith(":Service")}
+def settings() -> str:
+    """Return every setting of the schema."""
+    rows = []
+    for key, entry in yaml.safe_load((REPOSITORY / "Pulumi.yaml").read_text())["config"].items():
+        default = str(entry["default"]).lower() if entry["type"] == "boolean" else str(entry["default"])
+        rows.append((f"`{key}`", entry["type"], codes([default]), entry["description"]))
+    return table(("setting", "type", "default", "what it is"), rows)
 
 
-def _apis(names: Iterable[str]) -> str:
-    return codes(name.removesuffix(".googleapis.com") for name in sorted(names))
+def outputs() -> str:
+    """Return what each output is for this stack."""
+    found = plan(STACK, _SETTINGS).outputs
+    rows = [(f"`{name}`", f"`{found[name]}`") for name in sorted(found) if name != CREDENTIALS]
+    return table(("output", "for the stack alice"), rows)
 
 
-def _default(value: object) -> str:
-    return f"`{str(value).lower() if isinstance(value, bool) else value}`" if value != "" else ""
+def rules() -> str:
+    """Return every mandatory rule."""
+    return table(("rule", "what it holds"), [(f"`{rule.name}`", rule.description) for rule in RULES])
+
+
+def prices() -> str:
+    """Return what a month would cost, with and without Composer."""
+    listed = cost.prices()
+    lines = sorted(
+        cost.estimate(_declared({"taxiway:composer": "true"}), listed), key=lambda one: one.dollars
+    )
+    rows = [(line.title, f"{line.dollars:,.2f}", line.assumption) for line in lines]
+    total = cost.total(line for line in lines if not line.title.startswith("Composer"))
+    rows.append(("in all, without Composer", f"{total:,.2f}", f"list prices of {listed['as_of']}"))
+    return table(("resource", "US dollars a month", "assuming"), rows)
+
+
+PARTS: Final[Parts] = {
+    part.__name__: part for part in (resources, rights, apis, settings, outputs, rules, prices)
+}
+
+
+# --- Inventories ------------------------------------------------------------------------------------------
+
+
+def inventories() -> list[Path]:
+    """Return the inventories' files, one for each scenario."""
+    return sorted(_INVENTORIES.glob("*.yaml"))
+
+
+def inventory_text(path: Path) -> str:
+    """Return an inventory's file as it should be."""
+    content = yaml.safe_load(path.read_text())
+    kept = {"config": content["config"], "absent": content["absent"]}
+    text = yaml.safe_dump({**kept, **inventory(content["config"])}, sort_keys=False, width=120)
+    return f"# Made by scripts/docs, but for config and absent.\n{text}"
+
+
+def inventory(config: Mapping[str, str]) -> dict[str, Any]:
+    """Return counts, resources by type and name, and outputs of the stack `alice` with these settings."""
+    declared = plan(STACK, config)
+    # One for each file of dags/ and plugins/: those are not the infrastructure's to list.
+    listed = [one for one in declared.resources if one.type != "gcp:storage/bucketObject:BucketObject"]
+    found: dict[str, Any] = {
+        "counts": dict(sorted(Counter(one.type for one in listed).items())),
+        "resources": {},
+    }
+    for one in listed:
+        options = {"protect": one.protect, "retain_on_delete": one.retain_on_delete}
+        is_set = {name: True for name, value in options.items() if value}
+        found["resources"][one.key] = {**is_set, "inputs": _ordered(one.inputs)}
+    shown = {name: "(secret)" if name in declared.secret else v for name, v in declared.outputs.items()}
+    return {**found, "outputs": dict(sorted(shown.items()))}
+
+
+def _ordered(value: Any) -> Any:
+    """Return a value whose objects have their names in order; the wire format keeps none."""
+    if isinstance(value, Mapping):
+        return {name: _ordered(value[name]) for name in sorted(value)}
+    return [_ordered(item) for item in value] if isinstance(value, list) else value

@@ -5,9 +5,9 @@ from __future__ import annotations
 import importlib.util
 import os
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from functools import cache, partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from elt.catalogue import Dataset
 from elt.catalogue.registry import DATASETS, MARTS
@@ -32,9 +32,8 @@ _GROUPS: Final = {
 
 def parts(datasets: Mapping[str, Dataset] = DATASETS) -> Parts:
     """Return what is made from the code, for these datasets."""
-    return {
-        part.__name__: partial(part, datasets) for part in (assets, audits, marts, load_log, audit_results)
-    }
+    made = {part.__name__: partial(part, datasets) for part in (assets, audits, marts)}
+    return {**made, **{name: partial(_columns, name) for name in ("load_log", "audit_results")}}
 
 
 def current(text: str) -> str:
@@ -46,7 +45,15 @@ def current(text: str) -> str:
 def assets(datasets: Mapping[str, Dataset]) -> str:
     """Return the asset graph as the DAGs declare it: what each task reads and what it makes."""
     dags = (dag for dag in _dags() if set(dag.tags) & datasets.keys())
-    edges = sorted({edge for dag in dags for edge in _edges(dag)})
+    edges = sorted(
+        {
+            ((inlet.group, inlet.name), (outlet.group, outlet.name), task.task_id)
+            for dag in dags
+            for task in dag.tasks
+            for inlet in task.inlets
+            for outlet in task.outlets
+        }
+    )
     groups: dict[str, set[str]] = {group: set() for group in _GROUPS}
     for source, (group, name), _ in edges:
         groups[group].add(name)
@@ -66,7 +73,8 @@ def audits(datasets: Mapping[str, Dataset]) -> str:
     for ds in datasets.values():
         for audit in ds.audits:
             # The text, not the name alone: two packages may have audits of one name.
-            rule = _header(sql.text(f"audits/{audit.name}", ds.package))
+            lines = sql.text(f"audits/{audit.name}", ds.package).splitlines()
+            rule = " ".join(line.removeprefix("--").strip() for line in lines if line.startswith("--"))
             judged.setdefault((audit.severity, audit.name, rule), []).append(ds.name)
     rows = [
         (f"`{name}`", severity, rule, ", ".join(names))
@@ -83,16 +91,6 @@ def marts(datasets: Mapping[str, Dataset]) -> str:
         if fed:
             rows.append((f"`{mart.name}`", mart.title, codes(column.name for column in mart.columns), fed))
     return table(("mart", "what it says", "columns, after dataset and source_month", "fed by"), rows)
-
-
-def load_log(_: Mapping[str, Dataset]) -> str:
-    """Return the columns of the load log."""
-    return _columns("load_log")
-
-
-def audit_results(_: Mapping[str, Dataset]) -> str:
-    """Return the columns of the table of audit results."""
-    return _columns("audit_results")
 
 
 @cache
@@ -112,22 +110,6 @@ def _dags() -> list[DAG]:
             spec.loader.exec_module(module)
             found += [value for value in vars(module).values() if isinstance(value, DAG)]
     return found
-
-
-def _edges(dag: DAG) -> Iterator[tuple[tuple[str, str], tuple[str, str], str]]:
-    for task in dag.tasks:
-        for inlet in task.inlets:
-            yield from ((_node(inlet), _node(outlet), task.task_id) for outlet in task.outlets)
-
-
-def _node(asset: Any) -> tuple[str, str]:
-    return asset.group, asset.name
-
-
-def _header(text: str) -> str:
-    """Return the comment at the top of an SQL file."""
-    lines = text.splitlines()
-    return " ".join(line.removeprefix("--").strip() for line in lines if line.startswith("--"))
 
 
 def _columns(name: str) -> str:

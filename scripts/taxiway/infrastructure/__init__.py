@@ -51,7 +51,17 @@ def open_engine(
     (by default infra/stacks). Raises EngineError where endpoints are given for a stack on Google Cloud.
     """
     files = files or StackFiles()
-    settings = {**(_local_settings(stack, files) if endpoints else {}), **(config or {})}
+    settings = dict(config or {})
+    if endpoints:
+        # A stack on emulators is what its owner's settings say, where there are any.
+        known = files.read(stack)
+        if is_on_google_cloud(known):
+            raise EngineError(
+                f"{files.path_of(stack)} is a stack on Google Cloud, not on emulators.",
+                "Give the one on emulators another name.",
+            )
+        ours = {key: text for key, text in known.items() if key.startswith("taxiway:")}
+        settings = {**LOCAL_CONFIG, **ours, **settings}
     if name == "in-process":
         if endpoints is None:
             raise EngineError("The in-process engine knows emulators alone.", "Use --engine cli.")
@@ -61,14 +71,3 @@ def open_engine(
     from taxiway.infrastructure.cli import CliEngine
 
     return CliEngine(stack, settings, endpoints, folder, files=files)
-
-
-def _local_settings(stack: str, files: StackFiles) -> dict[str, str]:
-    """Return the settings of a stack on emulators: its owner's where there are any, else the usual ones."""
-    known = files.read(stack)
-    if is_on_google_cloud(known):
-        raise EngineError(
-            f"{files.path_of(stack)} is a stack on Google Cloud, not on emulators.",
-            "Give the one on emulators another name.",
-        )
-    return {**LOCAL_CONFIG, **{key: text for key, text in known.items() if key.startswith("taxiway:")}}

@@ -72,12 +72,15 @@ class Api:
             raise EngineError(f"{method} {url} got no answer: {error}", "Is the service running?") from None
         if answer.status_code == requests.codes.not_found and absent_ok:
             return None
-        content = _object(answer)
+        try:
+            content = answer.json()
+        except ValueError:
+            content = {}
         if not answer.ok:
-            details = content.get("error")
+            details = content.get("error") if isinstance(content, dict) else None
             message = details.get("message", "") if isinstance(details, dict) else answer.text[:200]
             raise EngineError(f"{method} {url} was refused ({answer.status_code}): {message}")
-        return content
+        return content if isinstance(content, dict) else {}
 
 
 def google() -> Api:
@@ -103,11 +106,3 @@ def google() -> Api:
 def segment(text: str) -> str:
     """Return a name as one segment of a URL's path."""
     return quote(text, safe="")
-
-
-def _object(answer: requests.Response) -> dict[str, Any]:
-    try:
-        content = answer.json()
-    except ValueError:
-        return {}
-    return content if isinstance(content, dict) else {}

@@ -1,4 +1,4 @@
-"""Where the real engine keeps state, and how its secrets are encrypted."""
+"""Where the real engine keeps state and settings, and how its secrets are encrypted."""
 
 from __future__ import annotations
 
@@ -34,17 +34,24 @@ def environment(folder: Path, *, on_emulators: bool, key_service: bool) -> dict[
 
     Raises EngineError for a shared backend whose stacks need a passphrase that only its users can know.
     """
-    if on_emulators or not own():
-        return {**QUIET, **_in_folder(folder), **({} if key_service else _passphrase_of(folder))}
-    has_passphrase = any(
-        name in os.environ for name in ("PULUMI_CONFIG_PASSPHRASE", "PULUMI_CONFIG_PASSPHRASE_FILE")
-    )
-    if own().startswith("http") or key_service or has_passphrase:
-        return dict(QUIET)
-    raise EngineError(
-        f"Stacks in {own()} are encrypted with a passphrase, and none is set.",
-        "Set PULUMI_CONFIG_PASSPHRASE_FILE to the file that holds it.",
-    )
+    names = ("PULUMI_CONFIG_PASSPHRASE", "PULUMI_CONFIG_PASSPHRASE_FILE")
+    if not on_emulators and own():
+        if own().startswith("http") or key_service or any(name in os.environ for name in names):
+            return dict(QUIET)
+        raise EngineError(
+            f"Stacks in {own()} are encrypted with a passphrase, and none is set.",
+            "Set PULUMI_CONFIG_PASSPHRASE_FILE to the file that holds it.",
+        )
+    state = folder / "pulumi"
+    state.mkdir(parents=True, exist_ok=True)
+    # Without side files: Pulumi does not replace them in one step, and a kill between leaves no stack.
+    variables = {**QUIET, "PULUMI_BACKEND_URL": f"file://{state}?metadata=skip"}
+    if not key_service:
+        file = passphrase_file(folder)
+        variables[names[1]] = str(file)
+        # Pulumi reads this one first, and a variable of the user's shell can be replaced but not taken away.
+        variables |= {names[0]: file.read_text()} if names[0] in os.environ else {}
+    return variables
 
 
 def all_environments(folder: Path) -> list[dict[str, str]]:
@@ -68,22 +75,6 @@ def is_stale(message: str) -> bool:
     """Tell whether the lock in Pulumi's message belongs to a process of this machine that is gone."""
     locks = list(_LOCK.finditer(message))
     return bool(locks) and all(_is_gone(lock["host"], int(lock["pid"])) for lock in locks)
-
-
-def _in_folder(folder: Path) -> dict[str, str]:
-    state = folder / "pulumi"
-    state.mkdir(parents=True, exist_ok=True)
-    # Without side files: Pulumi does not replace them in one step, and a kill between leaves no stack.
-    return {"PULUMI_BACKEND_URL": f"file://{state}?metadata=skip"}
-
-
-def _passphrase_of(folder: Path) -> dict[str, str]:
-    """Return how `pulumi` learns the folder's passphrase, whatever the user's shell says of their own."""
-    file = passphrase_file(folder)
-    # Pulumi reads this one first, and a variable can be replaced but not taken away.
-    first = "PULUMI_CONFIG_PASSPHRASE"
-    replaced = {first: file.read_text()} if first in os.environ else {}
-    return {"PULUMI_CONFIG_PASSPHRASE_FILE": str(file), **replaced}
 
 
 def _is_gone(host: str, pid: int) -> bool:

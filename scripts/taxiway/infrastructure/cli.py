@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Final, Protocol, TypeVar
+from typing import Any, Final, TypeVar
 
 import psutil
 from pulumi import automation
@@ -28,8 +28,16 @@ from taxiway.infrastructure.engine import (
     EngineError,
     StackNotRemovedError,
 )
-from taxiway.infrastructure.plan import Plan, plan
-from taxiway.infrastructure.resources import TYPES
+from taxiway.infrastructure.plan import (
+    Declared,
+    Plan,
+    differences,
+    never_made,
+    of_change,
+    plan,
+    refuse_losses,
+)
+from taxiway.infrastructure.resources import TYPES, added_grants, roles_by_member
 from taxiway.infrastructure.stackfile import StackFiles
 from taxiway.infrastructure.teardown import leftovers
 
@@ -44,50 +52,50 @@ _ACTIONS: Final[Mapping[str, Action]] = {
 PATIENCE_SECONDS: Final = 2 * 60 * 60
 # No colours in what is parsed, no secrets in what is printed: Pulumi's own default shows them.
 _QUIET: Final[Mapping[str, Any]] = {"color": "never", "show_secrets": False, "suppress_progress": True}
+# Of a release whose dataset declared no access list: Pulumi would delete it after the update, and the new
+# entry, which is the same, with it.
+_REPLACED_BY_ACCESS: Final = "gcp:bigquery/datasetIamMember:DatasetIamMember"
 
 
-class Pulumi(Protocol):
-    """What the engine needs of Pulumi: the stacks of one backend, by name."""
+class Workspace(automation.LocalWorkspace):
+    """The repository as Pulumi's workspace: the stacks of one backend, by name.
 
-    url: str
-    """The backend that every command has to name; empty where it is the user's own."""
-
-    def select(self, name: str) -> automation.Stack | None:
-        """Return a stack, None where the backend has none of that name."""
-        ...
-
-    def create(self, name: str) -> automation.Stack:
-        """Return a new stack."""
-        ...
-
-    def remove(self, name: str) -> None:
-        """Remove a stack with its settings, whatever its state still lists."""
-        ...
-
-
-class LocalPulumi:
-    """The `pulumi` on PATH, with the variables that its commands get."""
+    `url` is the backend that every command has to name; empty where it is the user's own. The stack that the
+    user selected stays selected, which Pulumi's own two methods would change.
+    """
 
     def __init__(self, variables: Mapping[str, str]) -> None:
         if not shutil.which("pulumi"):
             raise EngineError("There is no `pulumi` on PATH.", "Install it, or use --engine in-process.")
+        super().__init__(work_dir=str(REPOSITORY), env_vars=dict(variables))
         self.url = variables.get("PULUMI_BACKEND_URL", "")
-        self._workspace = automation.LocalWorkspace(work_dir=str(REPOSITORY), env_vars=dict(variables))
 
-    def select(self, name: str) -> automation.Stack | None:
+    def create_stack(self, stack_name: str) -> None:
+        """Create a stack."""
+        self._run("stack", "init", stack_name, "--no-select")
+
+    def select_stack(self, stack_name: str) -> None:
+        """Check that there is a stack; every later command names it."""
+        self._run("stack", "--stack", stack_name)
+
+    def _run(self, *words: str) -> None:
+        assert self.pulumi_command  # noqa: S101 - typed as if it could be missing
+        self.pulumi_command.run(list(words), self.work_dir, self.env_vars)
+
+    def find(self, name: str) -> automation.Stack | None:
         """Return a stack, None where the backend has none of that name."""
         try:
-            return automation.Stack.select(name, self._workspace)
+            return automation.Stack.select(name, self)
         except automation.StackNotFoundError:
             return None
 
-    def create(self, name: str) -> automation.Stack:
+    def make(self, name: str) -> automation.Stack:
         """Return a new stack."""
-        return automation.Stack.create(name, self._workspace)
+        return automation.Stack.create(name, self)
 
     def remove(self, name: str) -> None:
-        """Remove a stack with its settings."""
-        self._workspace.remove_stack(name, force=True)
+        """Remove a stack with its settings, whatever its state still lists."""
+        self.remove_stack(name, force=True)
 
 
 class CliEngine:
@@ -105,7 +113,7 @@ class CliEngine:
         folder: Path,
         *,
         files: StackFiles | None = None,
-        pulumi: Pulumi | None = None,
+        pulumi: Workspace | None = None,
         api: Api | None = None,
     ) -> None:
         self._name = stack
@@ -117,61 +125,74 @@ class CliEngine:
         named = {"gcp:project": project} if project else {}
         self._config = {**(endpoints.config() if endpoints else {}), **named, **config}
         self._given_pulumi, self._given_api = pulumi, api
+        # Refresh and destroy take the provider's endpoints from the state: an emulator's port may have moved.
+        self._moving: dict[str, Any] = {"run_program": True} if endpoints else {}
 
     def exists(self) -> bool:
         """Tell whether the backend has the stack."""
         with self._commands():
-            return self._existing() is not None
+            return self._pulumi.find(self._name) is not None
 
     def up(self) -> dict[str, Any]:
         """Update the stack, after finishing what an interrupted update left open."""
-        self._configure()
+        planned = self._configure()
         with self._commands():
-            stack = self._existing() or self._created()
+            stack = self._pulumi.find(self._name) or self._created()
+            # An update goes on beside a step that is refused: what cannot be done is found before the first.
+            refuse_losses(_records(_deployment(stack)), planned)
             self._unlocked(stack, lambda: self._update(stack))
             return _outputs(stack)
 
     def outputs(self) -> dict[str, Any]:
         """Return the stack's outputs; empty where there is no such stack."""
         with self._commands():
-            stack = self._existing()
+            stack = self._pulumi.find(self._name)
             return _outputs(stack) if stack else {}
 
     def preview(self) -> list[Change]:
         """Return what Pulumi plans; backend and settings stay as they are, even where there is no stack."""
-        steps: list[automation.StepEventMetadata] = []
+        seen: list[automation.ResourcePreEvent | None] = []
         with self._files.untouched(self._name):
             planned = self._configure()
             with self._commands(), self._borrowed() as stack:
-                stack.preview(color="never", on_event=lambda event: _note(event.resource_pre_event, steps))
+                stack.preview(color="never", on_event=lambda event: seen.append(event.resource_pre_event))
         # What a new resource gets from another new one is not known yet to Pulumi, but our plan knows it.
-        titles = {one.key: _title(one.type, one.name, one.inputs) for one in planned.resources}
+        known = {one.key: one for one in planned.resources}
         return [
-            Change(_ACTIONS[step.op.value], titles.get(_key(step)) or _title_of(step), _details(step))
-            for step in steps
+            of_change(_ACTIONS[step.op.value], known.get(one.key, one), _details(step))
+            for step, one in ((event.metadata, _resource(event.metadata)) for event in seen if event)
             if step.op.value in _ACTIONS and step.type.startswith("gcp:")
         ]
 
     def drift(self) -> list[Drift]:
-        """Return what a refresh would find changed; the state stays as it is."""
-        steps: list[automation.StepEventMetadata] = []
+        """Return what a refresh would find changed, what is half done, and grants that others added."""
+        seen: list[automation.ResOutputsEvent | None] = []
         with self._commands():
-            stack = self._existing()
+            stack = self._pulumi.find(self._name)
             if stack is None:
                 return []
+            deployment = _deployment(stack)
             # Only after a step does Pulumi know what the refresh found.
             stack.preview_refresh(
                 color="never",
                 show_secrets=False,
-                on_event=lambda event: _note(event.res_outputs_event, steps),
+                on_event=lambda event: seen.append(event.res_outputs_event),
+                **self._moving,
             )
+        steps = [event.metadata for event in seen if event]
         changed = [step for step in steps if step.op.value in ("update", "delete")]
-        return [Drift(_title_of(step), _details(step) or ("it is gone",)) for step in changed]
+        found = [Drift(_resource(step).title, _details(step) or ("it is gone",)) for step in changed]
+        for operation in deployment.get("pending_operations") or []:
+            doing = f"an update was ended while {operation['type']} it: scripts/up continues"
+            found.append(Drift(_declared(operation["resource"]).title, (doing,)))
+        records = _records(deployment)
+        found += never_made(records, self._planned(self._settings))
+        return found + list(added_grants(self._api, ((one.type, one.inputs) for one in records.values())))
 
     def destroy(self) -> list[str]:
         """Destroy what the stack holds; the stack itself stays until it is forgotten."""
         with self._commands():
-            stack = self._existing()
+            stack = self._pulumi.find(self._name)
             if stack is None:
                 return []
             self._refuse_protected()
@@ -181,28 +202,28 @@ class CliEngine:
     def forget(self) -> None:
         """Remove the stack with its settings; a second call finds nothing to do."""
         with self._commands():
-            if self._existing() is not None:
+            if self._pulumi.find(self._name) is not None:
                 self._refuse_protected()
                 self._pulumi.remove(self._name)
-        if (
-            self._endpoints
-        ):  # settings that did not go with their stack; on Google Cloud they may be for a new one
+        if self._endpoints:
+            # Settings that did not go with their stack; on Google Cloud they may be for a new one.
             self._files.remove(self._name)
 
     def leftovers(self) -> list[str]:
         """Ask the emulators, or Google Cloud."""
-        composer = self._settings.get("taxiway:composer", "").lower() == "true"
-        place = region(self._settings.get("taxiway:location", "US")) if composer else ""
-        return leftovers(self._api, project_of(self._settings), self._name, place)
+        settings = self._settings
+        composer = settings.get("taxiway:composer", "").lower() == "true"
+        place = region(settings.get("taxiway:location", "US")) if composer else ""
+        bucket = settings.get("taxiway:bucket", "")
+        return leftovers(self._api, project_of(settings), self._name, place, bucket)
 
     @cached_property
-    def _pulumi(self) -> Pulumi:
+    def _pulumi(self) -> Workspace:
         if self._given_pulumi:
             return self._given_pulumi
-        on_emulators, key_service = self._endpoints is not None, self._files.has_secrets_provider(self._name)
-        return LocalPulumi(
-            backend.environment(self._folder, on_emulators=on_emulators, key_service=key_service)
-        )
+        keys = self._files.has_secrets_provider(self._name)
+        on_emulators = self._endpoints is not None
+        return Workspace(backend.environment(self._folder, on_emulators=on_emulators, key_service=keys))
 
     @cached_property
     def _api(self) -> Api:
@@ -217,59 +238,57 @@ class CliEngine:
         """The stack's settings as they were when they were first read: they may go with the stack."""
         return {**self._files.read(self._name), **self._config}
 
-    def _existing(self) -> automation.Stack | None:
-        return self._pulumi.select(self._name)
-
     def _created(self) -> automation.Stack:
         if self._endpoints:
             # Left by an environment that was deleted by hand: it names ports and a passphrase that are gone.
             self._files.remove(self._name)
             self._files.write(self._name, self._config)
-        return self._pulumi.create(self._name)
+        return self._pulumi.make(self._name)
 
     @contextmanager
     def _borrowed(self) -> Iterator[automation.Stack]:
         """Yield the stack; one that does not exist is made for as long as it takes: a preview needs one."""
-        existing = self._existing()
-        if existing:
-            yield existing
-            return
-        created = self._created()
+        existing = self._pulumi.find(self._name)
         try:
-            yield created
+            yield existing or self._created()
         finally:
-            self._pulumi.remove(self._name)
+            if not existing:
+                self._pulumi.remove(self._name)
 
     def _configure(self) -> Plan:
         """Write the settings that were given; refuse wrong ones, and broken rules, before Pulumi starts."""
         known = self._files.read(self._name)
-        given = {**self._owner(known), **self._config}
-        try:
-            planned = plan(self._name.rsplit("/", 1)[-1], {**known, **given})
-        except EngineError as error:
-            remedy = error.remedy or f"The stack's settings are in {self._files.path_of(self._name)}."
-            raise EngineError(str(error), remedy) from None
+        # Who creates a stack on Google Cloud is its owner, unless its settings name somebody.
+        owner = "" if self._endpoints or known.get("taxiway:owner") else environment.developer()
+        given = {**({"taxiway:owner": owner} if owner else {}), **self._config}
+        planned = self._planned({**known, **given})
         self._files.write(self._name, given)
         return planned
 
-    def _owner(self, known: Mapping[str, str]) -> dict[str, str]:
-        """Return the developer as the owner of a stack on Google Cloud that has none."""
-        owner = "" if self._endpoints or known.get("taxiway:owner") else environment.developer()
-        return {"taxiway:owner": owner} if owner else {}
+    def _planned(self, settings: Mapping[str, str]) -> Plan:
+        try:
+            return plan(self._name.rsplit("/", 1)[-1], settings)
+        except EngineError as error:
+            remedy = error.remedy or f"The stack's settings are in {self._files.path_of(self._name)}."
+            raise EngineError(str(error), remedy) from None
 
     def _update(self, stack: automation.Stack) -> None:
         self._settle(stack)
         # Pulumi compares with its state alone: what others changed would stay changed without a refresh.
-        stack.up(**_QUIET, refresh=True)
+        stack.up(**_QUIET, **self._moving, refresh=True)
 
     def _tear_down(self, stack: automation.Stack) -> list[str]:
         self._settle(stack)
         # The provider reads its teardown flags from the state: they must be there first.
-        if any(_is_guarded(resource) for resource in _resources(stack)):
+        records = _records(_deployment(stack)).values()
+        guards = (
+            (one.protect, one.inputs.get("deletionPolicy"), one.inputs.get("forceDestroy")) for one in records
+        )
+        if any(protect or policy == "PREVENT" or force is False for protect, policy, force in guards):
             stack.up(**_QUIET)
-        made = [one for one in _resources(stack) if one["type"] in TYPES and not one.get("retainOnDelete")]
-        stack.destroy(**_QUIET)
-        return [TYPES[one["type"]].title(one["inputs"]) for one in reversed(made)]
+            records = _records(_deployment(stack)).values()
+        stack.destroy(**_QUIET, **self._moving)
+        return [one.title for one in reversed(records) if one.type in TYPES and not one.retain_on_delete]
 
     def _settle(self, stack: automation.Stack) -> None:
         """Finish what a killed `pulumi` left open: resources that it was creating.
@@ -280,15 +299,17 @@ class CliEngine:
         """
         exported = stack.export_stack()
         deployment = exported.deployment or {}
-        operations = deployment.get("pending_operations") or []
-        if not operations:
+        operations, resources = deployment.get("pending_operations") or [], deployment.get("resources", [])
+        kept = [one for one in resources if one["type"] != _REPLACED_BY_ACCESS]
+        if not operations and len(kept) == len(resources):
             return
         creating = [operation["resource"] for operation in operations if operation["type"] == "creating"]
         found = [adopted for resource in creating if (adopted := self._adopted(resource))]
-        settled = {**deployment, "resources": [*deployment.get("resources", []), *found]}
-        settled.pop("pending_operations")
+        settled = {**deployment, "resources": [*kept, *found]}
+        settled.pop("pending_operations", None)
         stack.import_stack(automation.Deployment(version=exported.version, deployment=settled))
-        stack.refresh(**_QUIET)
+        if operations:
+            stack.refresh(**_QUIET, **self._moving)
 
     def _adopted(self, resource: dict[str, Any]) -> dict[str, Any] | None:
         """Return the resource as a state has it, None where it does not exist.
@@ -360,7 +381,8 @@ def time_limit(seconds: float) -> Iterator[None]:
 # The automation interface puts its own words before the first line of each stream.
 _ERROR: Final = re.compile(r"^\s*(?:stderr: )?error: (?!update failed)(.+?)\s*$", re.MULTILINE)
 _KNOWN_ERRORS: Final[Mapping[str, tuple[str, str]]] = {
-    "iam.disableServiceAccountKeyCreation": (
+    # Also the managed constraint, iam.managed.disableServiceAccountKeyCreation.
+    "disableServiceAccountKeyCreation": (
         "The organization forbids service-account keys.",
         "Work without one: pulumi config set taxiway:credentials impersonation",
     ),
@@ -388,44 +410,40 @@ def _outputs(stack: automation.Stack) -> dict[str, Any]:
     return {name: output.value for name, output in stack.outputs().items()}
 
 
-def _resources(stack: automation.Stack) -> list[dict[str, Any]]:
-    """Return the resources of the stack's state in order of creation, secrets still encrypted."""
-    return list((stack.export_stack().deployment or {}).get("resources", []))
+def _deployment(stack: automation.Stack) -> dict[str, Any]:
+    """Return the stack's state: its resources in order of creation, secrets still encrypted."""
+    return dict(stack.export_stack().deployment or {})
 
 
-def _is_guarded(resource: Mapping[str, Any]) -> bool:
-    """Tell whether a resource of the state still has the flags of a protected stack."""
-    inputs = resource.get("inputs", {})
-    return (
-        bool(resource.get("protect"))
-        or inputs.get("deletionPolicy") == "PREVENT"
-        or inputs.get("forceDestroy") is False
+def _records(deployment: Mapping[str, Any]) -> dict[str, Declared]:
+    """Return the resources of a state that are Google's, by their keys."""
+    found = [_declared(one) for one in deployment.get("resources", []) if one["type"].startswith("gcp:")]
+    return {record.key: record for record in found}
+
+
+def _declared(resource: Mapping[str, Any]) -> Declared:
+    return Declared(
+        resource["type"],
+        resource["urn"].rsplit("::", 1)[-1],
+        resource.get("inputs", {}),
+        bool(resource.get("protect")),
+        bool(resource.get("retainOnDelete")),
     )
 
 
-def _note(
-    event: automation.ResourcePreEvent | automation.ResOutputsEvent | None,
-    steps: list[automation.StepEventMetadata],
-) -> None:
-    if event:
-        steps.append(event.metadata)
-
-
-def _key(step: automation.StepEventMetadata) -> str:
-    return f"{step.type}::{step.urn.rsplit('::', 1)[-1]}"
-
-
-def _title_of(step: automation.StepEventMetadata) -> str:
+def _resource(step: automation.StepEventMetadata) -> Declared:
     state = step.old or step.new
-    return _title(step.type, step.urn.rsplit("::", 1)[-1], dict((state.inputs if state else None) or {}))
-
-
-def _title(type_: str, name: str, inputs: Mapping[str, Any]) -> str:
-    """Return what people call a resource; one that only Google Cloud has goes by its name in the program."""
-    return TYPES[type_].title(inputs) if type_ in TYPES and inputs else f"{type_.split(':')[-1]} {name}"
+    return Declared(step.type, step.urn.rsplit("::", 1)[-1], dict((state.inputs if state else None) or {}))
 
 
 def _details(step: automation.StepEventMetadata) -> tuple[str, ...]:
-    """Return the properties that differ, without the provider's copies of the labels."""
+    """Return the properties that differ, without the provider's copies of the labels; of access, who."""
     paths = step.detailed_diff or dict.fromkeys(step.diffs or ())
-    return tuple(sorted(path for path in paths if not path.startswith(("effectiveLabels", "pulumiLabels"))))
+    found = {path for path in paths if not path.startswith(("effectiveLabels", "pulumiLabels", "accesses"))}
+    if any(path.startswith("accesses") for path in paths):
+        old, new = (
+            roles_by_member(((state and state.inputs) or {}).get("accesses") or ())
+            for state in (step.old, step.new)
+        )
+        found |= set(differences(old, new, "access")) or {"access"}
+    return tuple(sorted(found))

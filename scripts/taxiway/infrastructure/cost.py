@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from taxiway.infrastructure.plan import Declared
 
 Prices = Mapping[str, Any]
-_FILE = Path(__file__).with_name("prices.toml")
 
 
 @dataclass(frozen=True)
@@ -25,12 +24,13 @@ class CostLine:
 
 def prices() -> Prices:
     """Return the price list, whose `as_of` is its date."""
-    return tomllib.loads(_FILE.read_text())
+    return tomllib.loads(Path(__file__).with_name("prices.toml").read_text())
 
 
 def estimate(resources: Iterable[Declared], prices: Prices) -> list[CostLine]:
     """Return the lines of all resources that cost something."""
-    return [_PRICED[resource.type](resource, prices) for resource in resources if _is_priced(resource)]
+    found = (_priced(one, prices, prices["assumed"]) for one in resources)
+    return [CostLine(title, round(dollars, 2), assumed) for line in found for title, dollars, assumed in line]
 
 
 def total(lines: Iterable[CostLine]) -> float:
@@ -38,42 +38,22 @@ def total(lines: Iterable[CostLine]) -> float:
     return round(sum(line.dollars for line in lines), 2)
 
 
-def _is_priced(resource: Declared) -> bool:
+def _priced(
+    resource: Declared, prices: Prices, assumed: Mapping[str, Any]
+) -> Iterator[tuple[str, float, str]]:
+    storage, bigquery, composer = prices["storage"], prices["bigquery"], prices["composer"]
     # The second bucket, with Composer's DAGs, holds kilobytes.
-    return resource.type in _PRICED and not (
-        resource.type.endswith(":Bucket") and resource.name == "composer"
-    )
-
-
-def _bucket(resource: Declared, prices: Prices) -> CostLine:
-    place = "multi_region" if resource.inputs["location"] in ("US", "EU") else "region"
-    gigabytes, writes = prices["assumed"]["lake_gb"], prices["assumed"]["lake_thousand_writes"]
-    dollars = gigabytes * prices["storage"][f"gb_month_{place}"]
-    dollars += writes * prices["storage"][f"thousand_writes_{place}"]
-    return _line(f"bucket {resource.inputs['name']}", dollars, f"{gigabytes} GB, {writes},000 writes")
-
-
-def _dataset(resource: Declared, prices: Prices) -> CostLine:
-    gibibytes, scanned = prices["assumed"]["warehouse_gib"], prices["assumed"]["tib_scanned"]
-    dollars = gibibytes * prices["bigquery"]["gib_month"] + scanned * prices["bigquery"]["tib_scanned"]
-    return _line(
-        f"dataset {resource.inputs['datasetId']}", dollars, f"{gibibytes} GiB, queries read {scanned} TiB"
-    )
-
-
-def _composer(resource: Declared, prices: Prices) -> CostLine:
-    units, gibibytes = prices["assumed"]["composer_dcu"], prices["assumed"]["composer_database_gib"]
-    hourly = units * prices["composer"]["dcu_hour"] + gibibytes * prices["composer"]["database_gib_hour"]
-    assumption = f"small, {units} compute units day and night, {gibibytes} GiB database"
-    return _line(f"Composer {resource.inputs['name']}", hourly * prices["assumed"]["hours"], assumption)
-
-
-def _line(title: str, dollars: float, assumption: str) -> CostLine:
-    return CostLine(title, round(dollars, 2), assumption)
-
-
-_PRICED: Final[Mapping[str, Callable[[Declared, Prices], CostLine]]] = {
-    "gcp:bigquery/dataset:Dataset": _dataset,
-    "gcp:composer/environment:Environment": _composer,
-    "gcp:storage/bucket:Bucket": _bucket,
-}
+    if resource.type.endswith(":Bucket") and resource.name != "composer":
+        place = "multi_region" if resource.inputs["location"] in ("US", "EU") else "region"
+        gigabytes, writes = assumed["lake_gb"], assumed["lake_thousand_writes"]
+        dollars = gigabytes * storage[f"gb_month_{place}"] + writes * storage[f"thousand_writes_{place}"]
+        yield resource.title, dollars, f"{gigabytes} GB, {writes},000 writes"
+    if resource.type.endswith(":Dataset"):
+        gibibytes, scanned = assumed["warehouse_gib"], assumed["tib_scanned"]
+        dollars = gibibytes * bigquery["gib_month"] + scanned * bigquery["tib_scanned"]
+        yield resource.title, dollars, f"{gibibytes} GiB, queries read {scanned} TiB"
+    if resource.type.endswith(":Environment"):
+        units, gibibytes = assumed["composer_dcu"], assumed["composer_database_gib"]
+        hourly = units * composer["dcu_hour"] + gibibytes * composer["database_gib_hour"]
+        text = f"small, {units} compute units day and night, {gibibytes} GiB database"
+        yield resource.title, hourly * assumed["hours"], text

@@ -69,10 +69,11 @@ class Change:
 
 @dataclass(frozen=True)
 class Drift:
-    """One resource that is not as `up` left it; details name what differs."""
+    """One resource that is not as `up` left it; details name what differs. What `stays`, no `up` takes."""
 
     title: str
     details: tuple[str, ...]
+    stays: bool = False
 
 
 @dataclass(frozen=True)
@@ -89,21 +90,25 @@ class StackInfo:
 
 
 class Engine(Protocol):
-    """Brings one stack to what the program declares, and takes it down again."""
+    """Brings one stack to what the program declares, and takes it down again.
+
+    Killed at any moment, the next `up` or `destroy` continues. Outputs have secrets in the clear.
+    """
 
     def exists(self) -> bool:
         """Tell whether there is such a stack, be it half made."""
         ...
 
     def up(self) -> dict[str, Any]:
-        """Create or update everything; return the stack's outputs, secrets in the clear.
+        """Create or update everything; return the stack's outputs.
 
-        Killed at any moment, the next call continues.
+        Raises StackNotRemovedError before anything is touched where that would take something of a protected
+        stack away.
         """
         ...
 
     def outputs(self) -> dict[str, Any]:
-        """Return the outputs of the last `up`, secrets in the clear; empty before the first."""
+        """Return the outputs of the last `up`; empty before the first."""
         ...
 
     def preview(self) -> list[Change]:
@@ -111,21 +116,15 @@ class Engine(Protocol):
         ...
 
     def drift(self) -> list[Drift]:
-        """Return what was changed by others since the last `up`; nothing is changed."""
+        """Return what differs from the last `up`, grants that others added included; nothing is changed."""
         ...
 
     def destroy(self) -> list[str]:
-        """Remove everything; return what was removed. Repeat it when interrupted.
-
-        Raises StackNotRemovedError for a stack that is protected or locked.
-        """
+        """Remove everything and return it; StackNotRemovedError where it is protected or locked."""
         ...
 
     def forget(self) -> None:
-        """Forget the stack with its settings, whatever the engine believes to be left of it.
-
-        Raises StackNotRemovedError for a stack that is protected.
-        """
+        """Forget the stack with its settings; StackNotRemovedError where it is protected."""
         ...
 
     def leftovers(self) -> list[str]:

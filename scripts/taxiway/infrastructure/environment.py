@@ -63,6 +63,20 @@ def own_credentials() -> dict[str, Any]:
     return nested
 
 
+def check_signed_in(*, impersonation: bool) -> None:
+    """Raise EngineError where Google Cloud could not be asked; with impersonation it takes a file."""
+    if impersonation:
+        own_credentials()
+        return
+    import google.auth
+    from google.auth.exceptions import DefaultCredentialsError
+
+    try:
+        google.auth.default()
+    except DefaultCredentialsError as error:
+        raise EngineError(str(error), "Sign in with: gcloud auth application-default login") from None
+
+
 def own_credentials_path() -> Path:
     """Return where Google's tools keep the developer's application default credentials."""
     if named := os.environ.get("GOOGLE_APPLICATION_CREDENTIALS"):

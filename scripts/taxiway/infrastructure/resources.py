@@ -8,19 +8,17 @@ APIs), so that engine only records it; `--engine cli` creates it on the control 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from taxiway.infrastructure.api import Api, segment
-from taxiway.infrastructure.engine import EngineError
+from taxiway.infrastructure.engine import Drift, EngineError
 
 Inputs = Mapping[str, Any]
 """Inputs of a resource, with the provider's own (camelCase) names."""
 Body = dict[str, Any]
 """A resource as Google's API shows it, or the outputs that the provider would give."""
-Pairs = set[tuple[str, str]]
-"""Grants, as (role, member)."""
 
 
 @dataclass(frozen=True)
@@ -32,8 +30,7 @@ class ResourceType:
     # Inputs that cannot change without a new resource.
     fixed: tuple[str, ...]
     output_templates: Mapping[str, str] = field(default_factory=dict)
-    # Of a grant: the id of the resource that it is on.
-    on: str = ""
+    is_grant: bool = False
     # Left out where creating it again does no harm.
     probe: Callable[[Api, Inputs], bool] | None = None
 
@@ -52,41 +49,64 @@ class ResourceType:
 
 
 class Held(ResourceType, ABC):
-    """A type that the emulators hold."""
+    """A type that the emulators hold, at one URL below its collection."""
 
     def exists(self, api: Api, inputs: Inputs) -> bool:
         """Tell whether the API has it already."""
         return self.observe(api, inputs) is not None
 
     @abstractmethod
+    def urls(self, api: Api, inputs: Inputs) -> tuple[str, str]:
+        """Return the URLs of the collection and of the resource itself."""
+
+    def reference(self, inputs: Inputs) -> Body:
+        """Return what names a new one in the request."""
+        return {"name": inputs["name"]}
+
+    @abstractmethod
     def desired(self, inputs: Inputs) -> Body:
         """Return the part of the API's representation that the inputs decide."""
 
-    @abstractmethod
-    def observe(self, api: Api, inputs: Inputs) -> Body | None:
-        """Return what is there now, in the form of `desired`; None where nothing is."""
+    def comparable(self, body: Body) -> Body:
+        """Return a body, wanted or observed, in the form in which two are compared."""
+        return body
 
-    @abstractmethod
+    def observe(self, api: Api, inputs: Inputs) -> Body | None:
+        """Return what is there now, None where nothing is."""
+        return api.get(self.urls(api, inputs)[1])
+
     def apply(self, api: Api, inputs: Inputs) -> None:
         """Create or update it; applying it again changes nothing."""
+        collection, url = self.urls(api, inputs)
+        body, present = self.desired(inputs), self.observe(api, inputs)
+        if present is None:
+            api.send("POST", collection, {**self.reference(inputs), **body})
+            return
+        # A merge patch: labels and optional parts that are no longer wanted have to be named.
+        optional = ("encryption", "defaultEncryptionConfiguration", "defaultTableExpirationMs")
+        gone = {name: None for name in optional if name in present and name not in body}
+        labels = {**dict.fromkeys(present.get("labels", {})), **body["labels"]}
+        api.send("PATCH", url, {**body, **gone, "labels": labels})
 
     @abstractmethod
     def delete(self, api: Api, inputs: Inputs) -> None:
         """Remove it, with its content where the inputs allow that; nothing happens where it is gone."""
 
-    @abstractmethod
-    def grants(self, api: Api, inputs: Inputs) -> Pairs:
-        """Return who has which role on it, Google's defaults left out; of a grant: on the same resource."""
-
-    def pair(self, inputs: Inputs) -> tuple[str, str]:
-        """Return a grant as `grants` names it."""
-        return inputs["role"], inputs["member"]
-
 
 class _Bucket(Held):
+    def urls(self, api: Api, inputs: Inputs) -> tuple[str, str]:
+        return f"{api.storage}/b?project={inputs['project']}", f"{api.storage}/b/{segment(inputs['name'])}"
+
     def desired(self, inputs: Inputs) -> Body:
         seconds = inputs["softDeletePolicy"]["retentionDurationSeconds"]
-        body: Body = {
+        rules = []
+        for rule in inputs.get("lifecycleRules", []):
+            condition = dict(rule["condition"])
+            # The API has `isLive` where the provider has `withState`.
+            if (state := condition.pop("withState", "ANY")) != "ANY":
+                condition["isLive"] = state == "LIVE"
+            rules.append({"action": rule["action"], "condition": condition})
+        return {
             "location": inputs["location"],
             "labels": dict(inputs.get("labels", {})),
             "iamConfiguration": {
@@ -95,23 +115,12 @@ class _Bucket(Held):
             },
             "versioning": {"enabled": inputs["versioning"]["enabled"]},
             "softDeletePolicy": {"retentionDurationSeconds": str(seconds)},
-            "lifecycle": {"rule": [_lifecycle_rule(rule) for rule in inputs.get("lifecycleRules", [])]},
+            "lifecycle": {"rule": rules},
+            **_copied(inputs, "encryption"),
         }
-        return {**body, **_copied(inputs, "encryption")}
-
-    def observe(self, api: Api, inputs: Inputs) -> Body | None:
-        return api.get(_bucket_url(api, inputs["name"]))
-
-    def apply(self, api: Api, inputs: Inputs) -> None:
-        body, present = self.desired(inputs), self.observe(api, inputs)
-        if present is None:
-            api.send("POST", f"{api.storage}/b", {"name": inputs["name"], **body}, project=inputs["project"])
-        else:
-            patch = _merge_patch(present, body, ("encryption",))
-            api.send("PATCH", _bucket_url(api, inputs["name"]), patch)
 
     def delete(self, api: Api, inputs: Inputs) -> None:
-        url = _bucket_url(api, inputs["name"])
+        url = self.urls(api, inputs)[1]
         if self.observe(api, inputs) is None:
             return
         if inputs.get("forceDestroy"):
@@ -120,54 +129,14 @@ class _Bucket(Held):
                 api.delete(f"{url}/o/{segment(item['name'])}", generation=str(item["generation"]))
         api.delete(url)
 
-    def grants(self, api: Api, inputs: Inputs) -> Pairs:
-        return _pairs(api.get(f"{_bucket_url(api, inputs['name'])}/iam", **_POLICY_VERSION))
-
-
-class _BucketGrant(Held):
-    def title(self, inputs: Inputs) -> str:
-        # A refresh of the real provider writes the prefix into the input.
-        return super().title({**inputs, "bucket": inputs["bucket"].removeprefix("b/")})
-
-    def desired(self, inputs: Inputs) -> Body:
-        return {"role": inputs["role"], "member": inputs["member"]}
-
-    def observe(self, api: Api, inputs: Inputs) -> Body | None:
-        return self.desired(inputs) if self.pair(inputs) in self.grants(api, inputs) else None
-
-    def apply(self, api: Api, inputs: Inputs) -> None:
-        policy = api.get(self._url(api, inputs), **_POLICY_VERSION)
-        if policy is None:
-            raise EngineError(f"{self.title(inputs)} cannot be granted: there is no such bucket.")
-        if self.pair(inputs) not in _pairs(policy):
-            bindings = policy.setdefault("bindings", [])
-            # A binding with a condition is another grant.
-            same = [b for b in bindings if b["role"] == inputs["role"] and "condition" not in b]
-            if not same:
-                same = [{"role": inputs["role"], "members": []}]
-                bindings += same
-            same[0]["members"].append(inputs["member"])
-            api.send("PUT", self._url(api, inputs), policy)
-
-    def delete(self, api: Api, inputs: Inputs) -> None:
-        policy = api.get(self._url(api, inputs), **_POLICY_VERSION)
-        if policy is None or self.pair(inputs) not in _pairs(policy):
-            return
-        for binding in policy["bindings"]:
-            if binding["role"] == inputs["role"] and inputs["member"] in binding["members"]:
-                binding["members"].remove(inputs["member"])
-        policy["bindings"] = [binding for binding in policy["bindings"] if binding["members"]]
-        api.send("PUT", self._url(api, inputs), policy)
-
-    def grants(self, api: Api, inputs: Inputs) -> Pairs:
-        return _pairs(api.get(self._url(api, inputs), **_POLICY_VERSION))
-
-    def _url(self, api: Api, inputs: Inputs) -> str:
-        return f"{_bucket_url(api, inputs['bucket'].removeprefix('b/'))}/iam"
-
 
 class _Dataset(Held):
-    _optional = ("defaultEncryptionConfiguration", "defaultTableExpirationMs")
+    def urls(self, api: Api, inputs: Inputs) -> tuple[str, str]:
+        collection = f"{api.bigquery}/projects/{segment(inputs['project'])}/datasets"
+        return collection, f"{collection}/{segment(inputs['datasetId'])}"
+
+    def reference(self, inputs: Inputs) -> Body:
+        return {"datasetReference": {"projectId": inputs["project"], "datasetId": inputs["datasetId"]}}
 
     def desired(self, inputs: Inputs) -> Body:
         body: Body = {
@@ -177,141 +146,163 @@ class _Dataset(Held):
         }
         if "defaultTableExpirationMs" in inputs:
             body["defaultTableExpirationMs"] = str(inputs["defaultTableExpirationMs"])
+        # A stack of an earlier release declared no access list.
+        if "accesses" in inputs:
+            body["access"] = [dict(entry) for entry in inputs["accesses"]]
         return {**body, **_copied(inputs, "defaultEncryptionConfiguration")}
 
     def observe(self, api: Api, inputs: Inputs) -> Body | None:
-        return api.get(_dataset_url(api, inputs))
+        present = super().observe(api, inputs)
+        return None if present is None else {"access": [], **present}
 
-    def apply(self, api: Api, inputs: Inputs) -> None:
-        body, present = self.desired(inputs), self.observe(api, inputs)
-        if present is None:
-            reference = {"projectId": inputs["project"], "datasetId": inputs["datasetId"]}
-            collection = f"{api.bigquery}/projects/{segment(inputs['project'])}/datasets"
-            api.send("POST", collection, {"datasetReference": reference, **body})
-        else:
-            api.send("PATCH", _dataset_url(api, inputs), _merge_patch(present, body, self._optional))
+    def comparable(self, body: Body) -> Body:
+        return {**body, "access": roles_by_member(body["access"])} if "access" in body else body
 
     def delete(self, api: Api, inputs: Inputs) -> None:
         contents = "true" if inputs.get("deleteContentsOnDestroy") else "false"
-        api.delete(_dataset_url(api, inputs), deleteContents=contents)
-
-    def grants(self, api: Api, inputs: Inputs) -> Pairs:
-        return {_of_entry(entry) for entry in _access(api, inputs) if _is_granted(entry)}
+        api.delete(self.urls(api, inputs)[1], deleteContents=contents)
 
 
-class _DatasetGrant(Held):
-    """An entry of the dataset's access list, which does not say of an address whose it is."""
+class _BucketGrant(Held):
+    def title(self, inputs: Inputs) -> str:
+        return super().title({**inputs, "bucket": plain(inputs["bucket"])})
 
-    def pair(self, inputs: Inputs) -> tuple[str, str]:
-        return inputs["role"], inputs["member"].split(":", 1)[1]
+    def urls(self, api: Api, inputs: Inputs) -> tuple[str, str]:
+        bucket = f"{api.storage}/b/{segment(plain(inputs['bucket']))}"
+        return bucket, f"{bucket}/iam"
 
     def desired(self, inputs: Inputs) -> Body:
         return {"role": inputs["role"], "member": inputs["member"]}
 
     def observe(self, api: Api, inputs: Inputs) -> Body | None:
-        return self.desired(inputs) if self.pair(inputs) in self.grants(api, inputs) else None
+        policy = api.get(self.urls(api, inputs)[1], **_POLICY_VERSION)
+        return self.desired(inputs) if (inputs["role"], inputs["member"]) in pairs(policy) else None
 
     def apply(self, api: Api, inputs: Inputs) -> None:
-        access, (role, email) = _access(api, inputs), self.pair(inputs)
-        if (role, email) not in map(_of_entry, access):
-            self._write(api, inputs, [*access, {"role": role, "userByEmail": email}])
+        self._change(api, inputs, granted=True)
 
     def delete(self, api: Api, inputs: Inputs) -> None:
-        access = _access(api, inputs)
-        kept = [entry for entry in access if _of_entry(entry) != self.pair(inputs)]
-        if kept != access:
-            self._write(api, inputs, kept)
+        self._change(api, inputs, granted=False)
 
-    def grants(self, api: Api, inputs: Inputs) -> Pairs:
-        return {_of_entry(entry) for entry in _access(api, inputs)}
-
-    def _write(self, api: Api, inputs: Inputs, access: list[Body]) -> None:
-        api.send("PATCH", _dataset_url(api, inputs), {"access": access}, accessPolicyVersion="3")
-
-
-def _account_exists(api: Api, inputs: Inputs) -> bool:
-    return api.get(f"{api.iam}/{_ACCOUNT_NAME.format(**inputs)}") is not None
-
-
-def _project_grant_exists(api: Api, inputs: Inputs) -> bool:
-    # Granting it twice does no harm, but a grant that no state has would outlive the stack.
-    url = f"{api.resource_manager}/projects/{segment(inputs['project'])}:getIamPolicy"
-    policy = api.send("POST", url, {"options": {"requestedPolicyVersion": 3}})
-    return (inputs["role"], inputs["member"]) in _pairs(policy)
+    def _change(self, api: Api, inputs: Inputs, *, granted: bool) -> None:
+        url, role, member = self.urls(api, inputs)[1], inputs["role"], inputs["member"]
+        policy = api.get(url, **_POLICY_VERSION)
+        if policy is None and granted:
+            raise EngineError(f"{self.title(inputs)} cannot be granted: there is no such bucket.")
+        if policy is None or ((role, member) in pairs(policy)) == granted:
+            return
+        bindings = policy.setdefault("bindings", [])
+        if granted:
+            bindings.append({"role": role, "members": [member]})
+        for binding in bindings:
+            # A binding with a condition is another grant.
+            if not granted and binding["role"] == role and "condition" not in binding:
+                binding["members"] = [other for other in binding["members"] if other != member]
+        api.send("PUT", url, {**policy, "bindings": [one for one in bindings if one["members"]]})
 
 
-def _lifecycle_rule(rule: Body) -> Body:
-    """Return a lifecycle rule as the API writes it: `isLive` where the provider has `withState`."""
-    condition = dict(rule["condition"])
-    if (state := condition.pop("withState", "ANY")) != "ANY":
-        condition["isLive"] = state == "LIVE"
-    return {"action": rule["action"], "condition": condition}
+# --- Who may do what ---------------------------------------------------------------------------------------
+
+# Google gives every new bucket to the project's own owners, editors and viewers.
+_OWN_PREFIXES: Final = ("projectOwner:", "projectEditor:", "projectViewer:")
+_POLICY_VERSION: Final = {"optionsRequestedPolicyVersion": "3"}
+
+
+def pairs(policy: Body | None) -> set[tuple[str, str]]:
+    """Return an IAM policy as pairs of role and member, without the project's own groups.
+
+    A grant with a condition is not the stack's, whoever it is for; its role ends in " (conditional)".
+    """
+    return {
+        (binding["role"] + " (conditional)" * ("condition" in binding), member)
+        for binding in (policy or {}).get("bindings", [])
+        for member in binding["members"]
+        if not member.startswith(_OWN_PREFIXES)
+    }
+
+
+def roles_by_member(access: Iterable[Mapping[str, Any]]) -> dict[str, str]:
+    """Return a dataset's access list as roles by member, be it the API's or the provider's inputs."""
+    found: dict[str, str] = {}
+    for entry in access:
+        role, condition = str(entry.get("role", "")), " (conditional)" * bool(entry.get("condition"))
+        whom = next((str(v) for k, v in sorted(entry.items()) if v and k not in ("role", "condition")), "")
+        found[whom] = ", ".join(sorted(filter(None, (found.get(whom), role + condition))))
+    return found
+
+
+def added_grants(api: Api, held: Iterable[tuple[str, Inputs]]) -> Iterator[Drift]:
+    """Yield the grants beside those of the stack: on its bucket, on its account, and for its account.
+
+    `held` are its resources, as type and inputs. What others hold on the whole project is not the stack's
+    business. An addition on the dataset, whose access list is the stack's own, is a changed dataset.
+    """
+    known = list(held)
+    # An account that was there before the stack has grants of its own.
+    has_account = any(name.endswith(":Account") for name, _ in known)
+    ours = {(_place(inputs), inputs["role"], inputs["member"]) for _, inputs in known if "member" in inputs}
+    added: set[tuple[str, str, str]] = set()
+    for name, inputs in known:
+        found: set[tuple[str, str]] = set()
+        if name.endswith(":Bucket"):
+            found = pairs(api.get(f"{api.storage}/b/{segment(inputs['name'])}/iam", **_POLICY_VERSION))
+        elif name.endswith(":Account") and api.iam and TYPES[name].exists(api, inputs):
+            found = pairs(api.send("POST", f"{api.iam}/{_ACCOUNT_NAME.format(**inputs)}:getIamPolicy"))
+        elif name.startswith("gcp:projects/iAM") and api.resource_manager and has_account:
+            found = {pair for pair in _project_grants(api, inputs) if pair[1] == inputs["member"]}
+        added |= {(_place(inputs), *pair) for pair in found} - ours
+    for place, role, member in sorted(added):
+        yield Drift(f"{role} on {place} for {member}", ("granted by somebody else",), stays=True)
+
+
+def _place(inputs: Inputs) -> str:
+    """Return what a grant, or the resource that has grants, is about."""
+    if "accountId" in inputs:
+        return f"service account {inputs['accountId']}"
+    if "serviceAccountId" in inputs:
+        return f"service account {inputs['serviceAccountId'].rsplit('/', 1)[1].split('@')[0]}"
+    bucket = inputs.get("bucket") or inputs.get("name", "")
+    return f"bucket {plain(bucket)}" if bucket else str(inputs["project"])
+
+
+def plain(bucket: str) -> str:
+    """Return a bucket's name; a refresh of the real provider writes a prefix into a grant's input."""
+    return bucket.removeprefix("b/")
 
 
 def _copied(inputs: Inputs, name: str) -> Body:
     return {name: dict(inputs[name])} if name in inputs else {}
 
 
-def _merge_patch(present: Body, body: Body, optional: Iterable[str]) -> Body:
-    """Return the body that also takes out labels and optional parts which are no longer wanted."""
-    gone = {name: None for name in optional if name in present and name not in body}
-    labels = {name: None for name in present.get("labels", {}) if name not in body["labels"]}
-    return {**body, **gone, "labels": {**labels, **body["labels"]}}
+def _project_grants(api: Api, inputs: Inputs) -> set[tuple[str, str]]:
+    url = f"{api.resource_manager}/projects/{segment(inputs['project'])}:getIamPolicy"
+    return pairs(api.send("POST", url, {"options": {"requestedPolicyVersion": 3}}))
 
 
-def _bucket_url(api: Api, name: str) -> str:
-    return f"{api.storage}/b/{segment(name)}"
+def _project_grant_exists(api: Api, inputs: Inputs) -> bool:
+    # Granting it twice does no harm, but a grant that no state has would outlive the stack.
+    return (inputs["role"], inputs["member"]) in _project_grants(api, inputs)
 
 
-def _dataset_url(api: Api, inputs: Inputs) -> str:
-    return f"{api.bigquery}/projects/{segment(inputs['project'])}/datasets/{segment(inputs['datasetId'])}"
+# --- The types ---------------------------------------------------------------------------------------------
 
-
-def _pairs(policy: Body | None) -> Pairs:
-    """Return an IAM policy as pairs, without the project's own owners, editors and viewers."""
-    bindings = (policy or {}).get("bindings", [])
-    found = {(binding["role"], member) for binding in bindings for member in binding["members"]}
-    return {pair for pair in found if not pair[1].startswith(_OWN_PREFIXES)}
-
-
-def _access(api: Api, inputs: Inputs) -> list[Body]:
-    dataset = api.get(_dataset_url(api, inputs), accessPolicyVersion="3") or {}
-    return list(dataset.get("access", []))
-
-
-def _of_entry(entry: Body) -> tuple[str, str]:
-    """Return an entry of a dataset's access list as (role, whom)."""
-    role = str(entry.get("role", ""))
-    whom = next((str(value) for name, value in entry.items() if name not in ("role", "condition")), "")
-    return _BASIC_ROLES.get(role, role), whom
-
-
-def _is_granted(entry: Body) -> bool:
-    """Tell whether somebody granted an entry; views have no role, and a project's groups are always there."""
-    return "role" in entry and entry.get("specialGroup") not in _OWN_GROUPS
-
-
-# Google gives every new bucket and dataset to the project's own owners, editors and viewers.
-_OWN_PREFIXES: Final = ("projectOwner:", "projectEditor:", "projectViewer:")
-_OWN_GROUPS: Final = ("projectOwners", "projectWriters", "projectReaders")
-_POLICY_VERSION: Final = {"optionsRequestedPolicyVersion": "3"}
-# The API answers a dataset's basic roles with the names they had before IAM.
-_BASIC_ROLES: Final = {
-    "READER": "roles/bigquery.dataViewer",
-    "WRITER": "roles/bigquery.dataEditor",
-    "OWNER": "roles/bigquery.dataOwner",
-}
 _ACCOUNT_EMAIL: Final = "{accountId}@{project}.iam.gserviceaccount.com"
 _ACCOUNT_NAME: Final = "projects/{project}/serviceAccounts/" + _ACCOUNT_EMAIL
 _DATASET_PATH: Final = "projects/{project}/datasets/{datasetId}"
+_ENVIRONMENT: Final = "projects/{project}/locations/{region}/environments/{name}"
+
+
+def _exists_at(template: str) -> Callable[[Api, Inputs], bool]:
+    return lambda api, inputs: api.get(template.format(api=api, **inputs)) is not None
 
 
 def _grant(
     cls: type[ResourceType], on: str, probe: Callable[[Api, Inputs], bool] | None = None
 ) -> ResourceType:
     """Return the type of a (role, member) in a policy that others share: all others stay as they are."""
-    fixed = ("role", "member", "bucket", "datasetId", "project", "serviceAccountId")
-    return cls("{role} on " + on + " for {member}", on + "/{role}/{member}", fixed, on=on, probe=probe)
+    fixed = ("role", "member", "bucket", "project", "serviceAccountId")
+    title = "{role} on " + on + " for {member}"
+    return cls(title, on + "/{role}/{member}", fixed, is_grant=True, probe=probe)
 
 
 TYPES: Final[Mapping[str, ResourceType]] = {
@@ -323,6 +314,8 @@ TYPES: Final[Mapping[str, ResourceType]] = {
             "url": "gs://{name}",
             "selfLink": "https://www.googleapis.com/storage/v1/b/{name}",
             "storageClass": "STANDARD",
+            # What stands for a number that only Google knows.
+            "projectNumber": "0",
         },
     ),
     "gcp:storage/bucketIAMMember:BucketIAMMember": _grant(_BucketGrant, "b/{bucket}"),
@@ -332,13 +325,12 @@ TYPES: Final[Mapping[str, ResourceType]] = {
         ("datasetId", "location", "project"),
         {"selfLink": "https://bigquery.googleapis.com/bigquery/v2/" + _DATASET_PATH},
     ),
-    "gcp:bigquery/datasetIamMember:DatasetIamMember": _grant(_DatasetGrant, _DATASET_PATH),
     "gcp:serviceaccount/account:Account": ResourceType(
         "service account {accountId}",
         _ACCOUNT_NAME,
         ("accountId", "project"),
         {"name": _ACCOUNT_NAME, "email": _ACCOUNT_EMAIL, "member": "serviceAccount:" + _ACCOUNT_EMAIL},
-        probe=_account_exists,
+        probe=_exists_at("{api.iam}/" + _ACCOUNT_NAME),
     ),
     # It goes with its account, and so does the key.
     "gcp:serviceaccount/iAMMember:IAMMember": _grant(ResourceType, "{serviceAccountId}"),
@@ -353,4 +345,12 @@ TYPES: Final[Mapping[str, ResourceType]] = {
     "gcp:projects/service:Service": ResourceType(
         "API {service}", "{project}/{service}", ("project", "service")
     ),
+    # Half an hour in the making: killed meanwhile, it is found again. No emulator knows it.
+    "gcp:composer/environment:Environment": ResourceType(
+        "Composer {name}",
+        _ENVIRONMENT,
+        ("name", "project", "region"),
+        probe=_exists_at("{api.composer}/" + _ENVIRONMENT),
+    ),
+    "gcp:billing/budget:Budget": ResourceType("budget {displayName}", "budgets/planned", ("billingAccount",)),
 }

@@ -28,7 +28,8 @@ class StackFiles:
     def read(self, stack: str) -> dict[str, str]:
         """Return a stack's settings, keys with their namespaces; secret ones are left out."""
         config = self._content(stack).get("config", {})
-        return {key: _text(value) for key, value in config.items() if not _is_secret(value)}
+        texts = {key: value if isinstance(value, str) else json.dumps(value) for key, value in config.items()}
+        return {key: text for key, text in texts.items() if not text.startswith('{"secure":')}
 
     def has_secrets_provider(self, stack: str) -> bool:
         """Tell whether the stack's secrets are encrypted by a key service instead of a passphrase."""
@@ -39,7 +40,9 @@ class StackFiles:
         import yaml
 
         content = self._content(stack)
-        config = {**content.get("config", {}), **{key: _value(text) for key, text in settings.items()}}
+        # Objects are written as such: Pulumi's provider does not take them as text from a file.
+        values = {key: json.loads(text) if text.startswith("{") else text for key, text in settings.items()}
+        config = {**content.get("config", {}), **values}
         if config != content.get("config"):
             text = yaml.safe_dump({**content, "config": config}, sort_keys=True)
             write_atomically(self.path_of(stack), text, mode=0o644)
@@ -71,26 +74,6 @@ class StackFiles:
         return yaml.safe_load(path.read_text()) or {}
 
 
-# The files of this checkout.
-path_of = StackFiles().path_of
-read = StackFiles().read
-write = StackFiles().write
-remove = StackFiles().remove
-
-
 def is_on_google_cloud(settings: Mapping[str, str]) -> bool:
     """Tell whether settings are a stack's on Google Cloud: they name a project and no emulator."""
     return bool(project_of(settings)) and not emulator_of(settings, "gcp:storageCustomEndpoint")
-
-
-def _is_secret(value: Any) -> bool:
-    return isinstance(value, dict) and set(value) == {"secure"}
-
-
-def _text(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value)
-
-
-def _value(text: str) -> Any:
-    """Objects are written as such: Pulumi's provider does not take them as text from a file."""
-    return json.loads(text) if text.startswith("{") else text

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -15,68 +15,68 @@ if TYPE_CHECKING:
 
 def destroy(engine: Engine) -> list[str]:
     """Remove the stack and return what is gone; StackNotRemovedError lists what is left."""
-    gone, left = engine.destroy(), engine.leftovers()
-    if left:
-        raise StackNotRemovedError(
-            f"the stack left something behind: {', '.join(left)}", "Call scripts/down again."
-        )
+    gone = engine.destroy()
+    verify(engine)
     # Not before: whoever calls again after an interruption must not read that nothing was ever there.
     engine.forget()
     return gone
 
 
-def leftovers(api: Api, project: str, stack: str, composer: str = "") -> list[str]:
+def verify(engine: Engine) -> None:
+    """Raise StackNotRemovedError with the list of what is left of a stack."""
+    if left := engine.leftovers():
+        raise StackNotRemovedError(
+            f"the stack left something behind: {', '.join(left)}", "Call scripts/down again."
+        )
+
+
+def leftovers(api: Api, project: str, stack: str, composer: str = "", bucket: str = "") -> list[str]:
     """Return what exists of a stack, soft-deleted buckets and grants to deleted accounts included.
 
     `composer` is the region of its Composer environment; without one that API may not even be enabled.
+    `bucket` is the name that its owner chose for the lake.
     """
-    names = Names.of(project, stack)
-    found = [*_buckets(api, project, names), *_datasets(api, project, names)]
-    if api.iam:
-        found += _accounts(api, project, names)
-    if composer:
-        found += _environments(api, f"projects/{quote(project, safe='')}/locations/{composer}", names)
-    return sorted(set(found))
+    names, place = Names.of(project, stack, bucket), f"projects/{quote(project, safe='')}"
+    buckets = [
+        one
+        # Soft delete keeps the objects of a stack inside its bucket: no deleted object outlives that.
+        for query in ({}, {"softDeleted": "true"})
+        for one in api.pages(f"{api.storage}/b", "items", project=project, **query)
+        if "softDeleteTime" in one or not query
+    ]
+    # What each list has, how people call one, and the names that the stack's own have.
+    lake, warehouse, account = {names.bucket, names.dags_bucket}, {names.dataset}, {names.account}
+    listed = [(one, _title(one), lake) for one in buckets]
+    for one in api.pages(f"{api.bigquery}/{place}/datasets", "datasets", all="true"):
+        name = one["datasetReference"]["datasetId"]
+        listed.append(({**one, "name": name}, f"dataset {name}", warehouse))
+    url = f"{api.composer}/{place}/locations/{composer}/environments"
+    for one in api.pages(url, "environments") if composer else ():
+        name = one["name"].rsplit("/", 1)[-1]
+        listed.append(({**one, "name": name}, f"Composer environment {name}", account))
+    found = {
+        title
+        for one, title, known in listed
+        if one["name"] in known or one.get("labels", {}).get("taxiway-stack") == names.label
+    }
+    return sorted(found.union(_of_account(api, place, project, names) if api.iam else ()))
 
 
-def _buckets(api: Api, project: str, names: Names) -> Iterator[str]:
-    named = (names.bucket, names.dags_bucket)
-    for bucket in api.pages(f"{api.storage}/b", "items", project=project):
-        if _is_ours(bucket, bucket["name"] in named, names):
-            yield f"bucket {bucket['name']}"
-    # Soft delete keeps the objects of a stack inside its bucket: no deleted object outlives that.
-    for bucket in api.pages(f"{api.storage}/b", "items", project=project, softDeleted="true"):
-        if "softDeleteTime" in bucket and _is_ours(bucket, bucket["name"] in named, names):
-            until = bucket.get("hardDeleteTime")
-            yield f"soft-deleted bucket {bucket['name']} with its objects, kept until {until}"
+def _title(bucket: Mapping[str, Any]) -> str:
+    if "softDeleteTime" not in bucket:
+        return f"bucket {bucket['name']}"
+    until = bucket.get("hardDeleteTime")
+    return f"soft-deleted bucket {bucket['name']} with its objects, kept until {until}"
 
 
-def _datasets(api: Api, project: str, names: Names) -> Iterator[str]:
-    url = f"{api.bigquery}/projects/{quote(project, safe='')}/datasets"
-    for dataset in api.pages(url, "datasets", all="true"):
-        name = dataset["datasetReference"]["datasetId"]
-        if _is_ours(dataset, name == names.dataset, names):
-            yield f"dataset {name}"
-
-
-def _accounts(api: Api, project: str, names: Names) -> Iterator[str]:
-    email = f"{names.account}@{project}.iam.gserviceaccount.com"
-    account = api.get(f"{api.iam}/projects/{quote(project, safe='')}/serviceAccounts/{email}")
-    if account is not None:
+def _of_account(api: Api, place: str, project: str, names: Names) -> Iterator[str]:
+    # The project of a domain, example.com:acme, is turned round in an address.
+    domain, _, name = project.rpartition(":")
+    email = f"{names.account}@{name}{'.' * bool(domain)}{domain}.iam.gserviceaccount.com"
+    if api.get(f"{api.iam}/{place}/serviceAccounts/{email}") is not None:
         yield f"service account {email}"
-    policy = api.send("POST", f"{api.resource_manager}/projects/{quote(project, safe='')}:getIamPolicy", {})
+    policy = api.send("POST", f"{api.resource_manager}/{place}:getIamPolicy", {})
     for binding in policy.get("bindings", []):
         # A grant to a deleted account stays in the policy, as `deleted:serviceAccount:...?uid=...`.
         if any(f":{email}" in member for member in binding["members"]):
             yield f"{binding['role']} on {project} for {email}"
-
-
-def _environments(api: Api, place: str, names: Names) -> Iterator[str]:
-    for environment in api.pages(f"{api.composer}/{place}/environments", "environments"):
-        name = environment["name"].rsplit("/", 1)[-1]
-        if _is_ours(environment, name == names.account, names):
-            yield f"Composer environment {name}"
-
-
-def _is_ours(resource: dict[str, Any], named: bool, names: Names) -> bool:
-    return named or resource.get("labels", {}).get("taxiway-stack") == names.label

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from lakehouse.settings import project_of
 from taxiway.environment.home import DEFAULT_STACK, State
 from taxiway.errors import PreflightError, TaxiwayError, UsageError
-from taxiway.infrastructure import LOCAL_CONFIG, Endpoints, Engine
+from taxiway.infrastructure import LOCAL_CONFIG, Endpoints, Engine, EngineError
 from taxiway.infrastructure.stackfile import StackFiles, is_on_google_cloud
 from taxiway.targets.target import Checkout
 
@@ -47,6 +47,13 @@ class StackSettings:
         """
         state = State.load(checkout.home(name))
         if state is None:
+            written = checkout.files.read(name)
+            elsewhere = project or name == DEFAULT_STACK or is_on_google_cloud(written)
+            if not elsewhere and made_by_hand(checkout, name):
+                raise TaxiwayError(
+                    f"the stack {name} is one that pulumi made",
+                    "Name its project with --project, or another stack for emulators.",
+                )
             return cls(name, project, _engine(project, engine))
         here = cls.known(checkout, name)
         # A stack that is somewhere else would lose its data, or leave it there, if it were made again here.
@@ -86,11 +93,17 @@ class StackSettings:
         if self.engine == "cli" and not shutil.which("pulumi"):
             raise PreflightError("there is no pulumi on PATH", "Install it; on emulators leave --engine out.")
         try:
-            Settings.from_config({"taxiway:owner": environment.developer(), **self.configuration(files)})
+            config = {"taxiway:owner": environment.developer(), **self.configuration(files)}
+            settings = Settings.from_config(config)
         except SettingsError as error:
             raise TaxiwayError(
                 str(error), f"The stack's settings are in {files.path_of(self.name)}."
             ) from None
+        if self.project and not settings.on_emulators:
+            try:
+                environment.check_signed_in(impersonation=settings.credentials == "impersonation")
+            except EngineError as error:
+                raise PreflightError(str(error), error.remedy) from None
 
 
 def _engine(project: str, engine: str) -> str:
@@ -121,9 +134,9 @@ def made_by_hand(checkout: Checkout, name: str) -> bool:
     return checkout.open_engine("cli", name, None, home.engine, {}, checkout.files).exists()
 
 
-def default_name(checkout: Checkout) -> str:
-    """The stack that is meant if none is named: this checkout's, else the one selected in Pulumi."""
-    if State.load(checkout.home(DEFAULT_STACK)) or not shutil.which("pulumi"):
+def default_name() -> str:
+    """The stack that is meant if none is named: the one selected in Pulumi, else this checkout's."""
+    if not shutil.which("pulumi"):
         return DEFAULT_STACK
     from taxiway.infrastructure.stacks import selected
 

@@ -13,7 +13,8 @@ import requests
 import yaml
 
 from taxiway.environment.home import REPOSITORY
-from taxiway.infrastructure import Endpoints, EngineError, open_engine, stackfile, teardown
+from taxiway.infrastructure import Endpoints, EngineError, open_engine, teardown
+from taxiway.infrastructure.stackfile import StackFiles
 from taxiway.infrastructure.stacks import stacks
 
 pytestmark = [
@@ -30,6 +31,7 @@ FEDERATED = {
 }
 OWNER = {"taxiway:owner": "alice@example.com"}
 NAME = "local-test-cli"
+FILES = StackFiles()
 
 
 @pytest.fixture
@@ -75,7 +77,7 @@ def load(outputs):
 def test_a_life_from_up_to_proven_teardown(engine, folder):
     assert {change.action for change in engine().preview()} == {"create"}
     assert not engine().exists()
-    assert not stackfile.path_of(NAME).exists()
+    assert not FILES.path_of(NAME).exists()
     outputs = engine().up()
     assert engine().preview() == []
     assert engine().drift() == []
@@ -93,7 +95,7 @@ def test_a_life_from_up_to_proven_teardown(engine, folder):
     ]
     assert f"bucket {outputs['GCP_GCS_BUCKET']}" in teardown.destroy(engine())
     assert teardown.destroy(engine()) == []
-    assert not stackfile.path_of(NAME).exists()
+    assert not FILES.path_of(NAME).exists()
 
 
 def test_both_engines_give_the_same_outputs(engine, endpoints, tmp_path):
@@ -129,7 +131,7 @@ def test_a_protected_stack_goes_once_it_is_made_ephemeral(engine):
 def test_neither_state_nor_settings_hold_the_key_in_plain_text(engine, folder, capfd):
     key = json.loads(engine({"taxiway:credentials": "key"}).up()["google_credentials"])["private_key"]
     body = key.splitlines()[1]
-    files = [path for path in folder.rglob("*") if path.is_file()] + [stackfile.path_of(NAME)]
+    files = [path for path in folder.rglob("*") if path.is_file()] + [FILES.path_of(NAME)]
     assert len(files) > 3
     assert all(body not in path.read_text(errors="replace") for path in files)
     output = capfd.readouterr()
@@ -183,13 +185,13 @@ def test_another_updates_lock_is_said_with_the_command_that_clears_it(engine, fo
 
 def test_the_settings_of_a_stack_on_google_cloud_are_not_overwritten_by_one_on_emulators(engine):
     name = f"{NAME}-cloud"
-    stackfile.write(name, {"taxiway:project": "acme-data", **OWNER})
+    FILES.write(name, {"taxiway:project": "acme-data", **OWNER})
     try:
         with pytest.raises(EngineError, match="is a stack on Google Cloud"):
             engine(name=name).up()
-        assert yaml.safe_load(stackfile.path_of(name).read_text())["config"]["taxiway:project"] == "acme-data"
+        assert yaml.safe_load(FILES.path_of(name).read_text())["config"]["taxiway:project"] == "acme-data"
     finally:
-        stackfile.remove(name)
+        FILES.remove(name)
 
 
 def test_without_a_wrapper_pulumi_up_and_the_policy_pack_suffice(engine, endpoints, folder):
@@ -200,7 +202,7 @@ def test_without_a_wrapper_pulumi_up_and_the_policy_pack_suffice(engine, endpoin
     }
     (folder / "pulumi").mkdir()
     (folder / "passphrase").write_text("correct horse")
-    stackfile.write(
+    FILES.write(
         NAME, {**endpoints.config(), "taxiway:project": "acme-data", "taxiway:credentials": "anonymous"}
     )
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from taxiway.cli.options import command, infrastructure_options, pass_checkout, stack_name
-from taxiway.environment.home import DEFAULT_STACK, write_atomically
+from taxiway.environment.home import DEFAULT_STACK, State, write_atomically
 from taxiway.errors import TaxiwayError
 from taxiway.targets.target import Checkout
 
@@ -94,7 +94,13 @@ def drift(checkout: Checkout, stack: str, project: str, engine: str | None) -> i
         console.print(f"  {drifted.title}", soft_wrap=True)
         for detail in drifted.details:
             console.print(f"      {detail}", soft_wrap=True)
-    console.print(f"{len(found)} drifted; scripts/up puts them back." if found else "Nothing has drifted.")
+    # Grants are additive: what others granted is theirs to take away.
+    back = [drifted for drifted in found if not drifted.stays]
+    by_hand = State.load(checkout.home(wanted.name)) is None
+    command = "pulumi up --refresh" if by_hand else "scripts/up"
+    which = "them" if back == found else f"{len(back)} of them" if back else "none of them"
+    sentence = f"{len(found)} drifted; {command} --stack {wanted.name} puts {which} back."
+    console.print(sentence if found else "Nothing has drifted.", soft_wrap=True)
     return DRIFTED if found else 0
 
 
@@ -137,7 +143,7 @@ def _age(created: str) -> str:
 @command(
     "env",
     """
-  scripts/env                this checkout's stack, else the one Pulumi selected
+  scripts/env                the stack that Pulumi selected, else local
   scripts/env alice          write .env, and google_credentials if the stack has
                              a credential file
   scripts/env alice --print  show it with secrets masked; write nothing
@@ -152,11 +158,17 @@ def env(checkout: Checkout, stack: str | None, show: bool) -> int:
     from taxiway.infrastructure import environment
     from taxiway.targets.stack import StackSettings, default_name, open_stack
 
-    wanted = StackSettings.known(checkout, stack or default_name(checkout))
-    outputs = open_stack(checkout, wanted).outputs()
+    wanted = StackSettings.known(checkout, stack or default_name())
+    opened = open_stack(checkout, wanted)
+    if not opened.exists():
+        raise TaxiwayError(f"there is no stack {wanted.name}", "List those there are: scripts/stacks")
+    outputs = opened.outputs()
     if not outputs:
+        # `scripts/up` would make a stack of that name on emulators.
+        by_hand = State.load(checkout.home(wanted.name)) is None
+        command = "pulumi up" if by_hand else "scripts/up"
         raise TaxiwayError(
-            f"the stack {wanted.name} has no outputs yet", f"Create it: scripts/up --stack {wanted.name}"
+            f"the stack {wanted.name} has no outputs yet", f"Bring it up: {command} --stack {wanted.name}"
         )
     if show:
         click.echo(compose.lines(environment.masked(outputs)), nl=False)
@@ -167,7 +179,7 @@ def env(checkout: Checkout, stack: str | None, show: bool) -> int:
         file.unlink(missing_ok=True)  # of the stack before this one
     variables = compose.of_stack(wanted.name, outputs, credentials)
     write_atomically(checkout.folder / ".env", compose.lines(variables))
-    click.echo(f"wrote {checkout.folder / '.env'}")
+    click.echo(f"wrote {checkout.folder / '.env'} of the stack {wanted.name}")
     return 0
 
 

@@ -257,17 +257,26 @@ def logs(checkout: Checkout, component: str, lines: int, follow: bool, stack: st
 @pass_checkout
 def down(checkout: Checkout, keep: bool, stack: str) -> int:
     """Stop everything, remove the environment and verify that it is gone."""
+    from lakehouse.outputs import BUCKET, PROJECT
+    from taxiway.compose import variables
     from taxiway.console.progress import Progress, plain
+    from taxiway.infrastructure.teardown import verify
     from taxiway.targets.stack import made_by_hand
 
     home, progress = checkout.home(stack), Progress()
     by_hand = not keep and made_by_hand(checkout, stack)
+    written = variables.read(checkout.folder / ".env")
+    # Of a stack that `pulumi destroy --remove` took away, what scripts/env wrote is still here.
+    is_written = not keep and written.get("TAXIWAY_STACK") == stack
     with exclusive(home, "down"):
-        if not home.root.exists() and not by_hand:
+        if not (home.root.exists() or by_hand or is_written):
             _forget_engine(home)
             click.echo("There is no environment here: nothing to remove.")
             return 0
         removed = _stop(checkout, home, progress, keep=keep, by_hand=by_hand)
+        if is_written and not by_hand and State.load(home) is None and written.get("EMULATORS_OFF"):
+            config = {"taxiway:project": written[PROJECT], "taxiway:bucket": written[BUCKET]}
+            verify(checkout.open_engine("cli", stack, None, home.engine, config, checkout.files))
         if not keep:
             removed += _remove_files(checkout, home)
     progress.say("verified: nothing is left", "done")

@@ -134,7 +134,8 @@ def test_the_readmes_line_for_completion_is_a_script_of_bash() -> None:
     [
         (["up", "--target", "moon"], "'moon' is not one of"),
         (["up", "--source", "mars"], "'mars' is neither sample, tlc nor a URL"),
-        (["up", "--stack", "Alice"], "'Alice' is not a name of lower-case letters"),
+        (["up", "--stack", "_engine"], "'_engine' is not a name of letters, digits"),
+        (["up", "--stack", "alice.lock"], "'alice.lock' is not a name of letters, digits"),
         (["up", "--engine", "in-process", "--project", "acme-data"], "works on emulators only"),
         (["up", "--months", "2024-13"], "2024-13"),
         (["run"], "Missing argument"),

@@ -163,6 +163,22 @@ def test_a_stack_of_pulumis_is_not_reported_as_nothing_if_no_pulumi_can_be_asked
     assert down(folder, Cloud(stack_files)) == 0
 
 
+def test_down_removes_what_env_wrote_for_a_stack_that_pulumi_has_removed(folder: Path, capsys: Any) -> None:
+    """After `pulumi destroy --remove` there is neither stack nor settings; the proof is made."""
+    written = "TAXIWAY_STACK=alice\nGCP_PROJECT_ID=acme-data\nGCP_GCS_BUCKET=acme-lake\nEMULATORS_OFF=1\n"
+    write_atomically(folder / ".env", written)
+    write_atomically(folder / "google_credentials", "{}")
+    cloud = Cloud(Checkout(folder).files, there=[], stays=["bucket acme-lake"], known=False)
+    assert down(folder, cloud) == 1
+    assert "left something behind: bucket acme-lake" in capsys.readouterr().err
+    assert files(folder) == [".env", "google_credentials"]
+    cloud.stays = []
+    assert down(folder, cloud) == 0
+    assert files(folder) == []
+    assert cloud.opened[-1][4] == {"taxiway:project": "acme-data", "taxiway:bucket": "acme-lake"}
+    assert "google_credentials" in capsys.readouterr().out
+
+
 def test_down_reads_the_state_of_any_release(folder: Path) -> None:
     cloud = alice(folder)
     home = Home.of("alice", folder)

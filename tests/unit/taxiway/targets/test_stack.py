@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import pytest
 
 from taxiway.environment.home import State
-from taxiway.errors import TaxiwayError
+from taxiway.errors import PreflightError, TaxiwayError
 from taxiway.infrastructure import Endpoints
 from taxiway.infrastructure.plan import plan
 from taxiway.infrastructure.stackfile import StackFiles
@@ -45,13 +46,14 @@ class Engines:
     """Opens engines that do nothing, and remembers which."""
 
     opened: list[tuple[Any, ...]] = field(default_factory=list)
+    there: bool = False
 
     def open(self, *arguments: Any) -> Any:
         self.opened.append(arguments)
         return self
 
     def exists(self) -> bool:
-        return False
+        return self.there
 
 
 def test_up_again_stays_where_the_environment_is(tmp_path: Path) -> None:
@@ -83,6 +85,39 @@ def test_the_engine_of_a_stack_on_google_cloud_gets_its_project_and_no_emulator(
     assert (name, stack, endpoints) == ("cli", "alice", None)
     assert config == {"taxiway:project": "acme-data"}
     assert files == checkout.files
+
+
+def test_a_stack_that_pulumi_made_elsewhere_is_not_made_again_on_emulators(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its settings may be in another checkout: a name alone starts nothing here."""
+    (tmp_path / "pulumi").touch(mode=0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("PULUMI_BACKEND_URL", "file:///elsewhere")
+    engines = Engines(there=True)
+    with pytest.raises(TaxiwayError, match="the stack dan is one that pulumi made"):
+        StackSettings.wanted(Checkout(tmp_path, engines.open), "dan", "", "", "embedded")
+    engines.there = False
+    assert StackSettings.wanted(Checkout(tmp_path, engines.open), "dan", "", "", "embedded")
+
+
+@pytest.mark.parametrize("mode", ["impersonation", "key"])
+def test_without_credentials_nothing_is_started_on_google_cloud(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: str
+) -> None:
+    (tmp_path / "pulumi").touch(mode=0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    own = tmp_path / "own.json"
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(own))
+    files = StackFiles(tmp_path)
+    files.write("zoe", {"taxiway:owner": "zoe@example.com", "taxiway:credentials": mode})
+    wanted = StackSettings("zoe", "acme-data", "cli")
+    with pytest.raises(PreflightError) as raised:
+        wanted.check(files)
+    assert "gcloud auth application-default login" in raised.value.remedy
+    user = {"type": "authorized_user", "client_id": "a", "client_secret": "b", "refresh_token": "c"}
+    own.write_text(json.dumps(user))
+    wanted.check(files)
 
 
 def test_emulators_that_do_not_run_are_an_error_with_a_remedy(tmp_path: Path) -> None:

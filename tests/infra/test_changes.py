@@ -1,0 +1,117 @@
+"""What becomes of a stack when one of its settings changes: in place, replaced, or refused."""
+
+from functools import cache
+
+import pytest
+
+from lakehouse.settings import KEYS
+from taxiway.infrastructure import EngineError, StackNotRemovedError
+from taxiway.infrastructure.plan import changes, plan, refuse_losses
+
+BASE = {"project": "acme-data", "owner": "alice@example.com"}
+KMS = "projects/acme/locations/us/keyRings/data/cryptoKeys/lake"
+POOL = "projects/123456789012/locations/global/workloadIdentityPools/ci/providers"
+FEDERATED = {
+    **BASE,
+    "credentials": "workload-identity",
+    "workloadIdentityProvider": f"{POOL}/github",
+    "workloadIdentityPrincipal": "attribute.repository/acme/taxiway",
+}
+COMPOSER = {**BASE, "composer": "true"}
+BUDGET = {**BASE, "budget": "50", "billingAccount": "012345-6789AB-CDEF01"}
+LIFE = "kept or deleted"
+GRANT = {"replace": {"pipelines-owner"}}
+STORES = {"lake", "warehouse"}
+# setting: (what the stack was, what is set, {action: resources in an ephemeral stack}).
+CHANGES = {
+    "project": (BASE, "other-data", {"replace": {*STORES, "lake-pipelines", "lake-reader", "pipelines",
+                                                 "pipelines-jobs", "pipelines-owner"}}),
+    "location": (BASE, "EU", {"replace": STORES}),
+    "ephemeral": (BASE, "false", {"update": LIFE}),
+    "owner": (BASE, "bob@example.com", {**GRANT, "update": STORES}),
+    "credentials": (BASE, "key", {"create": {"pipelines-key"},
+                                  "delete": {"pipelines-owner", "iamcredentials"}}),
+    "workloadIdentityProvider": (FEDERATED, f"{POOL}/gitlab", {}),
+    "workloadIdentityPrincipal": (FEDERATED, "subject/x", {"replace": {"pipelines-platform"}}),
+    "workloadIdentityTokenFile": (FEDERATED, "/run/token", {}),
+    "serviceAccount": (BASE, "x@acme-data.iam.gserviceaccount.com",
+                       {"delete": {"pipelines"}, "update": {"warehouse"},
+                        "replace": {"lake-pipelines", "lake-reader", "pipelines-jobs", "pipelines-owner"}}),
+    "bucket": (BASE, "acme-other", {"replace": {"lake", "lake-pipelines", "lake-reader"}}),
+    "kmsKey": (BASE, KMS, {"create": {"cloudkms"}, "update": STORES}),
+    "retentionDays": (BASE, "30", {}),
+    "lifecycleDays": (BASE, "7", {"update": {"lake"}}),
+    "datasetExpiryDays": (BASE, "7", {"update": {"warehouse"}}),
+    "composer": (BASE, "true", {"create": {"composer", "composer-worker", "composer-files"}}),
+    "composerImage": (COMPOSER, "composer-3-airflow-3.1", {"update": {"composer"}}),
+    "budget": (BUDGET, "60", {"update": {"budget"}}),
+    "billingAccount": (BUDGET, "AAAAAA-6789AB-CDEF01", {"replace": {"budget"}}),
+    "storageEmulator": (BASE, "http://127.0.0.1:9", EngineError),
+    "bigqueryEmulator": (BASE, "http://127.0.0.1:9", EngineError),
+}  # fmt: skip
+
+
+def planned(settings, **more):
+    return _planned(tuple({**settings, **more}.items()))
+
+
+@cache
+def _planned(settings):
+    return plan("alice", {f"taxiway:{key}": value for key, value in settings})
+
+
+def records(settings, **more):
+    return {resource.key: resource for resource in planned(settings, **more).resources}
+
+
+def test_every_setting_has_its_change():
+    assert set(CHANGES) == set(KEYS.values())
+
+
+@pytest.mark.parametrize("key", sorted(CHANGES))
+def test_a_changed_setting_is_taken_in_place_or_replaces_what_it_must(key):
+    before, value, expected = CHANGES[key]
+    if expected is EngineError:
+        with pytest.raises(EngineError):
+            planned(before, **{key: value})
+        return
+    known, wanted = records(before), planned(before, **{key: value})
+    found = {}
+    by_title = {one.title: one.name for one in [*wanted.resources, *known.values()]}
+    for change in changes(known, wanted):
+        name = by_title[change.title]
+        if not name.startswith("composer/"):
+            found.setdefault(change.action, set()).add(name)
+        emptied = change.action == "replace" and name in STORES
+        assert ("all data in it is deleted" in change.details) is emptied
+    if key == "project":
+        found["replace"] = {
+            name for name in found["replace"] if "gcp:projects/service:Service::" + name not in known
+        }
+    if expected == {"update": LIFE}:
+        assert {*STORES, "pipelines", "pipelines-jobs", "lake-pipelines", "lake-reader"} <= found.pop(
+            "update"
+        )
+        expected = {}
+    assert found == expected
+
+
+@pytest.mark.parametrize("key", sorted(CHANGES.keys() - {"ephemeral", "storageEmulator", "bigqueryEmulator"}))
+def test_a_protected_stack_takes_what_is_in_place_and_refuses_the_rest(key):
+    before, value, expected = CHANGES[key]
+    protected = {**before, "ephemeral": "false"}
+    known, wanted = records(protected), planned(protected, **{key: value})
+    # The API of a mode that was left is only forgotten: it stays enabled.
+    lost = {name for action in ("replace", "delete") for name in expected.get(action, ())} - {
+        "iamcredentials"
+    }
+    if lost:
+        with pytest.raises(StackNotRemovedError, match="Protected, so not removed"):
+            refuse_losses(known, wanted)
+    else:
+        refuse_losses(known, wanted)
+
+
+def test_a_stack_that_becomes_protected_does_not_lose_its_data_in_the_same_update():
+    with pytest.raises(StackNotRemovedError, match=r"bucket acme-data-taxiway-alice"):
+        refuse_losses(records(BASE), planned(BASE, ephemeral="false", location="EU"))
