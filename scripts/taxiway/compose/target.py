@@ -30,7 +30,7 @@ from taxiway.environment.home import (
     write_atomically,
     write_json,
 )
-from taxiway.environment.machine import choose_ports
+from taxiway.environment.ports import choose_ports
 from taxiway.errors import PreflightError, TaxiwayError, UsageError
 from taxiway.infrastructure import Engine, environment, open_engine
 from taxiway.infrastructure.stackfile import StackFiles

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from lakehouse import outputs as names
 from lakehouse.names import Names
 from taxiway.airflow.environment import postgres_connection, source_connection
-from taxiway.environment import machine
+from taxiway.environment import ports
 from taxiway.environment.home import DEFAULT_STACK, SAMPLE, Home, State, write_atomically
 from taxiway.errors import TaxiwayError
 from taxiway.infrastructure import LOCAL_CONFIG, environment
@@ -48,7 +48,7 @@ PORTS: Mapping[str, str] = {
     "sample-source": "SAMPLE_SOURCE_PORT",
 }
 """The variable that publishes each component, on 127.0.0.1."""
-USUAL: Mapping[str, int] = {name: {**machine.USUAL, "flower": 5555}[name] for name in PORTS}
+USUAL: Mapping[str, int] = {name: {**ports.USUAL, "flower": 5555}[name] for name in PORTS}
 
 SECRETS: Mapping[str, tuple[str, str]] = {
     "admin_password": ("airflow-api-server", "/run/taxiway/admin/admin_password"),

@@ -21,7 +21,7 @@ from taxiway.embedded.postgres import PostgresServer
 from taxiway.embedded.supervisor import ManagerError, Supervisor
 from taxiway.environment import secrets as credentials
 from taxiway.environment.home import SAMPLE, Home, State, read_json, write_atomically, write_json
-from taxiway.environment.machine import USUAL, choose_ports, is_free
+from taxiway.environment.ports import USUAL, choose_ports, is_free
 from taxiway.errors import TaxiwayError, UsageError
 from taxiway.infrastructure import (
     EMULATORS,

@@ -20,7 +20,7 @@ from uvicorn.loops.auto import auto_loop_factory
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from taxiway.emulators.guard import ASGI, Guard
-from taxiway.environment.machine import USUAL
+from taxiway.environment.ports import USUAL
 
 # Longer than Google's clients keep idle connections in their pools: a closed one costs them a retry.
 IDLE_SECONDS = 300

@@ -28,7 +28,7 @@ from taxiway.emulators.answers import (
     whole_body,
 )
 from taxiway.emulators.guard import Guard
-from taxiway.environment.machine import USUAL
+from taxiway.environment.ports import USUAL
 
 LOCAL = {"Host": "127.0.0.1:9023"}
 

@@ -23,7 +23,8 @@ from taxiway.environment.home import (
     write_atomically,
     write_json,
 )
-from taxiway.environment.machine import GIB, Machine, choose_ports
+from taxiway.environment.machine import GIB, Machine
+from taxiway.environment.ports import choose_ports
 from taxiway.errors import PreflightError, TaxiwayError
 
 
