@@ -44,7 +44,7 @@ MODE = 0o440
 Forms = Mapping[str, Mapping[str, str]]
 
 # Of servers that Compose has not.
-EMBEDDED_ONLY = ("postgres_password", "supervisor_password")
+EMBEDDED_ONLY = ("postgres_password", "supervisor_password", "emulator_token")
 GENERATORS: Mapping[str, Callable[[], str]] = {
     **{name: made for name, made in credentials.GENERATORS.items() if name not in EMBEDDED_ONLY},
     "redis_password": lambda: secrets.token_urlsafe(24),

@@ -12,6 +12,8 @@ from taxiway.environment.home import write_atomically
 
 # A server that asks for the password itself, or for none, is not ours: libpq then sends nothing.
 REQUIRE_AUTH = "scram-sha-256"
+# The credential file of the connection to the emulators.
+EMULATOR_CREDENTIALS = "emulator_credentials.json"
 
 
 def _token() -> str:
@@ -24,6 +26,8 @@ GENERATORS: Mapping[str, Callable[[], str]] = {
     "taxi_database_password": _token,
     "postgres_password": _token,
     "supervisor_password": _token,
+    # What clients of the emulators carry as bearer token.
+    "emulator_token": _token,
     # Airflow signs task tokens with HS512, which wants 64 bytes.
     "jwt_secret": lambda: secrets.token_urlsafe(64),
     "api_secret": lambda: secrets.token_urlsafe(32),
@@ -41,13 +45,17 @@ def generate(folder: Path) -> None:
 
 
 def derive(folder: Path, postgres_port: int) -> None:
-    """Write the forms in which Airflow and libpq want the passwords."""
+    """Write the forms in which Airflow, libpq and Google's libraries want the passwords and the token."""
+    from elt.connections import emulator_credentials  # only `up` gets here, and it brings the catalogue
+
+    token = (folder / "emulator_token").read_text()
     airflow = (folder / "airflow_database_password").read_text()
     taxi = (folder / "taxi_database_password").read_text()
     address = f"127.0.0.1:{postgres_port}"
     forms = {
         "metadata_dsn": f"postgresql+psycopg2://airflow:{airflow}@{address}/airflow?require_auth={REQUIRE_AUTH}",
         "pgpass": f"{address}:taxi:taxi:{taxi}\n{address}:airflow:airflow:{airflow}\n",
+        EMULATOR_CREDENTIALS: json.dumps(emulator_credentials(token)) + "\n",
         "simple_auth_passwords.json": json.dumps({"admin": (folder / "admin_password").read_text()}) + "\n",
     }
     for name, text in forms.items():
