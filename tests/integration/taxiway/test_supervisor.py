@@ -188,6 +188,28 @@ def stranger(state: State) -> Iterator[list[bytes]]:
         one.close()
 
 
+def test_a_component_that_is_declared_otherwise_gets_its_new_command_and_no_other_is_touched(
+    supervisor: Supervisor, state: State
+) -> None:
+    """As after an upgrade of a platform that runs: its emulators then ask for a token."""
+
+    def pids() -> dict[str, int]:
+        return {info["name"]: info["pid"] for info in supervisor._call("getAllProcessInfo")}
+
+    waiting = [sys.executable, "-c", "import time; time.sleep(1000)"]
+    same = Component("same", waiting)
+    supervisor.start([same, Component("gcs", waiting)])
+    for name in ("same", "gcs"):
+        supervisor.start_component(name)
+    until(lambda: set(supervisor.states().values()) == {"RUNNING"})
+    before = pids()
+    supervisor.start([same, Component("gcs", [*waiting, "--token-file"])])
+    supervisor.start_component("gcs")
+    until(lambda: set(supervisor.states().values()) == {"RUNNING"})
+    assert pids()["same"] == before["same"]
+    assert psutil.Process(pids()["gcs"]).cmdline()[-1] == "--token-file"
+
+
 def test_no_password_is_sent_to_a_stranger_who_listens_where_we_should(
     supervisor: Supervisor, state: State, stranger: list[bytes]
 ) -> None:
