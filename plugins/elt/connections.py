@@ -169,16 +169,6 @@ def postgres_parameters(found: ConnectionFields) -> dict[str, Any]:
     return {name: value for name, value in named.items() if value not in ("", None)}
 
 
-def emulator_credentials(token: str) -> dict[str, str]:
-    """Content of the credential file that a connection to guarded emulators has as `credential_config_file`.
-
-    It has the form of a signed-in user's: of all that Google's libraries read, it alone holds an access
-    token, and nobody is asked for another one before that expires.
-    """
-    unused = dict.fromkeys(("client_id", "client_secret", "refresh_token"), EMULATOR)
-    return {"type": "authorized_user", **unused, "token": token, "expiry": "9999-01-01T00:00:00Z"}
-
-
 @dataclass(frozen=True)
 class EnvironmentConnections:
     """The connections that an environment's variables describe, whatever this process' own are.

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from lakehouse.outputs import CONNECTION
+from lakehouse.outputs import CONNECTION, PROJECT
 from taxiway.environment.home import REPOSITORY, SAMPLE, Home, State
 from taxiway.environment.secrets import EMULATOR_CREDENTIALS, REQUIRE_AUTH
 
@@ -70,7 +70,7 @@ def airflow_environment(home: Home, state: State, outputs: Mapping[str, str]) ->
 
     return {
         **outputs,
-        **(google_connection(home, outputs) if state.emulated else {}),
+        **(google_connection(home.secrets / EMULATOR_CREDENTIALS, outputs) if state.emulated else {}),
         "AIRFLOW_HOME": str(home.airflow),
         "AIRFLOW_CONFIG": str(REPOSITORY / "airflow" / "airflow.cfg"),
         "AIRFLOW__CORE__PLUGINS_FOLDER": str(REPOSITORY / "plugins"),
@@ -106,19 +106,15 @@ def source_connection(state: State) -> dict[str, str]:
     return {"AIRFLOW_CONN_TAXI_SOURCE": json.dumps({"conn_type": "http", "host": url})} if url else {}
 
 
-def google_connection(home: Home, outputs: Mapping[str, str]) -> dict[str, str]:
-    """The stack's connection to Google Cloud with the emulators' token, by the path of the file that has it.
+def google_connection(file: Path, outputs: Mapping[str, str]) -> dict[str, str]:
+    """The connection to the emulators: `file` is the credential file with their token.
 
-    It takes the place of the stack's own credentials, whatever they are: emulators never get real ones.
+    It takes the place of the stack's own one, whatever its credentials are: emulators never get real ones.
     """
-    if CONNECTION not in outputs:
+    if PROJECT not in outputs:
         return {}
-    connection = json.loads(outputs[CONNECTION])
-    extra = {
-        "project": connection["extra"]["project"],
-        "credential_config_file": str(home.secrets / EMULATOR_CREDENTIALS),
-    }
-    return {CONNECTION: json.dumps({**connection, "extra": extra}, sort_keys=True)}
+    extra = {"project": outputs[PROJECT], "credential_config_file": str(file)}
+    return {CONNECTION: json.dumps({"conn_type": "google_cloud_platform", "extra": extra})}
 
 
 def postgres_connection(home: Home, port: int) -> str:

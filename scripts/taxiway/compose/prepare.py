@@ -44,7 +44,7 @@ MODE = 0o440
 Forms = Mapping[str, Mapping[str, str]]
 
 # Of servers that Compose has not.
-EMBEDDED_ONLY = ("postgres_password", "supervisor_password", "emulator_token")
+EMBEDDED_ONLY = ("postgres_password", "supervisor_password")
 GENERATORS: Mapping[str, Callable[[], str]] = {
     **{name: made for name, made in credentials.GENERATORS.items() if name not in EMBEDDED_ONLY},
     "redis_password": lambda: secrets.token_urlsafe(24),
@@ -186,6 +186,10 @@ def forms(secret: Mapping[str, str]) -> Forms:
             "redis.conf": f"requirepass {broker}\n{lasting}bind * -::*\nport 6379\n",
         },
         "taxi": {"password": taxi, "pg_service.conf": f"{service}password={taxi}\n"},
+        "emulator": {
+            "token": secret["emulator_token"],
+            "credentials.json": credentials.emulator_credentials(secret["emulator_token"]),
+        },
         "flower": {"flower_password": flower, "basic_auth": f"admin:{flower}"},
     }
 

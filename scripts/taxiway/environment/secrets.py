@@ -44,10 +44,20 @@ def generate(folder: Path) -> None:
             write_atomically(folder / name, generator())
 
 
+def emulator_credentials(token: str) -> str:
+    """The credential file that a connection to guarded emulators names as `credential_config_file`.
+
+    It has the form of a signed-in user's: of all that Google's libraries read, it alone holds an access
+    token, and nobody is asked for another one before that expires. By its `client_id` the library knows that
+    it is an emulator's (`elt.connections.EMULATOR`, which is not there where containers are prepared).
+    """
+    unused = dict.fromkeys(("client_id", "client_secret", "refresh_token"), "emulator")
+    content = {"type": "authorized_user", **unused, "token": token, "expiry": "9999-01-01T00:00:00Z"}
+    return json.dumps(content) + "\n"
+
+
 def derive(folder: Path, postgres_port: int) -> None:
     """Write the forms in which Airflow, libpq and Google's libraries want the passwords and the token."""
-    from elt.connections import emulator_credentials  # only `up` gets here, and it brings the catalogue
-
     token = (folder / "emulator_token").read_text()
     airflow = (folder / "airflow_database_password").read_text()
     taxi = (folder / "taxi_database_password").read_text()
@@ -55,7 +65,7 @@ def derive(folder: Path, postgres_port: int) -> None:
     forms = {
         "metadata_dsn": f"postgresql+psycopg2://airflow:{airflow}@{address}/airflow?require_auth={REQUIRE_AUTH}",
         "pgpass": f"{address}:taxi:taxi:{taxi}\n{address}:airflow:airflow:{airflow}\n",
-        EMULATOR_CREDENTIALS: json.dumps(emulator_credentials(token)) + "\n",
+        EMULATOR_CREDENTIALS: emulator_credentials(token),
         "simple_auth_passwords.json": json.dumps({"admin": (folder / "admin_password").read_text()}) + "\n",
     }
     for name, text in forms.items():

@@ -14,7 +14,7 @@ import pytest
 import slow_bigquery
 from slow_bigquery import SlowBigQuery
 
-from elt.connections import emulator_credentials
+from taxiway.environment.secrets import emulator_credentials
 
 # What the two patches change, as the libraries have it themselves.
 ENDPOINTS = """
@@ -73,7 +73,7 @@ def test_check_operators_carry_the_emulators_token_deferred_or_not(
     bigquery: SlowBigQuery, tmp_path: Path
 ) -> None:
     file = tmp_path / "credentials.json"
-    file.write_text(json.dumps(emulator_credentials("of-ours")))
+    file.write_text(emulator_credentials("of-ours"))
     (event,) = run(bigquery, OPERATORS, credential_config_file=str(file))
     assert event["status"] == "success"
     assert bigquery.authorizations == {"Bearer of-ours"}

@@ -14,10 +14,10 @@ from elt.catalogue.registry import DATASETS
 from elt.connections import (
     ConnectionFields,
     EnvironmentConnections,
-    emulator_credentials,
     postgres_parameters,
 )
 from elt.errors import PermanentError, SettingError, TransientError
+from taxiway.environment.secrets import emulator_credentials
 
 STACK = {"GCP_PROJECT_ID": "p", "GCP_GCS_BUCKET": "b", "BIGQUERY_DATASET": "d", "GCP_LOCATION": "EU"}
 EMULATED = {"STORAGE_EMULATOR_HOST": "http://127.0.0.1:1", "BIGQUERY_EMULATOR_HOST": "http://127.0.0.1:2/"}
@@ -172,14 +172,14 @@ def file(tmp_path):
 
 
 def test_a_guarded_emulator_gets_the_token_of_its_credential_file(file):
-    found = connections(**EMULATED | file(emulator_credentials("of-ours")))
+    found = connections(**EMULATED | file(json.loads(emulator_credentials("of-ours"))))
     assert [one.token for one in credentials(found)] == ["of-ours"] * 2
     assert all(one.valid for one in credentials(found)), "nobody is asked for another"
     assert "of-ours" not in repr(found)
 
 
 def test_an_emulator_never_gets_what_a_real_credential_file_holds(file):
-    real = emulator_credentials("real") | {"client_id": "764086051850.apps.googleusercontent.com"}
+    real = json.loads(emulator_credentials("real")) | {"client_id": "764086051850.apps.googleusercontent.com"}
     for content in (real, {"type": "service_account", "private_key": "real"}, {}):
         found = connections(**EMULATED | file(content))
         assert {type(one) for one in credentials(found)} == {AnonymousCredentials}

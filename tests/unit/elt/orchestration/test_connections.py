@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from elt.catalogue.registry import DATASETS
-from elt.connections import emulator_credentials
 from elt.errors import PermanentError, SettingError, TransientError
 from elt.orchestration.connections import AirflowConnections, find, source_of
 from elt.settings import Settings
+from taxiway.environment.secrets import emulator_credentials
 
 SETTINGS = Settings(bucket="bucket", dataset="dataset", location="EU")
 CONNECTIONS = AirflowConnections(SETTINGS, patience=3.0)
@@ -52,7 +52,7 @@ def test_tasks_carry_the_token_that_the_emulators_credential_file_holds(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     file = tmp_path / "credentials.json"
-    file.write_text(json.dumps(emulator_credentials("of-ours")))
+    file.write_text(emulator_credentials("of-ours"))
     google(monkeypatch, project="p", credential_config_file=str(file))
     for name in ("STORAGE_EMULATOR_HOST", "BIGQUERY_EMULATOR_HOST"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")

@@ -107,7 +107,8 @@ def test_only_on_emulators_the_token_takes_the_place_of_the_stacks_credentials(
 ) -> None:
     written = {"conn_type": "google_cloud_platform", "extra": {"project": "p", "is_anonymous": True}}
     name = "AIRFLOW_CONN_GOOGLE_CLOUD_DEFAULT"
-    found = airflow_environment(home, State(dict(USUAL), emulated=emulated), {name: json.dumps(written)})
+    outputs = {"GCP_PROJECT_ID": "p", name: json.dumps(written)}
+    found = airflow_environment(home, State(dict(USUAL), emulated=emulated), outputs)
     ours = {"project": "p", "credential_config_file": str(home.secrets / credentials.EMULATOR_CREDENTIALS)}
     assert json.loads(found[name])["extra"] == (ours if emulated else written["extra"])
     # The API server needs no outputs, and is not given a connection either.
