@@ -144,6 +144,8 @@ def test_what_hangs_is_reported_since_when_and_restarted(supervisor: Supervisor,
     start(supervisor, state)
     first = server(supervisor, state.ports["gcs"])
     watchdog = Watchdog(supervisor.home, state, supervisor, AirflowApi(state.api_url, ""))
+    # It may answer in its first second, in which nobody judges it yet.
+    until(lambda: supervisor.states()["gcs"] == "RUNNING")
     watchdog.look(0)
     assert watchdog.since == {}
     first.suspend()
