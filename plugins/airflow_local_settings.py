@@ -99,6 +99,14 @@ def _follow_emulator(host: str) -> None:
             api_root = args[0] if args else kwargs.pop("api_root", None)
             return wrapped(api_root or f"{host}/bigquery/v2", *args[1:], **kwargs)
 
+        # It sends an emulator no token, not even the one that the connection's credential file holds. Real
+        # credentials hold none before they are refreshed, which nobody does here.
+        @wrapt.patch_function_wrapper(module, "BigqueryBase.headers")
+        async def headers(wrapped, instance, args, kwargs):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+            found = await wrapped(*args, **kwargs)
+            token = getattr(getattr(instance.token, "credentials", None), "token", None)
+            return {**found, "Authorization": f"Bearer {token}"} if token else found
+
 
 # Patches first: what is preloaded takes functions out of the modules that they patch.
 if os.environ.get("TAXIWAY_SAME_RELEASE"):

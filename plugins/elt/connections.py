@@ -12,11 +12,12 @@ import os
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, Self
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from elt.catalogue import Dataset
-from elt.errors import SettingError
+from elt.errors import PermanentError, SettingError, first_line
 from elt.settings import Settings, required
 from elt.sources import Source
 
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
 GOOGLE = "google_cloud_default"
 POSTGRES = "taxi_postgres"
+# Client id in the credential file of an emulator: what it holds is worth nothing at Google.
+EMULATOR = "emulator"
 _SCOPES = ("https://www.googleapis.com/auth/cloud-platform",)
 
 
@@ -217,19 +220,36 @@ class EnvironmentConnections:
 
     def _google(self, emulator: str, service: str) -> dict[str, Any]:
         """A Google client's arguments. The endpoint is always given: without one it asks os.environ."""
-        from google.auth.credentials import AnonymousCredentials
-
         # An emulator is never sent real credentials, whatever the connection says.
         host = self.variables.get(emulator, "").rstrip("/")
         if host and not host.startswith(("http://", "https://")):
             raise SettingError(f"{emulator}={host!r} is not a URL. Write it like http://127.0.0.1:8080.")
         endpoint = host or f"https://{service}.googleapis.com"
-        credentials = AnonymousCredentials() if host else self._credentials()  # type: ignore[no-untyped-call]
         return {
             "project": self.project,
-            "credentials": credentials,
+            "credentials": self._for_emulator() if host else self._credentials(),
             "client_options": {"api_endpoint": endpoint},
         }
+
+    def _for_emulator(self) -> Any:
+        """The bearer token in the connection's credential file if that is an emulator's; else anonymous."""
+        from google.auth.credentials import AnonymousCredentials
+        from google.oauth2.credentials import Credentials
+
+        google_ = self._fields(GOOGLE) or ConnectionFields()
+        named = google_.extra.get("credential_config_file")
+        content = {}
+        # The provider also takes the content itself, which is never an emulator's.
+        if isinstance(named, str) and named.startswith("/"):
+            try:
+                content = dict(json.loads(Path(named).read_text()))
+            except (OSError, ValueError, TypeError) as error:
+                raise PermanentError(
+                    f"the connection's credential file cannot be read: {first_line(error)}"
+                ) from None
+        if content.get("client_id") != EMULATOR:
+            return AnonymousCredentials()  # type: ignore[no-untyped-call]
+        return Credentials(content["token"])  # type: ignore[no-untyped-call]
 
     def _credentials(self) -> Any:
         """As the provider's hooks choose them: anonymous, a key file, else what Google's libraries find."""

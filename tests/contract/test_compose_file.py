@@ -22,7 +22,7 @@ from repository import REPOSITORY
 from elt.connections import ConnectionFields, postgres_parameters
 from lakehouse.names import Names
 from lakehouse.outputs import CONNECTION, CREDENTIAL_FILE, CREDENTIALS_PATH, VARIABLES
-from taxiway.compose import packages, prepare, target, variables
+from taxiway.compose import infrastructure, packages, prepare, target, variables
 from taxiway.infrastructure import LOCAL_CONFIG, Endpoints
 from taxiway.infrastructure.plan import plan
 
@@ -96,6 +96,22 @@ def test_every_audience_of_secrets_is_a_volume_of_the_service_that_writes_them()
     assert having == ["prepare"]
 
 
+def test_every_emulator_asks_for_the_token_and_only_its_clients_have_it() -> None:
+    file = "/run/taxiway/emulator/token"
+    asking = {name for name, service in SERVICES.items() if file in service.get("command", [])}
+    assert asking == EMULATED - {"infrastructure", "sample-source"}
+    for name in asking:
+        command = SERVICES[name]["command"]
+        assert command[command.index(file) - 1] == "--token-file"
+    having = {n for n, s in SERVICES.items() if "emulator-secrets:/run/taxiway/emulator:ro" in s["volumes"]}
+    assert having == asking | {"infrastructure", "airflow-worker", "airflow-triggerer", "loader"}
+    made = prepare.forms({name: f"<{name}>" for name in prepare.GENERATORS})["emulator"]
+    assert made["token"] == "<emulator_token>"
+    assert json.loads(made["credentials.json"])["token"] == "<emulator_token>"
+    names = {str(infrastructure.TOKEN): "token", file: "token", variables.CREDENTIALS: "credentials.json"}
+    assert {Path(path).name for path in names} == set(names.values()) == set(made)
+
+
 def test_only_what_runs_tasks_has_the_credential_file() -> None:
     having = {
         name for name, service in SERVICES.items() if "google_credentials" in service.get("secrets", [])
@@ -161,7 +177,12 @@ def test_the_defaults_of_the_stack_are_what_the_program_exports_for_the_emulator
     found = {name: default[1] for name, default in defaults.items() if default}
     # Its JSON has braces, which would end the default; a connection has a URI form as well.
     connections = [ConnectionFields.parse(values.pop(CONNECTION), CONNECTION) for values in (found, outputs)]
-    assert connections[0] == connections[1]
+    # Nor has the program the containers' token.
+    ours, exported = (dict(one.extra) for one in connections)
+    assert exported.pop("is_anonymous") is True
+    assert ours.pop("credential_config_file") == variables.CREDENTIALS
+    assert ours == exported
+    assert connections[0].conn_type == connections[1].conn_type
     assert found == outputs
     assert {*outputs, CONNECTION} == set(VARIABLES) - {CREDENTIAL_FILE}
 

@@ -120,21 +120,18 @@ def test_compose_and_embedded_hold_the_same_rows_of_the_same_month(clone: Path) 
     share_environment(embedded)
     try:
         command(embedded, "up", "--months", MONTH)
-        assert fingerprints(environment_of(embedded)) == fingerprints(environment_of(clone))
+        assert fingerprints(Home.of("local", embedded)) == fingerprints(Home.of("local", clone))
     finally:
         command(embedded, "down", code=None)
         shutil.rmtree(embedded)
 
 
-def environment_of(folder: Path) -> dict[str, str]:
-    """The variables by which commands find the stores of a checkout."""
-    return read_json(Home.of("local", folder).environment)
-
-
-def fingerprints(variables: dict[str, str]) -> dict[str, Any]:
+def fingerprints(home: Home) -> dict[str, Any]:
     """Checksum of the month's rows in each store, each read by other means than the product's."""
+    variables, ours = read_json(home.environment), {"Authorization": f"Bearer {home.emulator_token}"}
     lake = f"{variables['STORAGE_EMULATOR_HOST']}/storage/v1/b/{variables['GCP_GCS_BUCKET']}/o"
-    listed = requests.get(lake, params={"prefix": "typed/yellow/"}, timeout=30).json()["items"]
+    assert requests.get(lake, timeout=30).status_code == 401
+    listed = requests.get(lake, params={"prefix": "typed/yellow/"}, headers=ours, timeout=30).json()["items"]
     january = [item for item in listed if "year=2024/month=01" in item["name"]]
     query = (
         "SELECT COUNT(*), SUM(fare_amount), SUM(trip_distance), MIN(tpep_pickup_datetime), "
@@ -143,7 +140,7 @@ def fingerprints(variables: dict[str, str]) -> dict[str, Any]:
     )
     projects = f"{variables['BIGQUERY_EMULATOR_HOST']}/bigquery/v2/projects"
     url = f"{projects}/{variables['GCP_PROJECT_ID']}/queries"
-    answer = requests.post(url, json={"query": query, "useLegacySql": False}, timeout=60)
+    answer = requests.post(url, json={"query": query, "useLegacySql": False}, headers=ours, timeout=60)
     assert answer.ok, answer.text
     with EnvironmentConnections(variables).postgres() as connection:
         rows = connection.execute(

@@ -16,6 +16,8 @@ import pytest
 import requests
 from repository import REPOSITORY
 
+from taxiway.environment.home import Home
+
 pytestmark = pytest.mark.e2e
 ROWS = 20_000
 README = (REPOSITORY / "README.md").read_text()
@@ -87,7 +89,10 @@ def test_a_label_changed_behind_pulumis_back_is_drift_and_up_puts_it_back(up: st
     assert "Nothing has drifted" in checkout.command("drift").stdout
     variables = dict(line.split("=", 1) for line in checkout.command("env", "--print").stdout.splitlines())
     bucket = f"{variables['STORAGE_EMULATOR_HOST']}/storage/v1/b/{variables['GCP_GCS_BUCKET']}"
-    requests.patch(bucket, json={"labels": {"taxiway-stack": "mallory"}}, timeout=10).raise_for_status()
+    label = {"labels": {"taxiway-stack": "mallory"}}
+    assert requests.patch(bucket, json=label, timeout=10).status_code == 401
+    ours = {"Authorization": f"Bearer {Home(checkout.home).emulator_token}"}
+    requests.patch(bucket, json=label, headers=ours, timeout=10).raise_for_status()
     drifted = checkout.command("drift", code=5).stdout
     assert "bucket" in drifted
     assert "mallory" in drifted

@@ -5,6 +5,7 @@ import os
 import socket
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 
@@ -169,6 +170,27 @@ def test_asking_about_a_stack_does_not_select_it(home, tmp_path, monkeypatch):
     assert open_engine("cli", "bob", endpoints, tmp_path, files=StackFiles(tmp_path)).exists()
     assert "stack --stack bob" in log.read_text()
     assert "select" not in log.read_text()
+
+
+def test_pulumi_carries_the_emulators_token_and_writes_it_nowhere(home, tmp_path, monkeypatch):
+    variables = home / "variables"
+    (home / "bin").mkdir()
+    asked = f"echo $GOOGLE_OAUTH_ACCESS_TOKEN, $* >>{variables}\nexit 1"
+    program(home / "bin", "pulumi", f"[ $1 = version ] && echo v3.272.0 && exit\n{asked}")
+    monkeypatch.setenv("PATH", f"{home / 'bin'}:{os.environ['PATH']}")
+    files = StackFiles(tmp_path / "stacks")
+    before = Endpoints(*["http://127.0.0.1:9"] * 3)
+    files.write("bob", before.config())  # by a release whose emulators asked for no token
+    engine = open_engine("cli", "bob", replace(before, token="of-ours"), tmp_path, files=files)
+    with pytest.raises(EngineError):
+        engine.up()
+    asked = [line.split(", ", 1) for line in variables.read_text().splitlines()]
+    assert {token for token, _ in asked} == {"of-ours"}
+    assert not [arguments for _, arguments in asked if "of-ours" in arguments]
+    assert not any("of-ours" in path.read_text() for path in (tmp_path / "stacks").iterdir())
+    # The provider would prefer it.
+    assert "gcp:accessToken" not in files.read("bob")
+    assert files.read("bob")["gcp:storageCustomEndpoint"] == "http://127.0.0.1:9/storage/v1/"
 
 
 def test_a_missing_pulumi_is_said_with_the_way_without_it(tmp_path, monkeypatch):

@@ -22,8 +22,10 @@ from repository import REPOSITORY
 from elt.connections import EnvironmentConnections
 from lakehouse.names import Names
 from taxiway.airflow.client import AirflowApi
+from taxiway.airflow.environment import google_connection
 from taxiway.compose import variables
 from taxiway.compose.project import Docker
+from taxiway.environment.home import write_atomically
 from taxiway.errors import PreflightError
 from taxiway.infrastructure import LOCAL_CONFIG
 
@@ -137,8 +139,12 @@ class Stack:
             "conn_type": "postgres", "host": "127.0.0.1", "port": port["TAXI_POSTGRES_PORT"],
             "schema": "taxi", "login": "taxi", "password": password,
         }  # fmt: skip
+        token = self.folder / "emulator_credentials.json"
+        write_atomically(token, self.read("airflow-worker", variables.CREDENTIALS))
+        google = google_connection(token, {"GCP_PROJECT_ID": project})
         return EnvironmentConnections(
             {
+                **google,
                 "GCP_PROJECT_ID": project,
                 "GCP_GCS_BUCKET": names.bucket,
                 "BIGQUERY_DATASET": names.dataset,

@@ -10,8 +10,9 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from lakehouse.outputs import CONNECTION, PROJECT
 from taxiway.environment.home import REPOSITORY, SAMPLE, Home, State
-from taxiway.environment.secrets import REQUIRE_AUTH
+from taxiway.environment.secrets import EMULATOR_CREDENTIALS, REQUIRE_AUTH
 
 # What a child of another program must not inherit: another Airflow's or another cloud's settings.
 _FOREIGN = (
@@ -69,6 +70,7 @@ def airflow_environment(home: Home, state: State, outputs: Mapping[str, str]) ->
 
     return {
         **outputs,
+        **(google_connection(home.secrets / EMULATOR_CREDENTIALS, outputs) if state.emulated else {}),
         "AIRFLOW_HOME": str(home.airflow),
         "AIRFLOW_CONFIG": str(REPOSITORY / "airflow" / "airflow.cfg"),
         "AIRFLOW__CORE__PLUGINS_FOLDER": str(REPOSITORY / "plugins"),
@@ -102,6 +104,17 @@ def source_connection(state: State) -> dict[str, str]:
     sample = f"http://127.0.0.1:{state.ports.get('sample-source')}"
     url = {SAMPLE: sample, "tlc": ""}.get(state.source, state.source)
     return {"AIRFLOW_CONN_TAXI_SOURCE": json.dumps({"conn_type": "http", "host": url})} if url else {}
+
+
+def google_connection(file: Path, outputs: Mapping[str, str]) -> dict[str, str]:
+    """The connection to the emulators: `file` is the credential file with their token.
+
+    It takes the place of the stack's own one, whatever its credentials are: emulators never get real ones.
+    """
+    if PROJECT not in outputs:
+        return {}
+    extra = {"project": outputs[PROJECT], "credential_config_file": str(file)}
+    return {CONNECTION: json.dumps({"conn_type": "google_cloud_platform", "extra": extra})}
 
 
 def postgres_connection(home: Home, port: int) -> str:

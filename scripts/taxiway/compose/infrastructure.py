@@ -13,13 +13,14 @@ from taxiway.compose import TROUBLE
 from taxiway.infrastructure import Endpoints, EngineError, open_engine, teardown
 
 STATE = Path("/data")
+TOKEN = Path("/run/taxiway/emulator/token")
 
 
 def main(arguments: list[str]) -> int:
     """`up`, which is the default, or `destroy`, which prints what is gone as JSON."""
     trouble, complaint = STATE / TROUBLE, ""
     trouble.unlink(missing_ok=True)
-    endpoints = Endpoints("http://gcs:9023", "http://bigquery:9050")
+    endpoints = Endpoints("http://gcs:9023", "http://bigquery:9050", token=TOKEN.read_text())
     engine = open_engine("in-process", os.environ["TAXIWAY_STACK"], endpoints, STATE)
     try:
         if arguments == ["destroy"]:

@@ -186,6 +186,10 @@ def forms(secret: Mapping[str, str]) -> Forms:
             "redis.conf": f"requirepass {broker}\n{lasting}bind * -::*\nport 6379\n",
         },
         "taxi": {"password": taxi, "pg_service.conf": f"{service}password={taxi}\n"},
+        "emulator": {
+            "token": secret["emulator_token"],
+            "credentials.json": credentials.emulator_credentials(secret["emulator_token"]),
+        },
         "flower": {"flower_password": flower, "basic_auth": f"admin:{flower}"},
     }
 

@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING, Any
 
 from lakehouse import outputs as names
 from lakehouse.names import Names
-from taxiway.airflow.environment import postgres_connection, source_connection
+from taxiway.airflow.environment import google_connection, postgres_connection, source_connection
 from taxiway.environment import ports
 from taxiway.environment.home import DEFAULT_STACK, SAMPLE, Home, State, write_atomically
+from taxiway.environment.secrets import EMULATOR_CREDENTIALS, emulator_credentials
 from taxiway.errors import TaxiwayError
 from taxiway.infrastructure import LOCAL_CONFIG, environment
 
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 
 SOURCE = "AIRFLOW_CONN_TAXI_SOURCE"
 POSTGRES = "AIRFLOW_CONN_TAXI_POSTGRES"
+# Where the containers have the credential file with the emulators' token.
+CREDENTIALS = "/run/taxiway/emulator/credentials.json"
 EMULATORS: Mapping[str, str] = {"STORAGE_EMULATOR_HOST": "gcs", "BIGQUERY_EMULATOR_HOST": "bigquery"}
 """The outputs of a stack on emulators that name one, and which."""
 # docker-compose.yaml has defaults for the emulators; an empty variable takes them away. Without the sample
@@ -54,6 +57,7 @@ SECRETS: Mapping[str, tuple[str, str]] = {
     "admin_password": ("airflow-api-server", "/run/taxiway/admin/admin_password"),
     "flower_password": ("flower", "/run/taxiway/flower/flower_password"),
     "taxi_database_password": ("taxi-postgres", "/run/taxiway/taxi/password"),
+    "emulator_token": ("airflow-worker", "/run/taxiway/emulator/token"),
 }
 """Name of the private file here, service that can read the original, the original's path there."""
 
@@ -89,7 +93,9 @@ def of_stack(stack: str, outputs: Mapping[str, Any], credentials: Path | None) -
     values = environment.variables(outputs)
     # Where the file is in the containers is docker-compose.yaml's to say.
     values.pop(names.CREDENTIAL_FILE, None)
-    emulators = {"EMULATORS_OFF": ""} if EMULATORS.keys() & values.keys() else NO_EMULATORS
+    emulators = NO_EMULATORS
+    if EMULATORS.keys() & values.keys():
+        emulators = {"EMULATORS_OFF": "", **google_connection(Path(CREDENTIALS), values)}
     return {
         "COMPOSE_PROJECT_NAME": _project_of(stack),
         "TAXIWAY_STACK": stack,
@@ -159,6 +165,7 @@ def take_secrets(project: Project, home: Home, ports: Mapping[str, int]) -> None
     """Copy the passwords that the user is shown and the commands use, each into a file of mode 0600."""
     for name, (service, file) in SECRETS.items():
         write_atomically(home.secrets / name, project.read(service, file).strip())
+    write_atomically(home.secrets / EMULATOR_CREDENTIALS, emulator_credentials(home.emulator_token))
     password = home.secret("taxi_database_password")
     write_atomically(home.secrets / "pgpass", f"127.0.0.1:{ports['postgres']}:taxi:taxi:{password}\n")
 
@@ -174,6 +181,7 @@ def host_side(config: Mapping[str, Any], home: Home, ports: Mapping[str, int]) -
     for name, component in EMULATORS.items():
         if inside.get(name) and not inside.get("EMULATORS_OFF"):
             seen[name] = f"http://127.0.0.1:{ports[component]}"
+            seen |= google_connection(home.secrets / EMULATOR_CREDENTIALS, seen)
     if inside.get(names.CREDENTIAL_FILE):
         seen[names.CREDENTIAL_FILE] = config["secrets"]["google_credentials"]["file"]
     return {**seen, POSTGRES: postgres_connection(home, ports["postgres"])}

@@ -55,6 +55,9 @@ def components(home: Home, ports: Mapping[str, int]) -> list[Component]:
         url = f"http://127.0.0.1:{ports[name]}"
         return Component(name, command, url, url + HEALTH_PATHS[name])
 
+    # Every local user can connect to the loopback; the file is for the environment's owner alone.
+    guarded = ("--token-file", str(home.secrets / "emulator_token"))
+
     def emulator(name: str, module: str, *options: str) -> Component:
         port = ("--port", str(ports[name]))
         return served(name, [sys.executable, "-m", f"taxiway.emulators.{module}", *port, *options])
@@ -68,9 +71,9 @@ def components(home: Home, ports: Mapping[str, int]) -> list[Component]:
         Component(
             "postgres", postgres, f"postgresql://127.0.0.1:{ports['postgres']}/taxi", stop_signal="INT"
         ),
-        emulator("gcs", "gcs", *data("gcs")),
-        emulator("bigquery", "bigquery", *data("bigquery"), *grpc, *lake),
-        emulator("control-plane", "iam", *data("control-plane")),
+        emulator("gcs", "gcs", *data("gcs"), *guarded),
+        emulator("bigquery", "bigquery", *data("bigquery"), *grpc, *lake, *guarded),
+        emulator("control-plane", "iam", *data("control-plane"), *guarded),
         emulator("sample-source", "tlc_sample", "--cache", str(home.data("sample-source"))),
         served(API_SERVER, _launched(home.api_environment, API_SERVER)),
         # Scheduler and triggerer serve logs to other machines, of which there are none. The scheduler's

@@ -105,7 +105,9 @@ class Embedded:
         endpoints, files = None, StackFiles(self.home.stack_files)
         if self.state.emulated:
             urls = {name: f"http://127.0.0.1:{port}" for name, port in self.state.ports.items()}
-            endpoints = Endpoints(urls["gcs"], urls["bigquery"], urls["control-plane"])
+            endpoints = Endpoints(
+                urls["gcs"], urls["bigquery"], urls["control-plane"], self.home.emulator_token
+            )
         named = project_of(files.read(self.home.stack))
         config = {} if self.state.emulated else {"taxiway:project": named}
         return self.open_engine(

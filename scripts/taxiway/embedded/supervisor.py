@@ -75,12 +75,19 @@ class Supervisor:
             return None
 
     def start(self, components: Iterable[Component]) -> None:
-        """Start the manager (nothing else) with `components` declared; one that runs learns new ones."""
+        """Start the manager (nothing else) with `components` declared.
+
+        One that runs learns new components, and stops those that are declared otherwise now: whoever upgrades
+        a running platform gets the new commands.
+        """
         self.home.logs.mkdir(parents=True, exist_ok=True)
         write_atomically(self.configuration, self._configuration(components))
         if self.pid():
-            ((added, _changed, _removed),) = self._call("reloadConfig")
-            for name in added:
+            ((added, changed, _removed),) = self._call("reloadConfig")
+            self.stop_components(changed)
+            for name in changed:
+                self._call("removeProcessGroup", name)
+            for name in [*added, *changed]:
                 self._call("addProcessGroup", name)
             return
         supervisord = Path(sys.prefix) / "bin" / "supervisord"

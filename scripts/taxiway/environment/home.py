@@ -99,6 +99,12 @@ class Home:
         """A generated secret, such as `admin_password`."""
         return (self.secrets / name).read_text()
 
+    @property
+    def emulator_token(self) -> str:
+        """What the emulators' clients carry; empty in an environment of a release before there was one."""
+        file = self.secrets / "emulator_token"
+        return file.read_text() if file.exists() else ""
+
 
 @dataclass(frozen=True)
 class State:

@@ -35,6 +35,7 @@ class Api:
             iam=f"{control_plane}/iam/v1" if control_plane else "",
             resource_manager=f"{control_plane}/crm/v1" if control_plane else "",
             composer="",
+            token=endpoints.token,
         )
 
     def get(self, url: str, **query: str) -> dict[str, Any] | None:
@@ -64,7 +65,7 @@ class Api:
         try:
             with requests.Session() as session:
                 # A proxy of the user's must not come between us and the loopback.
-                session.trust_env = bool(self.token)
+                session.trust_env = url.startswith("https://")
                 answer = session.request(
                     method, url, params=query, json=body, headers=headers, timeout=_TIMEOUT_SECONDS
                 )

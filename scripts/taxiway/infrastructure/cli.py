@@ -21,6 +21,7 @@ from taxiway.environment.home import REPOSITORY
 from taxiway.infrastructure import backend, environment
 from taxiway.infrastructure.api import Api, google
 from taxiway.infrastructure.engine import (
+    PLACEHOLDER,
     Action,
     Change,
     Drift,
@@ -223,7 +224,8 @@ class CliEngine:
             return self._given_pulumi
         keys = self._files.has_secrets_provider(self._name)
         on_emulators = self._endpoints is not None
-        return Workspace(backend.environment(self._folder, on_emulators=on_emulators, key_service=keys))
+        variables = backend.environment(self._folder, on_emulators=on_emulators, key_service=keys)
+        return Workspace(variables | (self._endpoints.secrets() if self._endpoints else {}))
 
     @cached_property
     def _api(self) -> Api:
@@ -262,6 +264,9 @@ class CliEngine:
         owner = "" if self._endpoints or known.get("taxiway:owner") else environment.developer()
         given = {**({"taxiway:owner": owner} if owner else {}), **self._config}
         planned = self._planned({**known, **given})
+        if self._endpoints and self._endpoints.token:
+            # Written when these emulators asked for no token: it would be sent instead of theirs.
+            self._files.unset(self._name, PLACEHOLDER)
         self._files.write(self._name, given)
         return planned
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, Literal, Protocol, Self
 
 from lakehouse.settings import emulator_of
@@ -21,6 +21,10 @@ _CONTROL_PLANE: Final = {
 }
 
 
+# The access token in the settings of a stack on emulators that ask for none: the provider insists on one.
+PLACEHOLDER: Final = "gcp:accessToken"
+
+
 class EngineError(TaxiwayError):
     """Infrastructure could not be brought to what the program declares."""
 
@@ -31,11 +35,15 @@ class StackNotRemovedError(EngineError):
 
 @dataclass(frozen=True)
 class Endpoints:
-    """Origins of the emulators, such as `http://127.0.0.1:9023`; empty where no control plane runs."""
+    """Origins of the emulators, such as `http://127.0.0.1:9023`; empty where no control plane runs.
+
+    `token`: the bearer token that they ask for; empty where they ask for none.
+    """
 
     storage: str
     bigquery: str
     control_plane: str = ""
+    token: str = field(default="", repr=False)
 
     @classmethod
     def of_config(cls, config: Mapping[str, str]) -> Self | None:
@@ -46,16 +54,24 @@ class Endpoints:
         return cls(storage, bigquery, control_plane) if storage and bigquery else None
 
     def config(self) -> dict[str, str]:
-        """Return the stack configuration that points Pulumi's provider at the emulators."""
+        """Return the stack configuration that points Pulumi's provider at the emulators.
+
+        The token is not in it: a stack's settings are a file that others may read. See `secrets`.
+        """
         paths = _CONTROL_PLANE.items() if self.control_plane else ()
         return {
-            "gcp:accessToken": "emulator",
+            # The provider prefers it to the variable that holds the token.
+            **({} if self.token else {PLACEHOLDER: "emulator"}),
             # Without it every enabled API waits for others to be enabled with: nine seconds.
             "gcp:batching": '{"enableBatching": false, "sendAfter": "0s"}',
             "gcp:storageCustomEndpoint": f"{self.storage}/storage/v1/",
             "gcp:bigQueryCustomEndpoint": f"{self.bigquery}/bigquery/v2/",
             **{key: self.control_plane + path for key, path in paths},
         }
+
+    def secrets(self) -> dict[str, str]:
+        """Return the variables of `pulumi` by which its provider carries the token."""
+        return {"GOOGLE_OAUTH_ACCESS_TOKEN": self.token} if self.token else {}
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from typing import Any
 from lakehouse.settings import project_of
 from taxiway.environment.home import read_json, write_json
 from taxiway.infrastructure.api import Api
-from taxiway.infrastructure.engine import Change, Drift, Endpoints, EngineError
+from taxiway.infrastructure.engine import PLACEHOLDER, Change, Drift, Endpoints, EngineError
 from taxiway.infrastructure.plan import (
     Declared,
     Plan,
@@ -182,7 +182,7 @@ class State:
     def finish(self, outputs: Mapping[str, Any], config: Mapping[str, str]) -> None:
         """Remember the end of an `up`."""
         self.outputs = dict(outputs)
-        self.config = {key: value for key, value in config.items() if key != "gcp:accessToken"}
+        self.config = {key: value for key, value in config.items() if key != PLACEHOLDER}
         self.updated = datetime.now(UTC).isoformat(timespec="seconds")
         self._save()
 

@@ -47,6 +47,14 @@ class StackFiles:
             text = yaml.safe_dump({**content, "config": config}, sort_keys=True)
             write_atomically(self.path_of(stack), text, mode=0o644)
 
+    def unset(self, stack: str, key: str) -> None:
+        """Remove one of a stack's settings, if it is there."""
+        import yaml
+
+        content = self._content(stack)
+        if content.get("config", {}).pop(key, None) is not None:
+            write_atomically(self.path_of(stack), yaml.safe_dump(content, sort_keys=True), mode=0o644)
+
     @contextmanager
     def untouched(self, stack: str) -> Iterator[None]:
         """Put a stack's file back as it was, whatever is done to it meanwhile."""

@@ -7,11 +7,14 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 import slow_bigquery
 from slow_bigquery import SlowBigQuery
+
+from taxiway.environment.secrets import emulator_credentials
 
 # What the two patches change, as the libraries have it themselves.
 ENDPOINTS = """
@@ -43,9 +46,10 @@ def bigquery() -> Iterator[SlowBigQuery]:
         yield server
 
 
-def run(server: SlowBigQuery, code: str) -> list[Any]:
+def run(server: SlowBigQuery, code: str, **extra: Any) -> list[Any]:
     """What a process with the emulators' variables prints, line by line."""
-    connection = {"conn_type": "google_cloud_platform", "extra": {"project": "p", "is_anonymous": True}}
+    extra = {"project": "p", **(extra or {"is_anonymous": True})}
+    connection = {"conn_type": "google_cloud_platform", "extra": extra}
     environment = {
         **os.environ,
         "BIGQUERY_EMULATOR_HOST": server.url,
@@ -63,6 +67,16 @@ def test_check_operators_ask_the_emulator_deferred_or_not(bigquery: SlowBigQuery
     assert endpoints == {"api": f"{bigquery.url}/bigquery/v2/", "aio": f"{bigquery.url}/bigquery/v2"}
     assert event["status"] == "success"
     assert event["records"] == [1]
+
+
+def test_check_operators_carry_the_emulators_token_deferred_or_not(
+    bigquery: SlowBigQuery, tmp_path: Path
+) -> None:
+    file = tmp_path / "credentials.json"
+    file.write_text(emulator_credentials("of-ours"))
+    (event,) = run(bigquery, OPERATORS, credential_config_file=str(file))
+    assert event["status"] == "success"
+    assert bigquery.authorizations == {"Bearer of-ours"}
 
 
 def test_both_patches_are_still_needed(bigquery: SlowBigQuery) -> None:

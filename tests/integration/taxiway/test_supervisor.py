@@ -144,6 +144,8 @@ def test_what_hangs_is_reported_since_when_and_restarted(supervisor: Supervisor,
     start(supervisor, state)
     first = server(supervisor, state.ports["gcs"])
     watchdog = Watchdog(supervisor.home, state, supervisor, AirflowApi(state.api_url, ""))
+    # It may answer in its first second, in which nobody judges it yet.
+    until(lambda: supervisor.states()["gcs"] == "RUNNING")
     watchdog.look(0)
     assert watchdog.since == {}
     first.suspend()
@@ -186,6 +188,28 @@ def stranger(state: State) -> Iterator[list[bytes]]:
     for one in servers:
         one.shutdown(socket.SHUT_RDWR)
         one.close()
+
+
+def test_a_component_that_is_declared_otherwise_gets_its_new_command_and_no_other_is_touched(
+    supervisor: Supervisor, state: State
+) -> None:
+    """As after an upgrade of a platform that runs: its emulators then ask for a token."""
+
+    def pids() -> dict[str, int]:
+        return {info["name"]: info["pid"] for info in supervisor._call("getAllProcessInfo")}
+
+    waiting = [sys.executable, "-c", "import time; time.sleep(1000)"]
+    same = Component("same", waiting)
+    supervisor.start([same, Component("gcs", waiting)])
+    for name in ("same", "gcs"):
+        supervisor.start_component(name)
+    until(lambda: set(supervisor.states().values()) == {"RUNNING"})
+    before = pids()
+    supervisor.start([same, Component("gcs", [*waiting, "--token-file"])])
+    supervisor.start_component("gcs")
+    until(lambda: set(supervisor.states().values()) == {"RUNNING"})
+    assert pids()["same"] == before["same"]
+    assert psutil.Process(pids()["gcs"]).cmdline()[-1] == "--token-file"
 
 
 def test_no_password_is_sent_to_a_stranger_who_listens_where_we_should(

@@ -11,8 +11,13 @@ from google.auth.credentials import AnonymousCredentials
 from google.auth.impersonated_credentials import Credentials as Impersonated
 
 from elt.catalogue.registry import DATASETS
-from elt.connections import ConnectionFields, EnvironmentConnections, postgres_parameters
+from elt.connections import (
+    ConnectionFields,
+    EnvironmentConnections,
+    postgres_parameters,
+)
 from elt.errors import PermanentError, SettingError, TransientError
+from taxiway.environment.secrets import emulator_credentials
 
 STACK = {"GCP_PROJECT_ID": "p", "GCP_GCS_BUCKET": "b", "BIGQUERY_DATASET": "d", "GCP_LOCATION": "EU"}
 EMULATED = {"STORAGE_EMULATOR_HOST": "http://127.0.0.1:1", "BIGQUERY_EMULATOR_HOST": "http://127.0.0.1:2/"}
@@ -152,6 +157,38 @@ def credentials(found: EnvironmentConnections):
 def test_an_emulator_or_an_anonymous_connection_needs_no_credentials():
     for variables in (EMULATED, google(is_anonymous=True)):
         assert {type(found) for found in credentials(connections(**variables))} == {AnonymousCredentials}
+
+
+@pytest.fixture
+def file(tmp_path):
+    """Write a credential file and return the connection that names it."""
+
+    def write(content) -> dict[str, str]:
+        path = tmp_path / "credentials.json"
+        path.write_text(json.dumps(content))
+        return google(credential_config_file=str(path))
+
+    return write
+
+
+def test_a_guarded_emulator_gets_the_token_of_its_credential_file(file):
+    found = connections(**EMULATED | file(json.loads(emulator_credentials("of-ours"))))
+    assert [one.token for one in credentials(found)] == ["of-ours"] * 2
+    assert all(one.valid for one in credentials(found)), "nobody is asked for another"
+    assert "of-ours" not in repr(found)
+
+
+def test_an_emulator_never_gets_what_a_real_credential_file_holds(file):
+    real = json.loads(emulator_credentials("real")) | {"client_id": "764086051850.apps.googleusercontent.com"}
+    for content in (real, {"type": "service_account", "private_key": "real"}, {}):
+        found = connections(**EMULATED | file(content))
+        assert {type(one) for one in credentials(found)} == {AnonymousCredentials}
+
+
+def test_a_credential_file_that_cannot_be_read_is_named(tmp_path):
+    missing = google(credential_config_file=str(tmp_path / "none.json"))
+    with pytest.raises(PermanentError, match=r"credential file cannot be read: .*none\.json"):
+        connections(**EMULATED | missing).lake()
 
 
 @pytest.fixture

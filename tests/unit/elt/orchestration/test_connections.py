@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from elt.catalogue.registry import DATASETS
 from elt.errors import PermanentError, SettingError, TransientError
 from elt.orchestration.connections import AirflowConnections, find, source_of
 from elt.settings import Settings
+from taxiway.environment.secrets import emulator_credentials
 
 SETTINGS = Settings(bucket="bucket", dataset="dataset", location="EU")
 CONNECTIONS = AirflowConnections(SETTINGS, patience=3.0)
@@ -44,6 +46,21 @@ def test_lake_and_warehouse_follow_the_emulators_variables(monkeypatch: pytest.M
         assert not warehouse.emulated
     with AirflowConnections(SETTINGS).lake() as lake:
         assert lake.uri("raw/x") == "gs://bucket/raw/x"
+
+
+def test_tasks_carry_the_token_that_the_emulators_credential_file_holds(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    file = tmp_path / "credentials.json"
+    file.write_text(emulator_credentials("of-ours"))
+    google(monkeypatch, project="p", credential_config_file=str(file))
+    for name in ("STORAGE_EMULATOR_HOST", "BIGQUERY_EMULATOR_HOST"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    with AirflowConnections(SETTINGS).lake() as lake, AirflowConnections(SETTINGS).warehouse() as warehouse:
+        for client in (lake._client, warehouse._client):
+            assert client._credentials.token == "of-ours"
+            assert client._credentials.valid, "nobody is asked for another"
+            assert client.project == "p"
 
 
 @pytest.mark.parametrize("reach", [lambda c: c.project, lambda c: c.lake(), lambda c: c.warehouse()])

@@ -138,9 +138,12 @@ def test_a_files_group_may_read_it_and_nobody_else(root: Path) -> None:
 
 def test_workers_read_no_secret_of_airflows_own(root: Path) -> None:
     laid_out(root)
-    worker = "".join(f.read_text() for audience in ("broker", "taxi") for f in (root / audience).iterdir())
+    worker = "".join(
+        f.read_text() for audience in ("broker", "taxi", "emulator") for f in (root / audience).iterdir()
+    )
     vault = {file.name: file.read_text() for file in (root / prepare.VAULT).iterdir()}
     assert {name for name, secret in vault.items() if secret in worker} == {
+        "emulator_token",
         "redis_password",
         "taxi_database_password",
     }

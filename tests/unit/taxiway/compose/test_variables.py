@@ -82,6 +82,9 @@ def test_a_stack_on_emulators_gets_those_of_compose() -> None:
     written = variables.of_stack("alice", outputs, None)
     assert not {"STORAGE_EMULATOR_HOST", "BIGQUERY_EMULATOR_HOST"} & set(written)
     assert written["EMULATORS_OFF"] == "", "whatever the shell says"
+    # With their token, which is in a file of the containers.
+    connection = json.loads(written["AIRFLOW_CONN_GOOGLE_CLOUD_DEFAULT"])
+    assert connection["extra"] == {"project": "acme", "credential_config_file": variables.CREDENTIALS}
 
 
 @pytest.mark.parametrize(
@@ -113,14 +116,18 @@ def test_what_the_workers_have_is_translated_for_this_side(tmp_path: Path) -> No
     }  # fmt: skip
     config = {"services": {"airflow-worker": {"environment": inside}}}
     ports = {"gcs": 1, "bigquery": 2, "postgres": 3}
-    seen = variables.host_side(config, Home(tmp_path / ".taxiway" / "local"), ports)
+    home = Home(tmp_path / ".taxiway" / "local")
+    seen = variables.host_side(config, home, ports)
+    connection = json.loads(seen["AIRFLOW_CONN_GOOGLE_CLOUD_DEFAULT"])
+    assert connection["extra"]["credential_config_file"] == str(home.secrets / "emulator_credentials.json")
     assert seen["STORAGE_EMULATOR_HOST"] == "http://127.0.0.1:1"
     assert seen["BIGQUERY_EMULATOR_HOST"] == "http://127.0.0.1:2"
     # As the load log has it: with another address nothing would count as loaded.
     assert seen["AIRFLOW_CONN_TAXI_SOURCE"] == "http://sample-source:9080"
     assert '"port": 3' in seen["AIRFLOW_CONN_TAXI_POSTGRES"]
     inside["EMULATORS_OFF"] = "1"
-    without = variables.host_side(config, Home(tmp_path / ".taxiway" / "local"), ports)
+    without = variables.host_side(config, home, ports)
+    assert "AIRFLOW_CONN_GOOGLE_CLOUD_DEFAULT" not in without
     assert "STORAGE_EMULATOR_HOST" not in without
 
 

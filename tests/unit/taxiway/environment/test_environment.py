@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from taxiway.airflow.environment import child_environment
+from taxiway.airflow.environment import airflow_environment, child_environment
 from taxiway.environment import secrets as credentials
 from taxiway.environment.home import (
     REPOSITORY,
@@ -24,7 +24,7 @@ from taxiway.environment.home import (
     write_json,
 )
 from taxiway.environment.machine import GIB, Machine
-from taxiway.environment.ports import choose_ports
+from taxiway.environment.ports import USUAL, choose_ports
 from taxiway.errors import PreflightError, TaxiwayError
 
 
@@ -87,6 +87,32 @@ def test_secrets_are_made_once_and_only_their_owner_reads_them(tmp_path: Path) -
     assert {file.name: file.read_text() for file in folder.iterdir()} == before
     assert {stat.S_IMODE(file.stat().st_mode) for file in folder.iterdir()} == {0o600}
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+
+
+def test_an_environment_of_a_release_without_a_token_gets_one_and_keeps_its_secrets(home: Home) -> None:
+    credentials.generate(home.secrets)
+    (home.secrets / "emulator_token").unlink()
+    before = {file.name: file.read_text() for file in home.secrets.iterdir()}
+    assert home.emulator_token == ""
+    credentials.generate(home.secrets)
+    credentials.derive(home.secrets, 5432)
+    assert len(home.emulator_token) >= 32
+    assert json.loads(home.secret(credentials.EMULATOR_CREDENTIALS))["token"] == home.emulator_token
+    assert {name: home.secret(name) for name in before} == before
+
+
+@pytest.mark.parametrize("emulated", [True, False])
+def test_only_on_emulators_the_token_takes_the_place_of_the_stacks_credentials(
+    home: Home, emulated: bool
+) -> None:
+    written = {"conn_type": "google_cloud_platform", "extra": {"project": "p", "is_anonymous": True}}
+    name = "AIRFLOW_CONN_GOOGLE_CLOUD_DEFAULT"
+    outputs = {"GCP_PROJECT_ID": "p", name: json.dumps(written)}
+    found = airflow_environment(home, State(dict(USUAL), emulated=emulated), outputs)
+    ours = {"project": "p", "credential_config_file": str(home.secrets / credentials.EMULATOR_CREDENTIALS)}
+    assert json.loads(found[name])["extra"] == (ours if emulated else written["extra"])
+    # The API server needs no outputs, and is not given a connection either.
+    assert name not in airflow_environment(home, State(dict(USUAL), emulated=emulated), {})
 
 
 def test_secrets_have_the_strength_that_airflow_asks_for(tmp_path: Path) -> None:
