@@ -18,13 +18,12 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 from elt.catalogue import Dataset
 from elt.errors import PermanentError, SettingError, first_line
-from elt.months import Month
 from elt.settings import Settings, required
+from elt.sources import Source
 
 if TYPE_CHECKING:
     import psycopg
 
-    from elt.sources.client import Published, Transfer
     from elt.stores.bigquery import Warehouse
     from elt.stores.gcs import Lake
 
@@ -33,24 +32,6 @@ POSTGRES = "taxi_postgres"
 # Client id in the credential file of an emulator: what it holds is worth nothing at Google.
 EMULATOR = "emulator"
 _SCOPES = ("https://www.googleapis.com/auth/cloud-platform",)
-
-
-class Source(Protocol):
-    """Where the files of one dataset are published. Leaving it as a context manager closes its session."""
-
-    def __enter__(self) -> Self: ...
-
-    def __exit__(self, *_: object) -> None: ...
-
-    @property
-    def base_url(self) -> str:
-        """The address they are below, without user and password: the load log's `source`."""
-
-    def probe(self, month: Month | None) -> Published | None:
-        """Ask with one HEAD request for a file; None if it is not published."""
-
-    def open(self, month: Month | None) -> AbstractContextManager[Transfer]:
-        """Begin to read a file with one GET request; SourceNotPublishedError if it is not published."""
 
 
 class Connections(Protocol):

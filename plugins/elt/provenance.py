@@ -4,12 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 from urllib.parse import urlsplit
-
-if TYPE_CHECKING:
-    from elt.sources.client import Published
-    from elt.stores.gcs import Stored
 
 
 @dataclass(frozen=True)
@@ -85,14 +81,3 @@ def read_source(metadata: Mapping[str, str]) -> str | None:
         return metadata["source"]
     url = urlsplit(metadata.get("source_url", ""))
     return f"{url.scheme}://{url.netloc.rpartition('@')[2]}" if url.netloc else None
-
-
-def is_unchanged(stored: Stored, published: Published, source: str) -> bool:
-    """Whether a raw object is complete and has what `source` publishes now."""
-    facts = stored.metadata
-    if not facts.get("checksum") or read_source(facts) != source:
-        return False
-    if published.etag:
-        return facts.get("source_etag") == published.etag
-    same_date = published.last_modified and facts.get("source_last_modified") == published.last_modified
-    return bool(same_date) and stored.size == published.size and facts.get("source_url") == published.url

@@ -76,7 +76,7 @@ class Reader(threading.Thread):
         while not self.ended.wait(1):
             try:
                 with self.checkout.connections.postgres() as connection:
-                    query = "SELECT count(*) FROM yellow WHERE tpep_pickup_datetime < '2024-02-01'"
+                    query = "SELECT count(*) FROM yellow_trips WHERE tpep_pickup_datetime < '2024-02-01'"
                     (count,) = connection.execute(query).fetchone() or (0,)
             except Exception:  # whatever a client says when its server dies
                 self.seen["no answer"] += 1

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 from elt.catalogue import Dataset
 from elt.errors import PermanentError, TransientError, UsageError
 from elt.months import Month
-from elt.provenance import is_unchanged
+from elt.provenance import read_source
+from elt.sources import Source
 
 if TYPE_CHECKING:
-    from elt.connections import Source
+    from elt.sources.client import Published
     from elt.stores.gcs import Lake, Stored
 
 # From the day on which a month is due. Publishers are a few weeks late now and then.
@@ -94,3 +95,14 @@ def given_up(ds: Dataset, since: dt.date, today: dt.date | None = None) -> Itera
         if due >= since:
             yield month
         month = month.next()
+
+
+def is_unchanged(stored: Stored, published: Published, source: str) -> bool:
+    """Whether a raw object is complete and has what `source` publishes now."""
+    facts = stored.metadata
+    if not facts.get("checksum") or read_source(facts) != source:
+        return False
+    if published.etag:
+        return facts.get("source_etag") == published.etag
+    same_date = published.last_modified and facts.get("source_last_modified") == published.last_modified
+    return bool(same_date) and stored.size == published.size and facts.get("source_url") == published.url

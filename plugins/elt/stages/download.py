@@ -5,10 +5,12 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from elt.catalogue import Format
-from elt.connections import Connections, Source
+from elt.connections import Connections
 from elt.errors import PermanentError, SourceNotPublishedError
 from elt.layout import raw_object
-from elt.provenance import Loaded, Origin, is_unchanged
+from elt.provenance import Loaded, Origin
+from elt.sources import Source
+from elt.sources.changes import is_unchanged
 from elt.stage_request import StageRequest
 from elt.stores.gcs import Content, Lake, Stored
 from elt.warehouse.load_log import record

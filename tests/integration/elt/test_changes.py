@@ -53,8 +53,19 @@ def test_an_error_page_in_a_months_place_is_named_and_the_others_are_checked(loa
     assert "HTML" in found.failed["yellow 2024-01"]
 
 
-def test_a_source_that_does_not_answer_ends_the_scan(loaded, faulty_source):
+def test_a_month_that_the_source_does_not_answer_for_is_named_and_the_others_are_checked(
+    loaded, faulty_source
+):
     faulty_source.serve_status(taxi.YELLOW.format("2024-01"), 503)
+    publish(faulty_source, "2024-03", seed=7)
+    found = scanned(loaded)
+    assert found.to_load == (Month(2024, 3),)
+    assert "503" in found.failed["yellow 2024-01"]
+
+
+def test_a_source_that_answers_for_no_month_ends_the_scan(loaded, faulty_source):
+    for month in MONTHS:
+        faulty_source.serve_status(taxi.YELLOW.format(month), 503)
     with pytest.raises(TransientError, match="503"):
         scanned(loaded)
 

@@ -1,6 +1,7 @@
 import pytest
 
-from elt.provenance import Loaded, Origin, is_unchanged, read_drift, read_source
+from elt.provenance import Loaded, Origin, read_drift, read_source
+from elt.sources.changes import is_unchanged
 from elt.sources.client import Published
 from elt.stores.gcs import Stored
 

@@ -10,8 +10,7 @@ from elt.catalogue import Dataset
 from elt.catalogue.registry import DATASETS
 from elt.errors import InvalidDatasetError, PermanentError, SourceNotPublishedError, TransientError
 from elt.months import Month
-from elt.provenance import is_unchanged
-from elt.sources.changes import PATIENCE, Scan, given_up, scan
+from elt.sources.changes import PATIENCE, Scan, given_up, is_unchanged, scan
 from elt.sources.client import Published
 from elt.stores.gcs import Stored
 

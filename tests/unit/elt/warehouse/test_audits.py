@@ -6,9 +6,9 @@ from uuid import uuid4
 
 import pytest
 import taxi
+from product import DATASETS
 
 from elt import status as report
-from elt.catalogue.registry import DATASETS
 from elt.errors import AuditError
 from elt.layout import staging_table
 from elt.months import Month
