@@ -19,13 +19,13 @@ from elt.connections import (
     GOOGLE,
     POSTGRES,
     ConnectionFields,
-    Source,
     http_source,
     postgres_parameters,
     source_connection,
 )
 from elt.errors import PermanentError, SettingError, first_line
 from elt.settings import Settings
+from elt.sources import Source
 
 if TYPE_CHECKING:
     import psycopg
