@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import psutil
-from repository import REPOSITORY, share_environment
+from repository import copy_working_tree, share_environment
 
 from elt.connections import EnvironmentConnections
 from taxiway.environment.home import Home, read_json
@@ -63,11 +62,6 @@ class Checkout:
 
 
 def make_checkout(folder: Path) -> Checkout:
-    listed = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
-    names = subprocess.run(listed, cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout
-    for name in filter(None, names.split("\0")):
-        if (REPOSITORY / name).exists():
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(REPOSITORY / name, folder / name)
+    copy_working_tree(folder)
     share_environment(folder)
     return Checkout(folder)

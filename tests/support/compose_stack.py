@@ -5,7 +5,6 @@ from __future__ import annotations
 import atexit
 import json
 import os
-import shutil
 import socket
 import subprocess
 import tempfile
@@ -17,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from repository import REPOSITORY
+from repository import copy_working_tree
 
 from elt.connections import EnvironmentConnections
 from lakehouse.names import Names
@@ -175,12 +174,7 @@ def fresh_clone(name: str) -> Path:
     folder.chmod(0o755)
     # Not sooner: the next stack is built from the same layers.
     atexit.register(remove_images, folder.name)
-    listed = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
-    names = subprocess.run(listed, cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout
-    for file in filter(None, names.split("\0")):
-        if (REPOSITORY / file).exists():
-            (folder / file).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(REPOSITORY / file, folder / file)
+    copy_working_tree(folder)
     if os.geteuid() == 0:
         for path in (folder, *folder.rglob("*")):
             os.lchown(path, USER, USER)

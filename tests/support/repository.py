@@ -1,11 +1,22 @@
-"""Where this checkout is, and how a copy of it gets an environment of its own in a second."""
+"""Where this checkout is, and how a copy of it is made that has an environment of its own in a second."""
 
+import shutil
 import subprocess
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 # Rows as TLC published them; the README beside them says which.
 TLC = REPOSITORY / "tests/data/tlc"
+
+
+def copy_working_tree(folder: Path) -> None:
+    """Copy what a user would have checked out, changes that are not committed included."""
+    listed = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
+    names = subprocess.run(listed, cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout
+    for name in filter(None, names.split("\0")):
+        if (REPOSITORY / name).exists():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(REPOSITORY / name, folder / name)
 
 
 def share_environment(folder: Path) -> None:

@@ -5,6 +5,7 @@ import json
 import pickle
 from dataclasses import replace
 from decimal import Decimal
+from typing import Any
 
 import pytest
 import requests
@@ -63,13 +64,18 @@ def posts(api: FakeBigQuery) -> int:
 # What a job is
 
 
-def test_a_job_says_where_by_whom_for_how_long_and_how_much_it_may_cost(api, warehouse):
-    execute(warehouse)
+def configuration(api: FakeBigQuery) -> dict[str, Any]:
+    """The configuration of the job that was sent, after a check of what every job says."""
     job = api.jobs["taxiway-publish-0"]
     assert job["jobReference"] == {"projectId": "p", "jobId": "taxiway-publish-0", "location": "EU"}
     assert job["configuration"]["labels"] == {"app": "taxiway", "step": "publish"}
     assert job["configuration"]["jobTimeoutMs"] == "3600000"
-    query = job["configuration"]["query"]
+    return job["configuration"]
+
+
+def test_a_job_says_where_by_whom_for_how_long_and_how_much_it_may_cost(api, warehouse):
+    execute(warehouse)
+    query = configuration(api)["query"]
     assert (query["maximumBytesBilled"], query["useLegacySql"]) == (str(100 * 2**30), False)
     assert query["queryParameters"] == [
         {"name": "n", "parameterType": {"type": "INT64"}, "parameterValue": {"value": "1"}}
@@ -81,11 +87,7 @@ def test_a_load_says_what_into_what(api, warehouse):
     api.storage.objects["b"] = {}
     with pytest.raises(TableNotFoundError):
         load(warehouse)
-    job = api.jobs["taxiway-publish-0"]
-    assert job["jobReference"] == {"projectId": "p", "jobId": "taxiway-publish-0", "location": "EU"}
-    assert job["configuration"]["labels"] == {"app": "taxiway", "step": "publish"}
-    assert job["configuration"]["jobTimeoutMs"] == "3600000"
-    said = job["configuration"]["load"]
+    said = configuration(api)["load"]
     assert (said["sourceUris"], said["sourceFormat"]) == (["gs://b/o"], "PARQUET")
     assert said["destinationTable"] == {"projectId": "p", "datasetId": "d", "tableId": "t"}
     assert said["schema"]["fields"][0].items() >= TABLE["schema"]["fields"][0].items()
