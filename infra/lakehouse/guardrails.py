@@ -9,8 +9,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from lakehouse.settings import Config, is_ephemeral
+
 Properties = Mapping[str, Any]
-Config = Mapping[str, str]
 
 BUCKET: Final = "gcp:storage/bucket:Bucket"
 DATASET: Final = "gcp:bigquery/dataset:Dataset"
@@ -126,8 +127,7 @@ def _no_project_data_roles(resource: Resource, _config: Config) -> Iterator[str]
 
 
 def _protected_unless_ephemeral(resource: Resource, config: Config) -> Iterator[str]:
-    is_ephemeral = config.get("taxiway:ephemeral", "true").lower() == "true"
-    if resource.type not in (BUCKET, DATASET) or is_ephemeral:
+    if resource.type not in (BUCKET, DATASET) or is_ephemeral(config):
         return
     if resource.properties.get("deletionPolicy") != "PREVENT":
         yield "The stack is not ephemeral: set deletion_policy to 'PREVENT'."

@@ -25,6 +25,11 @@ def project_of(config: Config) -> str:
     return config.get(f"{NAMESPACE}:project") or config.get("gcp:project", "")
 
 
+def is_ephemeral(config: Config) -> bool:
+    """Tell whether a stack's data may go with it, which is the default."""
+    return config.get(f"{NAMESPACE}:ephemeral", "true").lower() == "true"
+
+
 def emulator_of(config: Config, key: str) -> str:
     """Return the origin of an endpoint setting such as `gcp:storageCustomEndpoint`; empty: Google's own.
 

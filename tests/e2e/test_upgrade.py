@@ -30,6 +30,6 @@ def test_an_upgrade_is_rehearsed_and_reports_what_would_change() -> None:
 
 
 def test_an_upgrade_to_what_does_not_exist_is_refused_with_the_reason() -> None:
-    done = upgrade("99.0.0")
+    done = upgrade("3.99.0")
     assert done.returncode == 1
-    assert "no version of apache-airflow==99.0.0" in done.stderr
+    assert "no version of apache-airflow==3.99.0" in done.stderr

@@ -1,6 +1,7 @@
 """A webhook of one's own: takes the JSON that is posted, as Slack would, or a catalogue of lineage."""
 
 import json
+import secrets
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,7 +10,8 @@ from typing import Any
 
 from http_server import HttpServer
 
-SECRET = "/services/T000/B000/of-nobody-else"
+# Other tests of the same run, whose processes are looked at as well, have another.
+SECRET = f"/services/T000/B000/of-nobody-else-{secrets.token_hex(8)}"
 
 
 class Receiver(HttpServer):

@@ -264,10 +264,9 @@ class CliEngine:
         owner = "" if self._endpoints or known.get("taxiway:owner") else environment.developer()
         given = {**({"taxiway:owner": owner} if owner else {}), **self._config}
         planned = self._planned({**known, **given})
-        if self._endpoints and self._endpoints.token:
-            # Written when these emulators asked for no token: it would be sent instead of theirs.
-            self._files.unset(self._name, PLACEHOLDER)
-        self._files.write(self._name, given)
+        # Written when these emulators asked for no token: it would be sent instead of theirs.
+        stale = PLACEHOLDER if self._endpoints and self._endpoints.token else ""
+        self._files.write(self._name, given, without=stale)
         return planned
 
     def _planned(self, settings: Mapping[str, str]) -> Plan:
@@ -283,9 +282,8 @@ class CliEngine:
         stack.up(**_QUIET, **self._moving, refresh=True)
 
     def _tear_down(self, stack: automation.Stack) -> list[str]:
-        self._settle(stack)
         # The provider reads its teardown flags from the state: they must be there first.
-        records = _records(_deployment(stack)).values()
+        records = _records(self._settle(stack)).values()
         guards = (
             (one.protect, one.inputs.get("deletionPolicy"), one.inputs.get("forceDestroy")) for one in records
         )
@@ -295,8 +293,8 @@ class CliEngine:
         stack.destroy(**_QUIET, **self._moving)
         return [one.title for one in reversed(records) if one.type in TYPES and not one.retain_on_delete]
 
-    def _settle(self, stack: automation.Stack) -> None:
-        """Finish what a killed `pulumi` left open: resources that it was creating.
+    def _settle(self, stack: automation.Stack) -> Mapping[str, Any]:
+        """Finish what a killed `pulumi` left open, resources that it was creating; return the deployment.
 
         What was created is taken into the state, what never came to be is forgotten. Otherwise the next
         update would create it again and be refused: it exists already. Pulumi's own
@@ -307,7 +305,7 @@ class CliEngine:
         operations, resources = deployment.get("pending_operations") or [], deployment.get("resources", [])
         kept = [one for one in resources if one["type"] != _REPLACED_BY_ACCESS]
         if not operations and len(kept) == len(resources):
-            return
+            return deployment
         creating = [operation["resource"] for operation in operations if operation["type"] == "creating"]
         found = [adopted for resource in creating if (adopted := self._adopted(resource))]
         settled = {**deployment, "resources": [*kept, *found]}
@@ -315,6 +313,7 @@ class CliEngine:
         stack.import_stack(automation.Deployment(version=exported.version, deployment=settled))
         if operations:
             stack.refresh(**_QUIET, **self._moving)
+        return _deployment(stack)
 
     def _adopted(self, resource: dict[str, Any]) -> dict[str, Any] | None:
         """Return the resource as a state has it, None where it does not exist.

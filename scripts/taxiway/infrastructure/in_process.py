@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from lakehouse.settings import project_of
+from lakehouse.settings import is_ephemeral, project_of
 from taxiway.environment.home import read_json, write_json
 from taxiway.infrastructure.api import Api
 from taxiway.infrastructure.engine import PLACEHOLDER, Change, Drift, Endpoints, EngineError
@@ -75,8 +75,8 @@ class InProcessEngine:
 
     def drift(self) -> list[Drift]:
         """Compare the records with the emulators, which may also hold grants that nobody recorded."""
-        records, found = State(self._path).records.values(), list[Drift]()
-        for record in records:
+        records, found = State(self._path).records, list[Drift]()
+        for record in records.values():
             type_ = TYPES.get(record.type)
             if not record.made:
                 found.append(Drift(record.title, ("`up` was ended while it was made: scripts/up continues",)))
@@ -87,13 +87,13 @@ class InProcessEngine:
                     details = list(differences(type_.comparable(wanted), type_.comparable(present)))
                 found += [Drift(record.title, tuple(details))] if details else []
         if self.exists():
-            found += never_made(State(self._path).records, self._plan())
-        return found + list(added_grants(self._api, ((one.type, one.inputs) for one in records)))
+            found += never_made(records, self._plan())
+        return found + list(added_grants(self._api, ((one.type, one.inputs) for one in records.values())))
 
     def destroy(self) -> list[str]:
         """Remove everything in reverse order of creation."""
         state = State(self._path)
-        if self._is_ephemeral() and any(record.protect for record in state.records.values()):
+        if is_ephemeral(self._config) and any(record.protect for record in state.records.values()):
             self.up()  # made ephemeral since: the bucket's content may go only once its record allows that
             state = State(self._path)
         refuse_removal(record for record in state.records.values() if record.protect)
@@ -102,7 +102,7 @@ class InProcessEngine:
 
     def forget(self) -> None:
         """Remove the records."""
-        if not self._is_ephemeral():
+        if not is_ephemeral(self._config):
             refuse_removal(record for record in State(self._path).records.values() if record.protect)
         self._path.unlink(missing_ok=True)
 
@@ -122,9 +122,6 @@ class InProcessEngine:
             if resource.type not in TYPES:
                 raise EngineError(f"The in-process engine cannot make {resource.type}.", "Use --engine cli.")
         return wanted
-
-    def _is_ephemeral(self) -> bool:
-        return self._config.get("taxiway:ephemeral", "true").lower() == "true"
 
     def _bring(self, state: State, resource: Declared) -> None:
         """Create or update one resource, and record it before and after.

@@ -35,25 +35,18 @@ class StackFiles:
         """Tell whether the stack's secrets are encrypted by a key service instead of a passphrase."""
         return bool(self._content(stack).get("secretsprovider"))
 
-    def write(self, stack: str, settings: Mapping[str, str]) -> None:
-        """Set some of a stack's settings; all others, and the stack's encryption, stay."""
+    def write(self, stack: str, settings: Mapping[str, str], without: str = "") -> None:
+        """Set some of a stack's settings and remove `without`; all others, and the encryption, stay."""
         import yaml
 
         content = self._content(stack)
         # Objects are written as such: Pulumi's provider does not take them as text from a file.
         values = {key: json.loads(text) if text.startswith("{") else text for key, text in settings.items()}
-        config = {**content.get("config", {}), **values}
+        kept = {key: value for key, value in content.get("config", {}).items() if key != without}
+        config = {**kept, **values}
         if config != content.get("config"):
             text = yaml.safe_dump({**content, "config": config}, sort_keys=True)
             write_atomically(self.path_of(stack), text, mode=0o644)
-
-    def unset(self, stack: str, key: str) -> None:
-        """Remove one of a stack's settings, if it is there."""
-        import yaml
-
-        content = self._content(stack)
-        if content.get("config", {}).pop(key, None) is not None:
-            write_atomically(self.path_of(stack), yaml.safe_dump(content, sort_keys=True), mode=0o644)
 
     @contextmanager
     def untouched(self, stack: str) -> Iterator[None]:

@@ -287,16 +287,13 @@ class Front:
             return answer
         found, kind = answer.json(), path.rpartition("/")[2]
         entries = {entry["id"]: entry for entry in found.pop(kind, [])}
+        shown, more = answers.page(entries, call.query, "maxResults")
         if kind == "datasets":
-            entries = {
-                key: {name: entry[name] for name in DATASET_ITEM if name in entry}
-                for key, entry in entries.items()
-            }
+            shown = [{name: entry[name] for name in DATASET_ITEM if name in entry} for entry in shown]
         if kind == "jobs":
-            entries = {key: _known(entry) for key, entry in entries.items()}
+            shown = [_known(entry) for entry in shown]
         if kind != "tables":
             found.pop("totalItems", None)
-        shown, more = answers.page(entries, call.query, "maxResults")
         return found | {kind: shown, **more}
 
     def _insert_table(self, call: _Call) -> Any:
