@@ -60,15 +60,16 @@ def entry(form: str) -> Dataset:
 
 def expected() -> list[tuple[Any, ...]]:
     iso, utc = dt.datetime.fromisoformat, dt.UTC
+    least = Decimal("-99999999999999999999999999999.999999999")
     return [
-        (-(2**63), -(2**15), -(2**31), -1.7976931348623157e308,
-         Decimal("-99999999999999999999999999999.999999999"), 'two\nlines, "quoted"', dt.date.min, iso(FIRST), iso(FIRST).replace(tzinfo=utc), False),
-        (1, 5, 1000, 19.99, Decimal("19.99"), "0123", dt.date(2024, 1, 1), iso("2024-01-01T10:00:00.5"),
-         iso("2024-01-01T08:00:00+00:00"), True),
+        (-(2**63), -(2**15), -(2**31), -1.7976931348623157e308, least, 'two\nlines, "quoted"',
+         dt.date.min, iso(FIRST), iso(FIRST).replace(tzinfo=utc), False),
+        (1, 5, 1000, 19.99, Decimal("19.99"), "0123",
+         dt.date(2024, 1, 1), iso("2024-01-01T10:00:00.5"), iso("2024-01-01T08:00:00+00:00"), True),
         (2, None, None, "nan", None, None, None, None, None, None),
         (3, None, None, -math.inf, None, "NULL", None, None, None, None),
-        (2**63 - 1, 2**15 - 1, 2**31 - 1, 5e-324, Decimal("0.000000001"), "\U0001f695 é\u0301", dt.date.max,
-         iso(f"{LAST} {END}"), iso(f"{LAST} {END}+00:00"), True),
+        (2**63 - 1, 2**15 - 1, 2**31 - 1, 5e-324, Decimal("0.000000001"), "\U0001f695 é\u0301",
+         dt.date.max, iso(f"{LAST} {END}"), iso(f"{LAST} {END}+00:00"), True),
     ]  # fmt: skip
 
 
