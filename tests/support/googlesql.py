@@ -44,8 +44,8 @@ TYPES = {
     "DATETIME": type_pb2.TYPE_DATETIME, "TIMESTAMP": type_pb2.TYPE_TIMESTAMP,
 }  # fmt: skip
 FIELDS = {
-    type_pb2.TYPE_INT64: "int64_value", type_pb2.TYPE_DOUBLE: "double_value", type_pb2.TYPE_BOOL: "bool_value",
-    type_pb2.TYPE_STRING: "string_value", type_pb2.TYPE_DATE: "date_value",
+    type_pb2.TYPE_INT64: "int64_value", type_pb2.TYPE_DOUBLE: "double_value",
+    type_pb2.TYPE_BOOL: "bool_value", type_pb2.TYPE_STRING: "string_value", type_pb2.TYPE_DATE: "date_value",
     type_pb2.TYPE_NUMERIC: "numeric_value", type_pb2.TYPE_DATETIME: "datetime_value",
     type_pb2.TYPE_TIMESTAMP: "timestamp_value",
 }  # fmt: skip
@@ -74,7 +74,7 @@ class RefusedError(Exception):
 
 @dataclass(frozen=True)
 class Analyzed:
-    """A statement: its kind, as `query` or `insert`, and the names and types of what it returns or creates."""
+    """A statement: its kind, such as `query`, and names and types of the columns it returns or creates."""
 
     kind: str
     columns: Schema
@@ -176,18 +176,15 @@ class Catalog:
             for row in answer.content.table_data.row
         ]
 
-    def changed(
+    def inserted(
         self, statement: str, rows: Mapping[str, Rows], parameters: Mapping[str, tuple[str, Any]]
     ) -> list[dict[str, Any]]:
-        """The rows that an INSERT or DELETE adds or removes."""
+        """The rows that an INSERT adds."""
         request = service.EvaluateModifyRequest(**self._evaluated(statement, rows, parameters))
         answer = self._google.call("EvaluateModify", request, service.EvaluateModifyResponse)
         columns = self.tables[answer.table_name].items()
         return [
-            {
-                name: _read(TYPES[kind], cell)
-                for (name, kind), cell in zip(columns, row.cell, strict=True)
-            }
+            {name: _read(TYPES[kind], cell) for (name, kind), cell in zip(columns, row.cell, strict=True)}
             for row in answer.content
         ]
 
@@ -313,8 +310,9 @@ def _read(kind: int, value: value_pb2.ValueProto) -> Any:
         return None
     if kind == type_pb2.TYPE_DATETIME:
         packed, nanos = value.datetime_value.bit_field_datetime_seconds, value.datetime_value.nanos
-        day = packed >> 26, packed >> 22 & 15, packed >> 17 & 31
-        return dt.datetime(*day, packed >> 12 & 31, packed >> 6 & 63, packed & 63, nanos // 1000)
+        day = dt.date(packed >> 26, packed >> 22 & 15, packed >> 17 & 31)
+        time = dt.time(packed >> 12 & 31, packed >> 6 & 63, packed & 63, nanos // 1000)
+        return dt.datetime.combine(day, time)
     if kind == type_pb2.TYPE_TIMESTAMP:
         return value.timestamp_value.ToDatetime(dt.UTC)
     found = getattr(value, FIELDS[kind])
