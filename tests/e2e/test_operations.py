@@ -481,23 +481,6 @@ def test_an_entry_that_is_wrong_is_named_and_costs_nothing_but_itself(up: None, 
     wrong.unlink()
 
 
-# Another source
-
-
-def test_the_same_months_of_another_source_are_loaded_again(api: AirflowApi, checkout: Any) -> None:
-    """Generated rows never pass for real ones, nor the rows of one mirror for those of another."""
-    before = checksums(checkout, MONTHS[0])
-    with faulty_source.running() as other:
-        other.serve(ZONES, ZONES_CSV)
-        publish(other, MONTHS[0], seed=21, rows=ROWS + 5)
-        up = ("up", "--source", other.url, "--months", MONTHS[0])
-        checkout.command(*up)
-        assert checksums(checkout, MONTHS[0]) != before
-        assert loaded(checkout)["yellow", MONTHS[0]]["warehouse_rows"] == ROWS + 5 - 3
-        assert "nothing to do" in checkout.command(*up).stderr
-        assert "nothing to do" in checkout.command("up", "--months", MONTHS[0]).stderr, "it stays"
-
-
 # Lineage
 
 
@@ -513,3 +496,20 @@ def test_openlineage_hears_what_a_task_reads_and_makes(api: AirflowApi, lineage:
 
 def is_complete_conform(event: Mapping[str, Any]) -> bool:
     return event["eventType"] == "COMPLETE" and event["job"]["name"] == "yellow_to_lake.conform"
+
+
+# Another source
+
+
+def test_the_same_months_of_another_source_are_loaded_again(api: AirflowApi, checkout: Any) -> None:
+    """Generated rows never pass for real ones, nor the rows of one mirror for those of another."""
+    before = checksums(checkout, MONTHS[0])
+    with faulty_source.running() as other:
+        other.serve(ZONES, ZONES_CSV)
+        publish(other, MONTHS[0], seed=21, rows=ROWS + 5)
+        up = ("up", "--source", other.url, "--months", MONTHS[0])
+        checkout.command(*up)
+        assert checksums(checkout, MONTHS[0]) != before
+        assert loaded(checkout)["yellow", MONTHS[0]]["warehouse_rows"] == ROWS + 5 - 3
+        assert "nothing to do" in checkout.command(*up).stderr
+        assert "nothing to do" in checkout.command("up", "--months", MONTHS[0]).stderr, "it stays"
