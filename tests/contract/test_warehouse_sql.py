@@ -221,7 +221,7 @@ def senders() -> Iterator[tuple[Path, ast.Call]]:
             for node in ast.walk(ast.parse(path.read_text())):
                 if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
                     by = ast.unparse(node.func)
-                    if by.endswith((".query", ".query_and_wait")) or by == "warehouse.execute":
+                    if by.endswith((".query", ".query_and_wait", "warehouse.execute")):
                         yield path, node
 
 
@@ -269,10 +269,11 @@ def test_audits_of_amounts_count_what_is_no_number(name: str, google_sql: Google
     rows = [dict.fromkeys(amounts, amount) for amount in (math.nan, math.inf, -math.inf)]
     # A difference that is NaN, of two infinite amounts.
     rows += [dict.fromkeys(amounts, 0.0) | {"total_amount": math.inf, "congestion_surcharge": -math.inf}]
-    staged = google_sql.catalog(
-        {"s": {column["name"]: column["type"] for column in tables.fields(ds.columns)}}
-    )
+    staged = google_sql.catalog({"s": schema})
     for audit in (audit for audit in ds.audits if audit.name.startswith("amounts_")):
+        charged = set(re.findall(r"\w+", audit.variables["total"])) & schema.keys()
+        if not charged <= set(amounts):
+            continue  # decimals have no NaN
         (found,) = staged.select(audit_statement(audit, ds.package, staging="s"), {"s": rows})
         assert not found["passed"]
         assert found["found"].startswith("4 of 4 ")
@@ -335,9 +336,9 @@ def test_the_table_over_the_lakes_files_has_the_columns_of_files_and_folders(
 
 
 def test_a_month_of_the_lakes_files_is_asked_for_by_its_folders(catalog: Catalog) -> None:
-    query = "SELECT COUNT(*) AS n, SUM(total_amount) AS total FROM `p.d.yellow_trips_lake`"
-    (found,) = catalog.analyze(f"{query} WHERE year = 2024 AND month = 1")
-    assert found.columns == {"n": "INT64", "total": "FLOAT64"}
+    query = "SELECT year, month, COUNT(*) AS n FROM `p.d.yellow_trips_lake` WHERE year = 2024 AND month < 3"
+    (found,) = catalog.analyze(f"{query} GROUP BY year, month")
+    assert found.columns == {"year": "INT64", "month": "INT64", "n": "INT64"}
 
 
 @pytest.mark.parametrize(

@@ -13,9 +13,7 @@ import ctypes
 import datetime as dt
 import fcntl
 import hashlib
-import os
 import platform
-import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -222,19 +220,17 @@ class Catalog:
 
 def _module(engine: Engine, folder: Path) -> Module:
     """The compiled module from `folder`; the first process compiles it, and the others wait."""
-    path = get_wasm_path()
-    of = f"{version('zetasql')} {version('wasmtime')} {platform.machine()} {platform.platform()}"
+    of = f"{version('zetasql')} {version('wasmtime')} {platform.platform()}"
     kept = folder / f"{hashlib.sha256(of.encode()).hexdigest()[:16]}.module"
     with (folder / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not kept.exists():
-            handle, name = tempfile.mkstemp(dir=folder)
-            with os.fdopen(handle, "wb") as file:
-                file.write(Module.from_file(engine, str(path)).serialize())
             for old in folder.glob("*.module"):
                 old.unlink()
-            Path(name).rename(kept)
-    return Module.deserialize_file(engine, str(kept))
+            part = folder / "part"
+            part.write_bytes(Module.from_file(engine, str(get_wasm_path())).serialize())
+            part.rename(kept)
+        return Module.deserialize_file(engine, str(kept))
 
 
 def _options() -> options_pb2.AnalyzerOptionsProto:

@@ -29,22 +29,8 @@ MONTH = Month(2024, 3)
 # Two of these are 1.25 per cent, of which a tenth is printed.
 ROWS = 160
 AMOUNTS = (
-    0.0,
-    -0.0,
-    0.005,
-    -0.005,
-    0.015,
-    1.005,
-    2.675,
-    -2.675,
-    12.345,
-    9.99,
-    -7.5,
-    0.1,
-    0.2,
-    5000.005,
-    250.0,
-)
+    0.0, -0.0, 0.005, -0.005, 0.015, 1.005, 2.675, -2.675, 12.345, 9.99, -7.5, 0.1, 0.2, 5000.005, 250.0,
+)  # fmt: skip
 STRANGE = (math.nan, math.inf, -math.inf, 1e30)
 BORDERS = tuple(
     map(
