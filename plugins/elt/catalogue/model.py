@@ -16,7 +16,9 @@ from elt import layout
 from elt.errors import InvalidDatasetError, InvalidMonthError, PermanentError
 from elt.months import Month
 
-Type = Literal["int16", "int32", "int64", "float64", "string", "date", "datetime", "timestamp", "bool"]
+Type = Literal[
+    "int16", "int32", "int64", "float64", "numeric", "string", "date", "datetime", "timestamp", "bool"
+]
 Format = Literal["parquet", "csv", "csv.gz", "jsonl", "jsonl.gz", "any"]
 Severity = Literal["stop", "warn"]
 
@@ -32,7 +34,7 @@ EXTENSIONS: Mapping[str, Format] = {
 TABULAR_FORMATS = tuple(dict.fromkeys(EXTENSIONS.values()))
 
 # Raise it when conform itself changes what becomes of a raw file: every month is then conformed again.
-CONFORM_RULES = 2
+CONFORM_RULES = 3
 
 # The columns that the library puts in front: of a dataset by months, and of a mart.
 MONTH_COLUMN = "source_month"

@@ -1,6 +1,6 @@
 """The catalogue's schema in Arrow's types, and how a file's columns are matched with it."""
 
-from collections.abc import Callable, Iterable, Set
+from collections.abc import Callable, Iterable, Sequence, Set
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -15,6 +15,8 @@ ARROW: dict[Type, pa.DataType] = {
     "int32": pa.int32(),
     "int64": pa.int64(),
     "float64": pa.float64(),
+    # BigQuery's NUMERIC: 29 digits before the point and nine behind it.
+    "numeric": pa.decimal128(38, 9),
     "string": pa.string(),
     "date": pa.date32(),
     "datetime": pa.timestamp("us"),
@@ -22,12 +24,22 @@ ARROW: dict[Type, pa.DataType] = {
     "bool": pa.bool_(),
 }
 REASON = "reason"
+_NAMES, _NAME_LENGTH = 20, 60
 
 _Check = Callable[[pa.DataType], bool]
 _Checks = tuple[_Check, ...]
-_TEXT: _Checks = (pa.types.is_string, pa.types.is_large_string, pa.types.is_binary, pa.types.is_null)
+_TEXT: _Checks = (
+    pa.types.is_string,
+    pa.types.is_large_string,
+    pa.types.is_string_view,
+    pa.types.is_binary,
+    pa.types.is_large_binary,
+    pa.types.is_binary_view,
+    pa.types.is_null,
+)
 _NUMBER: _Checks = (pa.types.is_integer, pa.types.is_floating, pa.types.is_decimal)
 _TIME: _Checks = (pa.types.is_timestamp, pa.types.is_date)
+_UTC = ("UTC", "Etc/UTC", "Z", "+00:00")
 # Types whose values mean the same in the target type. Arrow casts more: a number to a time, for one.
 _CONVERTIBLE: dict[Type, _Checks] = {
     "string": (*_TEXT, *_NUMBER, pa.types.is_boolean),
@@ -54,8 +66,24 @@ def typed_schema(ds: Dataset) -> pa.Schema:
 
 
 def quarantine_schema(source: pa.Schema) -> pa.Schema:
-    """All of a file's columns as text, and the reason."""
-    return pa.schema([*(pa.field(name, pa.string()) for name in source.names), pa.field(REASON, pa.string())])
+    """All of a file's columns as text, and the reason.
+
+    A column whose name is taken gets a number behind it: readers refuse a file with two of one name, and
+    most of them see no difference between upper and lower case.
+    """
+    *given, last = source.names
+    # Readers of text put the line itself behind the file's columns.
+    ours = [last] if last == LINE else []
+    taken = {LINE, REASON}
+    names = list[str]()
+    for name in given if ours else source.names:
+        free, number = name, 1
+        while free.lower() in taken:
+            number += 1
+            free = f"{name}_{number}"
+        taken.add(free.lower())
+        names.append(free)
+    return pa.schema([pa.field(name, pa.string()) for name in (*names, *ours, REASON)])
 
 
 def bind(schema: pa.Schema, ds: Dataset, month: Month | None, unread: tuple[str, ...] = ()) -> Binding:
@@ -76,19 +104,26 @@ def check_complete(ds: Dataset, month: Month | None, found: Set[str], names: Ite
     """Raise PermanentError if a required column is not among `found`; the file calls its columns `names`."""
     for column in ds.columns:
         if column.name not in found and column.instead not in found and column.required_in(month):
-            has = ", ".join(name for name in names if name != LINE) or "none"
+            has = ", ".join(some([name for name in names if name != LINE])) or "none"
             raise PermanentError(f"{ds.file_name(month)}: column {column.name} is lost (the file has {has})")
+
+
+def some(names: Sequence[str]) -> list[str]:
+    """The first names of columns, shortened: a file may have thousands, of any length."""
+    shown = [" ".join(name.split())[:_NAME_LENGTH] for name in names[:_NAMES]]
+    return [*shown, f"… and {len(names) - _NAMES:,} more"] if len(names) > _NAMES else shown
 
 
 def parseable(ds: Dataset) -> dict[str, pa.DataType]:
     """Types, by each name in lower case, of the columns that Arrow's CSV parser reads as `cast` would.
 
-    Not so texts (they need checks), codes, and truth values, of which the parser knows other spellings.
+    Not so texts and `numeric` (they need checks), codes, and truth values, of which the parser knows other
+    spellings.
     """
     return {
         name: ARROW[column.type]
         for column in ds.columns
-        if not column.codes and column.type not in ("bool", "string")
+        if not column.codes and column.type not in ("bool", "numeric", "string")
         for name in column.known_names
     }
 
@@ -96,7 +131,7 @@ def parseable(ds: Dataset) -> dict[str, pa.DataType]:
 def _find(schema: pa.Schema, column: Column, file: str) -> int | None:
     found = [i for i, name in enumerate(schema.names) if name.strip().lower() in column.known_names]
     if len(found) > 1:
-        names = " and ".join(schema.names[i] for i in found)
+        names = " and ".join(some([schema.names[i] for i in found]))
         raise PermanentError(f"{file}: {names} are both {column.name}")
     if not found:
         return None
@@ -105,5 +140,12 @@ def _find(schema: pa.Schema, column: Column, file: str) -> int | None:
     if not any(check(kind) for check in _CONVERTIBLE.get(column.type, (*_TEXT, *_NUMBER))):
         raise PermanentError(
             f"{file}: column {source.name} has type {source.type}, which cannot become {column.type}"
+        )
+    zone = getattr(kind, "tz", None)
+    if zone not in (None, *_UTC) and column.type in ("date", "datetime"):
+        # Local there is hours away from local here, and nothing says which one is meant.
+        raise PermanentError(
+            f"{file}: column {source.name} has moments in {zone}, whose {column.type} depends on the zone. "
+            "Describe it as a timestamp."
         )
     return found[0]

@@ -7,12 +7,16 @@ from typing import BinaryIO, Self
 
 from elt.catalogue import Dataset
 from elt.conforming.rows import Conformed, conform
-from elt.conforming.schema import bind, check_complete, parseable, quarantine_schema, typed_schema
+from elt.conforming.schema import REASON, bind, check_complete, parseable, quarantine_schema, typed_schema
 from elt.errors import PermanentError
+from elt.formats.batches import LINE
 from elt.formats.parquet_writer import GROUP_BYTES, GROUP_ROWS, ParquetWriter
 from elt.formats.prefetch import prefetch
 from elt.formats.raw_file import open_raw
 from elt.months import Month
+
+# Characters of a line that a refusal shows.
+_SHOWN = 100
 
 
 class Split:
@@ -25,6 +29,7 @@ class Split:
     def __init__(self, file: BinaryIO, ds: Dataset, month: Month | None) -> None:
         self.ds, self.month, self.name = ds, month, ds.file_name(month)
         self.rows = self.quarantined = 0
+        self._first_reason = ""
         self._raw = open_raw(file, self.name, ds, parseable(ds))
         try:
             self._binding = bind(self._raw.schema, ds, month, self._raw.unread)
@@ -48,6 +53,8 @@ class Split:
         for part in conform(self._raw.batches, self._binding):
             self.rows += part.typed.num_rows
             self.quarantined += part.rejected
+            if part.quarantined and not self._first_reason:
+                self._first_reason = _told(part.quarantined.slice(0, 1).to_pylist()[0])
             yield part
         # What only the whole file shows.
         total = self.rows + self.quarantined
@@ -57,9 +64,26 @@ class Split:
             )
         if fields := self._raw.fields:
             check_complete(self.ds, self.month, fields.found, (*fields.found, *fields.unknown))
+
+    def refuse_if_empty(self, kept: str = "") -> None:
+        """Raise PermanentError if no row fits: nothing may replace a month by nothing.
+
+        `kept` says where the rows are now.
+        """
         if not self.rows:
-            # Nothing may replace a month by nothing.
-            raise PermanentError(f"{self.name}: no row fits ({self.quarantined:,} rows, all for quarantine)")
+            first = f". The first: {self._first_reason}" if self._first_reason else ""
+            where = f". Look at them in {kept}" if kept else ""
+            raise PermanentError(
+                f"{self.name}: no row fits ({self.quarantined:,} rows, all for quarantine){first}{where}"
+            )
+
+
+def _told(row: dict[str, str | None]) -> str:
+    """Why a row is in quarantine, with the beginning of its line where it has no values."""
+    line = (
+        "" if any(value for name, value in row.items() if name not in (LINE, REASON)) else row.get(LINE) or ""
+    )
+    return " ".join(f"{row[REASON]}{f' ({line[:_SHOWN]!r})' if line else ''}".split())
 
 
 def write(parts: Split) -> tuple[BinaryIO, BinaryIO | None]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing
-from typing import BinaryIO, NamedTuple, TypeAlias
+from typing import Any, BinaryIO, NamedTuple, TypeAlias
 
 import pyarrow as pa
 
@@ -12,8 +12,22 @@ from elt.formats.prefetch import prefetch
 LINE = "source_line"
 # Bytes. A block becomes a batch, and three of them are in memory at once.
 BLOCK = 1 << 20
-# Bytes. A line has to fit into memory; something longer is not a text file.
-LONGEST = 64 * BLOCK
+# Bytes of a line, or of a value of Parquet. A longer one is quarantined by its beginning: it would be in
+# memory several times over.
+LONGEST = 16 * BLOCK
+BEGINNING = 1 << 16
+
+
+class TooLong(NamedTuple):
+    """The beginning of a line that is longer than LONGEST, and its size in bytes."""
+
+    beginning: bytes
+    size: int
+
+    @property
+    def reason(self) -> str:
+        """Why it is not read."""
+        return f"the line has {self.size:,} bytes, and {LONGEST >> 20} MiB at most are read: its beginning"
 
 
 class Malformed(NamedTuple):
@@ -53,14 +67,47 @@ def gunzip(file: BinaryIO) -> BinaryIO:
     return content
 
 
-def read_blocks(file: BinaryIO) -> Generator[bytes, None, None]:
+class Gunzip:
+    """Checks gzip content, of one member or several, while it arrives: nothing of it is kept."""
+
+    def __init__(self) -> None:
+        from isal import isal_zlib
+
+        self._zlib = isal_zlib
+        self._member = self._new()
+
+    def _new(self) -> Any:
+        return self._zlib.decompressobj(wbits=16 + self._zlib.MAX_WBITS)
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing is missing."""
+        return bool(self._member.eof)
+
+    def feed(self, data: bytes) -> None:
+        """Take the next bytes; ValueError if they are damaged."""
+        full = False
+        try:
+            while data or full:
+                if self._member.eof:
+                    # Some programs fill the last block of a tape or disk with zeros.
+                    data = data.lstrip(b"\0")
+                    if not data:
+                        return
+                    self._member = self._new()
+                full = len(self._member.decompress(data, BLOCK)) == BLOCK
+                data = self._member.unused_data if self._member.eof else self._member.unconsumed_tail
+        except self._zlib.error as error:  # type: ignore[misc]  # isal's stub calls it an instance
+            raise ValueError(str(error)) from None
+
+
+def read_blocks(file: BinaryIO) -> Generator[bytes | TooLong, None, None]:
     """Yield blocks of about a MiB, each of whole lines, without byte order mark and leading blank lines.
 
-    An empty file is one empty block. Raises ValueError for a line longer than LONGEST. Close the generator
-    when done: it prefetches in a thread.
+    An empty file is one empty block. Close the generator when done: it prefetches in a thread.
     """
 
-    def whole_lines() -> Iterator[bytes]:
+    def whole_lines() -> Iterator[bytes | TooLong]:
         rest: list[bytes] = []
         while piece := file.read(BLOCK):
             cut = piece.rfind(b"\n") + 1
@@ -71,13 +118,25 @@ def read_blocks(file: BinaryIO) -> Generator[bytes, None, None]:
             # Joined only once the line is complete: adding to one long text would copy it every time.
             rest.append(piece)
             if sum(map(len, rest)) > LONGEST:
-                raise ValueError(f"a line of more than {LONGEST >> 20} MiB")
+                line, rest = too_long(b"".join(rest))
+                yield line
         if any(rest):
             yield b"".join(rest)
 
+    def too_long(begun: bytes) -> tuple[TooLong, list[bytes]]:
+        """Pass over the rest of a line; also return what was read behind it."""
+        size = len(begun)
+        while piece := file.read(BLOCK):
+            end = piece.find(b"\n")
+            if end >= 0:
+                return TooLong(begun[:BEGINNING], size + end), [piece[end + 1 :]]
+            size += len(piece)
+        return TooLong(begun[:BEGINNING], size), []
+
     # Gunzipping releases Python's lock: the next blocks are unpacked while this one is split.
     with closing(prefetch(whole_lines(), 2)) as blocks:
-        yield next(blocks, b"").removeprefix(b"\xef\xbb\xbf").lstrip(b"\r\n")
+        first = next(blocks, b"")
+        yield first if isinstance(first, TooLong) else first.removeprefix(b"\xef\xbb\xbf").lstrip(b"\r\n")
         yield from blocks
 
 

@@ -1,20 +1,20 @@
-"""CSV as Arrow batches. A line is a row; one that cannot be split into columns is kept as it is."""
+"""CSV as Arrow batches: well-formed blocks by Arrow's parser, all others record by record."""
 
-import csv
 from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import BinaryIO
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv
 
-from elt.formats.batches import LINE, Batch, Typed, lines, malformed, read_blocks
+from elt.formats.batches import LINE, Batch, TooLong, Typed, lines, malformed, read_blocks
+from elt.formats.csv_records import NOT_CSV, CsvRecords, Record
 
 # Give up typed parsing after this many blocks with unparsable values: each costs a second pass.
 _MISSES = 4
 # As many as a table of BigQuery may have: each column costs memory for every block.
 MOST_COLUMNS = 10_000
-_LONE_CR = "a carriage return without a line feed; lines must end with LF or CRLF"
 
 
 class CsvReader:
@@ -27,31 +27,48 @@ class CsvReader:
 
     def __init__(self, file: BinaryIO, delimiter: str, types: Mapping[str, pa.DataType]) -> None:
         self._blocks, self._delimiter = read_blocks(file), delimiter
+        self._records = CsvRecords(delimiter)
         try:
-            head, _, self._first_rows = next(self._blocks).partition(b"\n")
-            self._names = self._split(head.decode()) if head.strip() else []
+            self._names, self._first_rows = self._read_header(next(self._blocks))
         except BaseException:
             self.close()
             raise
-        if len(self._names) > MOST_COLUMNS:
-            self.close()
-            raise ValueError(f"{len(self._names):,} columns, and {MOST_COLUMNS:,} at most are read")
         spelled = {name: name.strip().lower() for name in self._names}
         self._types = {name: types[key] for name, key in spelled.items() if key in types}
         self._misses = 0
         self.schema = pa.schema([pa.field(name, pa.string()) for name in (*self._names, LINE)])
 
+    def _read_header(self, block: bytes | TooLong) -> tuple[list[str], bytes]:
+        """The names of the columns, and the rest of the first block."""
+        if isinstance(block, TooLong):
+            raise ValueError(block.reason)  # noqa: TRY004 - of the class that means a corrupt file
+        found = self._records.record(block)
+        if found is None or found[0].reason:
+            why = found[0].reason.removeprefix(NOT_CSV) if found else "a quote in its header is never closed"
+            raise ValueError(why)
+        header, end = found
+        if len(header.values) > MOST_COLUMNS:
+            raise ValueError(f"{len(header.values):,} columns, and {MOST_COLUMNS:,} at most are read")
+        return [name.decode() for name in header.values] if header.text.strip() else [], block[end:]
+
+    def _chunks(self) -> Iterator[bytes | list[Record]]:
+        def blocks() -> Iterator[bytes | TooLong]:
+            yield self._first_rows
+            yield from self._blocks
+
+        return self._records.chunks(blocks())
+
     def __iter__(self) -> Iterator[Batch]:
-        yield from self._read(self._first_rows)
-        for block in self._blocks:
-            yield from self._read(block)
+        for chunk in self._chunks():
+            yield from self._by_record(chunk) if isinstance(chunk, list) else self._read(chunk)
 
     def close(self) -> None:
         """Stop reading ahead; the file stays open."""
         self._blocks.close()
 
     def _read(self, block: bytes) -> Iterator[Batch]:
-        if self._types and self._misses < _MISSES:
+        # Arrow reads 0xFFFF as a whole number.
+        if self._types and self._misses < _MISSES and b"0x" not in block and b"0X" not in block:
             table = self._parse(block, self._types)
             if table is not None:
                 for batch in table.to_batches():
@@ -63,7 +80,8 @@ class CsvReader:
     def _read_texts(self, block: bytes) -> Iterator[Batch]:
         table = self._parse(block, {})
         if table is None:
-            yield from self._read_by_line(block)
+            records, rest = self._records.split(block)
+            yield from self._by_record(records + ([Record(rest, [rest])] if rest else []))
             return
         for batch in table.to_batches():
             yield self._with_line(batch)
@@ -72,7 +90,7 @@ class CsvReader:
         return batch.append_column(LINE, pa.nulls(batch.num_rows, pa.string()))
 
     def _parse(self, block: bytes, types: Mapping[str, pa.DataType]) -> pa.Table | None:
-        """Parse a block; None where a line is not one row, or a value not of its type."""
+        """Parse well-formed bytes; None where a record is not one row, or a value not of its type."""
         try:
             table = pa.csv.read_csv(
                 pa.BufferReader(block),
@@ -80,7 +98,9 @@ class CsvReader:
                 read_options=pa.csv.ReadOptions(
                     column_names=self._names, use_threads=False, block_size=len(block) + 1
                 ),
-                parse_options=pa.csv.ParseOptions(delimiter=self._delimiter),
+                parse_options=pa.csv.ParseOptions(
+                    delimiter=self._delimiter, newlines_in_values=b'"' in block
+                ),
                 convert_options=pa.csv.ConvertOptions(
                     column_types={name: types.get(name, pa.string()) for name in self._names},
                     # Arrow's own list has "NA" and "null": texts that somebody published.
@@ -92,66 +112,39 @@ class CsvReader:
             )
         except pa.ArrowInvalid:
             return None
-        # A stray quote merges lines into one row without an Arrow error. Counting line ends is enough, and
-        # fast, unless something makes up for a merged line: a blank line, which Arrow takes for a row if
-        # there is one column, or a carriage return, which ends a line for Arrow, though not for us.
-        ends = block.count(b"\n") + (not block.endswith(b"\n"))
-        if len(table) == ends and len(self._names) > 1 and b"\r" not in block:
-            return table
-        return table if len(table) == len(lines(block)) else None
+        if any(
+            pa.types.is_floating(column.type) and pc.any(pc.is_inf(column)).as_py()
+            for column in table.columns
+        ):
+            # Written so, or a number that no float64 can hold: the text tells.
+            return None
+        # What Arrow takes for a row and we do not, or the other way round: a blank line where there is one
+        # column, and a carriage return on its own. Counting tells, and counting line ends is fast.
+        if len(self._names) > 1 and block.count(b"\r") == block.count(b"\r\n"):
+            ends = block.count(b"\n") + (not block.endswith(b"\n"))
+            if len(table) == ends:
+                return table
+        records, rest = self._records.split(block)
+        count = sum(bool(record.text.strip()) for record in records) + bool(rest.strip())
+        return table if len(table) == count else None
 
-    def _read_by_line(self, block: bytes) -> Iterator[Batch]:
-        rows: list[list[str]] = []
+    def _by_record(self, records: list[Record]) -> Iterator[Batch]:
+        rows: list[list[bytes]] = []
         broken: list[tuple[bytes, str]] = []
-        for line in lines(block):
-            try:
-                row = self._split(line.decode(errors="surrogateescape"))
-            except ValueError as error:
-                broken.append((line, f"the line is not CSV: {error}"))
-                continue
-            if len(row) == len(self._names):
-                rows.append(row)
-            else:
-                broken.append((line, f"the line has {len(row)} values for {len(self._names)} columns"))
+        for record in records:
+            if record.reason:
+                broken += [(line, record.reason) for line in lines(record.text)]
+            elif len(record.values) == len(self._names) and record.text.strip():
+                rows.append(record.values)
+            elif record.text.strip():
+                found = f"the line has {len(record.values)} values for {len(self._names)} columns"
+                broken.append((record.text, found))
         if rows:
-            # By way of bytes: Arrow refuses text with surrogates, which stand for bytes that are not UTF-8.
-            encoded = [[value.encode(errors="surrogateescape") or None for value in row] for row in rows]
+            # By way of bytes: conform checks which of them are UTF-8.
             columns = [
-                pa.array(values, pa.binary()).view(pa.string()) for values in zip(*encoded, strict=True)
+                pa.array([value or None for value in values], pa.binary()).view(pa.string())
+                for values in zip(*rows, strict=True)
             ]
             yield pa.RecordBatch.from_arrays([*columns, pa.nulls(len(rows), pa.string())], schema=self.schema)
         if broken:
             yield malformed(broken, self.schema)
-
-    def _split(self, line: str) -> list[str]:
-        """Split a line as Arrow does, which forgives text after a closing quote but no quote left open.
-
-        ValueError says why it cannot be split.
-        """
-        line = line.rstrip("\r")
-        quote_is_open = False
-
-        def only_line() -> Iterator[str]:
-            nonlocal quote_is_open
-            yield line
-            # The csv module asks for a second line only where the first ended within quotes. Its errors
-            # are all of one class, so this tells them apart.
-            quote_is_open = True
-
-        try:
-            return next(csv.reader(only_line(), delimiter=self._delimiter, strict=True))
-        except csv.Error:
-            if quote_is_open:
-                raise ValueError("unexpected end of data") from None
-        try:
-            return next(csv.reader([line], delimiter=self._delimiter))
-        except csv.Error as error:
-            why = str(error)
-        if "\r" in line:
-            # Of a lone carriage return the csv module speaks as if to its programmer.
-            try:
-                next(csv.reader([line.replace("\r", " ")], delimiter=self._delimiter))
-                why = _LONE_CR
-            except csv.Error as another:
-                why = str(another)
-        raise ValueError(why)

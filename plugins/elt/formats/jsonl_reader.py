@@ -1,16 +1,23 @@
 """JSON lines as Arrow batches of text: the catalogue's columns, and each line as published."""
 
-from collections.abc import Callable, Iterator, KeysView, Sequence
+import json
+import re
+from collections.abc import Iterable, Iterator, KeysView, Sequence
 from typing import Any, BinaryIO
 
 import pyarrow as pa
 
 from elt.catalogue import Column
-from elt.formats.batches import LINE, Batch, lines, malformed, read_blocks
+from elt.formats.batches import LINE, Batch, TooLong, lines, malformed, read_blocks
 
 # A file with more unknown names than this uses data as names; the rest are not listed.
 MANY = 100
-_Dump = Callable[[Any], bytes]
+# Each name ends so; more matches than values mean a name given twice, or objects within the object.
+_NAME_ENDS = re.compile(rb'"\s*:')
+# A number that may not be the same number as a float64: of more than 15 digits, or with a long exponent.
+_LONG_NUMBER = re.compile(rb"\d[\d.]{15}|\d[eE][+-]?\d{3}")
+_NOT_ONE = "the line is not a JSON object: "
+_SPACE = re.compile(r"[ \t\n\r]*")
 
 
 class JsonlReader:
@@ -26,6 +33,7 @@ class JsonlReader:
         # By each name as spelled in the file: the column's index, None if unknown.
         self._spelled: dict[str, int | None] = {}
         self._names = [column.name for column in columns]
+        self._of_texts = [column.type == "string" for column in columns]
         self.schema = pa.schema([pa.field(name, pa.string()) for name in (*self._names, LINE)])
 
     @property
@@ -39,25 +47,40 @@ class JsonlReader:
         return tuple(name for name, index in self._spelled.items() if index is None)
 
     def __iter__(self) -> Iterator[Batch]:
-        for block in self._blocks:
-            yield from self._read(lines(block))
+        for number, block in enumerate(self._blocks):
+            if isinstance(block, TooLong):
+                yield malformed([(block.beginning, block.reason)], self.schema)
+                continue
+            if not number and block.lstrip().startswith(b"["):
+                # Its lines would be refused one by one, but for the last, which has no comma behind it.
+                raise ValueError("a JSON array instead of an object on each line")
+            yield from self._read(block)
 
     def close(self) -> None:
         """Stop reading ahead; the file stays open."""
         self._blocks.close()
 
-    def _read(self, texts: list[bytes]) -> Iterator[Batch]:
+    def _read(self, block: bytes) -> Iterator[Batch]:
         import orjson  # only where a file needs it
 
         rows: list[list[str | None]] = []
         kept: list[bytes] = []
         broken: list[tuple[bytes, str]] = []
-        for text in texts:
+        values = list[tuple[bytes, Any]]()
+        for text in lines(block):
             try:
-                rows.append(self._row(orjson.loads(text), orjson.dumps))
+                values.append((text, orjson.loads(text)))
+            except ValueError as error:
+                broken.append((text, f"{_NOT_ONE}{error}"))
+        # Once for all lines, since hardly any has such a thing.
+        names = sum(len(value) for _, value in values if isinstance(value, dict))
+        plain = len(_NAME_ENDS.findall(block)) == names and not _LONG_NUMBER.search(block)
+        for text, value in values:
+            try:
+                rows.append(self._row(text, value, plain or _is_plain(text, value)))
             except (ValueError, TypeError, RecursionError) as error:
                 # A value that is nested too deeply to be written again is a TypeError of orjson's.
-                broken.append((text, f"the line is not a JSON object: {error}"))
+                broken.append((text, f"{_NOT_ONE}{error}"))
             else:
                 kept.append(text)
         if rows:
@@ -70,21 +93,44 @@ class JsonlReader:
         if broken:
             yield malformed(broken, self.schema)
 
-    def _row(self, value: Any, dump: _Dump) -> list[str | None]:
+    def _row(self, text: bytes, value: Any, plain: bool) -> list[str | None]:
+        """The texts of a line's object; `plain`: as the parser has them, no name or digit is lost."""
+        import orjson
+
         if not isinstance(value, dict):
             # The same class as the parser's errors, since the caller treats both alike.
             raise ValueError("it is none")  # noqa: TRY004
+        row = self._filled(value.items()) if plain else None
+        if row is None:
+            published = list(_published(text.decode()))
+            for item in value.values():
+                if isinstance(item, (dict, list)):
+                    orjson.dumps(
+                        item
+                    )  # what is nested more deeply than this takes, other readers refuse, too
+            row = self._filled(published)
+        return row or []
+
+    def _filled(self, items: Iterable[tuple[str, Any]]) -> list[str | None] | None:
+        """Texts in the order of the columns; None where only the line itself has the text."""
         row: list[str | None] = [None] * len(self._names)
         places = set()
-        for name, item in value.items():
+        for name, item in items:
             index = self._place(name)
             if index is None:
                 continue
-            # Two names of one column. (Of one name given twice the parser keeps the last value.)
             if index in places:
                 raise ValueError(f"it has {self._names[index]} twice")
             places.add(index)
-            row[index] = item if isinstance(item, str) or item is None else _text(item, dump)
+            if item is None or isinstance(item, str):
+                row[index] = item
+            elif isinstance(item, bool):
+                row[index] = "true" if item else "false"
+            elif isinstance(item, int) or (isinstance(item, float) and not self._of_texts[index]):
+                row[index] = repr(item)
+            else:
+                # In a column of texts 1.10 is a version, not 1.1; a list is as it was written.
+                return None
         return row
 
     def _place(self, name: str) -> int | None:
@@ -96,8 +142,32 @@ class JsonlReader:
         return index
 
 
-def _text(item: Any, dump: _Dump) -> str:
-    """Write a number, truth value, list or object as JSON does."""
-    if isinstance(item, (bool, dict, list)):
-        return str(dump(item), "utf-8")
-    return repr(item)
+def _is_plain(text: bytes, value: Any) -> bool:
+    """Whether the parser has lost nothing.
+
+    Of a name given twice it keeps the last value, and of a number the nearest float64.
+    """
+    names = len(value) if isinstance(value, dict) else 0
+    return len(_NAME_ENDS.findall(text)) == names and not _LONG_NUMBER.search(text)
+
+
+def _published(text: str) -> Iterator[tuple[str, str | None]]:
+    """The names and values of a line's object, all of them: texts as they are, other values as written.
+
+    The line is known to be an object.
+    """
+    decoder = json.JSONDecoder()
+
+    def after(position: int) -> int:
+        found = _SPACE.match(text, position)
+        return found.end() if found else position
+
+    position = after(after(0) + 1)
+    while text[position] != "}":
+        name, position = decoder.raw_decode(text, position)
+        position = after(after(position) + 1)
+        value, end = decoder.raw_decode(text, position)
+        yield name, value if value is None or isinstance(value, str) else text[position:end]
+        position = after(end)
+        if text[position] == ",":
+            position = after(position + 1)

@@ -4,6 +4,7 @@ import logging
 from dataclasses import replace
 from typing import Any, BinaryIO
 
+from elt.conforming.schema import some
 from elt.conforming.stream import Split, write
 from elt.connections import Connections
 from elt.errors import PermanentError, TransientError
@@ -14,8 +15,6 @@ from elt.stores.gcs import Content, Lake, Stored
 from elt.warehouse.load_log import record
 
 _LOG = logging.getLogger(__name__)
-# Of the columns that nobody knows: all of an object's metadata have to fit into 8 KiB.
-_NAMES_KEPT, _NAME_LENGTH = 20, 60
 
 
 def conform(request: StageRequest, connections: Connections) -> dict[str, Any]:
@@ -70,21 +69,18 @@ def _replace(
         "source": origin.source or "",
         "rows": str(parts.rows),
         "quarantined": str(parts.quarantined),
-        "drift": _kept(parts.drift),
+        # All of an object's metadata have to fit into 8 KiB.
+        "drift": "\n".join(some(parts.drift)),
     }
     with rows:
+        kept = ""
         if rejected is not None:
             with rejected:
-                lake.write(quarantine_object(request.dataset, request.month), _content(rejected, facts))
+                kept = quarantine_object(request.dataset, request.month)
+                lake.write(kept, _content(rejected, facts))
+        parts.refuse_if_empty(kept and lake.uri(kept))
         # Only over what was there before: another run may have conformed a newer raw file meanwhile.
         return lake.write(typed_object(request.dataset, request.month), _content(rows, facts), over=present)
-
-
-def _kept(names: tuple[str, ...]) -> str:
-    """The first names, a line each."""
-    shown = [" ".join(name.split())[:_NAME_LENGTH] for name in names[:_NAMES_KEPT]]
-    more = [f"… and {len(names) - _NAMES_KEPT} more"] if len(names) > _NAMES_KEPT else []
-    return "\n".join(shown + more)
 
 
 def _content(file: BinaryIO, facts: dict[str, str]) -> Content:

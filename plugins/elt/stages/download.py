@@ -7,6 +7,7 @@ from typing import Any
 from elt.catalogue import Format
 from elt.connections import Connections
 from elt.errors import PermanentError, SourceNotPublishedError
+from elt.formats.batches import Gunzip
 from elt.layout import raw_object
 from elt.provenance import Loaded, Origin
 from elt.sources import Source
@@ -78,8 +79,8 @@ def _transfer(request: StageRequest, source: Source, lake: Lake) -> Stored:
 class Reader:
     """`read` and `tell` over a transfer's pieces, for an upload.
 
-    A web page, a file of another format and a truncated one raise PermanentError before the last bytes are
-    handed out: the upload cannot complete, and its object never becomes visible.
+    A web page, a file of another format, a truncated one and a damaged gzip raise PermanentError before the
+    last bytes are handed out: the upload cannot complete, and its object never becomes visible.
     """
 
     def __init__(self, pieces: Iterable[bytes], name: str, form: Format) -> None:
@@ -89,6 +90,7 @@ class Reader:
         self._tail = b""
         self._received = self._given = 0
         self._begun = self._ended = False
+        self._gzip = Gunzip() if form.endswith(".gz") else None
 
     @property
     def checksum(self) -> str:
@@ -118,11 +120,23 @@ class Reader:
         self._ended = not piece
         if not self._begun and (self._ended or len(self._pending) > _ENOUGH):
             self._check_beginning(bytes(self._pending[:_ENOUGH]))
-            self._begun = True
+            self._begun, piece = True, bytes(self._pending)
+        if self._gzip is not None and self._begun:
+            self._check_gzip(self._gzip, piece)
         # A Parquet file's index is at its end; a text file's end cannot be told from its middle.
         if self._ended and self._form == "parquet" and (self._tail != _PARQUET or self._received < 12):
             raise PermanentError(
                 f"{self._name}: truncated (its Parquet footer is missing after {self._received:,} bytes)"
+            )
+
+    def _check_gzip(self, gzip: Gunzip, piece: bytes) -> None:
+        try:
+            gzip.feed(piece)
+        except ValueError as error:
+            raise PermanentError(f"{self._name}: corrupt gzip ({error})") from None
+        if self._ended and not gzip.ended:
+            raise PermanentError(
+                f"{self._name}: truncated (its gzip content goes on after {self._received:,} bytes)"
             )
 
     def _check_beginning(self, first: bytes) -> None:

@@ -23,6 +23,7 @@ TYPES: Mapping[Type, str] = {
     "int32": "integer",
     "int64": "bigint",
     "float64": "double precision",
+    "numeric": "numeric",
     "string": "text",
     "date": "date",
     "datetime": "timestamp",
@@ -76,6 +77,7 @@ def load(
     with connection.transaction():
         connection.execute(_create(incoming, ds, month))
         _copy(connection, incoming, parts, ds)
+        parts.refuse_if_empty()
         # Counts are complete only now that all parts have passed.
         about = {**about, "rows": parts.rows, "quarantined": parts.quarantined}
         # After the rows, not before: whoever loads another month of this table copies beside us.

@@ -20,6 +20,7 @@ T = TypeVar("T")
 TYPES: Mapping[Type, str] = {
     **dict.fromkeys(("int16", "int32", "int64"), "INTEGER"),
     "float64": "FLOAT",
+    "numeric": "NUMERIC",
     "string": "STRING",
     "date": "DATE",
     "datetime": "DATETIME",

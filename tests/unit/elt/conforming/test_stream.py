@@ -71,9 +71,49 @@ def test_a_refused_file_leaves_neither_open_files_nor_threads(how: str):
         entry = replace(OWN, path="/own.csv.gz")
     before = open_files()
     with pytest.raises(PermanentError, match=how) as refusal, Split(content, entry, None) as parts:
-        write(parts)
+        typed, quarantine = write(parts)
+        with typed, quarantine:
+            parts.refuse_if_empty()
     assert (open_files(), prefetching()) == (before, [])
     assert refusal.value.__traceback__ is not None
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        (b"x,y\n", "id x is not int64"),
+        (b"1,2,3\n", "the line has 3 values for 2 columns ('1,2,3')"),
+        (b'1,"open\n', "the line is not CSV: unexpected end of data ('1,\"open')"),
+    ],
+)
+def test_a_file_of_which_no_row_fits_is_refused_with_the_first_reason(line: bytes, reason: str):
+    with Split(csv(0, line), OWN, None) as parts:
+        list(parts)
+        with pytest.raises(PermanentError) as refusal:
+            parts.refuse_if_empty("gs://lake/there")
+    assert str(refusal.value) == (
+        f"own.csv: no row fits (1 rows, all for quarantine). The first: {reason}. Look at them in gs://lake/there"
+    )
+
+
+def test_a_file_of_too_many_names_is_refused_in_a_sentence_of_readable_length():
+    names = ",".join(f"{n}{'x' * 99}" for n in range(9_000)).encode()
+    with pytest.raises(PermanentError, match=r"column id is lost .*… and 8,980 more") as refusal:
+        Split(io.BytesIO(names), OWN, None)
+    assert len(str(refusal.value)) < 2_000
+
+
+@pytest.mark.parametrize("name", ["reason", "Reason", "source_line", "note"])
+def test_readers_can_open_a_quarantine_of_columns_with_any_name(name: str):
+    content = b"id,note,%s\nx,a,b\n1,2,3\n" % name.encode()
+    ds = replace(OWN, columns=(OWN.columns[0],))
+    with Split(io.BytesIO(content), ds, None) as parts:
+        typed, quarantine = write(parts)
+    with typed, quarantine:
+        (row,) = pq.read_table(quarantine).to_pylist()
+    assert row == {
+        "id": "x", "note": "a", f"{name}_2": "b", "source_line": None, "reason": "id x is not int64"
+    }  # fmt: skip
 
 
 class Full(io.BytesIO):

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import get_args
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from elt.catalogue import Format
@@ -74,6 +74,37 @@ def test_what_is_no_table_may_be_anything_but_a_web_page():
     for content in (b"", b"<!DOCTYPE html>", b"<html>"):
         with pytest.raises(PermanentError):
             reader(content, form="any").read(100)
+
+
+GZIPPED = gzip.compress(b"a,b\n" + bytes(range(256)) * 500)
+NOUGHTS = gzip.compress(bytes(20_000_000))
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.integers(1, 70_000), st.integers(1, 5_000))
+def test_a_gzip_that_is_cut_anywhere_never_hands_out_its_end(size, piece):
+    for content, cuts in ((GZIPPED, (1, 8, len(GZIPPED) // 2)), (GZIPPED * 2, (4,)), (NOUGHTS, (3,))):
+        for cut in cuts:
+            short = content[:-cut]
+            stream = reader(*(short[i : i + piece] for i in range(0, len(short), piece)), form="csv.gz")
+            got = b""
+            with pytest.raises(PermanentError, match=rf"{NAME}: truncated .its gzip content goes on after"):
+                for chunk in drain(stream, size):
+                    got += chunk
+            assert len(got) < len(short)
+
+
+@pytest.mark.parametrize("spoil", [slice(200, 210), slice(-8, -4)])
+def test_a_gzip_that_is_damaged_is_refused(spoil):
+    content = bytearray(GZIPPED)
+    content[spoil] = bytes(byte ^ 0xFF for byte in content[spoil])
+    with pytest.raises(PermanentError, match="corrupt gzip"):
+        list(drain(reader(bytes(content), form="csv.gz"), 100))
+
+
+@pytest.mark.parametrize("content", [GZIPPED, GZIPPED * 3, GZIPPED + bytes(512), NOUGHTS], ids=len)
+def test_a_whole_gzip_is_what_was_published(content):
+    assert b"".join(drain(reader(content, form="jsonl.gz"), 1000)) == content
 
 
 @pytest.mark.parametrize("form", ["csv.gz", "jsonl.gz"])

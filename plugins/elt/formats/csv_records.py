@@ -1,0 +1,128 @@
+"""CSV split into records as RFC 4180 has it: a quoted value may hold delimiters, quotes and line breaks."""
+
+import re
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+from elt.formats.batches import LONGEST, TooLong
+
+NOT_CSV = "the line is not CSV: "
+_LONE_CR = NOT_CSV + "a carriage return without a line feed; lines must end with LF or CRLF"
+_UNCLOSED = NOT_CSV + "unexpected end of data"
+_JUNK = NOT_CSV + "a quote ends inside the value"
+_ENDLESS = f"{NOT_CSV}a quoted value of more than {LONGEST >> 20} MiB, or a quote that is never closed"
+# Records that interrupt the well-formed bytes of a block, before all others are read one by one.
+_RESUMED = 10
+# Possessive: a quote that is never closed would otherwise be looked for from every place behind it.
+_QUOTED = rb'"([^"]*+(?:""[^"]*+)*+)"'
+
+
+class Record(NamedTuple):
+    """One row as published, without its line end, and its values; none where `reason` says why."""
+
+    text: bytes
+    values: list[bytes]
+    reason: str = ""
+
+
+class CsvRecords:
+    """Splits text into records. Nothing else decides where one ends, so that no neighbour changes a row."""
+
+    def __init__(self, delimiter: str) -> None:
+        self._delimiter = delimiter.encode()
+        mark = re.escape(self._delimiter)
+        self._quoted = re.compile(_QUOTED)
+        self._bare = re.compile(rb"[^\n" + mark + rb"]*+")
+        opens, closes = rb"(?:\A|(?<=\n)|(?<=" + mark + rb"))", rb"(?=" + mark + rb"|\r?\n|\r?\Z)"
+        self._well_formed = re.compile(rb'(?:[^"]*+' + opens + _QUOTED + closes + rb')*+[^"]*+')
+
+    def chunks(self, blocks: Iterable[bytes | TooLong]) -> Iterator[bytes | list[Record]]:
+        """Yield what blocks of whole lines hold: well-formed bytes, and other records one by one.
+
+        Well-formed bytes are whole records whose quotes enclose values, and are nowhere else: all readers
+        take them alike.
+        """
+        rest, endless = b"", False
+        for block in blocks:
+            if isinstance(block, TooLong):
+                # Of what was begun before, nobody can tell how it goes on.
+                yield [
+                    *([Record(rest, [], _UNCLOSED)] if rest else []),
+                    Record(block.beginning, [], block.reason),
+                ]
+                rest, endless = b"", False
+                continue
+            if endless:
+                found = self.record(b'"' + block)
+                end = len(block) if found is None else found[1] - 1
+                yield [Record(block[:end], [], _ENDLESS)]
+                block, endless = block[end:], found is None
+            data, rest = rest + block, b""
+            for _ in range(_RESUMED):
+                problem = self._first_problem(data)
+                cut = _start_of_record(data, problem) if problem < len(data) else problem
+                if cut:
+                    yield data[:cut]
+                found = self.record(data, cut) if cut < len(data) else None
+                if found is None:
+                    data, rest = b"", data[cut:]
+                    break
+                yield [found[0]]
+                data = data[found[1] :]
+            if data:
+                records, rest = self.split(data)
+                yield records
+            if len(rest) > LONGEST:
+                yield [Record(rest, [], _ENDLESS)]
+                rest, endless = b"", True
+        if rest:
+            yield [Record(rest, [], _UNCLOSED)]
+
+    def split(self, data: bytes) -> tuple[list[Record], bytes]:
+        """Return the records one by one, and the beginning of one that ends behind the data."""
+        records, position = list[Record](), 0
+        while position < len(data) and (found := self.record(data, position)):
+            records.append(found[0])
+            position = found[1]
+        return records, data[position:]
+
+    def record(self, data: bytes, start: int = 0) -> tuple[Record, int] | None:
+        """Read the record at `start`, and where the next one begins; None if it ends behind the data."""
+        values, position, reason = list[bytes](), start, ""
+        while True:
+            quoted = self._quoted.match(data, position)
+            if quoted is None and data.startswith(b'"', position):
+                return None
+            begin = quoted.end() if quoted else position
+            bare = self._bare.match(data, begin)
+            position = bare.end() if bare else begin
+            text = data[begin:position]
+            ends = not data.startswith(self._delimiter, position)
+            if ends:
+                text = text.removesuffix(b"\r")
+            if quoted and text:
+                reason = reason or _JUNK
+            elif b"\r" in text:
+                reason = reason or _LONE_CR
+            values.append(quoted[1].replace(b'""', b'"') if quoted else text)
+            if ends:
+                whole = data[start:position].removesuffix(b"\r")
+                return Record(whole, [] if reason else values, reason), position + 1
+            position += len(self._delimiter)
+
+    def _first_problem(self, data: bytes) -> int:
+        """Where the first quote is that encloses no value, or one that ends behind the data."""
+        if b'"' not in data:
+            return len(data)
+        found = self._well_formed.match(data)
+        return found.end() if found else 0
+
+
+def _start_of_record(data: bytes, position: int) -> int:
+    """Where the record begins in which `position` is; all quotes before it are in pairs."""
+    end = position
+    while (newline := data.rfind(b"\n", 0, end)) >= 0:
+        if data.count(b'"', newline, position) % 2 == 0:
+            return newline + 1
+        end = newline
+    return 0

@@ -1,0 +1,154 @@
+"""Parquet as Arrow batches: the columns that somebody knows, in pieces of bounded bytes."""
+
+from collections.abc import Iterator, Set
+from typing import Any, BinaryIO
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet
+
+from elt.formats.batches import BEGINNING, LONGEST, Malformed
+
+# A batch has so many rows, and so many bytes of text, at most: a file of a few kB can hold one long text and
+# a million references to it.
+BATCH_ROWS, BATCH_BYTES = 16_384, 8 * 2**20
+# Rows where a text may be written as what it shares with the one before, which no dictionary keeps short.
+_ROWS_OF_SHARED_TEXTS = 256
+# Bytes read at once, of each column.
+_BUFFER = 1 << 18
+# What INT96 holds is exact in milliseconds for all its days, in microseconds for 292,000 years around 1970,
+# and in nanoseconds for less than 300 of them.
+_STORABLE = ("0001-01-01", "9999-12-31T23:59:59.999")
+_IN_NANOSECONDS = ("1678-01-01", "2262-01-01")
+
+
+class ParquetReader:
+    """An open Parquet file: `schema`, `rows` as it announces them, the columns `unread`, its batches (once).
+
+    `known` are names in lower case. Texts come as numbers that refer to a dictionary, or as they are.
+    """
+
+    def __init__(self, source: BinaryIO, known: Set[str]) -> None:
+        self._source = source
+        parquet = self._open()
+        self._metadata = parquet.metadata
+        found, unread = list[pa.Field](), list[str]()
+        for field in parquet.schema_arrow:
+            if field.name.strip().lower() in known:
+                found.append(field)
+            else:
+                unread.append(field.name)
+        self.schema, self.unread, self.rows = pa.schema(found), tuple(unread), parquet.metadata.num_rows
+        leaves = {leaf.path: leaf for leaf in (parquet.schema.column(n) for n in range(len(parquet.schema)))}
+        self._int96 = [
+            name for name in self.schema.names if name in leaves and leaves[name].physical_type == "INT96"
+        ]
+        # Texts stay references until it is known how long they are.
+        texts = [field.name for field in found if is_text(field.type)]
+        shared = self._with_shared_texts(texts)
+        self._batch_rows = _ROWS_OF_SHARED_TEXTS if shared else BATCH_ROWS
+        self._batches = self._read(self.schema.names, "us", [name for name in texts if name not in shared])
+        self._others = [self._read(self._int96, unit) for unit in ("ms", "ns") if self._int96]
+
+    def _open(self, **how: Any) -> pa.parquet.ParquetFile:
+        return pa.parquet.ParquetFile(
+            self._source,
+            # pyarrow's defaults read whole column chunks ahead: memory would grow with the file.
+            buffer_size=_BUFFER,
+            pre_buffer=False,
+            page_checksum_verification=True,
+            # JSON is text to us.
+            arrow_extensions_enabled=False,
+            **how,
+        )
+
+    def _read(self, names: list[str], unit: str, texts: list[str] | None = None) -> Iterator[pa.RecordBatch]:
+        how = {"metadata": self._metadata, "coerce_int96_timestamp_unit": unit, "read_dictionary": texts}
+        batches = self._open(**how).iter_batches(self._batch_rows, columns=names, use_threads=False)
+        return iter(batches)
+
+    def _with_shared_texts(self, names: list[str]) -> set[str]:
+        """Columns with an encoding that pyarrow reads into no dictionary."""
+        shared = set()
+        for group in range(self._metadata.num_row_groups):
+            row_group = self._metadata.row_group(group)
+            for index in range(row_group.num_columns):
+                column = row_group.column(index)
+                if column.path_in_schema in names and any("DELTA" in name for name in column.encodings):
+                    shared.add(column.path_in_schema)
+        return shared
+
+    def __iter__(self) -> Iterator[pa.RecordBatch | Malformed]:
+        for batch in self._batches:
+            if batch.schema.names != self.schema.names:
+                raise ValueError(f"its columns cannot be told apart by their names: {batch.schema.names}")
+            others = [next(other) for other in self._others]
+            for name in self._int96:
+                moments = _moments(batch.column(name), *(other.column(name) for other in others))
+                batch = batch.set_column(batch.schema.names.index(name), name, moments)
+            yield from _in_pieces(batch)
+
+    def close(self) -> None:
+        """Stop reading; the file stays open."""
+        for batches in (self._batches, *self._others):
+            batches.close()  # type: ignore[attr-defined]  # a generator's
+
+
+def is_text(kind: pa.DataType) -> bool:
+    """Whether values are bytes of any length, legible or not."""
+    checks = (pa.types.is_string, pa.types.is_large_string, pa.types.is_binary, pa.types.is_large_binary)
+    return any(check(kind) for check in checks)
+
+
+def _moments(us: pa.Array, ms: pa.Array, ns: pa.Array) -> pa.Array:
+    """Moments of INT96 in microseconds; as text where one is not exact in them, or no store can hold it."""
+
+    def within(limits: tuple[str, str]) -> pa.BooleanArray:
+        first, last = (pa.scalar(limit, pa.string()).cast(ms.type) for limit in limits)
+        return pc.and_(pc.greater_equal(ms, first), pc.less_equal(ms, last))
+
+    number = pa.int64()
+    finer = pc.not_equal(ns.cast(number), pc.multiply(us.cast(number), 1000))
+    finer = pc.and_(finer, within(_IN_NANOSECONDS))
+    beyond = pc.invert(within(_STORABLE))
+    if not pc.any(pc.or_(finer, beyond)).as_py():
+        return us
+    texts = pc.if_else(finer, ns.cast(pa.string()), us.cast(pa.string()))
+    return pc.if_else(beyond, pa.scalar("a day beyond the year 9999 (INT96)", pa.string()), texts)
+
+
+def _in_pieces(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch | Malformed]:
+    """A batch in slices whose texts take BATCH_BYTES at most; a longer text is in a slice of its own."""
+    sizes = None
+    for column in batch.columns:
+        if pa.types.is_dictionary(column.type) and is_text(column.type.value_type):
+            lengths = pc.binary_length(column.dictionary).take(column.indices)
+        elif is_text(column.type):
+            lengths = pc.binary_length(column)
+        else:
+            continue
+        lengths = pc.fill_null(lengths.cast(pa.int64()), 0)
+        sizes = lengths if sizes is None else pc.add(sizes, lengths)
+    if sizes is None or (pc.sum(sizes).as_py() or 0) <= BATCH_BYTES:
+        yield batch
+        return
+    start = total = 0
+    for index, size in enumerate([*sizes.to_pylist(), BATCH_BYTES + 1]):
+        if total + size > BATCH_BYTES and index > start:
+            piece = batch.slice(start, index - start)
+            yield _too_long(piece, total) if total > LONGEST else piece
+            start, total = index, 0
+        total += size
+
+
+def _too_long(row: pa.RecordBatch, size: int) -> Malformed:
+    """One row whose texts are too long, by their beginnings."""
+    columns = []
+    for column in row.columns:
+        array = column.dictionary_decode() if pa.types.is_dictionary(column.type) else column
+        if is_text(array.type):
+            (value,) = array.cast(pa.large_binary()).to_pylist()
+            array = pa.array([None if value is None else value[:BEGINNING]], pa.binary())
+        columns.append(array)
+    reason = f"the row has {size:,} bytes of text, and {LONGEST >> 20} MiB at most are read: their beginnings"
+    return Malformed(pa.RecordBatch.from_arrays(columns, row.schema.names), [reason])
