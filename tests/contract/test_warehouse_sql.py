@@ -32,9 +32,12 @@ from repository import REPOSITORY
 from elt import status
 from elt.catalogue import Dataset
 from elt.catalogue.registry import DATASETS, MARTS
-from elt.layout import lake_table
+from elt.layout import lake_table, mart_table
 from elt.months import Month, Partition
+from elt.stages.warehouse import _insert
+from elt.stores import MONTH_COLUMN
 from elt.warehouse import load_log, tables
+from elt.warehouse.audits import rules
 from elt.warehouse.sql import audit_statement
 
 PLUGINS = REPOSITORY / "plugins"
@@ -277,6 +280,22 @@ def test_audits_of_amounts_count_what_is_no_number(name: str, google_sql: Google
         (found,) = staged.select(audit_statement(audit, ds.package, staging="s"), {"s": rows})
         assert not found["passed"]
         assert found["found"].startswith("4 of 4 ")
+
+
+@pytest.mark.parametrize("name", [name for name, ds in TABULAR.items() if ds.monthly])
+def test_audits_and_marts_take_decimals_for_amounts(
+    name: str, google_sql: GoogleSql, catalog: Catalog
+) -> None:
+    """A user who gives a column the type *numeric* changes no SQL."""
+    ds = TABULAR[name]
+    columns = (*(replace(c, type="numeric") if c.type == "float64" else c for c in ds.columns),)
+    schema = {column["name"]: column["type"] for column in tables.fields((MONTH_COLUMN, *columns))}
+    decimals = google_sql.catalog({**catalog.tables, f"p.d.{ds.table}": schema})
+    given = {"rows": "INT64", "quarantined": "INT64", "source_month": "DATE", "dataset": "STRING"}
+    assert decimals.analyze(rules(ds, f"`p.d.{ds.table}`", f"`p.d.{ds.table}`"), given)
+    for feed in ds.feeds:
+        filling = _insert(ds, feed.mart, f"`p.d.{mart_table(feed.mart)}`", f"`p.d.{ds.table}`")
+        assert decimals.analyze(filling, given)
 
 
 # What the analyzer makes of mistakes
