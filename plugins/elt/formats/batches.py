@@ -141,5 +141,5 @@ def read_blocks(file: BinaryIO) -> Generator[bytes | TooLong, None, None]:
 
 
 def lines(block: bytes) -> list[bytes]:
-    """Return the lines of a block that are not blank, without their line ends."""
-    return [line for line in (end.rstrip(b"\r") for end in block.split(b"\n")) if line.strip()]
+    """Return the lines of a block that are not empty, without their line ends."""
+    return [line for line in (end.rstrip(b"\r") for end in block.split(b"\n")) if line]

@@ -125,7 +125,7 @@ class CsvReader:
             if len(table) == ends:
                 return table
         records, rest = self._records.split(block)
-        count = sum(bool(record.text.strip()) for record in records) + bool(rest.strip())
+        count = sum(bool(record.text) for record in records) + bool(rest)
         return table if len(table) == count else None
 
     def _by_record(self, records: list[Record]) -> Iterator[Batch]:
@@ -134,9 +134,9 @@ class CsvReader:
         for record in records:
             if record.reason:
                 broken += [(line, record.reason) for line in lines(record.text)]
-            elif len(record.values) == len(self._names) and record.text.strip():
+            elif len(record.values) == len(self._names) and record.text:
                 rows.append(record.values)
-            elif record.text.strip():
+            elif record.text:
                 found = f"the line has {len(record.values)} values for {len(self._names)} columns"
                 broken.append((record.text, found))
         if rows:

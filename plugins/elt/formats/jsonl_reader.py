@@ -17,6 +17,8 @@ _NAME_ENDS = re.compile(rb'"\s*:')
 # A number that may not be the same number as a float64: of more than 15 digits, or with a long exponent.
 _LONG_NUMBER = re.compile(rb"\d[\d.]{15}|\d[eE][+-]?\d{3}")
 _NOT_ONE = "the line is not a JSON object: "
+# What JSON takes for blank.
+_BLANKS = b" \t\r\n"
 _SPACE = re.compile(r"[ \t\n\r]*")
 
 
@@ -68,6 +70,8 @@ class JsonlReader:
         broken: list[tuple[bytes, str]] = []
         values = list[tuple[bytes, Any]]()
         for text in lines(block):
+            if not text.strip(_BLANKS):
+                continue
             try:
                 values.append((text, orjson.loads(text)))
             except ValueError as error:

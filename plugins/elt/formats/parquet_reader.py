@@ -1,6 +1,6 @@
 """Parquet as Arrow batches: the columns that somebody knows, in pieces of bounded bytes."""
 
-from collections.abc import Iterator, Set
+from collections.abc import Generator, Iterator, Set
 from typing import Any, BinaryIO
 
 import pyarrow as pa
@@ -40,15 +40,47 @@ class ParquetReader:
                 unread.append(field.name)
         self.schema, self.unread, self.rows = pa.schema(found), tuple(unread), parquet.metadata.num_rows
         leaves = {leaf.path: leaf for leaf in (parquet.schema.column(n) for n in range(len(parquet.schema)))}
-        self._int96 = [
-            name for name in self.schema.names if name in leaves and leaves[name].physical_type == "INT96"
-        ]
-        # Texts stay references until it is known how long they are.
-        texts = [field.name for field in found if is_text(field.type)]
-        shared = self._with_shared_texts(texts)
-        self._batch_rows = _ROWS_OF_SHARED_TEXTS if shared else BATCH_ROWS
-        self._batches = self._read(self.schema.names, "us", [name for name in texts if name not in shared])
-        self._others = [self._read(self._int96, unit) for unit in ("ms", "ns") if self._int96]
+        named = (name for name in self.schema.names if name in leaves)
+        self._int96 = [name for name in named if leaves[name].physical_type == "INT96"]
+        self._texts = [field.name for field in found if is_text(field.type)]
+
+    def __iter__(self) -> Generator[pa.RecordBatch | Malformed, None, None]:
+        for batch in self._batches():
+            yield from _in_pieces(batch)
+
+    def _batches(self) -> Iterator[pa.RecordBatch]:
+        done = 0
+        try:
+            # Texts stay references until it is known how long they are.
+            for batch in self._read(BATCH_ROWS, self._texts):
+                done += batch.num_rows
+                yield batch
+        except (OSError, pa.ArrowException):
+            # Some encodings are read into no dictionary: what is left is read without one, and fails again
+            # if that is not why. (The metadata would tell beforehand, but to ask for that of an encrypted
+            # column ends the process.)
+            for batch in self._read(_ROWS_OF_SHARED_TEXTS, []):
+                if done < batch.num_rows:
+                    yield batch.slice(done)
+                done = max(done - batch.num_rows, 0)
+
+    def _read(self, rows: int, texts: list[str]) -> Iterator[pa.RecordBatch]:
+        def columns(names: list[str], unit: str, texts: list[str]) -> Iterator[pa.RecordBatch]:
+            how = {"coerce_int96_timestamp_unit": unit, "read_dictionary": texts}
+            batches = self._open(metadata=self._metadata, **how).iter_batches(
+                rows, columns=names, use_threads=False
+            )
+            return iter(batches)
+
+        others = [columns(self._int96, unit, []) for unit in ("ms", "ns") if self._int96]
+        for batch in columns(self.schema.names, "us", texts):
+            if batch.schema.names != self.schema.names:
+                raise ValueError(f"its columns cannot be told apart by their names: {batch.schema.names}")
+            beside = [next(other) for other in others]
+            for name in self._int96:
+                moments = _moments(batch.column(name), *(other.column(name) for other in beside))
+                batch = batch.set_column(batch.schema.names.index(name), name, moments)
+            yield batch
 
     def _open(self, **how: Any) -> pa.parquet.ParquetFile:
         return pa.parquet.ParquetFile(
@@ -61,37 +93,6 @@ class ParquetReader:
             arrow_extensions_enabled=False,
             **how,
         )
-
-    def _read(self, names: list[str], unit: str, texts: list[str] | None = None) -> Iterator[pa.RecordBatch]:
-        how = {"metadata": self._metadata, "coerce_int96_timestamp_unit": unit, "read_dictionary": texts}
-        batches = self._open(**how).iter_batches(self._batch_rows, columns=names, use_threads=False)
-        return iter(batches)
-
-    def _with_shared_texts(self, names: list[str]) -> set[str]:
-        """Columns with an encoding that pyarrow reads into no dictionary."""
-        shared = set()
-        for group in range(self._metadata.num_row_groups):
-            row_group = self._metadata.row_group(group)
-            for index in range(row_group.num_columns):
-                column = row_group.column(index)
-                if column.path_in_schema in names and any("DELTA" in name for name in column.encodings):
-                    shared.add(column.path_in_schema)
-        return shared
-
-    def __iter__(self) -> Iterator[pa.RecordBatch | Malformed]:
-        for batch in self._batches:
-            if batch.schema.names != self.schema.names:
-                raise ValueError(f"its columns cannot be told apart by their names: {batch.schema.names}")
-            others = [next(other) for other in self._others]
-            for name in self._int96:
-                moments = _moments(batch.column(name), *(other.column(name) for other in others))
-                batch = batch.set_column(batch.schema.names.index(name), name, moments)
-            yield from _in_pieces(batch)
-
-    def close(self) -> None:
-        """Stop reading; the file stays open."""
-        for batches in (self._batches, *self._others):
-            batches.close()  # type: ignore[attr-defined]  # a generator's
 
 
 def is_text(kind: pa.DataType) -> bool:

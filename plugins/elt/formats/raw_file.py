@@ -49,10 +49,11 @@ def open_raw(file: BinaryIO, name: str, ds: Dataset, types: Mapping[str, pa.Data
     with _corrupt_is_permanent(name, form):
         source = gunzip(file) if form.endswith(".gz") else file
         if form == "parquet":
-            table = ParquetReader(source, frozenset().union(*(column.known_names for column in ds.columns)))
-            return Raw(
-                table.schema, _guarded(iter(table), name, form), table.rows, None, table.close, table.unread
-            )
+            known = frozenset[str]().union(*(column.known_names for column in ds.columns))
+            table = ParquetReader(source, known)
+            batches = iter(table)
+            guarded = _guarded(batches, name, form)
+            return Raw(table.schema, guarded, table.rows, None, batches.close, table.unread)
         if form.startswith("csv"):
             lines = CsvReader(source, ds.delimiter, types)
             return Raw(lines.schema, _guarded(iter(lines), name, form), None, None, lines.close)

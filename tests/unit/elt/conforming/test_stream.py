@@ -22,6 +22,7 @@ from elt.conforming.rows import RowCountError, conform
 from elt.conforming.schema import bind
 from elt.conforming.stream import Split, write
 from elt.errors import PermanentError, TransientError
+from elt.formats.batches import BEGINNING, LONGEST
 from elt.formats.parquet_writer import GROUP_ROWS, ParquetWriter
 from elt.months import Month
 
@@ -250,6 +251,29 @@ def test_a_group_to_write_is_bounded_in_bytes_too():
     with typed:
         assert pq.ParquetFile(typed).metadata.num_rows == 150
     assert pool.max_memory() < 150 * MIB
+
+
+@pytest.mark.parametrize("encoding", ["DELTA_BYTE_ARRAY", "DELTA_LENGTH_BYTE_ARRAY", "PLAIN"])
+def test_texts_are_read_whatever_they_are_written_as(encoding: str):
+    file = io.BytesIO()
+    rows = [{"id": n, "note": f"note {n}"} for n in range(30_000)]
+    how = {"use_dictionary": False, "column_encoding": {"note": encoding}}
+    pq.write_table(pa.Table.from_pylist(rows), file, row_group_size=20_000, **how)
+    with Split(file, replace(OWN, path="/own.parquet"), None) as parts:
+        assert [row for part in parts for row in part.typed.to_pylist()] == rows
+
+
+@pytest.mark.parametrize("dictionary", [True, False])
+def test_a_value_that_is_too_long_is_quarantined_by_its_beginning(dictionary: bool):
+    file = io.BytesIO()
+    notes = ["a", "x" * (LONGEST + 1), "b"]
+    pq.write_table(pa.table({"id": [1, 2, 3], "note": notes}), file, use_dictionary=dictionary)
+    with Split(file, replace(OWN, path="/own.parquet"), None) as parts:
+        found = list(parts)
+    assert [row["id"] for part in found for row in part.typed.to_pylist()] == [1, 3]
+    (row,) = [row for part in found if part.quarantined for row in part.quarantined.to_pylist()]
+    assert (row["id"], row["note"]) == ("2", "x" * BEGINNING)
+    assert row["reason"].startswith("the row has 16,777,217 bytes of text, and 16 MiB at most are read")
 
 
 def test_a_column_that_nobody_knows_is_not_decoded():
