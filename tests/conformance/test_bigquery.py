@@ -8,6 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+from product import DATASETS
+
+from elt.warehouse.tables import columns_in, fields, lake_statement
 
 pytestmark = pytest.mark.emulators
 SCHEMA = [
@@ -513,3 +516,19 @@ def test_a_view_shows_its_tables_rows(
     cloud.ok("POST", f"{datasets}/{dataset}/tables", {"tableReference": reference, "view": view})
     sql(f"INSERT INTO `{table}` (zone) SELECT 1")
     assert sql(f"SELECT next FROM `{cloud.project}.{dataset}.{name}`") == [(2,)]
+
+
+def test_files_of_the_lake_are_a_table_with_their_folders_as_columns(
+    cloud: Any, datasets: str, dataset: str, parquet: Callable[..., str], sql: Callable[..., Any]
+) -> None:
+    if cloud.bigquery.startswith("http:"):
+        pytest.skip("the emulated warehouse reads external tables as empty, so the library makes none there")
+    bucket = parquet(vendor_id=[1], total_amount=[1.25]).split("/")[2]
+    yellow, table = DATASETS["yellow"], f"`{cloud.project}.{dataset}.yellow_trips_lake`"
+    sql(lake_statement(yellow, table, bucket))
+    query = f"SELECT year, month, vendor_id FROM {table} WHERE year = 2024 AND total_amount = 1.25"
+    assert sql(query) == [(2024, 1, 1)]
+    described = cloud.ok("GET", f"{datasets}/{dataset}/tables/yellow_trips_lake")
+    folders = {("year", "INTEGER"), ("month", "INTEGER")}
+    assert described["type"] == "EXTERNAL"
+    assert columns_in(described["schema"]["fields"]) == columns_in(fields(yellow.columns)) | folders

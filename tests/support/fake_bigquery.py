@@ -6,6 +6,7 @@ The SQL is really run (translated by sqlglot), so that a changed statement chang
 import datetime as dt
 import io
 import itertools
+import json
 import re
 from contextlib import suppress
 from decimal import Decimal
@@ -27,6 +28,11 @@ TYPES = {
     "DATETIME": "TIMESTAMP", "TIMESTAMP": "TIMESTAMPTZ", "INT64": "BIGINT", "BOOL": "BOOLEAN",
     "FLOAT64": "DOUBLE",
 }  # fmt: skip
+EXTERNAL = re.compile(
+    r"CREATE OR REPLACE EXTERNAL TABLE `p\.d\.(?P<name>\w+)` \((?P<columns>.*)\n\)"
+    r"(?: WITH PARTITION COLUMNS \((?P<folders>.*)\))?\nOPTIONS \((?P<options>.*)\)$",
+    re.DOTALL,
+)
 ANSWERED = {
     "TIMESTAMP": "DATETIME", "TIMESTAMP WITH TIME ZONE": "TIMESTAMP", "VARCHAR": "STRING", "DATE": "DATE",
     "BOOLEAN": "BOOLEAN", "DOUBLE": "FLOAT", "BIGINT": "INTEGER", "INTEGER": "INTEGER", "HUGEINT": "INTEGER",
@@ -96,8 +102,25 @@ class FakeBigQuery(Service):
         elif "externalDataConfiguration" not in table:
             fields = [f'"{field["name"]}" {TYPES[field["type"]]}' for field in table["schema"]["fields"]]
             self._db.execute(f"CREATE TABLE d.{name} ({', '.join(fields)})")
-        self.tables[name] = {**table, "creationTime": str(next(self._times)), "type": "TABLE"}
+        return self._keep(name, table)
+
+    def _keep(self, name: str, table: Json) -> Json:
+        kinds = {"view": "VIEW", "externalDataConfiguration": "EXTERNAL"}
+        kind = next((kinds[part] for part in kinds if part in table), "TABLE")
+        self.tables[name] = {**table, "creationTime": str(next(self._times)), "type": kind}
         return self.tables[name]
+
+    def _create_external(self, ddl: re.Match[str]) -> None:
+        """Keep what DDL says of a table over objects, in the API's words; it has no rows."""
+        columns = re.findall(r"^ *`?(\w+)`? (\w+)", ddl["columns"] + "\n", re.MULTILINE)
+        folders = re.findall(r"(\w+) (\w+)", ddl["folders"] or "")
+        words = {"INT64": "INTEGER", "FLOAT64": "FLOAT", "BOOL": "BOOLEAN"}
+        fields = [{"name": name, "type": words.get(kind, kind)} for name, kind in [*columns, *folders]]
+        uris = json.loads(re.search(r"uris = (\[.*?\])", ddl["options"])[1])
+        reading = {"sourceUris": uris, "hivePartitioningOptions": {"fields": [name for name, _ in folders]}}
+        reference = {"projectId": "p", "datasetId": "d", "tableId": ddl["name"]}
+        described = {"schema": {"fields": fields}, "externalDataConfiguration": reading}
+        self._keep(ddl["name"], {"tableReference": reference, **described})
 
     def _table(self, request: Request, name: str) -> Answer:
         if name not in self.tables:
@@ -180,6 +203,9 @@ class FakeBigQuery(Service):
     def _execute(self, script: str, parameters: list[Json]) -> duckdb.DuckDBPyConnection:
         values = {p["name"]: p["parameterValue"].get("value") for p in parameters}
         types = {p["name"]: TYPES[p["parameterType"]["type"]] for p in parameters}
+        if ddl := EXTERNAL.search(script):
+            self._create_external(ddl)
+            return self._db.execute("SELECT 1 LIMIT 0")
         try:
             for statement in _statements(script, tuple(sorted(types.items()))):
                 used = {name: values[name] for name in re.findall(r"\$(\w+)", statement)}

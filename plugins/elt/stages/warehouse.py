@@ -161,19 +161,13 @@ def _check_table(request: StageRequest, warehouse: Warehouse) -> None:
         # The first month of a dataset creates everything, so that views and marts have their tables.
         tables.ensure(warehouse)
         return
-    present = _columns(table["schema"]["fields"])
-    wanted = _columns(tables.dataset_table(request.dataset)["schema"]["fields"])
+    present = tables.columns_in(table["schema"]["fields"])
+    wanted = tables.columns_in(tables.dataset_table(request.dataset)["schema"]["fields"])
     if differing := sorted({name for name, _ in present ^ wanted}):
         raise PermanentError(
             f"{request.partition}: table {request.dataset.table} is not as the catalogue says "
             f"({', '.join(differing)}). Alter it, or drop it and load its months again."
         )
-
-
-def _columns(fields: list[Json]) -> set[tuple[str, str]]:
-    # A table that a user has created by SQL may be described in SQL's words.
-    standard = {"INT64": "INTEGER", "FLOAT64": "FLOAT", "BOOL": "BOOLEAN"}
-    return {(str(field["name"]), standard.get(field["type"]) or str(field["type"])) for field in fields}
 
 
 def _staging(request: StageRequest) -> str:

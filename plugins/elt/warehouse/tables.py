@@ -1,12 +1,13 @@
 """The warehouse's tables, derived from the catalogue: as BigQuery's API describes them, and creating them."""
 
+import json
 import logging
 from collections.abc import Callable, Mapping
 from typing import TypeVar
 
 from elt.catalogue import Column, Dataset, Type
 from elt.catalogue.registry import DATASETS, MARTS
-from elt.errors import AccessDeniedError, PermanentError
+from elt.errors import PermanentError, PipelineError
 from elt.layout import AUDIT_RESULTS, LOAD_LOG, lake_table, mart_table
 from elt.stores import MONTH_COLUMN
 from elt.stores.bigquery import Json, Warehouse
@@ -26,6 +27,10 @@ TYPES: Mapping[Type, str] = {
     "timestamp": "TIMESTAMP",
     "bool": "BOOLEAN",
 }
+# In SQL these have other names; the rest have the same.
+SQL_TYPES: Mapping[str, str] = {"INTEGER": "INT64", "FLOAT": "FLOAT64", "BOOLEAN": "BOOL"}
+# The levels of the folders that a dataset by months has below typed/.
+_FOLDERS = ("year", "month")
 _DATASET = Column("dataset", "string", "Dataset of the catalogue that the row came from.")
 _LOG_COLUMNS = (
     Column("dataset", "string", "Dataset of the catalogue."),
@@ -59,25 +64,52 @@ def fields(columns: tuple[Column, ...]) -> list[Json]:
     return [{"name": c.name, "type": TYPES[c.type], "description": c.described} for c in columns]
 
 
+def columns_in(fields: list[Json]) -> set[tuple[str, str]]:
+    """Names and types of a schema, whether it is described in the API's words or in SQL's."""
+    standard = {sql: api for api, sql in SQL_TYPES.items()}
+    return {(str(field["name"]), standard.get(field["type"], str(field["type"]))) for field in fields}
+
+
 def dataset_table(ds: Dataset) -> Json:
     """A dataset's table: of one by months the month comes first, and partitions it."""
     columns = (MONTH_COLUMN, *ds.columns) if ds.monthly else ds.columns
     return _table(ds.title, columns, ds.cluster, MONTH_COLUMN if ds.monthly else None)
 
 
-def external_table(ds: Dataset, bucket: str) -> Json:
-    """A table over a dataset's typed files where they are, with a column for each level of their folders."""
-    folder = f"gs://{bucket}/typed/{ds.name}/"
-    reading: Json = {"sourceFormat": "PARQUET", "sourceUris": [f"{folder}*"]}
-    if ds.monthly:
-        prefix = folder + "{year:INTEGER}/{month:INTEGER}"
-        reading["hivePartitioningOptions"] = {"mode": "CUSTOM", "sourceUriPrefix": prefix}
-    return {
-        "description": f"{ds.title}: the lake's typed files",
-        "schema": {"fields": fields(ds.columns)},
-        "labels": {"app": "taxiway"},
-        "externalDataConfiguration": reading,
+def lake_statement(ds: Dataset, table: str, bucket: str) -> str:
+    """The DDL of a table over a dataset's typed files, with a column for each level of their folders."""
+    folder = f"gs://{bucket}/typed/{ds.name}"
+    options = {
+        "description": _text(f"{ds.title}: the lake's typed files"),
+        "format": _text("PARQUET"),
+        "uris": f"[{_text(f'{folder}/*')}]",
     }
+    if levels := _levels(ds):
+        options["hive_partition_uri_prefix"] = _text(folder)
+    columns = (
+        f"  `{field['name']}` {SQL_TYPES.get(field['type'], field['type'])} "
+        f"OPTIONS (description = {_text(field['description'])})"
+        for field in fields(ds.columns)
+    )
+    folders = ", ".join(f"{name} INT64" for name in levels)
+    return statement(
+        "lake_table",
+        table=table,
+        columns=",\n".join(columns),
+        partitions=f" WITH PARTITION COLUMNS ({folders})" if levels else "",
+        options=", ".join(f"{name} = {value}" for name, value in options.items()),
+    )
+
+
+def _levels(ds: Dataset) -> tuple[str, ...]:
+    """The folders that become columns: BigQuery takes none that has the name of a column."""
+    taken = {column.name for column in ds.columns}
+    return _FOLDERS if ds.monthly and taken.isdisjoint(_FOLDERS) else ()
+
+
+def _text(text: str) -> str:
+    """A text as SQL writes it: JSON's escapes are among BigQuery's."""
+    return json.dumps(text, ensure_ascii=False)
 
 
 def _table(title: str, columns: tuple[Column, ...], cluster: tuple[str, ...], months: Column | None) -> Json:
@@ -149,14 +181,26 @@ def widen_log(warehouse: Warehouse) -> bool:
 
 
 def ensure_lake_table(warehouse: Warehouse, ds: Dataset, bucket: str) -> None:
-    """Create the table over a dataset's typed files, of which BigQuery wants to see one.
+    """Create the table over a dataset's typed files, or replace one that lacks columns.
 
     No stage reads it, so a stack whose account may not create it loads its months all the same.
     """
     if warehouse.emulated:
         # It has external tables, and they are always empty: worse than none.
         return
+    name = lake_table(ds)
     try:
-        warehouse.create(lake_table(ds), external_table(ds, bucket))
-    except (PermanentError, AccessDeniedError) as error:
+        if not _is_there(warehouse.table(name), ds):
+            text = lake_statement(ds, warehouse.name(name), bucket)
+            warehouse.query(text, {}, {"app": "taxiway", "step": "lake"})
+    except PipelineError as error:
+        # Also a transient one: of two months that are staged at once, BigQuery may let one create it.
         _LOG.warning("no table over the lake's files of %s: %s", ds.name, error)
+
+
+def _is_there(table: Json | None, ds: Dataset) -> bool:
+    if table is None:
+        return False
+    wanted = columns_in(fields(ds.columns)) | {(name, "INTEGER") for name in _levels(ds)}
+    # A table of rows by that name is a user's own.
+    return table.get("type") != "EXTERNAL" or wanted <= columns_in(table["schema"]["fields"])

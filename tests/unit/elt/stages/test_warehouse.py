@@ -6,12 +6,13 @@ from dataclasses import replace
 
 import pytest
 import taxi
-from fake_http import Killed
+from fake_http import GoogleError, Killed
 
 from elt.catalogue.registry import DATASETS
 from elt.errors import AuditError, JobRunningError, PermanentError, TransientError
 from elt.layout import staging_table
 from elt.months import Month
+from elt.warehouse.tables import columns_in, fields
 
 JANUARY = Month(2024, 1)
 STAGING = staging_table(DATASETS["yellow"], JANUARY, "run")
@@ -229,20 +230,62 @@ def test_bigquery_itself_gets_a_table_over_the_lakes_files_an_emulator_none(stac
     assert "yellow_trips_lake" not in stack.bigquery.tables
     stack.connections.emulated = False
     run(stack, "stage", run_id="another")
-    reading = stack.bigquery.tables["yellow_trips_lake"]["externalDataConfiguration"]
-    assert reading["sourceUris"] == ["gs://b/typed/yellow/*"]
+    made = stack.bigquery.tables["yellow_trips_lake"]
+    assert made["externalDataConfiguration"]["sourceUris"] == ["gs://b/typed/yellow/*"]
+    assert {("year", "INTEGER"), ("month", "INTEGER")} <= columns_in(made["schema"]["fields"])
     run(stack, "stage", run_id="third")
+    assert stack.bigquery.tables["yellow_trips_lake"] == made, "what is there stays"
 
 
-def test_nothing_depends_on_the_table_over_the_lakes_files(stack, typed, caplog):
+def put_lake_table(stack, **described):
+    reference = {"projectId": "p", "datasetId": "d", "tableId": "yellow_trips_lake"}
+    stack.bigquery._create({"tableReference": reference, **described})
+
+
+def test_a_table_over_the_lakes_files_that_lacks_columns_is_replaced(stack, typed):
+    """An older version gave its schema to the API, which then forgot the columns of the folders."""
     typed()
+    columns = fields(DATASETS["yellow"].columns)
+    put_lake_table(stack, schema={"fields": columns}, externalDataConfiguration={})
     stack.connections.emulated = False
     run(stack, "stage")
-    del stack.bigquery.tables["yellow_trips_lake"]
-    stack.bigquery.faults = [None, None, 403]
-    run(stack, "stage", run_id="another")
-    said = "files of yellow: BigQuery: table yellow_trips_lake: access denied (hiccup)"
-    assert said in caplog.text
+    made = stack.bigquery.tables["yellow_trips_lake"]
+    assert columns_in(made["schema"]["fields"]) == {
+        *columns_in(columns),
+        ("year", "INTEGER"),
+        ("month", "INTEGER"),
+    }
+
+
+def test_a_users_table_with_the_name_of_that_over_the_lakes_files_stays(stack, typed):
+    typed()
+    put_lake_table(stack, schema={"fields": [{"name": "own", "type": "STRING"}]})
+    stack.connections.emulated = False
+    run(stack, "stage")
+    assert stack.bigquery.tables["yellow_trips_lake"]["schema"]["fields"] == [
+        {"name": "own", "type": "STRING"}
+    ]
+
+
+@pytest.mark.parametrize(
+    ("status", "said"), [(403, "access denied (hiccup)"), (400, "hiccup"), (503, "hiccup")]
+)
+def test_nothing_depends_on_the_table_over_the_lakes_files(stack, typed, caplog, status, said):
+    typed()
+    stack.connections.emulated = False
+    path = "/bigquery/v2/projects/p/datasets/d/tables/yellow_trips_lake"
+    stack.bigquery.answers[path] = GoogleError(status, "hiccup").answer
+    run(stack, "stage")
+    assert f"files of yellow: BigQuery: table yellow_trips_lake: {said}" in caplog.text
+
+
+def test_of_two_months_that_are_staged_at_once_one_may_be_refused_the_table(stack, typed, caplog):
+    typed()
+    stack.connections.emulated = False
+    refused = {"reason": "quotaExceeded", "message": "Quota exceeded: too many table update operations"}
+    stack.bigquery.outcomes = [None, refused]
+    assert run(stack, "stage")[0]["staging"] == STAGING
+    assert "files of yellow: BigQuery: query lake: Quota exceeded" in caplog.text
 
 
 # Audits

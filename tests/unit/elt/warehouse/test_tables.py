@@ -9,8 +9,8 @@ from elt.warehouse.tables import (
     all_tables,
     dataset_table,
     ensure,
-    external_table,
     fields,
+    lake_statement,
     with_tables,
 )
 
@@ -60,17 +60,17 @@ def test_the_log_has_a_place_for_every_value_that_is_put_into_it():
 
 
 def test_the_lakes_files_are_a_table_with_a_column_for_each_level_of_their_folders():
-    table = external_table(DATASETS["yellow"], "b")
-    reading = table["externalDataConfiguration"]
-    assert (reading["sourceFormat"], reading["sourceUris"]) == ("PARQUET", ["gs://b/typed/yellow/*"])
+    text = lake_statement(DATASETS["yellow"], "t", "b")
+    assert "CREATE OR REPLACE EXTERNAL TABLE t (\n  `vendor_id` INT64 OPTIONS (description = " in text
+    assert ") WITH PARTITION COLUMNS (year INT64, month INT64)\n" in text
+    assert 'format = "PARQUET", uris = ["gs://b/typed/yellow/*"]' in text
+    prefix = text.partition('hive_partition_uri_prefix = "gs://b/')[2].partition('"')[0]
     month = typed_object(DATASETS["yellow"], Month(2024, 1))
-    prefix = reading["hivePartitioningOptions"]["sourceUriPrefix"]
-    assert prefix == "gs://b/typed/yellow/{year:INTEGER}/{month:INTEGER}"
-    assert month.startswith("typed/yellow/year=2024/month=01/")
-    assert table["schema"]["fields"] == fields(DATASETS["yellow"].columns)
-    assert (
-        "hivePartitioningOptions" not in external_table(DATASETS["zones"], "b")["externalDataConfiguration"]
-    )
+    assert month.removeprefix(prefix).startswith("/year=2024/month=01/")
+    assert all(column.described in text for column in DATASETS["yellow"].columns)
+    whole = lake_statement(DATASETS["zones"], "t", "b")
+    assert "PARTITION" not in whole
+    assert "hive" not in whole
 
 
 def test_a_dataset_without_months_is_not_partitioned():
