@@ -122,7 +122,7 @@ class CsvReader:
         # column, and a carriage return on its own. Counting tells, and counting line ends is fast.
         if len(self._names) > 1 and block.count(b"\r") == block.count(b"\r\n"):
             ends = block.count(b"\n") + (not block.endswith(b"\n"))
-            if len(table) == ends:
+            if len(table) == ends - self._records.breaks_within(block):
                 return table
         records, rest = self._records.split(block)
         count = sum(bool(record.text) for record in records) + bool(rest)

@@ -12,7 +12,7 @@ _UNCLOSED = NOT_CSV + "unexpected end of data"
 _JUNK = NOT_CSV + "a quote ends inside the value"
 _ENDLESS = f"{NOT_CSV}a quoted value of more than {LONGEST >> 20} MiB, or a quote that is never closed"
 # Records that interrupt the well-formed bytes of a block, before all others are read one by one.
-_RESUMED = 10
+_RESUMED = 50
 # Possessive: a quote that is never closed would otherwise be looked for from every place behind it.
 _QUOTED = rb'"([^"]*+(?:""[^"]*+)*+)"'
 
@@ -109,6 +109,10 @@ class CsvRecords:
                 whole = data[start:position].removesuffix(b"\r")
                 return Record(whole, [] if reason else values, reason), position + 1
             position += len(self._delimiter)
+
+    def breaks_within(self, data: bytes) -> int:
+        """Count the line breaks within quotes of well-formed bytes."""
+        return sum(value.count(b"\n") for value in self._quoted.findall(data)) if b'"' in data else 0
 
     def _first_problem(self, data: bytes) -> int:
         """Where the first quote is that encloses no value, or one that ends behind the data."""
