@@ -19,6 +19,8 @@ _DAYS = (dt.date.min, dt.date.max)
 _MOMENTS = tuple(
     dt.datetime.combine(day, time) for day, time in zip(_DAYS, (dt.time.min, dt.time.max), strict=True)
 )
+# Digits before the point of BigQuery's NUMERIC.
+_WHOLE_DIGITS = 29
 _EXPONENT = r"^[+-]?(\d+\.?\d*|\.\d+)[eE][+-]?\d{1,3}$"
 
 
@@ -80,7 +82,7 @@ def _respelled(array: pa.Array, target: pa.DataType) -> pa.Array:
         array = pc.replace_substring_regex(array, r"^(\+|(-))?(\d+)(\.0*)?$", r"\2\3")
         return _rewritten(array, _EXPONENT, _whole)
     if pa.types.is_decimal(target):
-        array = _rewritten(array, _EXPONENT, lambda text: format(Decimal(text), "f"))
+        array = _plain_digits(array)
         return pc.replace_substring_regex(array, rf"(\.\d{{{target.scale}}})0+$", r"\1")
     if pa.types.is_timestamp(target):
         return pc.replace_substring_regex(array, r"(:\d\d\.\d{6})0+", r"\1")
@@ -99,6 +101,11 @@ def _rewritten(array: pa.Array, pattern: str, rewrite: Callable[[str], str]) -> 
         for text, match in zip(as_text(array).to_pylist(), matching.to_pylist(), strict=True)
     ]
     return pc.if_else(matching, pa.array(values, array.type), array)
+
+
+def _plain_digits(array: pa.Array) -> pa.Array:
+    """Texts of numbers without exponents."""
+    return _rewritten(array, _EXPONENT, lambda text: format(Decimal(text), "f"))
 
 
 def _whole(text: str) -> str:
@@ -139,16 +146,18 @@ def _converted(array: pa.Array, target: pa.DataType) -> pa.Array:
     """Arrow's cast, where it changes nothing; ArrowInvalid where it would do so in silence."""
     source = array.type
     amounts = [pa.types.is_decimal(kind) for kind in (source, target)]
-    if any(amounts) and any(pa.types.is_floating(kind) for kind in (source, target)):
+    wide = all(amounts) and source.precision - source.scale > _WHOLE_DIGITS
+    if wide or (any(amounts) and any(pa.types.is_floating(kind) for kind in (source, target))):
         # Arrow rounds in binary: 19.99 would become 19.990000000000002. A text's digits are the value.
-        array = array.cast(pa.string())
+        return _converted(_plain_digits(array.cast(pa.string())), target)
     whole = _is_text(source) and pa.types.is_integer(target)
     if whole and pc.any(pc.match_substring(array, "x", ignore_case=True)).as_py():
         # Arrow reads 0xFFFF as -1.
         raise pa.ArrowInvalid("hexadecimal")
     long = _is_text(source) and pa.types.is_decimal(target)
-    if long and pc.any(pc.match_substring_regex(array, r"\d{39}")).as_py():
-        # Arrow forgets the digits that are too many: 1 and 400 noughts would become 0.
+    if long and pc.any(pc.match_substring_regex(array, rf"[1-9]\d{{{_WHOLE_DIGITS}}}|[eE]")).as_py():
+        # Arrow forgets digits that are too many: 1 and 30 noughts would become 1.4. `_respelled` writes
+        # exponents out.
         raise pa.ArrowInvalid("a number of too many digits")
     converted = array.cast(target)
     if _is_text(source) and pa.types.is_floating(target):

@@ -9,8 +9,9 @@ import pyarrow as pa
 
 from elt.catalogue import Dataset, Format
 from elt.errors import PermanentError, first_line
-from elt.formats.batches import Batch, gunzip
+from elt.formats.batches import Batch
 from elt.formats.csv_reader import CsvReader
+from elt.formats.gzip_content import gunzip
 from elt.formats.jsonl_reader import JsonlReader
 from elt.formats.parquet_reader import ParquetReader
 

@@ -7,7 +7,7 @@ from typing import Any
 from elt.catalogue import Format
 from elt.connections import Connections
 from elt.errors import PermanentError, SourceNotPublishedError
-from elt.formats.batches import Gunzip
+from elt.formats.gzip_content import Gunzip
 from elt.layout import raw_object
 from elt.provenance import Loaded, Origin
 from elt.sources import Source

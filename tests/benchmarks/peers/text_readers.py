@@ -37,7 +37,8 @@ def ours_json(path, columns):
 
 
 def _ours(path, opened):
-    from elt.formats.batches import LINE, Malformed, gunzip
+    from elt.formats.batches import LINE, Malformed
+    from elt.formats.gzip_content import gunzip
 
     with path.open("rb") as file:
         reader = opened(gunzip(file) if path.suffix == ".gz" else file)

@@ -331,9 +331,15 @@ def tables(draw: st.DrawFn) -> pa.Table:
 @given(tables(), st.integers(1, 31))
 def test_typed_and_quarantined_are_the_source_row_by_row(table, size):
     typed, quarantined = run(table, ds=SMALL, size=size)
+    numbers = pa.types.is_floating(table.schema.field("note").type)
+
+    def shown(notes: list[str | None]) -> list[str]:
+        # pandas writes a missing text as NaN.
+        return sorted("None" if numbers and note == "nan" else str(note) for note in notes)
+
     note = as_text(table["note"].combine_chunks()).to_pylist()
     kept = typed["note"].to_pylist()
-    assert sorted(map(str, kept + quarantined["note"].to_pylist())) == sorted(map(str, note))
+    assert shown(kept + quarantined["note"].to_pylist()) == shown(note)
     assert all(reason for reason in quarantined["reason"].to_pylist())
     assert all(at.year == 2024 and at.month == 1 for at in typed["at"].to_pylist())
 
