@@ -36,6 +36,10 @@ TABULAR_FORMATS = tuple(dict.fromkeys(EXTENSIONS.values()))
 # Raise it when conform itself changes what becomes of a raw file: every month is then conformed again.
 CONFORM_RULES = 3
 
+# Bytes of a line of text, or of a row's texts in Parquet. A longer one is quarantined by its beginning: it
+# would be in memory several times over.
+LONGEST_ROW = 16 * 2**20
+
 # The columns that the library puts in front: of a dataset by months, and of a mart.
 MONTH_COLUMN = "source_month"
 MART_COLUMNS = ("dataset", MONTH_COLUMN)
@@ -212,7 +216,7 @@ class Dataset:
     extension gives the format, unless `format` does. `file` is the name in the lake, for URLs that do not
     end in a file name. `key` is the column that no row may lack; in a monthly dataset it is the time that
     decides to which month a row belongs. `starter` datasets are loaded when a new platform starts.
-    `package` is set by the registry.
+    `package` is set by the registry. A row of more than `longest_row` bytes is quarantined by its beginning.
 
     Files that are no tables (no `columns`) are stored in the lake as they are.
 
@@ -237,6 +241,7 @@ class Dataset:
     postgres: bool = True
     source: Publisher | None = field(default=None, kw_only=True)
     starter: bool = field(default=False, kw_only=True)
+    longest_row: int = field(default=LONGEST_ROW, kw_only=True)
     package: str = field(default="", kw_only=True, compare=False)
 
     def __post_init__(self) -> None:
@@ -276,6 +281,8 @@ class Dataset:
         yield from self._in_names()
         if self.file_format not in TABULAR_FORMATS:
             yield f"its format is not clear. Set format to one of {', '.join(TABULAR_FORMATS)}."
+        if self.longest_row < 2**20:
+            yield f"its longest_row is {self.longest_row} bytes. Leave it out, or write 2**20 or more."
         if len(self.delimiter) != 1:
             yield f"its delimiter {self.delimiter!r} is not one character. Write it like delimiter=';'."
         yield from _in_columns(self.columns, self.cluster, (MONTH_COLUMN,) if self.monthly else ())
@@ -328,7 +335,7 @@ class Dataset:
             for c in self.columns
         ]
         codes = [sorted((text, str(code)) for text, code in c.codes.items()) for c in self.columns]
-        reading = (CONFORM_RULES, self.key, self.file_format, self.delimiter)
+        reading = (CONFORM_RULES, self.key, self.file_format, self.delimiter, self.longest_row)
         return hashlib.sha256(repr((reading, rules, codes)).encode()).hexdigest()[:12]
 
     def url(self, month: Month | None, base_url: str = "") -> str:

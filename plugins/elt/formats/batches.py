@@ -12,22 +12,21 @@ from elt.formats.prefetch import prefetch
 LINE = "source_line"
 # Bytes. A block becomes a batch, and three of them are in memory at once.
 BLOCK = 1 << 20
-# Bytes of a line, or of a value of Parquet. A longer one is quarantined by its beginning: it would be in
-# memory several times over.
-LONGEST = 16 * BLOCK
+# Bytes that quarantine keeps of a row that is too long.
 BEGINNING = 1 << 16
 
 
 class TooLong(NamedTuple):
-    """The beginning of a line that is longer than LONGEST, and its size in bytes."""
+    """The beginning of a line that is longer than `most`, and its size in bytes."""
 
     beginning: bytes
     size: int
+    most: int
 
     @property
     def reason(self) -> str:
         """Why it is not read."""
-        return f"the line has {self.size:,} bytes, and {LONGEST >> 20} MiB at most are read: its beginning"
+        return f"the line has {self.size:,} bytes, and {self.most:,} at most are read: this is its beginning"
 
 
 class Malformed(NamedTuple):
@@ -58,23 +57,29 @@ def malformed(broken: list[tuple[bytes, str]], schema: pa.Schema) -> Malformed:
     return Malformed(rows, [reason for _, reason in broken])
 
 
-def read_blocks(file: BinaryIO) -> Generator[bytes | TooLong, None, None]:
+def read_blocks(file: BinaryIO, longest: int) -> Generator[bytes | TooLong, None, None]:
     """Yield blocks of about a MiB, each of whole lines, without byte order mark and leading blank lines.
 
-    An empty file is one empty block. Close the generator when done: it prefetches in a thread.
+    Of a line of more than `longest` bytes (a block at least) there is the beginning only. An empty file is
+    one empty block. Close the generator when done: it prefetches in a thread.
     """
 
     def whole_lines() -> Iterator[bytes | TooLong]:
         rest: list[bytes] = []
         while piece := file.read(BLOCK):
             cut = piece.rfind(b"\n") + 1
+            if rest and cut and sum(map(len, rest)) + piece.index(b"\n") > longest:
+                end = piece.index(b"\n")
+                whole = b"".join((*rest, piece[:end]))
+                yield TooLong(whole[:BEGINNING], len(whole), longest)
+                piece, cut, rest = piece[end + 1 :], cut - end - 1, []
             if cut:
                 yield b"".join((*rest, piece[:cut]))
                 rest = [piece[cut:]]
                 continue
             # Joined only once the line is complete: adding to one long text would copy it every time.
             rest.append(piece)
-            if sum(map(len, rest)) > LONGEST:
+            if sum(map(len, rest)) > longest:
                 line, rest = too_long(b"".join(rest))
                 yield line
         if any(rest):
@@ -86,9 +91,9 @@ def read_blocks(file: BinaryIO) -> Generator[bytes | TooLong, None, None]:
         while piece := file.read(BLOCK):
             end = piece.find(b"\n")
             if end >= 0:
-                return TooLong(begun[:BEGINNING], size + end), [piece[end + 1 :]]
+                return TooLong(begun[:BEGINNING], size + end, longest), [piece[end + 1 :]]
             size += len(piece)
-        return TooLong(begun[:BEGINNING], size), []
+        return TooLong(begun[:BEGINNING], size, longest), []
 
     # Gunzipping releases Python's lock: the next blocks are unpacked while this one is split.
     with closing(prefetch(whole_lines(), 2)) as blocks:

@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
 
+from elt.catalogue.model import LONGEST_ROW
 from elt.formats.batches import LINE, Batch, TooLong, Typed, lines, malformed, read_blocks
 from elt.formats.csv_records import NOT_CSV, CsvRecords, Record
 
@@ -25,9 +26,11 @@ class CsvReader:
     them fit comes as `Typed`, which is half the work.
     """
 
-    def __init__(self, file: BinaryIO, delimiter: str, types: Mapping[str, pa.DataType]) -> None:
-        self._blocks, self._delimiter = read_blocks(file), delimiter
-        self._records = CsvRecords(delimiter)
+    def __init__(
+        self, file: BinaryIO, delimiter: str, types: Mapping[str, pa.DataType], longest: int = LONGEST_ROW
+    ) -> None:
+        self._blocks, self._delimiter = read_blocks(file, longest), delimiter
+        self._records = CsvRecords(delimiter, longest)
         try:
             self._names, self._first_rows = self._read_header(next(self._blocks))
         except BaseException:

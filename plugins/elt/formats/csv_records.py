@@ -4,13 +4,12 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from elt.formats.batches import LONGEST, TooLong
+from elt.formats.batches import TooLong
 
 NOT_CSV = "the line is not CSV: "
 _LONE_CR = NOT_CSV + "a carriage return without a line feed; lines must end with LF or CRLF"
 _UNCLOSED = NOT_CSV + "unexpected end of data"
 _JUNK = NOT_CSV + "a quote ends inside the value"
-_ENDLESS = f"{NOT_CSV}a quoted value of more than {LONGEST >> 20} MiB, or a quote that is never closed"
 # Records that interrupt the well-formed bytes of a block, before all others are read one by one.
 _RESUMED = 50
 # Possessive: a quote that is never closed would otherwise be looked for from every place behind it.
@@ -28,7 +27,9 @@ class Record(NamedTuple):
 class CsvRecords:
     """Splits text into records. Nothing else decides where one ends, so that no neighbour changes a row."""
 
-    def __init__(self, delimiter: str) -> None:
+    def __init__(self, delimiter: str, longest: int) -> None:
+        self._longest = longest
+        self._endless = f"{NOT_CSV}a quoted value of more than {longest:,} bytes, or a quote never closed"
         self._delimiter = delimiter.encode()
         mark = re.escape(self._delimiter)
         self._quoted = re.compile(_QUOTED)
@@ -55,7 +56,7 @@ class CsvRecords:
             if endless:
                 found = self.record(b'"' + block)
                 end = len(block) if found is None else found[1] - 1
-                yield [Record(block[:end], [], _ENDLESS)]
+                yield [Record(block[:end], [], self._endless)]
                 block, endless = block[end:], found is None
             data, rest = rest + block, b""
             for _ in range(_RESUMED):
@@ -72,8 +73,8 @@ class CsvRecords:
             if data:
                 records, rest = self.split(data)
                 yield records
-            if len(rest) > LONGEST:
-                yield [Record(rest, [], _ENDLESS)]
+            if len(rest) > self._longest:
+                yield [Record(rest, [], self._endless)]
                 rest, endless = b"", True
         if rest:
             yield [Record(rest, [], _UNCLOSED)]

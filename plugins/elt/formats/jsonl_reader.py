@@ -8,6 +8,7 @@ from typing import Any, BinaryIO
 import pyarrow as pa
 
 from elt.catalogue import Column
+from elt.catalogue.model import LONGEST_ROW
 from elt.formats.batches import LINE, Batch, TooLong, lines, malformed, read_blocks
 
 # A file with more unknown names than this uses data as names; the rest are not listed.
@@ -29,8 +30,8 @@ class JsonlReader:
     complete once all batches are read.
     """
 
-    def __init__(self, file: BinaryIO, columns: Sequence[Column]) -> None:
-        self._blocks = read_blocks(file)
+    def __init__(self, file: BinaryIO, columns: Sequence[Column], longest: int = LONGEST_ROW) -> None:
+        self._blocks = read_blocks(file, longest)
         self._known = {name: index for index, column in enumerate(columns) for name in column.known_names}
         # By each name as spelled in the file: the column's index, None if unknown.
         self._spelled: dict[str, int | None] = {}

@@ -7,7 +7,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet
 
-from elt.formats.batches import BEGINNING, LONGEST, Malformed
+from elt.catalogue.model import LONGEST_ROW
+from elt.formats.batches import BEGINNING, Malformed
 
 # A batch has so many rows, and so many bytes of text, at most: a file of a few kB can hold one long text and
 # a million references to it.
@@ -28,8 +29,8 @@ class ParquetReader:
     `known` are names in lower case. Texts come as numbers that refer to a dictionary, or as they are.
     """
 
-    def __init__(self, source: BinaryIO, known: Set[str]) -> None:
-        self._source = source
+    def __init__(self, source: BinaryIO, known: Set[str], longest: int = LONGEST_ROW) -> None:
+        self._source, self._longest = source, longest
         parquet = self._open()
         self._metadata = parquet.metadata
         found, unread = list[pa.Field](), list[str]()
@@ -46,7 +47,7 @@ class ParquetReader:
 
     def __iter__(self) -> Generator[pa.RecordBatch | Malformed, None, None]:
         for batch in self._batches():
-            yield from _in_pieces(batch)
+            yield from _in_pieces(batch, self._longest)
 
     def _batches(self) -> Iterator[pa.RecordBatch]:
         done = 0
@@ -118,8 +119,11 @@ def _moments(us: pa.Array, ms: pa.Array, ns: pa.Array) -> pa.Array:
     return pc.if_else(beyond, pa.scalar("a day beyond the year 9999 (INT96)", pa.string()), texts)
 
 
-def _in_pieces(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch | Malformed]:
-    """A batch in slices whose texts take BATCH_BYTES at most; a longer text is in a slice of its own."""
+def _in_pieces(batch: pa.RecordBatch, longest: int) -> Iterator[pa.RecordBatch | Malformed]:
+    """A batch in slices whose texts take BATCH_BYTES at most; a longer text is in a slice of its own.
+
+    A row whose texts take more than `longest` bytes is malformed.
+    """
     sizes = None
     for column in batch.columns:
         if pa.types.is_dictionary(column.type) and is_text(column.type.value_type):
@@ -130,19 +134,20 @@ def _in_pieces(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch | Malformed]:
             continue
         lengths = pc.fill_null(lengths.cast(pa.int64()), 0)
         sizes = lengths if sizes is None else pc.add(sizes, lengths)
-    if sizes is None or (pc.sum(sizes).as_py() or 0) <= BATCH_BYTES:
+    room = min(BATCH_BYTES, longest)
+    if sizes is None or (pc.sum(sizes).as_py() or 0) <= room:
         yield batch
         return
     start = total = 0
-    for index, size in enumerate([*sizes.to_pylist(), BATCH_BYTES + 1]):
-        if total + size > BATCH_BYTES and index > start:
+    for index, size in enumerate([*sizes.to_pylist(), room + 1]):
+        if total + size > room and index > start:
             piece = batch.slice(start, index - start)
-            yield _too_long(piece, total) if total > LONGEST else piece
+            yield _too_long(piece, total, longest) if total > longest else piece
             start, total = index, 0
         total += size
 
 
-def _too_long(row: pa.RecordBatch, size: int) -> Malformed:
+def _too_long(row: pa.RecordBatch, size: int, longest: int) -> Malformed:
     """One row whose texts are too long, by their beginnings."""
     columns = []
     for column in row.columns:
@@ -151,5 +156,5 @@ def _too_long(row: pa.RecordBatch, size: int) -> Malformed:
             (value,) = array.cast(pa.large_binary()).to_pylist()
             array = pa.array([None if value is None else value[:BEGINNING]], pa.binary())
         columns.append(array)
-    reason = f"the row has {size:,} bytes of text, and {LONGEST >> 20} MiB at most are read: their beginnings"
+    reason = f"the row has {size:,} bytes of text, and {longest:,} at most are read: these begin them"
     return Malformed(pa.RecordBatch.from_arrays(columns, row.schema.names), [reason])

@@ -51,14 +51,14 @@ def open_raw(file: BinaryIO, name: str, ds: Dataset, types: Mapping[str, pa.Data
         source = gunzip(file) if form.endswith(".gz") else file
         if form == "parquet":
             known = frozenset[str]().union(*(column.known_names for column in ds.columns))
-            table = ParquetReader(source, known)
+            table = ParquetReader(source, known, ds.longest_row)
             batches = iter(table)
             guarded = _guarded(batches, name, form)
             return Raw(table.schema, guarded, table.rows, None, batches.close, table.unread)
         if form.startswith("csv"):
-            lines = CsvReader(source, ds.delimiter, types)
+            lines = CsvReader(source, ds.delimiter, types, ds.longest_row)
             return Raw(lines.schema, _guarded(iter(lines), name, form), None, None, lines.close)
-        objects = JsonlReader(source, ds.columns)
+        objects = JsonlReader(source, ds.columns, ds.longest_row)
         return Raw(objects.schema, _guarded(iter(objects), name, form), None, objects, objects.close)
 
 

@@ -17,12 +17,13 @@ import pytest
 from taxi import parquet, trips
 
 from elt.catalogue import Column, Dataset
+from elt.catalogue.model import LONGEST_ROW
 from elt.catalogue.registry import DATASETS
 from elt.conforming.rows import RowCountError, conform
 from elt.conforming.schema import bind
 from elt.conforming.stream import Split, write
 from elt.errors import PermanentError, TransientError
-from elt.formats.batches import BEGINNING, LONGEST
+from elt.formats.batches import BEGINNING
 from elt.formats.parquet_writer import GROUP_ROWS, ParquetWriter
 from elt.months import Month
 
@@ -266,14 +267,14 @@ def test_texts_are_read_whatever_they_are_written_as(encoding: str):
 @pytest.mark.parametrize("dictionary", [True, False])
 def test_a_value_that_is_too_long_is_quarantined_by_its_beginning(dictionary: bool):
     file = io.BytesIO()
-    notes = ["a", "x" * (LONGEST + 1), "b"]
+    notes = ["a", "x" * (LONGEST_ROW + 1), "b"]
     pq.write_table(pa.table({"id": [1, 2, 3], "note": notes}), file, use_dictionary=dictionary)
     with Split(file, replace(OWN, path="/own.parquet"), None) as parts:
         found = list(parts)
     assert [row["id"] for part in found for row in part.typed.to_pylist()] == [1, 3]
     (row,) = [row for part in found if part.quarantined for row in part.quarantined.to_pylist()]
     assert (row["id"], row["note"]) == ("2", "x" * BEGINNING)
-    assert row["reason"].startswith("the row has 16,777,217 bytes of text, and 16 MiB at most are read")
+    assert row["reason"].startswith("the row has 16,777,217 bytes of text, and 16,777,216 at most are read")
 
 
 def test_a_column_that_nobody_knows_is_not_decoded():

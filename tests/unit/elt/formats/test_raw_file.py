@@ -16,10 +16,12 @@ from elt.catalogue import Column, Dataset
 from elt.catalogue.registry import DATASETS
 from elt.conforming.stream import Split, row_groups
 from elt.errors import PermanentError
-from elt.formats.batches import BEGINNING, BLOCK, LINE, LONGEST, lines, read_blocks
+from elt.formats.batches import BEGINNING, BLOCK, LINE, lines, read_blocks
 from elt.formats.csv_records import CsvRecords, Record
 from elt.months import Month
 
+# Bytes; the entries say so, to be quick.
+LONGEST = 2 * BLOCK
 COLUMNS = (
     Column("id", "int64", "Key.", aliases=("ID", "Nr")),
     Column("amount", "float64", "Any."),
@@ -28,7 +30,9 @@ COLUMNS = (
 
 
 def dataset(ending: str, **how: object) -> Dataset:
-    return Dataset("own", "Own", f"/own.{ending}", "own", "id", COLUMNS, monthly=False, **how)
+    return Dataset(
+        "own", "Own", f"/own.{ending}", "own", "id", COLUMNS, monthly=False, longest_row=LONGEST, **how
+    )
 
 
 def read(content: bytes | io.BytesIO, ending: str, **how: object) -> tuple[Split, list[dict], list[dict]]:
@@ -159,10 +163,10 @@ def test_a_quoted_value_is_what_was_written_whatever_is_in_it(notes, end, block)
 def test_where_a_record_ends_is_told_by_the_text_before_it_alone(body, block):
     """In blocks of any size, and whatever comes behind it."""
     content = b"id,amount,note\n" + body.encode()
-    first = CsvRecords(",")
+    first = CsvRecords(",", LONGEST)
     whole = list(every(first.chunks([content]), first))
-    in_pieces = CsvRecords(",")
-    assert list(every(in_pieces.chunks(read_blocks(Pieces(content, block))), in_pieces)) == whole
+    in_pieces = CsvRecords(",", LONGEST)
+    assert list(every(in_pieces.chunks(read_blocks(Pieces(content, block), LONGEST)), in_pieces)) == whole
 
 
 def every(
@@ -311,15 +315,16 @@ def test_a_damaged_gzip_is_corrupt(spoil):
 
 @pytest.mark.parametrize("ending", ["csv", "jsonl"])
 @pytest.mark.parametrize("last", [b"", b"\n"])
-def test_a_line_that_is_too_long_is_quarantined_by_its_beginning(ending, last):
+@pytest.mark.parametrize("more_than_longest", [1, 3 * BLOCK])
+def test_a_line_that_is_too_long_is_quarantined_by_its_beginning(ending, last, more_than_longest):
     good = b"id,amount,note\n1,1,a\n" if ending == "csv" else jsonl({"id": 1, "amount": 1})
     more = b"2,1,b\n" if ending == "csv" else jsonl({"id": 2, "amount": 1})
-    size = LONGEST + 3 * BLOCK
+    size = LONGEST + more_than_longest
     content = good + b"x" * size + (b"\n" + more if last else b"")
     _, typed, rejected = read(content, ending)
     assert [row["id"] for row in typed] == ([1, 2] if last else [1])
     assert [row["reason"] for row in rejected] == [
-        f"the line has {size:,} bytes, and 16 MiB at most are read: its beginning"
+        f"the line has {size:,} bytes, and {LONGEST:,} at most are read: this is its beginning"
     ]
     assert rejected[0][LINE] == "x" * BEGINNING
 
@@ -331,7 +336,7 @@ def test_a_quote_that_is_never_closed_costs_the_lines_behind_it_and_not_the_memo
     assert len(rejected) == 1 + 2 * LONGEST // len(line)
     (reason,) = {row["reason"] for row in rejected}
     assert (
-        reason == "the line is not CSV: a quoted value of more than 16 MiB, or a quote that is never closed"
+        reason == "the line is not CSV: a quoted value of more than 2,097,152 bytes, or a quote never closed"
     )
 
 
