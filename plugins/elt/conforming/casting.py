@@ -21,6 +21,7 @@ _MOMENTS = tuple(
 )
 # Digits before the point of BigQuery's NUMERIC.
 _WHOLE_DIGITS = 29
+_TOO_LONG = rf"[1-9]\d{{{_WHOLE_DIGITS}}}|\.\d{{9}}\d*[1-9]|[eE]"
 _EXPONENT = r"^[+-]?(\d+\.?\d*|\.\d+)[eE][+-]?\d{1,3}$"
 
 
@@ -47,11 +48,6 @@ def _plain(array: pa.Array) -> pa.Array:
     """Return the values without a dictionary, and bytes as the text that they are meant to be."""
     if pa.types.is_dictionary(array.type):
         array = array.dictionary_decode()
-    kind = array.type
-    if pa.types.is_binary_view(kind):
-        array = array.cast(pa.binary())
-    elif pa.types.is_string_view(kind):
-        array = array.cast(pa.string())
     # Whether they are UTF-8 is checked, where it matters, by `_strict`: Arrow's cast would refuse them all.
     if pa.types.is_binary(array.type):
         return array.view(pa.string())
@@ -155,9 +151,9 @@ def _converted(array: pa.Array, target: pa.DataType) -> pa.Array:
         # Arrow reads 0xFFFF as -1.
         raise pa.ArrowInvalid("hexadecimal")
     long = _is_text(source) and pa.types.is_decimal(target)
-    if long and pc.any(pc.match_substring_regex(array, rf"[1-9]\d{{{_WHOLE_DIGITS}}}|[eE]")).as_py():
-        # Arrow forgets digits that are too many: 1 and 30 noughts would become 1.4. `_respelled` writes
-        # exponents out.
+    if long and pc.any(pc.match_substring_regex(array, _TOO_LONG)).as_py():
+        # Arrow forgets digits that are too many, before the point and behind it: 1 and 400 noughts would
+        # become 0. `_respelled` writes exponents out.
         raise pa.ArrowInvalid("a number of too many digits")
     converted = array.cast(target)
     if _is_text(source) and pa.types.is_floating(target):

@@ -31,10 +31,8 @@ _Checks = tuple[_Check, ...]
 _TEXT: _Checks = (
     pa.types.is_string,
     pa.types.is_large_string,
-    pa.types.is_string_view,
     pa.types.is_binary,
     pa.types.is_large_binary,
-    pa.types.is_binary_view,
     pa.types.is_null,
 )
 _NUMBER: _Checks = (pa.types.is_integer, pa.types.is_floating, pa.types.is_decimal)

@@ -21,6 +21,7 @@ _BUFFER = 1 << 18
 # and in nanoseconds for less than 300 of them.
 _STORABLE = ("0001-01-01", "9999-12-31T23:59:59.999")
 _IN_NANOSECONDS = ("1678-01-01", "2262-01-01")
+_PLAIN = {pa.string_view(): pa.string(), pa.binary_view(): pa.binary()}
 
 
 class ParquetReader:
@@ -39,7 +40,9 @@ class ParquetReader:
                 found.append(field)
             else:
                 unread.append(field.name)
-        self.schema, self.unread, self.rows = pa.schema(found), tuple(unread), parquet.metadata.num_rows
+        # Arrow filters no views.
+        plain = [field.with_type(_PLAIN.get(field.type, field.type)) for field in found]
+        self.schema, self.unread, self.rows = pa.schema(plain), tuple(unread), parquet.metadata.num_rows
         leaves = {leaf.path: leaf for leaf in (parquet.schema.column(n) for n in range(len(parquet.schema)))}
         named = (name for name in self.schema.names if name in leaves)
         self._int96 = [name for name in named if leaves[name].physical_type == "INT96"]
@@ -81,6 +84,11 @@ class ParquetReader:
             for name in self._int96:
                 moments = _moments(batch.column(name), *(other.column(name) for other in beside))
                 batch = batch.set_column(batch.schema.names.index(name), name, moments)
+            for index, kind in enumerate(batch.schema.types):
+                if kind in _PLAIN:
+                    batch = batch.set_column(
+                        index, batch.schema.names[index], batch.column(index).cast(_PLAIN[kind])
+                    )
             yield batch
 
     def _open(self, **how: Any) -> pa.parquet.ParquetFile:
