@@ -97,6 +97,8 @@ def test_the_job_of_a_task_that_a_user_marks_as_failed_is_cancelled(platform: Pl
     until(lambda: job.polls > of_worker, what="a poll by the trigger")
     platform.airflow.mark("publish", run, "publish", "failed")
     until(lambda: job.error is not None, what="its cancellation")
+    # The run has failed, which is told: before the next test begins, for which it is no news.
+    until(lambda: platform.alerts.messages, what="the alert of the failed run")
 
 
 def test_the_job_of_a_task_that_a_user_clears_goes_on_and_is_found_again(platform: Platform) -> None:
