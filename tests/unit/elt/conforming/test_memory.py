@@ -53,7 +53,7 @@ FILES = {
         compressed(json.dumps({"id": n, "note": WIDE}).encode() + b"\n" for n in range(ROWS))
     ),
     "csv.gz": lambda file: file.write_bytes(compressed(csv(WIDE))),
-    "quoted.csv.gz": lambda file: file.write_bytes(compressed(csv(f'"{WIDE}\n{WIDE}"'))),
+    "quoted.csv.gz": lambda file: file.write_bytes(compressed(csv(f'"{WIDE[1:]}\n"'))),
     "malformed.csv.gz": lambda file: file.write_bytes(compressed(csv(f'"{WIDE}"x'))),
     "unclosed.csv.gz": lambda file: file.write_bytes(compressed(csv(f'"{WIDE}'))),
     "one-line.jsonl.gz": lambda file: file.write_bytes(

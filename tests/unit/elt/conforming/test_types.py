@@ -133,7 +133,7 @@ def test_every_type_of_the_catalogue_is_tried() -> None:
 
 
 @pytest.mark.parametrize("source", SOURCES)
-@settings(deadline=None, max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_a_value_is_what_another_reader_says_or_in_quarantine(
     source: str, tmp_path: Path, data: st.DataObject
@@ -179,6 +179,9 @@ def same(value: pa.Scalar, said: Any, given: Any) -> bool:
     if isinstance(given, Decimal) and isinstance(found, float):
         # DuckDB rounds twice where there are more digits than a double has; Python once.
         return found == float(given)
+    if said is None and isinstance(given, (str, bytes)) and isinstance(found, (int, float, Decimal)):
+        # What DuckDB cannot read as this type, such as 0.0001e30, though it fits.
+        return Decimal(given if isinstance(given, str) else given.decode()) == Decimal(found)
     if isinstance(found, float):
         return found == said or (math.isnan(found) and math.isnan(said))
     return type(found) is type(said) and bool(found == said)
