@@ -31,24 +31,18 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from elt.catalogue import Column, Dataset, Type
-from elt.catalogue.model import Format
+from elt.catalogue.model import EXTENSIONS, Format
 from elt.conforming.schema import ARROW, REASON
 from elt.conforming.stream import Split
 from elt.errors import PermanentError
 
 VARIABLE = "TAXIWAY_PUBLIC_FILES"
 FORMATS: dict[str, Format] = {
-    ".parquet": "parquet",
-    ".csv": "csv",
-    ".csv.gz": "csv.gz",
+    **{f".{extension}": form for extension, form in EXTENSIONS.items()},
     ".tsv": "csv",
     ".tsv.gz": "csv.gz",
     ".json": "jsonl",
-    ".ndjson": "jsonl",
-    ".jsonl": "jsonl",
     ".json.gz": "jsonl.gz",
-    ".ndjson.gz": "jsonl.gz",
-    ".jsonl.gz": "jsonl.gz",
 }
 # A message is read by a person: so many lines, and none longer than a screen is wide a few times.
 LINES, LENGTH = 3, 1000

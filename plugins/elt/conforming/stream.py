@@ -80,9 +80,8 @@ class Split:
 
 def _told(row: dict[str, str | None]) -> str:
     """Why a row is in quarantine, with the beginning of its line where it has no values."""
-    line = (
-        "" if any(value for name, value in row.items() if name not in (LINE, REASON)) else row.get(LINE) or ""
-    )
+    has_values = any(value for name, value in row.items() if name not in (LINE, REASON))
+    line = "" if has_values else row.get(LINE)
     return " ".join(f"{row[REASON]}{f' ({line[:_SHOWN]!r})' if line else ''}".split())
 
 

@@ -78,11 +78,10 @@ class JsonlReader:
             except ValueError as error:
                 broken.append((text, f"{_NOT_ONE}{error}"))
         # Once for all lines, since hardly any has such a thing.
-        names = sum(len(value) for _, value in values if isinstance(value, dict))
-        plain = len(_NAME_ENDS.findall(block)) == names and not _LONG_NUMBER.search(block)
+        plain = _is_plain(block, [value for _, value in values])
         for text, value in values:
             try:
-                rows.append(self._row(text, value, plain or _is_plain(text, value)))
+                rows.append(self._row(text, value, plain or _is_plain(text, [value])))
             except (ValueError, TypeError, RecursionError) as error:
                 # A value that is nested too deeply to be written again is a TypeError of orjson's.
                 broken.append((text, f"{_NOT_ONE}{error}"))
@@ -110,9 +109,8 @@ class JsonlReader:
             published = list(_published(text.decode()))
             for item in value.values():
                 if isinstance(item, (dict, list)):
-                    orjson.dumps(
-                        item
-                    )  # what is nested more deeply than this takes, other readers refuse, too
+                    # What is nested more deeply than this takes, other readers refuse, too.
+                    orjson.dumps(item)
             row = self._filled(published)
         return row or []
 
@@ -147,12 +145,12 @@ class JsonlReader:
         return index
 
 
-def _is_plain(text: bytes, value: Any) -> bool:
-    """Whether the parser has lost nothing.
+def _is_plain(text: bytes, values: Iterable[Any]) -> bool:
+    """Whether the parser has lost nothing of what a text says, of one line or of many.
 
     Of a name given twice it keeps the last value, and of a number the nearest float64.
     """
-    names = len(value) if isinstance(value, dict) else 0
+    names = sum(len(value) for value in values if isinstance(value, dict))
     return len(_NAME_ENDS.findall(text)) == names and not _LONG_NUMBER.search(text)
 
 
