@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from functools import partial
+from itertools import chain
 from typing import BinaryIO
 
 import pyarrow as pa
@@ -54,15 +55,8 @@ class CsvReader:
             raise ValueError(f"{len(header.values):,} columns, and {MOST_COLUMNS:,} at most are read")
         return [name.decode() for name in header.values] if header.text.strip() else [], block[end:]
 
-    def _chunks(self) -> Iterator[bytes | list[Record]]:
-        def blocks() -> Iterator[bytes | TooLong]:
-            yield self._first_rows
-            yield from self._blocks
-
-        return self._records.chunks(blocks())
-
     def __iter__(self) -> Iterator[Batch]:
-        for chunk in self._chunks():
+        for chunk in self._records.chunks(chain([self._first_rows], self._blocks)):
             yield from self._by_record(chunk) if isinstance(chunk, list) else self._read(chunk)
 
     def close(self) -> None:
@@ -83,8 +77,7 @@ class CsvReader:
     def _read_texts(self, block: bytes) -> Iterator[Batch]:
         table = self._parse(block, {})
         if table is None:
-            records, rest = self._records.split(block)
-            yield from self._by_record(records + ([Record(rest, [rest])] if rest else []))
+            yield from self._by_record(self._records.split(block)[0])
             return
         for batch in table.to_batches():
             yield self._with_line(batch)
@@ -123,13 +116,16 @@ class CsvReader:
             return None
         # What Arrow takes for a row and we do not, or the other way round: a blank line where there is one
         # column, and a carriage return on its own. Counting tells, and counting line ends is fast.
-        if len(self._names) > 1 and block.count(b"\r") == block.count(b"\r\n"):
+        blank = block.startswith((b"\n", b"\r\n")) or b"\n\n" in block or b"\n\r\n" in block
+        if (len(self._names) > 1 or not blank) and block.count(b"\r") == block.count(b"\r\n"):
             ends = block.count(b"\n") + (not block.endswith(b"\n"))
             if len(table) == ends - self._records.breaks_within(block):
                 return table
-        records, rest = self._records.split(block)
-        count = sum(bool(record.text) for record in records) + bool(rest)
-        return table if len(table) == count else None
+        records, _ = self._records.split(block)
+        # Arrow drops a lone carriage return in silence where that makes no row.
+        if any(record.reason for record in records):
+            return None
+        return table if len(table) == sum(bool(record.text) for record in records) else None
 
     def _by_record(self, records: list[Record]) -> Iterator[Batch]:
         rows: list[list[bytes]] = []

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pieces import Pieces
 
@@ -17,6 +17,7 @@ from elt.catalogue.registry import DATASETS
 from elt.conforming.stream import Split, row_groups
 from elt.errors import PermanentError
 from elt.formats.batches import BEGINNING, BLOCK, LINE, lines, read_blocks
+from elt.formats.csv_reader import CsvReader
 from elt.formats.csv_records import CsvRecords, Record
 from elt.months import Month
 
@@ -167,6 +168,23 @@ def test_where_a_record_ends_is_told_by_the_text_before_it_alone(body, block):
     whole = list(every(first.chunks([content]), first))
     in_pieces = CsvRecords(",", LONGEST)
     assert list(every(in_pieces.chunks(read_blocks(Pieces(content, block), LONGEST)), in_pieces)) == whole
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.sampled_from([["a"], ["a", "b"]]), st.text('1,"\n\ra', max_size=14))
+@example(["a"], "\rb\n")
+@example(["a", "b"], "\r,a\n")
+def test_a_block_is_read_as_its_records_are_whoever_reads_it(names, body):
+    """Arrow's parser, where it does, or ours."""
+    header = ",".join(names).encode() + b"\n"
+    records = CsvRecords(",", LONGEST)
+    found = list(records.chunks(read_blocks(io.BytesIO(header + body.encode()), LONGEST)))
+    split = [records.split(chunk)[0] if isinstance(chunk, bytes) else chunk for chunk in found]
+    kept = [one.values for part in split for one in part if len(one.values) == len(names) and one.text]
+    batches = list(CsvReader(io.BytesIO(header + body.encode()), ",", {}))
+    tables = [batch for batch in batches if isinstance(batch, pa.RecordBatch)]
+    rows = [list(row.values())[:-1] for table in tables for row in table.to_pylist()]
+    assert rows == [[value.decode() or None for value in values] for values in kept[1:]]
 
 
 def every(
