@@ -103,6 +103,8 @@ def up(
         ).start()
         loads = Loads.of(platform, progress)
         loads.report_problems()
+        if not platform.state.emulated:
+            loads.wait_until_allowed()
         code = loads.load(first, wait) if first else 0
     _show_up(platform, loads, arguments.next_load(first))
     progress.say(f"done in {progress.elapsed:.1f} s", "done")
