@@ -6,7 +6,6 @@ What a task does about an error is Airflow's to do: `attempts` follows the rule 
 
 import json
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest

@@ -49,7 +49,7 @@ ACCOUNT, DELEGATE = "pipelines@p.iam.gserviceaccount.com", "between@p.iam.gservi
 DENIED: Final = {
     "error": {
         "code": 403,
-        "message": "Permission 'iam.serviceAccounts.getAccessToken' denied on resource (or it may not exist).",
+        "message": "Permission 'iam.serviceAccounts.getAccessToken' denied on resource (or it may not be).",
         "status": "PERMISSION_DENIED",
     }
 }
@@ -122,7 +122,7 @@ class GoogleHosts:
         here = f"127.0.0.1:{self._server.server_port}"
         return {
             # The metadata server, whose name Google's library reads when it is imported, is asked by http.
-            **{name: f"http://{here}" for name in ("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy")},
+            **dict.fromkeys(("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy"), f"http://{here}"),
             "NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1", "REQUESTS_CA_BUNDLE": str(bundle),
             "CLOUDSDK_CONFIG": str(nobody), "GOOGLE_APPLICATION_CREDENTIALS": "",
         }  # fmt: skip
@@ -252,7 +252,7 @@ class _Handler(BaseHTTPRequestHandler):
     disable_nagle_algorithm = True
     host = METADATA
 
-    def do_CONNECT(self) -> None:  # noqa: N802 - http.server's name
+    def do_CONNECT(self) -> None:
         self.host = self.path.partition(":")[0]
         self.send_response(200)
         self.end_headers()

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 import click
 
+from taxiway.console.hints import HINTS
 from taxiway.environment.home import DEFAULT_STACK
 from taxiway.targets.target import Checkout
 
@@ -45,6 +46,11 @@ def stack_name(text: str) -> str:
     return text
 
 
+def _chosen(_ctx: click.Context, _parameter: click.Parameter, stack: str) -> str:
+    HINTS.stack = stack
+    return stack
+
+
 def source_name(text: str) -> str:
     """`sample`, `tlc`, or the URL of a site laid out like TLC's; a usage error for any other text."""
     if text not in ("", "sample", "tlc") and not re.fullmatch(r"https?://[^\s/]+\S*", text):
@@ -59,6 +65,7 @@ def stack_option(function: Function) -> Function:
         default=DEFAULT_STACK,
         show_default=True,
         type=stack_name,
+        callback=_chosen,
         metavar="NAME",
         help="Whose environment.",
     )(function)

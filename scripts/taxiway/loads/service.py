@@ -121,7 +121,7 @@ class Loads:
         return max(codes, key=[0, NOT_PUBLISHED_CODE, 1].index)
 
     def wait_until_allowed(self, patience: Patience | None = None) -> None:
-        """Return when the stack's account may use lake and warehouse; TaxiwayError if it may not in 10 minutes.
+        """Return when the stack's account may use lake and warehouse; TaxiwayError after 10 minutes.
 
         For `up`, which has just granted it: whoever calls later is denied for another reason, at once.
         """
