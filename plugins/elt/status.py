@@ -40,7 +40,7 @@ def stages(dataset: Dataset, *, has_postgres: bool = True) -> tuple[LogStage, ..
 
 
 def check_access(connections: Connections) -> None:
-    """Ask lake and warehouse what every stage asks; AccessDeniedError where the account may not, or not yet."""
+    """Ask lake and warehouse what every stage asks; AccessDeniedError if the account may not, or not yet."""
     with connections.lake() as lake:
         lake.find("raw/")
     with connections.warehouse() as warehouse:

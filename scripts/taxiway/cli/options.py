@@ -40,9 +40,11 @@ def command(name: str, examples: str, **options: Any) -> Callable[[Callable[...,
 
 def stack_name(text: str) -> str:
     """A stack's name as Pulumi takes it; a usage error for any other text."""
-    # It is also the name of a folder beside `_engine` and the environments' locks.
-    if not re.fullmatch(r"(?!.*\.lock$)[A-Za-z0-9][A-Za-z0-9_.-]{0,99}", text):
-        raise click.BadParameter(f"{text!r} is not a name of letters, digits and _.-, such as alice")
+    # It is also the name of a folder beside `_engine` and the environments' locks; a - begins an option.
+    if not re.fullmatch(r"(?!_engine$|.*\.lock$)[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}", text):
+        raise click.BadParameter(
+            f"{text!r} is not a name of letters, digits and _.-, which begins with none of .-, such as alice"
+        )
     return text
 
 

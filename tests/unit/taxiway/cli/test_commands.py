@@ -358,3 +358,17 @@ def test_a_command_that_names_its_stack_and_a_file_of_that_name_stay_as_they_are
     for text in ("scripts/down --stack bob", "/srv/taxiway/scripts/up", "scripts/upgrade 3.4", "scripts/_x"):
         assert Hints("alice").named(text) == text
     assert Hints().named("scripts/up") == "scripts/up"
+
+
+@pytest.mark.parametrize("stack", ["Alice.Dev", "alice_dev", "0alice", "_mine", "a" * 100])
+def test_a_stack_may_have_the_names_that_pulumi_takes(tmp_path: Path, capsys: Any, stack: str) -> None:
+    assert main(["status", "--stack", stack], Checkout(tmp_path)) == 1
+    assert f"Create one: scripts/up --stack {stack}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("stack", ["..", ".x", "-x", "a/b", "_engine", "local.lock", "a b", "a" * 101])
+def test_a_name_that_cannot_be_a_folder_beside_the_others_is_refused(
+    tmp_path: Path, capsys: Any, stack: str
+) -> None:
+    assert main(["status", f"--stack={stack}"], Checkout(tmp_path)) == 2
+    assert "is not a name of letters, digits and _.-" in capsys.readouterr().err
