@@ -13,26 +13,21 @@ from __future__ import annotations
 import datetime as dt
 import json
 import socket
-import ssl
 import struct
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cache
-from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from threading import Thread
 from typing import Any, Final, Self
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import rsa
-from cryptography.x509.oid import NameOID
+from cryptography.hazmat.primitives import serialization
 from fake_bigquery import FakeBigQuery
 from fake_http import Answer, GoogleError, Request, Service
 from fake_storage import FakeStorage
 from http_server import HttpServer
+from tls_proxy import Tunnel, certificate, private_key
 
 OAUTH, STS, IAM = "oauth2.googleapis.com", "sts.googleapis.com", "iamcredentials.googleapis.com"
 PROJECTS, METADATA = "cloudresourcemanager.googleapis.com", "metadata"
@@ -117,7 +112,7 @@ class GoogleHosts:
     def variables(self, folder: Path) -> dict[str, str]:
         """The variables of a process for which this is Google, with nobody signed in."""
         bundle, nobody = folder / "google.pem", folder / "nobody"
-        bundle.write_bytes(_certificate()[0])
+        bundle.write_bytes(certificate()[0])
         nobody.mkdir(exist_ok=True)
         here = f"127.0.0.1:{self._server.server_port}"
         return {
@@ -214,7 +209,7 @@ def _user(_: Path) -> dict[str, Any]:
 
 
 def _key(_: Path) -> dict[str, Any]:
-    private = _private_key().private_bytes(
+    private = private_key().private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
     known = {"client_email": ACCOUNT, "token_uri": f"https://{OAUTH}/token", "project_id": "p"}
@@ -243,40 +238,18 @@ def _workload(folder: Path) -> dict[str, Any]:
     }
 
 
-class _Handler(BaseHTTPRequestHandler):
-    """A proxy that ends the tunnel itself; what is not tunnelled is for the metadata server."""
+class _Handler(Tunnel):
+    """What is tunnelled is for one of Google's hosts; the rest is for the metadata server."""
 
     google: GoogleHosts
-    server: HttpServer
-    protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True
-    host = METADATA
 
-    def do_CONNECT(self) -> None:
-        self.host = self.path.partition(":")[0]
-        self.send_response(200)
-        self.end_headers()
-        self.wfile.flush()
-        # It takes the plain one's place, also among those that the server closes at its end.
-        self.connection = _context().wrap_socket(self.connection, server_side=True)
-        self.server.keep(self.connection)
-        self.rfile = self.connection.makefile("rb")
-        self.wfile = self.connection.makefile("wb")
-        self.close_connection = False
-
-    def finish(self) -> None:
-        super().finish()
-        if self.connection is not self.request:
-            self.server.shutdown_request(self.connection)
-
-    def _any(self) -> None:
+    def handle_request(self, host: str, body: bytes) -> None:
         parts = urlsplit(self.path)
         query = {name: values[-1] for name, values in parse_qs(parts.query).items()}
         headers = {name.lower(): value for name, value in self.headers.items()}
-        body = self.rfile.read(int(headers.get("content-length", 0)))
         request = Request(self.command, unquote(parts.path), query, headers, body)
         try:
-            answer = self.google.answer(self.host, request)
+            answer = self.google.answer(host or METADATA, request)
         except ConnectionResetError:
             # Lingering for no time at all makes it a reset, not an end.
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -285,53 +258,4 @@ class _Handler(BaseHTTPRequestHandler):
         content, said = answer.body, dict(answer.headers or {})
         if not isinstance(content, bytes):
             content, said = json.dumps(content).encode(), {**said, "Content-Type": "application/json"}
-        self.send_response(answer.status)
-        for name, value in {"Metadata-Flavor": "Google", **said, "Content-Length": str(len(content))}.items():
-            self.send_header(name, value)
-        self.end_headers()
-        self.wfile.write(content)
-
-    do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = do_HEAD = _any  # noqa: N815
-
-    def log_message(self, *_: Any) -> None:
-        """Say nothing."""
-
-
-@cache
-def _private_key() -> rsa.RSAPrivateKey:
-    return rsa.generate_private_key(65537, 2048)
-
-
-@cache
-def _certificate() -> tuple[bytes, bytes]:
-    """A certificate for all of Google's hosts that vouches for itself, and its key; both as PEM."""
-    key, name = _private_key(), x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Google on loopback")])
-    day = dt.timedelta(days=1)
-    now = dt.datetime.now(dt.UTC)
-    names = x509.SubjectAlternativeName([x509.DNSName("*.googleapis.com")])
-    signed = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - day)
-        .not_valid_after(now + day)
-        .add_extension(names, critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    pem, plain = serialization.Encoding.PEM, serialization.NoEncryption()
-    return signed.public_bytes(pem), key.private_bytes(pem, serialization.PrivateFormat.PKCS8, plain)
-
-
-@cache
-def _context() -> ssl.SSLContext:
-    import tempfile
-
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    with tempfile.NamedTemporaryFile() as file:
-        file.write(b"".join(_certificate()))
-        file.flush()
-        context.load_cert_chain(file.name)
-    return context
+        self.reply(answer.status, {"Metadata-Flavor": "Google", **said}, content)
