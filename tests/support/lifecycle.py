@@ -177,10 +177,15 @@ def main(
 def _live(life: Life, agreed: bool, ask: Callable[[str], str]) -> int:
     try:
         say(life.preview())
-        # The estimate is for a month and gigabytes; this takes a quarter of an hour, and megabytes.
-        say("It lives for about 20 minutes, with one month of generated rows: less than 0.10 US dollars.")
-        asked = life.project != EMULATORS and not agreed
-        if asked and ask(f"Make it in {life.project}? [y/N] ").strip().lower() not in ("y", "yes"):
+        on_google = life.project != EMULATORS
+        if on_google:
+            # The estimate is for a month and gigabytes; this takes a quarter of an hour, and megabytes.
+            say("It lives for about 20 minutes, with one month of generated rows: less than 0.10 US dollars.")
+        if (
+            on_google
+            and not agreed
+            and ask(f"Make it in {life.project}? [y/N] ").strip().lower() not in ("y", "yes")
+        ):
             say("Nothing was made.")
             return 0
         life.live()
