@@ -33,7 +33,7 @@ from elt import status
 from elt.catalogue import Dataset
 from elt.catalogue.registry import DATASETS, MARTS
 from elt.layout import lake_table, mart_table
-from elt.months import Month, Partition
+from elt.periods import Month, Partition
 from elt.stages.warehouse import _insert
 from elt.stores import MONTH_COLUMN
 from elt.warehouse import load_log, tables
@@ -105,7 +105,7 @@ def recorded() -> Recorder:
     status.status(stack.connections)
     for ds in DATASETS.values():
         load(stack, ds)
-    partitions = [Partition(ds.name, month_of(ds)) for ds in DATASETS.values()]
+    partitions = [Partition(ds.name, period_of(ds)) for ds in DATASETS.values()]
     assert {entry["state"] for entry in status.status(stack.connections)} == {"loaded"}
     assert status.status(stack.connections, partitions)
     assert not any(status.missing(stack.connections, partitions).values())
@@ -125,7 +125,7 @@ def older(stack: Stack) -> None:
 
 
 def load(stack: Stack, ds: Dataset) -> None:
-    month = str(month_of(ds)) if ds.monthly else None
+    month = str(period_of(ds)) if ds.monthly else None
     stages = STAGES if ds.tabular else STAGES[:1]
     stages = stages if ds.feeds else tuple(stage for stage in stages if stage != "mart")
     stack.publisher.publish(ds.name, month, published(ds))
@@ -134,15 +134,15 @@ def load(stack: Stack, ds: Dataset) -> None:
             stack.run(stage, ds, month, run_id)
 
 
-def month_of(ds: Dataset) -> Month | None:
-    return max(ds.first_month, Month(2024, 1)) if ds.first_month else None
+def period_of(ds: Dataset) -> Month | None:
+    return max(ds.first, Month(2024, 1)) if ds.first else None
 
 
 def published(ds: Dataset) -> bytes:
     """A file with a row, as a publisher might have it."""
     if not ds.tabular:
         return b"anything"
-    month = month_of(ds)
+    month = period_of(ds)
     day = dt.datetime.combine(month.first_day() if month else dt.date(2024, 1, 1), dt.time(9))
     values = {
         "float64": 1.5, "numeric": 1.5, "string": "x", "bool": True, "date": day.date(), "datetime": day,

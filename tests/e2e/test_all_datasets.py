@@ -24,7 +24,7 @@ from emulators import Service
 from elt.catalogue import Dataset
 from elt.catalogue.registry import DATASETS
 from elt.layout import typed_object
-from elt.months import Month
+from elt.periods import Month
 from elt.orchestration.pools import POOLS
 from elt.stores.bigquery import Warehouse
 from elt.stores.gcs import Lake

@@ -21,7 +21,7 @@ from faulty_source import FaultySource
 from receiver import SECRET, Receiver
 from taxi import YELLOW, ZONES, ZONES_CSV, parquet, trips
 
-from elt.months import Partition
+from elt.periods import Partition
 from taxiway.airflow.client import AirflowApi
 
 pytestmark = [pytest.mark.e2e, pytest.mark.long]

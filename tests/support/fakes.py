@@ -21,7 +21,7 @@ from google.cloud.storage import retry as storage_retry
 from elt.catalogue import Dataset
 from elt.catalogue.registry import DATASETS
 from elt.errors import SettingError, SourceNotPublishedError
-from elt.months import Month, Partition
+from elt.periods import Month, Partition
 from elt.settings import Settings
 from elt.sources.client import Published
 from elt.stage_request import StageRequest

@@ -20,7 +20,7 @@ from psycopg.conninfo import conninfo_to_dict
 from elt.catalogue import Dataset
 from elt.catalogue.registry import dataset
 from elt.connections import EnvironmentConnections
-from elt.months import Month, Partition
+from elt.periods import Month, Partition
 from elt.stage_request import StageRequest
 from elt.stages import run
 from elt.stores import postgres

@@ -28,7 +28,7 @@ from elt.conforming.schema import typed_schema
 from elt.conforming.stream import Split
 from elt.connections import EnvironmentConnections
 from elt.layout import raw_object
-from elt.months import Month
+from elt.periods import Month
 from elt.stores.gcs import Content
 from elt.stores.postgres import TYPES
 

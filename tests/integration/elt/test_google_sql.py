@@ -15,7 +15,7 @@ import pytest
 
 from elt.catalogue.registry import DATASETS
 from elt.layout import mart_table
-from elt.months import Month
+from elt.periods import Month
 from elt.stages.warehouse import _insert
 from elt.stores import MONTH_COLUMN
 from elt.stores.bigquery import Parameter, Work

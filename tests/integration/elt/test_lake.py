@@ -14,7 +14,7 @@ from google.cloud.storage.retry import DEFAULT_RETRY
 
 from elt.catalogue import Column, Dataset, model
 from elt.errors import PermanentError, SourceNotPublishedError, TransientError
-from elt.months import Month
+from elt.periods import Month
 from elt.stores.gcs import Content, Lake
 from stacks import source_connection
 
@@ -332,7 +332,7 @@ def own(ending):
         path="{source}/own_{year}-{month}." + ending,
         table="own",
         key="at",
-        first_month=Month(2024, 1),
+        first=Month(2024, 1),
         columns=(
             Column("trip", "int64", "Number."),
             Column("at", "datetime", "When."),

@@ -7,7 +7,7 @@ import taxi
 from elt import status as report
 from elt.catalogue.registry import MARTS
 from elt.errors import PipelineError
-from elt.months import Partition
+from elt.periods import Partition
 from elt.stages import STAGES
 from stacks import Stack, database
 

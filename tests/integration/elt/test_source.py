@@ -17,7 +17,7 @@ from http_server import HttpServer
 from elt.catalogue import Dataset, Publisher
 from elt.catalogue.registry import DATASETS
 from elt.errors import PermanentError, SourceNotPublishedError, TransientError
-from elt.months import Month
+from elt.periods import Month
 from elt.sources.client import HttpClient, HttpSource, Limits, Patience
 
 YELLOW, JANUARY = DATASETS["yellow"], Month(2024, 1)

@@ -14,7 +14,7 @@ from repository import TLC
 from elt import status as report
 from elt.catalogue.registry import DATASETS
 from elt.conforming.stream import Split
-from elt.months import Month
+from elt.periods import Month
 from elt.stages import STAGES
 
 MONTHS = ("2019-01", "2019-02", "2020-04", "2020-12")

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from elt.errors import InvalidMonthError
-from elt.months import Month, Partition, parse_range
+from elt.errors import InvalidPeriodError
+from elt.periods import Month, Partition, parse_range
 
 months = st.builds(Month, st.integers(1000, 9000), st.integers(1, 12))
 
@@ -63,7 +63,7 @@ def test_a_day_has_a_month():
     ],
 )
 def test_a_malformed_month_is_named_in_the_error(text):
-    with pytest.raises(InvalidMonthError, match="Write it like 2024-01"):
+    with pytest.raises(InvalidPeriodError, match="Write it like 2024-01"):
         Month.parse(text)
 
 
@@ -71,12 +71,12 @@ def test_a_malformed_month_is_named_in_the_error(text):
     "text", ["2024-02..2024-01", "2024-01..", "..2024-01", "2024-01...2024-02", "2024-01-2024-02"]
 )
 def test_a_malformed_range_is_refused(text):
-    with pytest.raises(InvalidMonthError):
+    with pytest.raises(InvalidPeriodError):
         parse_range(text)
 
 
 def test_a_month_that_no_calendar_has_is_refused():
-    with pytest.raises(InvalidMonthError):
+    with pytest.raises(InvalidPeriodError):
         Month(2024, 13)
 
 
@@ -84,8 +84,8 @@ ZONES, JANUARY = Partition("zones"), Partition("yellow", Month(2024, 1))
 
 
 def test_a_partition_is_written_as_people_do():
-    assert (str(JANUARY), JANUARY.month_text) == ("yellow 2024-01", "2024-01")
-    assert (str(ZONES), ZONES.month_text) == ("zones", None)
+    assert (str(JANUARY), JANUARY.key) == ("yellow 2024-01", "2024-01")
+    assert (str(ZONES), ZONES.key) == ("zones", None)
 
 
 @pytest.mark.parametrize("nothing", [None, ""])
@@ -95,7 +95,7 @@ def test_no_month_is_none_however_a_text_says_it(nothing):
 
 
 def test_a_partition_of_a_month_that_is_none_is_refused():
-    with pytest.raises(InvalidMonthError):
+    with pytest.raises(InvalidPeriodError):
         Partition.parse("yellow", "2024-13")
 
 

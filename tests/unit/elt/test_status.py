@@ -9,7 +9,7 @@ from fakes import Stack
 from elt import status
 from elt.catalogue import model
 from elt.catalogue.registry import DATASETS, MARTS
-from elt.months import Month, Partition
+from elt.periods import Month, Partition
 
 STAGES = ("download", "conform", "stage", "audit", "publish", "mart", "postgres")
 JANUARY, FEBRUARY, ZONES = (

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from elt import layout
 from elt.catalogue import Audit, Column, Dataset, Feed, Mart, Publisher
 from elt.catalogue.model import ROOM_FOR_NAME, ROOM_FOR_TABLE
-from elt.errors import InvalidDatasetError, InvalidMonthError
-from elt.months import Month
+from elt.errors import InvalidDatasetError, InvalidPeriodError
+from elt.periods import Month
 
 KEY = Column("id", "int64", "Key.")
 TIME = Column("at", "datetime", "When.")
@@ -45,7 +45,7 @@ def test_a_files_extension_says_its_format(path, form):
 
 
 def test_what_has_no_columns_is_no_table_and_its_files_may_be_anything():
-    plan = Dataset(name="plan", title="Plan", path="/plans/{year}-{month}.pdf", first_month=Month(2020, 1))
+    plan = Dataset(name="plan", title="Plan", path="/plans/{year}-{month}.pdf", first=Month(2020, 1))
     assert not plan.tabular
     assert not plan.in_postgres
     assert plan.file_format == "any"
@@ -194,7 +194,7 @@ def test_a_column_may_have_in_files_the_name_that_it_cannot_have_in_stores():
     ],
 )
 def test_a_month_that_a_dataset_cannot_have_is_refused(ds, month, words):
-    with pytest.raises(InvalidMonthError, match=words):
+    with pytest.raises(InvalidPeriodError, match=words):
         ds.file_name(month)
 
 

@@ -36,7 +36,7 @@ def entry(variable: str, name: str, **how: str) -> str:
 
 
 BY_MONTHS = {"monthly": "True", "path": "'https://example.com/{year}-{month}.csv'", "key": "'at'",
-             "first_month": "__import__('elt.months').months.Month(2024, 1)"}  # fmt: skip
+             "first_month": "__import__('elt.periods').months.Month(2024, 1)"}  # fmt: skip
 SUMS = "SUMS = Mart('sums', 'Sums', (Column('n', 'int64', 'Any.'),){})\n"
 SUMS_SQL = {
     "sql/marts/sums.sql": "INSERT INTO ${mart} SELECT ${what} FROM ${source}",
@@ -141,7 +141,7 @@ WRONG_FILES = {
     "no text": ("\0", "SyntaxError: ", None),
     "a forgotten comma": (HEAD + entry("X", "x", columns="Column('id', 'int64', 'Key.')"), "TypeError: ", 3),
     "a month that is none": (
-        HEAD + "from elt.months import Month\nMonth(2024, 13)",
+        HEAD + "from elt.periods import Month\nMonth(2024, 13)",
         "month 2024-13 does not",
         4,
     ),

@@ -25,7 +25,7 @@ from elt.conforming.stream import Split, write
 from elt.errors import PermanentError, TransientError
 from elt.formats.batches import BEGINNING
 from elt.formats.parquet_writer import GROUP_ROWS, ParquetWriter
-from elt.months import Month
+from elt.periods import Month
 
 YELLOW, JANUARY = DATASETS["yellow"], Month(2024, 1)
 OWN = Dataset(

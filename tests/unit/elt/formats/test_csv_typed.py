@@ -16,7 +16,7 @@ from elt.conforming.rows import conform
 from elt.conforming.schema import bind, parseable
 from elt.formats.batches import Typed
 from elt.formats.csv_reader import CsvReader
-from elt.months import Month
+from elt.periods import Month
 
 TYPES = ("int16", "int32", "int64", "float64", "date", "datetime", "timestamp")
 # Letters of numbers, dates and of what looks like them.

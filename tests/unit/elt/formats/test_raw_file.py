@@ -19,7 +19,7 @@ from elt.errors import PermanentError
 from elt.formats.batches import BEGINNING, BLOCK, LINE, lines, read_blocks
 from elt.formats.csv_reader import CsvReader
 from elt.formats.csv_records import CsvRecords, Record
-from elt.months import Month
+from elt.periods import Month
 
 # Bytes; the entries say so, to be quick.
 LONGEST = 2 * BLOCK

@@ -18,7 +18,7 @@ from in_a_task import Event, context, execute, resume
 
 from elt.catalogue import Dataset
 from elt.errors import (
-    InvalidMonthError,
+    InvalidPeriodError,
     PermanentError,
     SettingError,
     TransientError,
@@ -96,9 +96,9 @@ def test_a_month_of_its_own_comes_before_the_runs(stack: Stack) -> None:
     ("how", "month", "error"),
     [
         ({"dataset": "yelow"}, "2024-01", UnknownDatasetError),
-        ({}, None, InvalidMonthError),
-        ({}, "1999-01", InvalidMonthError),
-        ({"month": "January"}, None, InvalidMonthError),
+        ({}, None, InvalidPeriodError),
+        ({}, "1999-01", InvalidPeriodError),
+        ({"month": "January"}, None, InvalidPeriodError),
     ],
 )
 def test_what_cannot_be_run_is_a_usage_error(
@@ -252,7 +252,7 @@ def test_a_schedule_older_than_its_dataset_asks_for_no_month_before_the_first(
     stack: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TAXI_SCHEDULE_START", "2015-01-01")
-    first = stack.request("fhvhv", "2024-01").dataset.first_month
+    first = stack.request("fhvhv", "2024-01").dataset.first
     assert first is not None
     assert check(stack, "fhvhv") == []
     assert min(partition.month for _, partition in stack.publisher.requests) == first

@@ -9,7 +9,7 @@ import pytest
 from elt.catalogue import Dataset
 from elt.catalogue.registry import DATASETS
 from elt.errors import InvalidDatasetError, PermanentError, SourceNotPublishedError, TransientError
-from elt.months import Month
+from elt.periods import Month
 from elt.sources.changes import PATIENCE, Scan, given_up, is_unchanged, scan
 from elt.sources.client import Published
 from elt.stores.gcs import Stored
@@ -162,7 +162,7 @@ def test_a_dataset_without_months_is_one_that_is_called_none(facts: dict[str, st
 
 def test_a_dataset_that_begins_after_the_schedule_is_checked_like_any_other():
     """A new dataset in an old environment: its schedule began years before its first month."""
-    bikes = replace(YELLOW, name="bikes", first_month=MARCH)
+    bikes = replace(YELLOW, name="bikes", first=MARCH)
     source = FakeSource({MARCH: published(MARCH)})
     found = scanned(source, ds=bikes, scheduled_since=dt.date(2020, 1, 1))
     assert found.to_load == (MARCH,)
@@ -213,7 +213,7 @@ MONTH = "2026-01"
 
 
 def waited_out(since: dt.date, today: dt.date, first: Month | None = None) -> list[str]:
-    entry = replace(YELLOW, first_month=first) if first else YELLOW
+    entry = replace(YELLOW, first=first) if first else YELLOW
     return [str(month) for month in given_up(entry, since, today)]
 
 

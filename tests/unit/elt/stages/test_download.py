@@ -6,7 +6,7 @@ import pytest
 from fake_http import Killed
 
 from elt.errors import PermanentError, SourceNotPublishedError, TransientError
-from elt.months import Month, Partition
+from elt.periods import Month, Partition
 
 JANUARY = Partition("yellow", Month(2024, 1))
 RAW = "raw/yellow/yellow_tripdata_2024-01.parquet"

@@ -11,7 +11,7 @@ from fake_http import GoogleError, Killed
 from elt.catalogue.registry import DATASETS
 from elt.errors import AuditError, JobRunningError, PermanentError, TransientError
 from elt.layout import staging_table
-from elt.months import Month
+from elt.periods import Month
 from elt.warehouse.tables import columns_in, fields
 
 JANUARY = Month(2024, 1)

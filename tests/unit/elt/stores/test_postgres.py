@@ -13,7 +13,7 @@ from fake_postgres import FakePostgres, Table
 from elt.catalogue.registry import DATASETS
 from elt.conforming.stream import Split
 from elt.errors import PermanentError, TransientError
-from elt.months import Month
+from elt.periods import Month
 from elt.stores import postgres
 
 YELLOW, ZONES, JANUARY = DATASETS["yellow"], DATASETS["zones"], Month(2024, 1)

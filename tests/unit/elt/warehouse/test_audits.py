@@ -11,7 +11,7 @@ from product import DATASETS
 from elt import status as report
 from elt.errors import AuditError
 from elt.layout import staging_table
-from elt.months import Month
+from elt.periods import Month
 from elt.stores.bigquery import Work
 from elt.warehouse import audits
 

@@ -7,7 +7,7 @@ import pytest
 
 from elt.catalogue.registry import DATASETS
 from elt.errors import PermanentError
-from elt.months import Month, Partition
+from elt.periods import Month, Partition
 from elt.provenance import Loaded, Origin
 from elt.warehouse import load_log
 
@@ -23,7 +23,7 @@ def warehouse(stack):
 
 
 def record(stack, warehouse, partition=JANUARY, stage="typed", loaded=LOADED, run_id="run", **how):
-    request = stack.request(partition.dataset, partition.month_text, run_id)
+    request = stack.request(partition.dataset, partition.key, run_id)
     load_log.record(warehouse, request, stage, loaded, **how)
 
 
@@ -190,6 +190,6 @@ def test_ids_and_labels_are_such_as_bigquery_takes(stack):
     import re
 
     for name, ds in DATASETS.items():
-        work = load_log.work_of("publish", stack.request(name, str(ds.first_month or "")), "1" * 13)
+        work = load_log.work_of("publish", stack.request(name, str(ds.first or "")), "1" * 13)
         assert re.fullmatch(r"[A-Za-z0-9_-]{1,1000}", work.id)
         assert all(re.fullmatch(r"[a-z0-9_-]{1,63}", value) for value in work.labels.values())

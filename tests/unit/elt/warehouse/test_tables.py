@@ -3,7 +3,7 @@ import pytest
 from elt.catalogue.registry import DATASETS, MARTS
 from elt.errors import PermanentError, TableNotFoundError
 from elt.layout import typed_object
-from elt.months import Month
+from elt.periods import Month
 from elt.warehouse.sql import statement
 from elt.warehouse.tables import (
     all_tables,

@@ -14,7 +14,7 @@ from fakes import Stack
 from rich.console import Console
 
 from elt.catalogue.registry import DATASETS
-from elt.months import Month, Partition
+from elt.periods import Month, Partition
 from taxiway.console.progress import Progress
 from taxiway.errors import TaxiwayError
 from taxiway.loads.arguments import Request
