@@ -53,7 +53,7 @@ def quarantine_object(ds: Dataset, period: Period | None) -> str:
 
 def staging_table(ds: Dataset, period: Period | None, run_id: str) -> str:
     """The warehouse table one run loads one partition into before its audits."""
-    return identifier(f"staging_{ds.name}{_suffix(period)}_{digest(run_id)}")
+    return identifier(f"staging_{ds.name}{suffix(period)}_{digest(run_id)}")
 
 
 def partition_table(ds: Dataset, period: Period | None) -> str:
@@ -63,12 +63,12 @@ def partition_table(ds: Dataset, period: Period | None) -> str:
     for some thousands of locks in all.
     """
     coarse = Month.of(period.start) if period and period.grain in ("day", "hour") else period
-    return identifier(f"{ds.table}{_suffix(coarse)}")
+    return identifier(f"{ds.table}{suffix(coarse)}")
 
 
 def incoming_table(ds: Dataset, period: Period | None, run_id: str) -> str:
     """The Postgres table one run fills before it is swapped in."""
-    return identifier(f"incoming_{ds.table}{_suffix(period)}_{digest(run_id)}")
+    return identifier(f"incoming_{ds.table}{suffix(period)}_{digest(run_id)}")
 
 
 def mart_table(name: str) -> str:
@@ -81,7 +81,8 @@ def lake_table(ds: Dataset) -> str:
     return identifier(f"{ds.table}_lake")
 
 
-def _suffix(period: Period | None) -> str:
+def suffix(period: Period | None) -> str:
+    """What tables of a period are called behind the name of what they are of: `_2024_01`."""
     return "".join(f"_{number}" for number in _numbers(period))
 
 

@@ -25,14 +25,15 @@ class Period:
 
     __slots__ = ("start",)
     grain: ClassVar[Grain]
-    example: ClassVar[str]
+    example: ClassVar[str] = "2024-01"
     start: dt.datetime
 
     def __init__(self, year: int, month: int = 1, day: int = 1, hour: int = 0) -> None:
         try:
             self.start = dt.datetime(year, month, day, hour)  # noqa: DTZ001 - in UTC, without a zone
         except ValueError:
-            raise self._invalid(f"{year}-{month}-{day}T{hour} does not exist") from None
+            numbers = (year, month, day, hour)[: list(KINDS).index(self.grain) + 1]
+            raise self._invalid(f"{'-'.join(map(str, numbers))} does not exist") from None
         if self.start != self._floor(self.start):
             raise self._invalid(f"{self.start.isoformat()} is not the start of one")
 

@@ -35,7 +35,7 @@ from elt.catalogue.registry import DATASETS, MARTS
 from elt.layout import lake_table, mart_table
 from elt.periods import Month, Partition
 from elt.stages.warehouse import _insert
-from elt.stores import MONTH_COLUMN
+from elt.stores import period_column
 from elt.warehouse import load_log, tables
 from elt.warehouse.audits import rules
 from elt.warehouse.sql import audit_statement
@@ -125,7 +125,7 @@ def older(stack: Stack) -> None:
 
 
 def load(stack: Stack, ds: Dataset) -> None:
-    month = str(period_of(ds)) if ds.monthly else None
+    month = str(period_of(ds)) if ds.every else None
     stages = STAGES if ds.tabular else STAGES[:1]
     stages = stages if ds.feeds else tuple(stage for stage in stages if stage != "mart")
     stack.publisher.publish(ds.name, month, published(ds))
@@ -282,14 +282,14 @@ def test_audits_of_amounts_count_what_is_no_number(name: str, google_sql: Google
         assert found["found"].startswith("4 of 4 ")
 
 
-@pytest.mark.parametrize("name", [name for name, ds in TABULAR.items() if ds.monthly])
+@pytest.mark.parametrize("name", [name for name, ds in TABULAR.items() if ds.every])
 def test_audits_and_marts_take_decimals_for_amounts(
     name: str, google_sql: GoogleSql, catalog: Catalog
 ) -> None:
     """A user who gives a column the type *numeric* changes no SQL."""
     ds = TABULAR[name]
     columns = (*(replace(c, type="numeric") if c.type == "float64" else c for c in ds.columns),)
-    schema = {column["name"]: column["type"] for column in tables.fields((MONTH_COLUMN, *columns))}
+    schema = {column["name"]: column["type"] for column in tables.fields((period_column("month"), *columns))}
     decimals = google_sql.catalog({**catalog.tables, f"p.d.{ds.table}": schema})
     given = {"rows": "INT64", "quarantined": "INT64", "source_month": "DATE", "dataset": "STRING"}
     assert decimals.analyze(rules(ds, f"`p.d.{ds.table}`", f"`p.d.{ds.table}`"), given)
@@ -351,7 +351,7 @@ def test_the_table_over_the_lakes_files_has_the_columns_of_files_and_folders(
     (created,) = catalog.analyze(tables.lake_statement(ds, f"`p.d.{lake_table(ds)}`", "b"))
     kinds = {column["name"]: column["type"] for column in tables.fields(ds.columns)}
     assert created.columns == {name: tables.SQL_TYPES.get(kind, kind) for name, kind in kinds.items()}
-    assert created.partition_columns == ({"year": "INT64", "month": "INT64"} if ds.monthly else {})
+    assert created.partition_columns == ({"year": "INT64", "month": "INT64"} if ds.every else {})
 
 
 def test_a_month_of_the_lakes_files_is_asked_for_by_its_folders(catalog: Catalog) -> None:

@@ -14,11 +14,11 @@ from repository import REPOSITORY
 
 from elt.catalogue.registry import DATASETS
 from elt.errors import InvalidPeriodError
-from elt.periods import Month
 from elt.orchestration import alerts
 from elt.orchestration.assets import raw_asset
 from elt.orchestration.dag_defaults import RetryTransientErrors
 from elt.orchestration.operators import announce, follows_forced, is_forced, period_of
+from elt.periods import Month
 
 YELLOW = DATASETS["yellow"]
 

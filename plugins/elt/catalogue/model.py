@@ -58,8 +58,8 @@ _RESERVED = ("_table_", "_file_", "_partition", "_row_timestamp", "__root__", "_
 _SYSTEM_COLUMNS = ("tableoid", "xmin", "cmin", "xmax", "cmax", "ctid")
 # What Airflow takes for a DAG id, which a name begins; 250 characters with what the library appends.
 _AIRFLOW_NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,199}", re.ASCII)
-# What is left of Postgres' 63 bytes for the name and the table of a dataset by hours.
-ROOM_FOR_NAME, ROOM_FOR_TABLE = 30, 29
+# What is left of Postgres' 63 bytes for the name and the table of a dataset and for a period.
+ROOM_FOR_NAME, ROOM_FOR_TABLE = 44, 43
 _USE = "Use up to {} of a-z, 0-9 and _, a letter first."
 
 
@@ -261,8 +261,9 @@ class Dataset:
 
     def _mistakes(self) -> Iterator[str]:
         """What would otherwise fail in a run: one sentence each."""
+        taken = len(layout.suffix(self.first))
         if not _AIRFLOW_NAME.fullmatch(self.name):
-            yield f"its name {self.name!r} cannot be part of a DAG's. {_USE.format(ROOM_FOR_NAME)}"
+            yield f"its name {self.name!r} cannot be part of a DAG's. {_USE.format(ROOM_FOR_NAME - taken)}"
         present = tuple(part for part in PARTS if part in self._file)
         if present != self._parts:
             wanted = " and ".join(self._parts) or "none of " + ", ".join(PARTS)
@@ -283,10 +284,11 @@ class Dataset:
     def _in_names(self) -> Iterator[str]:
         # The layout builds longer names of name and table, and Postgres cuts what is over 63 bytes.
         period = self.first
+        taken = len(layout.suffix(period))
         if _refused(layout.identifier, self.name) or _refused(layout.staging_table, self, period, ""):
-            yield f"its name {self.name!r} cannot be part of a table's. {_USE.format(ROOM_FOR_NAME)}"
+            yield f"its name {self.name!r} cannot be part of a table's. {_USE.format(ROOM_FOR_NAME - taken)}"
         if _refused(layout.identifier, self.table) or _refused(layout.incoming_table, self, period, ""):
-            yield f"its table {self.table!r} is no name for one. {_USE.format(ROOM_FOR_TABLE)}"
+            yield f"its table {self.table!r} is no name for one. {_USE.format(ROOM_FOR_TABLE - taken)}"
         if self.table in layout.OWN_TABLES:
             yield f"its table {self.table} is one of the library's own. Give it another name."
 

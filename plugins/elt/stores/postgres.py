@@ -161,8 +161,9 @@ def count(
     if periods is None:
         text = "SELECT {0}, count(*) FROM {1} GROUP BY 1"
     query = sql.SQL(text).format(sql.Identifier(column.name), table, sql.SQL(TYPES[column.type]))
-    starts = [period_value(period) for period in periods or ()]
-    return {KINDS[ds.every].of(start): rows for start, rows in connection.execute(query, {"starts": starts})}
+    given = None if periods is None else {"starts": [period_value(period) for period in periods]}
+    found = connection.execute(query, given).fetchall()
+    return {KINDS[ds.every].of(start): rows for start, rows in found}
 
 
 def ensure_table(connection: psycopg.Connection, ds: Dataset) -> None:

@@ -19,8 +19,8 @@ Every dataset has one schema for all its years. Files use other names and types 
 are matched without regard to case, and values are cast if that loses nothing. A row with a value that does
 not fit goes into the lake's `quarantine/` with the reason. A column that this page lacks is reported and
 stays in `raw/`. A file without a required column is not loaded. Tables of datasets by months begin with
-`source_month`: the month of the file that a row came in (`source_day` by days, and so on). To add a dataset of your own, see
-[your-own-dataset.md](your-own-dataset.md).
+`source_month`: the month of the file that a row came in (`source_day` by days, and so on). To add a dataset
+of your own, see [your-own-dataset.md](your-own-dataset.md).
 """
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
@@ -70,17 +69,17 @@ def _partitions(request: Request, *, newest_first: bool) -> list[Partition]:
             f"Say which, such as {by_period[0].first}..{by_period[0].first and by_period[0].first.shift(2)}.",
         )
     found = [
-        Partition(entry.name, period)
+        (entry.name, period)
         for entry in by_period
         if span and entry.every and entry.first
         for period in span.periods(entry.every)
         if entry.first <= period
     ]
     # Dataset by dataset a command line of several would load all of the first one before any of the second.
-    found.sort(key=lambda p: p.period.start if p.period else dt.datetime.min, reverse=newest_first)
+    found.sort(key=lambda pair: pair[1].start, reverse=newest_first)
     if not (whole or found):
         raise UsageError("none of these datasets had begun by then", "Name later periods.")
-    return [*whole, *found]
+    return [*whole, *(Partition(name, period) for name, period in found)]
 
 
 def _check(entry: Dataset, span: Span | None) -> None:
@@ -116,9 +115,9 @@ def first_load(text: str | None = None, datasets: Iterable[Dataset] = DATASETS.v
 def next_load(loaded: Sequence[Partition]) -> str:
     """A command that loads more of the same; how to add a dataset if nothing was loaded by period."""
     latest: dict[str, Period] = {}
-    for dataset, period in ((p.dataset, p.period) for p in loaded):
-        if period and (dataset not in latest or latest[dataset] < period):
-            latest[dataset] = period
+    for name, period in ((p.dataset, p.period) for p in loaded):
+        if period and (name not in latest or latest[name] < period):
+            latest[name] = period
     if not latest:
         return "docs/your-own-dataset.md"
     name, period = list(latest.items())[-1]

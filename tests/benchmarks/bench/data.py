@@ -87,7 +87,7 @@ def _block(rows: int, folder: Path) -> pa.Table:
 
 
 def _moment(month: Month) -> pa.Scalar:
-    return pa.scalar(dt.datetime(month.year, month.month, 1), pa.timestamp("us"))  # noqa: DTZ001 - local
+    return pa.scalar(dt.datetime(month.start.year, month.start.month, 1), pa.timestamp("us"))  # noqa: DTZ001 - local
 
 
 def write(path: Path, rows: int) -> Path:

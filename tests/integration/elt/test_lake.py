@@ -295,7 +295,7 @@ def test_a_run_does_not_write_over_the_work_of_another(stack):
 def test_zones_are_conformed_from_csv(stack):
     stack.run("download", "zones", None)
     done = stack.run("conform", "zones", None)
-    assert (done["rows"], done["month"]) == (3, None)
+    assert (done["rows"], done["period"]) == (3, None)
     assert rows(stack, "typed/zones/taxi_zone_lookup.parquet")["zone"].to_pylist()[:2] == [
         "Newark Airport",
         "Jamaica Bay",

@@ -29,7 +29,7 @@ def status(stack: Stack):
 
 
 def entry(stack: Stack, month: str | None = "2024-01", ds: str = "yellow"):
-    return next(e for e in status(stack) if (e["dataset"], e["month"]) == (ds, month))
+    return next(e for e in status(stack) if (e["dataset"], e["period"]) == (ds, month))
 
 
 def everything(stack: Stack, dsn: str) -> dict[str, object]:

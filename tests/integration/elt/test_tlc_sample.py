@@ -70,7 +70,7 @@ def test_ten_thousand_rows_a_month_arrive_in_every_store(stack, dsn, faulty_sour
         for stage in STAGES:
             stack.run(stage, "yellow", month)
     found = report.status(stack.connections)
-    assert [entry["month"] for entry in found] == sorted(files)
+    assert [entry["period"] for entry in found] == sorted(files)
     for entry in found:
         assert entry["state"] == "loaded"
         assert entry["typed_rows"] + entry["quarantined_rows"] == 10_000

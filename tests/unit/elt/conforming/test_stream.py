@@ -30,7 +30,6 @@ from elt.periods import Month
 YELLOW, JANUARY = DATASETS["yellow"], Month(2024, 1)
 OWN = Dataset(
     "own", "Own", "/own.csv", "own", "id", (Column("id", "int64", "Key."), Column("note", "string", "Any.")),
-    monthly=False,
 )  # fmt: skip
 
 

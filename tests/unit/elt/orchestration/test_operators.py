@@ -81,15 +81,15 @@ def test_a_stage_returns_its_counts_and_announces_them_with_the_month(stack: Sta
     given = context()
     given["outlet_events"] = {asset: Event()}
     result = execute(operator(stack, "conform", outlets=[asset]), given)
-    assert (result["rows"], result["month"]) == (20, "2024-01")
+    assert (result["rows"], result["period"]) == (20, "2024-01")
     assert given["outlet_events"][asset].extra == result
     assert given["outlet_events"][asset].partitions == ["2024-01"]
 
 
 def test_a_month_of_its_own_comes_before_the_runs(stack: Stack) -> None:
     loaded_until(stack)
-    result = execute(operator(stack, "download", month="2024-01"), context(month=None))
-    assert result["month"] == "2024-01"
+    result = execute(operator(stack, "download", period="2024-01"), context(month=None))
+    assert result["period"] == "2024-01"
 
 
 @pytest.mark.parametrize(
@@ -98,7 +98,7 @@ def test_a_month_of_its_own_comes_before_the_runs(stack: Stack) -> None:
         ({"dataset": "yelow"}, "2024-01", UnknownDatasetError),
         ({}, None, InvalidPeriodError),
         ({}, "1999-01", InvalidPeriodError),
-        ({"month": "January"}, None, InvalidPeriodError),
+        ({"period": "January"}, None, InvalidPeriodError),
     ],
 )
 def test_what_cannot_be_run_is_a_usage_error(
@@ -255,7 +255,7 @@ def test_a_schedule_older_than_its_dataset_asks_for_no_month_before_the_first(
     first = stack.request("fhvhv", "2024-01").dataset.first
     assert first is not None
     assert check(stack, "fhvhv") == []
-    assert min(partition.month for _, partition in stack.publisher.requests) == first
+    assert min(partition.period for _, partition in stack.publisher.requests) == first
 
 
 def test_redirects_in_a_circle_a_page_or_a_foreign_object_keep_no_other_month_from_its_check(

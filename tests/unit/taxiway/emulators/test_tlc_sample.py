@@ -171,7 +171,7 @@ def test_every_column_of_every_layout_is_generated() -> None:
         assert table(month, 10).num_columns == len(layouts.yellow(parse_month(month)))
 
 
-TRIPS = {name: entry for name, entry in catalogue.DATASETS.items() if entry.monthly}
+TRIPS = {name: entry for name, entry in catalogue.DATASETS.items() if entry.every}
 
 
 def test_the_source_has_every_dataset_of_the_catalogue_from_its_first_month() -> None:

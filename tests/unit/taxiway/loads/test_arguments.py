@@ -33,9 +33,9 @@ def test_a_range_is_loaded_newest_first_where_that_is_asked_for() -> None:
 
 def test_several_datasets_go_month_by_month_and_those_without_months_first() -> None:
     found = requested("all", "2024-01..2024-02")
-    monthly = [name for name, entry in DATASETS.items() if entry.monthly]
+    monthly = [name for name, entry in DATASETS.items() if entry.every]
     assert found == [
-        *(Partition(name) for name, entry in DATASETS.items() if not entry.monthly),
+        *(Partition(name) for name, entry in DATASETS.items() if not entry.every),
         *(Partition(name, month) for month in (JANUARY, FEBRUARY) for name in monthly),
     ]
 
@@ -76,7 +76,7 @@ def test_a_dataset_named_twice_is_loaded_once() -> None:
     [
         (("pink", "2024-01"), UnknownDatasetError, "yellow"),
         (("yellow",), InvalidPeriodError, "by month"),
-        (("zones", "2024-01"), InvalidPeriodError, "without months"),
+        (("zones", "2024-01"), InvalidPeriodError, "without periods"),
         (("yellow", "2024-13"), InvalidPeriodError, "2024-13"),
         (("yellow", "2024-02..2024-01"), InvalidPeriodError, "ends before"),
         (("2024-01",), UsageError, "2024-01 of which dataset"),

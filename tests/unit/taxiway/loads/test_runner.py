@@ -9,7 +9,7 @@ import pytest
 from fake_airflow import FakeAirflow
 from rich.console import Console
 
-from elt.periods import Month, Partition, parse_range
+from elt.periods import Month, Partition, Span
 from taxiway.airflow.client import AirflowDownError
 from taxiway.console.progress import Progress
 from taxiway.errors import TaxiwayError
@@ -75,7 +75,7 @@ def load(
 
 
 def six_years() -> list[Partition]:
-    return [Partition("yellow", month) for month in parse_range("2019-01..2024-12")]
+    return [Partition("yellow", month) for month in Span.parse("2019-01..2024-12").periods("month")]
 
 
 def test_only_the_lake_is_triggered_and_its_event_starts_the_others() -> None:
