@@ -162,8 +162,8 @@ def count(
         text = "SELECT {0}, count(*) FROM {1} GROUP BY 1"
     query = sql.SQL(text).format(sql.Identifier(column.name), table, sql.SQL(TYPES[column.type]))
     given = None if periods is None else {"starts": [period_value(period) for period in periods]}
-    found = connection.execute(query, given).fetchall()
-    return {KINDS[ds.every].of(start): rows for start, rows in found}
+    counted = connection.execute(query, given).fetchall()
+    return {KINDS[ds.every].of(start): rows for start, rows in counted}
 
 
 def ensure_table(connection: psycopg.Connection, ds: Dataset) -> None:
