@@ -11,12 +11,16 @@ import sys
 
 import lifecycle
 import pytest
+import taxi
+from fakes import Stack
 from google_hosts import IAM, OAUTH, GoogleHosts
 from lifecycle import Done, main
 from recorder import Recorder, Replay
 
+from elt import status
+
 PREVIEW = "+ bucket p-taxiway-cloud-test\n12 changes\nin all 3.65\n"
-ROW = {"dataset": "yellow", "month": "2024-01", "state": "loaded"}
+ROW = {"dataset": "yellow", "period": "2024-01", "state": "loaded"}
 
 
 class Commands:
@@ -80,6 +84,15 @@ def test_whatever_fails_the_stack_is_taken_down(capsys, broken):
 def test_a_month_that_is_not_everywhere_is_a_failure(capsys):
     assert live(Commands(row={**ROW, "state": "partial"})) == 1
     assert "the month is in every store" in capsys.readouterr().out
+
+
+def test_it_reads_what_status_says_of_a_partition():
+    stack = Stack()
+    stack.publisher.publish("yellow", "2024-01", taxi.parquet(taxi.trips("2024-01", 5)))
+    stack.run("download", "yellow", "2024-01")
+    (row,) = status.status(stack.connections)
+    assert {**row, **ROW, "state": row["state"]} == row
+    assert live(Commands(row=row), "--yes") == 1, "it is in the lake alone"
 
 
 def test_on_emulators_it_is_the_same_life_without_a_question(capsys):

@@ -119,7 +119,7 @@ def _is_loaded(done: Done) -> bool:
         datasets = json.loads(done.output[done.output.index("{") :])["datasets"]
     except ValueError:
         return False
-    rows = [row for row in datasets if (row["dataset"], row["month"]) == (DATASET, MONTH)]
+    rows = [row for row in datasets if (row["dataset"], row["period"]) == (DATASET, MONTH)]
     return bool(rows) and all(row["state"] == "loaded" for row in rows)
 
 
