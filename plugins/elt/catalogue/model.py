@@ -5,6 +5,7 @@ InvalidDatasetError, with the bad value and what to write instead. Checks that n
 entries) are in `elt.catalogue.checks`.
 """
 
+import datetime as dt
 import hashlib
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -13,13 +14,14 @@ from typing import Literal, get_args
 from urllib.parse import urlsplit
 
 from elt import layout
+from elt.catalogue.records import Api, Database
 from elt.errors import InvalidDatasetError, InvalidMonthError, PermanentError
 from elt.months import Month
 
 Type = Literal[
     "int16", "int32", "int64", "float64", "numeric", "string", "date", "datetime", "timestamp", "bool"
 ]
-Format = Literal["parquet", "csv", "csv.gz", "jsonl", "jsonl.gz", "any"]
+Format = Literal["parquet", "csv", "csv.gz", "jsonl", "jsonl.gz", "pages", "any"]
 Severity = Literal["stop", "warn"]
 
 EXTENSIONS: Mapping[str, Format] = {
@@ -220,12 +222,15 @@ class Dataset:
 
     Files that are no tables (no `columns`) are stored in the lake as they are.
 
+    An `Api` as `source` has `path` below its URL, a `Database` has none. Of what gives neither ETag nor date
+    nobody can tell whether it has changed: each source check reads the latest `reread` partitions again.
+
     Raises InvalidDatasetError for contradictions.
     """
 
     name: str
     title: str
-    path: str
+    path: str = ""
     table: str = ""
     key: str = ""
     columns: tuple[Column, ...] = ()
@@ -239,7 +244,8 @@ class Dataset:
     audits: tuple[Audit, ...] = ()
     feeds: tuple[Feed, ...] = ()
     postgres: bool = True
-    source: Publisher | None = field(default=None, kw_only=True)
+    source: Publisher | Api | Database | None = field(default=None, kw_only=True)
+    reread: int = field(default=0, kw_only=True)
     starter: bool = field(default=False, kw_only=True)
     longest_row: int = field(default=LONGEST_ROW, kw_only=True)
     package: str = field(default="", kw_only=True, compare=False)
@@ -257,6 +263,7 @@ class Dataset:
                 "its file names do not tell months apart. Put {year} and {month} into the path's last part "
                 "or into file, and into neither if monthly is False."
             )
+        yield from self._of_records()
         if self.monthly != (self.first_month is not None):
             yield "its first month is not clear. Set first_month if it is monthly, and not if it is not."
         if self.tabular:
@@ -265,6 +272,26 @@ class Dataset:
             yield (
                 "it has no columns. Describe its columns, "
                 "or leave table, key, format, cluster, audits and feeds out."
+            )
+
+    def _of_records(self) -> Iterator[str]:
+        if self.reread < 0:
+            yield f"its reread is {self.reread}. Leave it out, or write how many partitions to read again."
+        if not isinstance(self.source, Api | Database):
+            return
+        if self.format:
+            yield f"its format is {self.format}, and an API or a database has none. Leave format out."
+        api = isinstance(self.source, Api)
+        apart = (
+            self.source.of_partitions(self.path)
+            if isinstance(self.source, Api)
+            else self.source.of_partitions()
+        )
+        if self.monthly != apart:
+            where = "path or params" if api else "query, or name the cursor"
+            yield (
+                f"its requests do not tell months apart. Put {{start}} and {{end}} into {where}, "
+                "or nothing of this if monthly is False."
             )
 
     def _in_names(self) -> Iterator[str]:
@@ -279,7 +306,7 @@ class Dataset:
 
     def _of_a_table(self) -> Iterator[str]:
         yield from self._in_names()
-        if self.file_format not in TABULAR_FORMATS:
+        if self.file_format not in (*TABULAR_FORMATS, "pages"):
             yield f"its format is not clear. Set format to one of {', '.join(TABULAR_FORMATS)}."
         if self.longest_row < 2**20:
             yield f"its longest_row is {self.longest_row} bytes. Leave it out, or write 2**20 or more."
@@ -315,11 +342,16 @@ class Dataset:
 
     @property
     def _file(self) -> str:
+        if not self.file and isinstance(self.source, Api | Database):
+            extension = "json-seq" if isinstance(self.source, Api) else "parquet"
+            return f"{self.name}{'_{year}-{month}' if self.monthly else ''}.{extension}"
         return self.file or urlsplit(self.path).path.rsplit("/", 1)[-1]
 
     @property
     def file_format(self) -> Format:
         """How its files are written: as `format` says, else by their extension."""
+        if isinstance(self.source, Api | Database):
+            return "pages" if isinstance(self.source, Api) else "parquet"
         if self.format or not self.tabular:
             return self.format or "any"
         name = self._file.lower()
@@ -335,7 +367,15 @@ class Dataset:
             for c in self.columns
         ]
         codes = [sorted((text, str(code)) for text, code in c.codes.items()) for c in self.columns]
-        reading = (CONFORM_RULES, self.key, self.file_format, self.delimiter, self.longest_row)
+        reading: tuple[object, ...] = (
+            CONFORM_RULES,
+            self.key,
+            self.file_format,
+            self.delimiter,
+            self.longest_row,
+        )
+        if isinstance(self.source, Api):
+            reading += (self.source.records,)
         return hashlib.sha256(repr((reading, rules, codes)).encode()).hexdigest()[:12]
 
     def url(self, month: Month | None, base_url: str = "") -> str:
@@ -344,11 +384,21 @@ class Dataset:
         InvalidMonthError outside the dataset's months, InvalidDatasetError for a path below no source.
         """
         self.check_source()
-        path, default = self._of(self.path, month), self.source.base_url if self.source else ""
+        path, default = self.fill(self.path, month), getattr(self.source, "base_url", "")
         return path if path.startswith(_URLS) else (base_url or default).rstrip("/") + path
 
     def check_source(self) -> None:
         """Raise InvalidDatasetError if path and source do not add up to a URL."""
+        if isinstance(self.source, Database):
+            if self.path:
+                raise InvalidDatasetError(
+                    f"dataset {self.name}: a database has no path {self.path!r}. Leave path out."
+                )
+            return
+        if isinstance(self.source, Api) and not self.path.startswith("/"):
+            raise InvalidDatasetError(
+                f"dataset {self.name}: its path {self.path!r} is not below the API's URL. Begin it with /."
+            )
         if not self.path.startswith(_URLS) and not (self.source and self.path.startswith("/")):
             raise InvalidDatasetError(
                 f"dataset {self.name}: its path {self.path!r} is no URL. "
@@ -357,14 +407,27 @@ class Dataset:
 
     def file_name(self, month: Month | None) -> str:
         """Name of a month's file in the lake: as published, if that is a name."""
-        return self._of(self._file, month)
+        return self.fill(self._file, month)
 
-    def _of(self, template: str, month: Month | None) -> str:
+    def fill(self, template: str, month: Month | None, *, zone: str = "Z", separator: str = "T") -> str:
+        """Fill in a month's parts and bounds; these are moments in UTC, which `zone` says behind them."""
         self.check_month(month)
         if month is None:
             return template
+        start, end = month.first_day(), month.next().first_day()
+        values = {
+            "{year}": f"{month.year:04}",
+            "{month}": f"{month.month:02}",
+            "{start}": f"{start}{separator}00:00:00{zone}",
+            "{end}": f"{end}{separator}00:00:00{zone}",
+            "{start_date}": str(start),
+            "{end_date}": str(end),
+            "{last_date}": str(end - dt.timedelta(days=1)),
+        }
         # Not str.format: a URL may have other braces in it.
-        return template.replace("{year}", f"{month.year:04}").replace("{month}", f"{month.month:02}")
+        for name, value in values.items():
+            template = template.replace(name, value)
+        return template
 
     def check_month(self, month: Month | None) -> None:
         """Raise InvalidMonthError for a month that this dataset cannot have (None: no month at all)."""

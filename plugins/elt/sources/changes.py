@@ -1,4 +1,4 @@
-"""What the publisher has changed since it was loaded, and what it published late: a HEAD request a month."""
+"""What the publisher has changed since it was loaded, and what it published late: a request a month."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from elt.catalogue import Dataset
+from elt.catalogue import Api, Database, Dataset
 from elt.errors import PermanentError, TransientError, UsageError
 from elt.months import Month
 from elt.provenance import read_source
@@ -47,8 +47,10 @@ def scan(
 ) -> Scan:
     """Compare the months in the lake (only those `among` some, where any are named) with the source's.
 
-    With `scheduled_since`, months that the schedule has given up since that day are requested, too. Raises
-    the TransientError of a source that answers for no month, or not for several in a row.
+    With `scheduled_since`, months that the schedule has given up since that day are requested, too. Rows of
+    an API or a database have nothing to compare: the latest `ds.reread` months count as changed, and the
+    others are not asked for. Raises the TransientError of a source that answers for no month, or not for
+    several in a row.
     """
     stored: dict[Month | None, Stored] = {}
     failed: dict[str, str] = {}
@@ -62,6 +64,10 @@ def scan(
         else:
             stored[month] = each
     wanted = [month for month in sorted(stored, key=str) if not among or month in among]
+    if isinstance(ds.source, Api | Database):
+        latest = sorted(stored, key=str)[-ds.reread :] if ds.reread else []
+        base_url = source.base_url
+        wanted = [m for m in wanted if m in latest or not is_complete(stored[m], base_url)]
     late = given_up(ds, scheduled_since) if scheduled_since else ()
     to_load, silent, answered = list[Month | None](), 0, False
     for month in [*wanted, *(month for month in late if month not in stored)]:
@@ -97,10 +103,21 @@ def given_up(ds: Dataset, since: dt.date, today: dt.date | None = None) -> Itera
         month = month.next()
 
 
+def is_over(month: Month | None, now: dt.datetime | None = None) -> bool:
+    """Whether rows of a month cannot be added any more but late: before that it counts as not published."""
+    now = now or dt.datetime.now(dt.UTC)
+    return month is None or month.next().first_day() <= now.date()
+
+
+def is_complete(stored: Stored, source: str) -> bool:
+    """Whether a raw object was downloaded to its end, from this source."""
+    return bool(stored.metadata.get("checksum")) and read_source(stored.metadata) == source
+
+
 def is_unchanged(stored: Stored, published: Published, source: str) -> bool:
     """Whether a raw object is complete and has what `source` publishes now."""
     facts = stored.metadata
-    if not facts.get("checksum") or read_source(facts) != source:
+    if not is_complete(stored, source):
         return False
     if published.etag:
         return facts.get("source_etag") == published.etag
