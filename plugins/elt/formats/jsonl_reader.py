@@ -35,8 +35,11 @@ class JsonlReader:
     def __init__(self, file: BinaryIO, columns: Sequence[Column], longest: int = LONGEST_ROW) -> None:
         self._blocks = read_blocks(file, longest)
         self._known = {name: index for index, column in enumerate(columns) for name in column.known_names}
-        # What has to be looked into: `a` and `a.b` of `a.b.c`.
-        self._parents = {name[: dot.start()] for name in self._known for dot in re.finditer(r"\.", name)}
+        # What has to be looked into, and the columns within: `a` and `a.b` of `a.b.c`.
+        self._parents = dict[str, set[int]]()
+        for name, index in self._known.items():
+            for dot in re.finditer(r"\.", name):
+                self._parents.setdefault(name[: dot.start()], set()).add(index)
         # By each name as spelled in the file: the column's index, None if unknown.
         self._spelled: dict[str, int | None] = {}
         self._names = [column.name for column in columns]
@@ -161,7 +164,8 @@ class JsonlReader:
             if not (isinstance(value, dict) and key in self._parents):
                 yield name, value if value is None or isinstance(value, str) else text[position:end]
             else:
-                if key in self._known:
+                # A column called `a` with the alias `a.b` wants that member only.
+                if self._known.get(key, -1) not in {-1, *self._parents[key]}:
                     yield name, text[position:end]
                 yield from self._published(text[position:end], f"{name}.")
             position = after(end)

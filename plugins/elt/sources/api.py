@@ -98,7 +98,7 @@ class ApiSource:
     def _all(self, month: Month | None, name: str) -> Iterator[_Answer]:
         limits = self._client.limits
         until, size = time.monotonic() + limits.seconds, 0
-        way = _Way(self._api, lambda more: self._url(month, more))
+        way = _Way(name, self._api, lambda more: self._url(month, more))
         while way.url:
             called = f"{name}, page {way.pages + 1}"
             answer = self._read(way.url, called, until, first=not way.pages)
@@ -113,7 +113,7 @@ class ApiSource:
             except ValueError as error:
                 raise PermanentError(f"{called}: {error} ({way.url})") from None
             yield answer
-        way.check_count(name)
+        way.check_count()
 
     def _read(self, url: str, called: str, until: float, *, first: bool) -> _Answer:
         """Read one page, again where it broke off: another attempt at all of them may take hours."""
@@ -177,8 +177,8 @@ class Pages:
 class _Way:
     """Where the next page is: `url`, "" behind the last. ValueError for a way that leads nowhere."""
 
-    def __init__(self, api: Api, address: Callable[[Mapping[str, str]], str]) -> None:
-        self._paging, self._address = api.paging, address
+    def __init__(self, name: str, api: Api, address: Callable[[Mapping[str, str]], str]) -> None:
+        self._name, self._paging, self._address = name, api.paging, address
         self.pages = self._records = 0
         self._total: int | None = None
         self._place = getattr(api.paging, "first", 0)
@@ -201,13 +201,13 @@ class _Way:
         if self.url:
             self._seen.add(self.url)
 
-    def check_count(self, name: str) -> None:
+    def check_count(self) -> None:
         """TransientError if the records are not as many as the API counts."""
         if self._total is not None and self._total != self._records:
-            raise TransientError(
-                f"{name}: {self._records:,} records came and the API counts {self._total:,}: they changed "
-                "while they were read. Try again."
-            )
+            raise self._changed(f"{self._records:,} records came, and the API counts {self._total:,}")
+
+    def _changed(self, how: str) -> TransientError:
+        return TransientError(f"{self._name}: {how}: they changed while they were read. Try again.")
 
     def _counted(self) -> dict[str, str]:
         paging = self._paging
@@ -227,6 +227,8 @@ class _Way:
             text = answer.page.value(paging.total) or ""
             if not (text.isascii() and text.isdigit()):
                 raise ValueError(f"its {paging.total} is {text[:40] or 'missing'}, and has to be a number")
+            if self._total not in (None, int(text)):
+                raise self._changed(f"the API counts {self._total:,} records, then {text}")
             self._total = int(text)
         return "" if self._records == self._total else self._address(self._counted())
 

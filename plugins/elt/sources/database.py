@@ -11,8 +11,8 @@ Statements are put together from quoted names, bounds of partitions, and the ent
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Generator, Iterable, Iterator, Mapping
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, Self
 
@@ -50,7 +50,7 @@ class _Engine(Protocol):
 @dataclass(frozen=True)
 class _Rows:
     schema: pa.Schema
-    batches: Iterator[tuple[pa.RecordBatch, int]]
+    batches: Generator[tuple[pa.RecordBatch, int], None, None]
     """Each with the bytes that it came in."""
 
 
@@ -131,8 +131,9 @@ class DatabaseSource:
         if double := sorted({each for each in names if names.count(each) > 1}):
             raise PermanentError(f"{name}: two columns are called {double[0]}. Rename one in the query.")
         until, count, size = time.monotonic() + self._limits.seconds, 0, 0
-        with ParquetWriter(rows.schema) as writer:
-            for batch, came in rows.batches:
+        # Closed at once where it is left early: the connection cannot be, as long as rows come.
+        with closing(rows.batches) as batches, ParquetWriter(rows.schema) as writer:
+            for batch, came in batches:
                 writer.add(batch)
                 count, size = count + batch.num_rows, size + came
                 self._check(name, size, until)
@@ -247,7 +248,9 @@ class _Postgres:
         query = "SELECT oid FROM pg_type WHERE oid = ANY(%s) AND (typcategory = 'A' OR typtype = 'c')"
         return {int(oid) for (oid,) in self._connection.execute(query, [types])}
 
-    def _batches(self, statement: str, schema: pa.Schema) -> Iterator[tuple[pa.RecordBatch, int]]:
+    def _batches(
+        self, statement: str, schema: pa.Schema
+    ) -> Generator[tuple[pa.RecordBatch, int], None, None]:
         count = 0
         with self._connection.cursor() as cursor:
             with cursor.copy(statement.encode()) as copy:
@@ -379,7 +382,7 @@ class _MySql:
 
     def _batches(
         self, statement: str, schema: pa.Schema, kinds: list[int]
-    ) -> Iterator[tuple[pa.RecordBatch, int]]:
+    ) -> Generator[tuple[pa.RecordBatch, int], None, None]:
         import pyarrow as pa
 
         def batch(rows: list[tuple[str | bytes | None, ...]]) -> pa.RecordBatch:
