@@ -33,7 +33,7 @@ def running(folder: Path) -> Iterator[ConnectionFields]:
     port = free_port()
     command = [
         *prefix, "mariadbd", "--no-defaults", f"--datadir={data}", f"--port={port}",
-        "--bind-address=127.0.0.1", f"--socket={data}/socket", "--skip-log-bin", "--innodb-flush-log-at-trx-commit=0",
+        "--bind-address=127.0.0.1", f"--socket={data}/socket", "--skip-log-bin",
     ]  # fmt: skip
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log)
