@@ -1,16 +1,18 @@
 """Sources that are no files, as an entry describes them: an API that answers in pages, a table of a database.
 
-Templates stand in paths, parameters and queries: `{year}` and `{month}` as in the paths of files, and the
-bounds of the partition: `{start}` and `{end}` (not part of it any more), as dates `{start_date}`,
-`{end_date}` and `{last_date}` (its last day).
+Templates stand in paths, parameters and queries: `{year}`, `{month}`, `{day}` and `{hour}` as in the paths of
+files, and the bounds of the partition: `{start}` and `{end}` (not part of it any more), as dates
+`{start_date}`, `{end_date}` and `{last_date}` (its last day).
 """
 
+import datetime as dt
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from elt.errors import InvalidDatasetError
+from elt.periods import Period
 
 # Each tells partitions apart.
 TEMPLATES = (
@@ -130,6 +132,18 @@ class Database:
     def of_partitions(self, path: str = "") -> bool:  # noqa: ARG002 - as an API's
         """Whether it tells partitions apart."""
         return bool(self.cursor) or any(template in self.query for template in TEMPLATES)
+
+
+def bounds(period: Period, zone: str, separator: str) -> Mapping[str, str]:
+    """What the templates of a period's bounds stand for; `zone` stands behind moments, which are in UTC."""
+    last = period.end - dt.timedelta(microseconds=1)
+    return {
+        "{start}": period.start.isoformat(separator, "seconds") + zone,
+        "{end}": period.end.isoformat(separator, "seconds") + zone,
+        "{start_date}": str(period.start.date()),
+        "{end_date}": str(period.end.date()),
+        "{last_date}": str(last.date()),
+    }
 
 
 def _mistakes_of(connection: str) -> Iterator[str]:

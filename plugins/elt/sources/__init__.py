@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Protocol, Self
 
-from elt.months import Month
+from elt.periods import Period
 
 if TYPE_CHECKING:
     from elt.sources.client import Published
@@ -33,10 +33,10 @@ class Source(Protocol):
     def base_url(self) -> str:
         """The address they are below, without user and password: the load log's `source`."""
 
-    def probe(self, month: Month | None) -> Published | None:
+    def probe(self, period: Period | None) -> Published | None:
         """Ask, with one request where that does, whether a partition is published; None if it is not."""
 
-    def open(self, month: Month | None) -> AbstractContextManager[Incoming]:
+    def open(self, period: Period | None) -> AbstractContextManager[Incoming]:
         """Begin to read a partition.
 
         SourceNotPublishedError if it is not published, here or before its last piece.

@@ -15,7 +15,7 @@ from requests.utils import parse_header_links
 from elt.catalogue import Api, Cursor, Dataset, NextLink, Offset, PageNumber
 from elt.errors import PermanentError, SourceNotPublishedError, TransientError
 from elt.formats.pages import LONGEST_PAGE, Page, framed
-from elt.months import Month
+from elt.periods import Period
 from elt.sources.changes import is_over
 from elt.sources.client import HttpClient, LoginError, Published
 
@@ -58,47 +58,47 @@ class ApiSource:
         """The API's address, without user and password."""
         return self._client.base_url
 
-    def probe(self, month: Month | None) -> Published | None:
+    def probe(self, period: Period | None) -> Published | None:
         """Ask for the first page that has a record, most often the first; None if there is none (yet)."""
         try:
             # What ends with an error, without a record, ends here as it would in `open`.
-            next(iter(self._answers(month)))
+            next(iter(self._answers(period)))
         except SourceNotPublishedError:
             return None
-        return self._published(month)
+        return self._published(period)
 
-    def open(self, month: Month | None) -> "Pages":
+    def open(self, period: Period | None) -> "Pages":
         """Prepare to read a partition; the requests are made as its pages are asked for."""
-        return Pages(self._published(month), self._answers(month))
+        return Pages(self._published(period), self._answers(period))
 
-    def _published(self, month: Month | None) -> Published:
-        return Published(self._url(month, {}), None, None, None)
+    def _published(self, period: Period | None) -> Published:
+        return Published(self._url(period, {}), None, None, None)
 
-    def _url(self, month: Month | None, more: Mapping[str, str]) -> str:
+    def _url(self, period: Period | None, more: Mapping[str, str]) -> str:
         fill = self._dataset.fill
-        params = {name: fill(value, month) for name, value in self._api.params.items()}
-        path = fill(self._dataset.path, month)
+        params = {name: fill(value, period) for name, value in self._api.params.items()}
+        path = fill(self._dataset.path, period)
         query = urlencode({**params, **more})
         return f"{self.base_url}{path}{'&' if '?' in path else '?'}{query}" if query else self.base_url + path
 
-    def _answers(self, month: Month | None) -> Iterator[_Answer]:
+    def _answers(self, period: Period | None) -> Iterator[_Answer]:
         """All pages; those before the first record wait for it: a partition without any is not published."""
-        name, waiting = self._dataset.file_name(month), list[_Answer]()
-        if not is_over(month):
-            raise SourceNotPublishedError(f"{name}: not published, since {month} is not over (UTC)")
+        name, waiting = self._dataset.file_name(period), list[_Answer]()
+        if not is_over(period):
+            raise SourceNotPublishedError(f"{name}: not published, since {period} is not over (UTC)")
         found = False
-        for answer in self._all(month, name):
+        for answer in self._all(period, name):
             waiting.append(answer)
             if found := found or answer.records > 0:
                 yield from waiting
                 waiting.clear()
         if not found:
-            raise SourceNotPublishedError(f"{name}: not published, no record is at {self._url(month, {})}")
+            raise SourceNotPublishedError(f"{name}: not published, no record is at {self._url(period, {})}")
 
-    def _all(self, month: Month | None, name: str) -> Iterator[_Answer]:
+    def _all(self, period: Period | None, name: str) -> Iterator[_Answer]:
         limits = self._client.limits
         until, size = time.monotonic() + limits.seconds, 0
-        way = _Way(name, self._api, lambda more: self._url(month, more))
+        way = _Way(name, self._api, lambda more: self._url(period, more))
         while way.url:
             called = f"{name}, page {way.pages + 1}"
             answer = self._read(way.url, called, until, first=not way.pages)

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, Self
 from elt.catalogue import Database, Dataset
 from elt.connections import ConnectionFields, postgres_parameters
 from elt.errors import PermanentError, SettingError, SourceNotPublishedError, TransientError
-from elt.months import Month
+from elt.periods import Period
 from elt.sources.changes import is_over
 from elt.sources.client import Limits, Published
 
@@ -81,23 +81,23 @@ class DatabaseSource:
         port = found.port or _PORTS.get(found.conn_type, 0)
         return f"{scheme}://{found.host or 'localhost'}:{port}/{found.schema}"
 
-    def probe(self, month: Month | None) -> Published | None:
+    def probe(self, period: Period | None) -> Published | None:
         """Ask for one row of a partition that is over; None if there is none (yet)."""
-        if not is_over(month):
+        if not is_over(period):
             return None
         with self._engine() as engine:
-            rows, where = self._rows(month, engine.quote)
+            rows, where = self._rows(period, engine.quote)
             found = engine.has_row(f"SELECT 1 FROM {rows} AS q{where} LIMIT 1")  # noqa: S608
         return self._published() if found else None
 
     @contextmanager
-    def open(self, month: Month | None) -> Iterator[Table]:
+    def open(self, period: Period | None) -> Iterator[Table]:
         """Read a partition into a file without a name; SourceNotPublishedError if it has no row (yet)."""
-        name = self._dataset.file_name(month)
-        if not is_over(month):
-            raise SourceNotPublishedError(f"{name}: not published, since {month} is not over (UTC)")
+        name = self._dataset.file_name(period)
+        if not is_over(period):
+            raise SourceNotPublishedError(f"{name}: not published, since {period} is not over (UTC)")
         with self._engine() as engine:
-            rows, where = self._rows(month, engine.quote)
+            rows, where = self._rows(period, engine.quote)
             file = self._write(engine.read(rows, where), name)
         with file:
             yield Table(self._published(), file)
@@ -105,7 +105,7 @@ class DatabaseSource:
     def _published(self) -> Published:
         return Published(f"{self.base_url}/{self._entry.table or 'query'}", None, None, None)
 
-    def _rows(self, month: Month | None, quote: str) -> tuple[str, str]:
+    def _rows(self, period: Period | None, quote: str) -> tuple[str, str]:
         """What to read from, and the condition that makes a partition of it."""
         entry = self._entry
 
@@ -113,13 +113,13 @@ class DatabaseSource:
             return f"{quote}{name.replace(quote, quote * 2)}{quote}"
 
         def filled(template: str) -> str:
-            return self._dataset.fill(template, month, zone="", separator=" ")
+            return self._dataset.fill(template, period, zone="", separator=" ")
 
         rows = ".".join(map(quoted, entry.table.split(".")))
         if entry.query:
             # On lines of its own: it may end with a comment.
             rows = f"(\n{filled(entry.query).strip().rstrip(';')}\n)"
-        if month is None or not entry.cursor:
+        if period is None or not entry.cursor:
             return rows, ""
         column = f"q.{quoted(entry.cursor)}"
         return rows, filled(f" WHERE {column} >= '{{start}}' AND {column} < '{{end}}'")

@@ -16,7 +16,7 @@ from elt.connections import ConnectionFields, http_source
 from elt.errors import PermanentError, SourceNotPublishedError, TransientError
 from elt.formats.pages import framed
 from elt.layout import typed_object
-from elt.months import Month
+from elt.periods import Month, Period
 from elt.sources.api import ApiSource
 from elt.sources.changes import Scan, scan
 from elt.sources.client import Limits, Patience
@@ -58,7 +58,7 @@ def entry(path: str = "/links", paging: object = None, **how) -> Dataset:
     return Dataset(
         **{
             "name": "rides", "title": "Rides", "path": path, "table": "rides", "key": "at",
-            "columns": COLUMNS, "first_month": Month(2024, 1), "audits": (Audit("row_count"),),
+            "columns": COLUMNS, "first": Month(2024, 1), "audits": (Audit("row_count"),),
             "source": source, "postgres": False,
             **how,
         }
@@ -211,7 +211,7 @@ def test_pages_have_the_limits_of_files(api):
 
 
 def test_a_partition_is_published_once_it_is_over_and_has_a_record(api):
-    now = Month.parse("2199-01")
+    now = Period.parse("2199-01")
     with source(api) as opened:
         assert opened.probe(JANUARY).url.startswith(f"{api.url}/links?from=2024-01-01")
         assert len(api.requests) == 1

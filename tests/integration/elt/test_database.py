@@ -17,7 +17,7 @@ from psycopg.conninfo import conninfo_to_dict
 from elt.catalogue import Audit, Column, Database, Dataset
 from elt.connections import ConnectionFields
 from elt.errors import PermanentError, SettingError, SourceNotPublishedError, TransientError
-from elt.months import Month
+from elt.periods import Month, Period
 from elt.sources.client import Limits
 from elt.sources.database import DatabaseSource
 from elt.stage_request import StageRequest
@@ -29,20 +29,20 @@ JANUARY = Month(2024, 1)
 def entry(table: str = "odd", **how) -> Dataset:
     """A dataset without months that is a table of `shop`; no columns: its Parquet is kept as it is."""
     source = Database("shop", **{"table": "" if how.get("query") else table, **how})
-    return Dataset("own", "Own", monthly=False, source=source)
+    return Dataset("own", "Own", source=source)
 
 
 def monthly(**how) -> Dataset:
     source = Database("shop", **{"table": "" if how.get("query") else "sales", **how})
-    return Dataset("own", "Own", first_month=Month(2020, 1), source=source)
+    return Dataset("own", "Own", first=Month(2020, 1), source=source)
 
 
-def read(found: ConnectionFields, ds: Dataset, month: Month | None = None, **how) -> pa.Table:
-    return pq.read_table(io.BytesIO(content(found, ds, month, **how)))
+def read(found: ConnectionFields, ds: Dataset, period: Period | None = None, **how) -> pa.Table:
+    return pq.read_table(io.BytesIO(content(found, ds, period, **how)))
 
 
-def content(found: ConnectionFields, ds: Dataset, month: Month | None = None, **how) -> bytes:
-    with DatabaseSource(ds, found, **how) as source, source.open(month) as table:
+def content(found: ConnectionFields, ds: Dataset, period: Period | None = None, **how) -> bytes:
+    with DatabaseSource(ds, found, **how) as source, source.open(period) as table:
         return b"".join(table)
 
 
@@ -233,7 +233,7 @@ def test_what_cannot_be_read_is_refused_with_the_servers_reason(sql, postgres, d
     sql.execute("CREATE TABLE odd (v int)")
     sql.execute("CREATE SEQUENCE counter")
     with pytest.raises(error, match=reason):
-        read(postgres, ds, JANUARY if ds.monthly else None)
+        read(postgres, ds, JANUARY if ds.every else None)
 
 
 def test_limits_are_those_of_files(sql, postgres):
