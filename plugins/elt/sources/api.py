@@ -17,7 +17,7 @@ from elt.errors import PermanentError, SourceNotPublishedError, TransientError
 from elt.formats.pages import LONGEST_PAGE, Page, framed
 from elt.periods import Period
 from elt.sources.changes import is_over
-from elt.sources.client import HttpClient, LoginError, Published
+from elt.sources.client import HttpClient, LoginError, Published, Transfer
 
 # Not 403: here it means that the login may not read this, which no waiting mends.
 _ABSENT = (404, 410)
@@ -120,7 +120,8 @@ class ApiSource:
         pauses = iter(self._client.patience.pauses)
         while True:
             try:
-                return self._attempt(url, called, until)
+                # What does not even begin has been tried several times by then.
+                transfer = self._client.open(url, called, until)
             except (SourceNotPublishedError, LoginError) as error:
                 if first:
                     raise
@@ -128,25 +129,26 @@ class ApiSource:
                 raise TransientError(
                     f"{error}. The pages before it came; try again from the first."
                 ) from None
+            try:
+                with transfer:
+                    return self._answer(transfer, url, called)
             except TransientError:
                 pause = next(pauses, None)
                 if pause is None or time.monotonic() > until:
                     raise
                 time.sleep(pause)
 
-    def _attempt(self, url: str, called: str, until: float) -> _Answer:
-        content = bytearray()
-        with self._client.open(url, called, until) as transfer:
-            for piece in transfer:
-                content += piece
-                if len(content) > LONGEST_PAGE:
-                    raise PermanentError(
-                        f"{called}: more than {LONGEST_PAGE:,} bytes. Ask for smaller pages, in params."
-                    )
-            link = transfer.headers.get("Link", "")
-        page_bytes = bytes(content)
+    def _answer(self, transfer: Transfer, url: str, called: str) -> _Answer:
+        received = bytearray()
+        for piece in transfer:
+            received += piece
+            if len(received) > LONGEST_PAGE:
+                raise PermanentError(
+                    f"{called}: more than {LONGEST_PAGE:,} bytes. Ask for smaller pages, in params."
+                )
+        content = bytes(received)
         try:
-            page = Page(page_bytes)
+            page = Page(content)
             page.check()
         except ValueError as error:
             raise TransientError(f"{called}: not JSON ({error}; {url}). Try again.") from None
@@ -154,7 +156,7 @@ class ApiSource:
             records = sum(1 for _ in page.records(self._api.records))
         except ValueError as error:
             raise PermanentError(f"{called}: {error} ({url}). Correct records in the entry.") from None
-        return _Answer(page_bytes, page, link, records)
+        return _Answer(content, page, transfer.headers.get("Link", ""), records)
 
 
 class Pages:

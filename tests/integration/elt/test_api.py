@@ -143,6 +143,7 @@ def test_an_api_that_stays_busy_or_wants_an_hour_is_left_to_the_next_attempt(api
     api.answers["/links"] = [hour] * 99
     with pytest.raises(TransientError, match="the source answers 429"):
         read(api)
+    assert len(api.requests) == 4
 
 
 def test_a_page_that_breaks_off_is_read_again_and_the_pages_before_it_are_not(api):
