@@ -210,7 +210,7 @@ class _Postgres:
         # Airflow's extra also holds what only its hook knows, such as the kind of cursor.
         parameters = {name: v for name, v in postgres_parameters(found).items() if name in known}
         self._connecting = connect(**{**parameters, "client_encoding": "utf8"})
-        self._settings = {**self._SETTINGS, "statement_timeout": f"{int(seconds)}s"}
+        self._settings = {**self._SETTINGS, "statement_timeout": f"{max(1, int(seconds))}s"}
 
     def __enter__(self) -> Self:
         self._connection = self._connecting.__enter__()
@@ -336,7 +336,7 @@ class _MySql:
             "conv": converters.encoders,
             "cursorclass": cursors.SSCursor,
             "connect_timeout": 10,
-            "read_timeout": int(seconds),
+            "read_timeout": max(1, int(seconds)),
             "program_name": "taxiway",
             **{name: found.extra[name] for name in ("ssl", "unix_socket") if name in found.extra},
         }
