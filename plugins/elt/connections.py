@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, Self
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from elt.catalogue import Dataset
+from elt.catalogue import Api, Database, Dataset
 from elt.errors import PermanentError, SettingError, first_line
 from elt.settings import Settings, required
 from elt.sources import Source
@@ -121,9 +121,13 @@ class ConnectionFields:
         return (f"{base}:{self.port}" if self.port else base).rstrip("/")
 
     def secrets(self) -> dict[str, Any]:
-        """What of an HTTP connection is for its host only: `HttpClient`'s arguments."""
+        """What of an HTTP connection is for its host only: `HttpClient`'s arguments.
+
+        A password without a login is a bearer token.
+        """
         auth = (self.login, self.password) if self.login else None
-        return {"auth": auth, "headers": self.extra.get("headers")}
+        token = {"Authorization": f"Bearer {self.password}"} if self.password and not self.login else {}
+        return {"auth": auth, "headers": {**token, **(self.extra.get("headers") or {})}}
 
 
 def http_source(dataset: Dataset, found: ConnectionFields | None, settings: Settings | None = None) -> Source:
@@ -134,7 +138,15 @@ def http_source(dataset: Dataset, found: ConnectionFields | None, settings: Sett
     from elt.sources.client import HttpSource, Limits
 
     limits = Limits(settings.max_file_bytes, settings.download_seconds) if settings else None
+    if isinstance(dataset.source, Database):
+        from elt.sources.database import DatabaseSource
+
+        return DatabaseSource(dataset, found, limits)
     secrets = found.secrets() if found else {}
+    if isinstance(dataset.source, Api):
+        from elt.sources.api import ApiSource
+
+        return ApiSource(dataset, found.url() if found else "", limits=limits, **secrets)
     return HttpSource(dataset, found.url() if found else "", limits=limits, **secrets)
 
 

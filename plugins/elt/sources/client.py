@@ -8,7 +8,7 @@ import re
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -37,6 +37,10 @@ _CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+|\*)", re.ASCII)
 Login = tuple[str, str]
 
 
+class LoginError(PermanentError):
+    """The source does not accept the login, or the token has expired."""
+
+
 @dataclass(frozen=True)
 class Patience:
     """Seconds: longer outages, and slower sources, are for whoever calls again.
@@ -44,12 +48,15 @@ class Patience:
     `pauses` are before each attempt to continue a broken transfer, `backoff` is before a request is
     repeated, and doubled each time. `headers` is for the whole head of an answer, `piece` for a quarter of
     a MiB: 4 KiB/s is the minimum rate. (A time-out of the socket is for each byte, and starts again.)
+    `retry_after` is the longest pause that a source may ask for: it may ask for hours, which a task's retries
+    cover better than a held worker.
     """
 
     pauses: tuple[float, ...] = (0.2, 1.0, 3.0)
     backoff: float = 0.3
     headers: float = 60.0
     piece: float = 64.0
+    retry_after: float = 60.0
 
 
 PATIENCE = Patience()
@@ -97,7 +104,7 @@ class HttpClient:
 
     `auth` (user, password) and `headers` are the connection's secrets. They go to the host of `base_url`
     only: not to one that it redirects to, nor to a file's own address elsewhere. No address, message or log
-    has them.
+    has them. `absent` are the statuses that mean that there is no such file.
     """
 
     def __init__(
@@ -108,12 +115,14 @@ class HttpClient:
         headers: Mapping[str, Any] | None = None,
         limits: Limits | None = None,
         patience: Patience | None = None,
+        absent: Collection[int] = _ABSENT,
     ) -> None:
         base, login = _without_user(base_url)
         self.base_url, self._auth = base.rstrip("/"), auth or login
         self._headers = {name: str(value) for name, value in (headers or {}).items()}
-        self._limits, self._patience = limits or Limits(), patience or PATIENCE
-        self._http = _Session(self._patience, self._headers)
+        self.limits, self.patience = limits or Limits(), patience or PATIENCE
+        self._absent = absent
+        self._http = _Session(self.patience, self._headers)
 
     def __enter__(self) -> Self:
         return self
@@ -133,8 +142,8 @@ class HttpClient:
         except SourceNotPublishedError:
             return None
 
-    def open(self, url: str, name: str) -> "Transfer":
-        """Begin to read a file with one GET request.
+    def open(self, url: str, name: str, until: float | None = None) -> "Transfer":
+        """Begin to read a file with one GET request; `until` (a monotonic clock's) ends it earlier.
 
         Raises what `probe` raises, and SourceNotPublishedError.
         """
@@ -143,7 +152,7 @@ class HttpClient:
         def get(headers: Mapping[str, str]) -> requests.Response:
             return self._request("GET", url, name, login, headers)
 
-        return Transfer(url, name, get, self._limits, self._patience)
+        return Transfer(url, name, get, self.limits, self.patience, until)
 
     def _request(
         self, method: str, url: str, name: str, login: Login | None, headers: Mapping[str, str]
@@ -175,7 +184,7 @@ class HttpClient:
                 f"{url} does not answer ({reason}). Is the source up and the address right?"
             ) from None
         try:
-            _check_answer(response, name, url, ranged="Range" in headers)
+            _check_answer(response, name, url, absent=self._absent, ranged="Range" in headers)
         except BaseException:
             response.close()
             raise
@@ -190,7 +199,7 @@ class HttpSource:
 
     def __init__(self, dataset: Dataset, base_url: str = "", **connection: Any) -> None:
         self._dataset = dataset
-        default = dataset.source.base_url if dataset.source else ""
+        default = getattr(dataset.source, "base_url", "")
         self._client = HttpClient(base_url or default, **connection)
 
     def __enter__(self) -> Self:
@@ -231,11 +240,12 @@ class Transfer:
         get: Callable[[Mapping[str, str]], requests.Response],
         limits: Limits,
         patience: Patience,
+        until: float | None = None,
     ) -> None:
         self._name, self._get, self._limits, self._patience = name, get, limits, patience
-        self._until = time.monotonic() + limits.seconds
+        self._until = until or time.monotonic() + limits.seconds
         self._response: requests.Response | None = get({})
-        self.received = 0
+        self.received, self.headers = 0, self._response.headers
         try:
             self.published = Published.of(url, self._response.headers)
             self._check_size(self.published.size or 0)
@@ -347,15 +357,17 @@ class Transfer:
         return TransientError(f"{self._name}: changed at the source while it was read. Try again.")
 
 
-def _check_answer(response: requests.Response, name: str, url: str, *, ranged: bool) -> None:
+def _check_answer(
+    response: requests.Response, name: str, url: str, *, absent: Collection[int], ranged: bool
+) -> None:
     status = response.status_code
-    if status in _ABSENT:
+    if status in absent:
         raise SourceNotPublishedError(f"{name}: not published ({url} answers {status})")
     # 416: the file has become shorter while it was read.
     if status in _BUSY or status >= 500 or status == 416:
         raise TransientError(f"{name}: the source answers {status} ({url})")
     if status == 401:
-        raise PermanentError(
+        raise LoginError(
             f"{name}: the source wants another login ({url}). Set it in the Airflow connection of the source."
         )
     if status != 200 and not (ranged and status == 206):
@@ -384,20 +396,36 @@ def _ended_after(seconds: float, end: Callable[[], object]) -> Iterator[threadin
         timer.cancel()
 
 
+class _Retry(urllib3.Retry):
+    """Waits as long as a busy source asks it to, in Retry-After, unless that is too long."""
+
+    longest = 0.0
+
+    def get_retry_after(self, response: Any) -> float | None:
+        """Called by urllib3: None is its own, growing pause."""
+        try:
+            asked = super().get_retry_after(response)
+        except urllib3.exceptions.InvalidHeader:
+            return None
+        return asked if asked is not None and asked <= self.longest else None
+
+    def new(self, **changed: Any) -> Self:
+        """Called by urllib3 for each attempt."""
+        again = super().new(**changed)
+        again.longest = self.longest
+        return again
+
+
 class _Session(requests.Session):
     """Connections that repeat, within seconds, what is worth it, and keep secrets from other hosts."""
 
     def __init__(self, patience: Patience, secrets: Mapping[str, str]) -> None:
         super().__init__()
         self._secrets = secrets
-        again = urllib3.Retry(
-            total=3,
-            backoff_factor=patience.backoff,
-            status_forcelist=_BUSY,
-            raise_on_status=False,
-            # A source may ask for hours, which a task's retries cover better than a held worker.
-            respect_retry_after_header=False,
+        again = _Retry(
+            total=3, backoff_factor=patience.backoff, status_forcelist=_BUSY, raise_on_status=False
         )
+        again.longest = patience.retry_after
         for scheme in ("http://", "https://"):
             adapter = requests.adapters.HTTPAdapter(max_retries=again)
             adapter.poolmanager.pool_classes_by_scheme = _pools(patience.headers)

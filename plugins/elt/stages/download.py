@@ -22,6 +22,8 @@ MEDIA_TYPES: Mapping[Format, str] = {
     "csv.gz": "application/gzip",
     "jsonl": "application/x-ndjson",
     "jsonl.gz": "application/gzip",
+    # RFC 7464: an API's pages.
+    "pages": "application/json-seq",
     "any": "application/octet-stream",
 }
 _PARQUET = b"PAR1"

@@ -27,7 +27,7 @@ BLOCK = re.compile(
 BLOCKS = [(match["kind"], match["text"]) for match in BLOCK.finditer(PAGE) if not match["file"]]
 FILES = {match["file"]: match["text"] for match in BLOCK.finditer(PAGE) if match["file"]}
 ADDRESS = "127.0.0.1:8000"
-OWN = ("bikes", "stations", "plan")
+OWN = ("bikes", "stations", "plan", "rides", "opened")
 
 # What the scheduler does with an entry: its DAGs are there, and their tasks are called one after the other.
 RUN = """
@@ -134,6 +134,8 @@ def asked_for():
 def test_the_walk_through_does_what_it_says(product, served, stack, dsn):
     stack = stack.with_postgres(dsn)
     save_files(product, served)
+    [pages] = [text for kind, text in BLOCKS if kind == "sh" and "my-data/rides" in text]
+    subprocess.run(["bash", "-ec", pages], cwd=product.parent, check=True, timeout=60)
     done = subprocess.run(
         [sys.executable, "-c", RUN, json.dumps(asked_for())],
         cwd=product, env=environment(product, stack), capture_output=True, text=True, timeout=600,
@@ -144,7 +146,10 @@ def test_the_walk_through_does_what_it_says(product, served, stack, dsn):
     assert all(f"## {name}\n" in found["page"] for name in OWN)
 
     months = {(row["dataset"], row["period"]): row for row in found["status"]}
-    assert set(months) == {("bikes", "2024-01"), ("bikes", "2024-02"), ("stations", None), ("plan", None)}
+    assert set(months) == {
+        ("bikes", "2024-01"), ("bikes", "2024-02"), ("stations", None), ("plan", None),
+        ("rides", "2024-01"), ("opened", None),
+    }  # fmt: skip
     assert {row["state"] for row in months.values()} == {"loaded"}
     january = months["bikes", "2024-01"]
     assert (january["typed_rows"], january["quarantined_rows"], january["drift"]) == (3, 2, ["weather"])
@@ -155,6 +160,13 @@ def test_the_walk_through_does_what_it_says(product, served, stack, dsn):
     assert (plan["typed_rows"], plan["warehouse_rows"], plan["postgres_rows"]) == (None, None, None)
     with stack.lake() as lake, lake.fetch(lake.find("raw/plan/plan.svg")) as kept:
         assert kept.read() == (product.parent / "my-data/plan.svg").read_bytes()
+    assert (months["rides", "2024-01"]["typed_rows"], months["opened", None]["typed_rows"]) == (3, 2)
+    with stack.lake() as lake, lake.fetch(lake.find("raw/rides/rides_2024-01.json-seq")) as kept:
+        files = [product.parent / f"my-data/rides/2024-01-01{rest}.json" for rest in ("", "-page-2")]
+        assert kept.read() == b"".join(b"\x1e%b\n" % file.read_bytes() for file in files)
+    with psycopg.connect(dsn) as connection:
+        [(most,)] = connection.execute("SELECT max(fare) FROM rides").fetchall()
+    assert str(most) == "12345678901234567890.250000000"
     query = "SELECT month, passed, found FROM TABLE WHERE audit = 'few_bikes' ORDER BY month"
     assert stack.select(query, "audit_results") == [
         {"month": "2024-01", "passed": True, "found": "0 of 3 counts are above 50"},
