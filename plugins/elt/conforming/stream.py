@@ -29,7 +29,7 @@ class Split:
     def __init__(self, file: BinaryIO, ds: Dataset, month: Month | None) -> None:
         self.ds, self.month, self.name = ds, month, ds.file_name(month)
         self.rows = self.quarantined = 0
-        self._first_reason = ""
+        self.first_reason = ""
         self._raw = open_raw(file, self.name, ds, parseable(ds))
         try:
             self._binding = bind(self._raw.schema, ds, month, self._raw.unread)
@@ -53,8 +53,8 @@ class Split:
         for part in conform(self._raw.batches, self._binding):
             self.rows += part.typed.num_rows
             self.quarantined += part.rejected
-            if part.quarantined and not self._first_reason:
-                self._first_reason = _told(part.quarantined.slice(0, 1).to_pylist()[0])
+            if part.quarantined and not self.first_reason:
+                self.first_reason = _told(part.quarantined.slice(0, 1).to_pylist()[0])
             yield part
         # What only the whole file shows.
         total = self.rows + self.quarantined
@@ -71,7 +71,7 @@ class Split:
         `kept` says where the rows are now.
         """
         if not self.rows:
-            first = f". The first: {self._first_reason}" if self._first_reason else ""
+            first = f". The first: {self.first_reason}" if self.first_reason else ""
             where = f". Look at them in {kept}" if kept else ""
             raise PermanentError(
                 f"{self.name}: no row fits ({self.quarantined:,} rows, all for quarantine){first}{where}"

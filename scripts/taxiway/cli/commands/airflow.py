@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 GREETING = ":white_check_mark: Taxiway reports here which tasks fail and which months are late."
 
 
-def _complete_dataset(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
+def complete_dataset(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
+    """Names that a shell completes: the datasets."""
     from elt.catalogue.registry import DATASETS
 
     return [name for name in (*DATASETS, "all") if name.startswith(incomplete)]
@@ -43,7 +44,7 @@ A month that was not published yet is tried again; one that is loaded is not.
 """,
 )
 @click.argument(
-    "words", nargs=-1, required=True, metavar="DATASET… [M..M] …", shell_complete=_complete_dataset
+    "words", nargs=-1, required=True, metavar="DATASET… [M..M] …", shell_complete=complete_dataset
 )
 @click.option("--newest-first/--oldest-first", default=False, help="Where to begin.  [default: oldest first]")
 @click.option("--changed", is_flag=True, help="Load what the source has changed since, nothing else.")
