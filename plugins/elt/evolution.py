@@ -218,8 +218,8 @@ def _missing(column: Column, twins: list[str], dialect: _Dialect) -> Change:
     )
     drop = f"ALTER TABLE {dialect.table} DROP COLUMN {dialect.name(twins[0])}"
     remedy = (
-        f"If it is {twins[0]} by another name, rename that by this statement. If not, drop {twins[0]} ({drop}), "
-        "then call this again."
+        f"If it is {twins[0]} by another name, rename that by this statement. If not, drop {twins[0]} "
+        f"({drop}), then call this again."
     )
     what = f"missing ({column.type}), and {', '.join(twins)} is not in the catalogue"
     return Change(dialect.store, column.name, what, rename, remedy=remedy)

@@ -24,7 +24,7 @@ from elt.conforming.schema import ARROW
 from elt.errors import InvalidDatasetError
 from elt.formats.batches import LINE, Malformed, Typed
 from elt.formats.raw_file import open_raw
-from taxiway.entries.sample import Sample, columns_as_text, names, provisional
+from taxiway.entries.sample import Sample, columns_as_text, declared, names, provisional
 
 TEMPORAL: tuple[Type, ...] = ("datetime", "timestamp", "date")
 # The narrowest first.
@@ -67,6 +67,7 @@ class Profile:
     bounds: dict[Type, tuple[Any, Any]] = field(default_factory=dict)
     money_like: bool = True
     doubles: bool = True
+    whole: bool = True
     nested: bool = False
     others: set[str] = field(default_factory=set)
     """Texts that are no numbers, beside `numbers` that are: a few, no more than tell what it is."""
@@ -87,15 +88,16 @@ class Profile:
         """The narrowest type of all values seen; text where there were none."""
         if self.is_text and self.rows == self.nulls:
             return "string"
-        kinds = [kind for kind in self.candidates if kind != "float64" or not self._is_never_a_number]
+        kinds = [kind for kind in self.candidates if kind != "float64" or not self._is_no_float]
         if kinds[:2] == ["float64", "numeric"] and self._wants_numeric:
             return "numeric"
         return kinds[0] if kinds else "string"
 
     @property
-    def _is_never_a_number(self) -> bool:
-        low, _ = self.bounds.get("float64", (0.0, 0.0))
-        return self.is_text and low != low
+    def _is_no_float(self) -> bool:
+        """Whether texts that float64 takes are better left alone: NaN and nothing else, or ids of many digits."""
+        too_long = self.whole and not self.doubles and "numeric" not in self.candidates
+        return self.is_text and ("float64" not in self.bounds or too_long)
 
     @property
     def _wants_numeric(self) -> bool:
@@ -161,6 +163,7 @@ class Profile:
         if "float64" in self.candidates:
             cents = pc.match_substring_regex(texts, r"^\s*-?\d*(\.\d{1,2})?\s*$")
             self.money_like = self.money_like and bool(pc.all(cents).as_py())
+            self.whole = self.whole and bool(pc.all(pc.match_substring_regex(texts, _WHOLE)).as_py())
             digits = pc.utf8_length(pc.replace_substring_regex(texts, r"[^\d]|[eE].*$", ""))
             long = texts.filter(pc.greater(digits, _SURE_DIGITS)).to_pylist()
             self.doubles = self.doubles and all(map(_is_double, long))
@@ -176,6 +179,8 @@ class Profile:
                 self.candidates.remove(kind)
                 return
             self.misfits += missed
+        if kind == "float64":
+            typed = typed.filter(pc.invert(pc.is_nan(typed)))
         if kind in ("string", "bool") or typed.null_count == len(typed):
             return
         found = pc.min_max(typed).as_py()
@@ -225,21 +230,28 @@ def look(sample: Sample, within: Bounds | None) -> Seen:
 
     elt.errors.PermanentError for a file that the product cannot read at all.
     """
-    known = [name for name in names(sample) if name != LINE]
-    counts = Counter(name.strip().lower() for name in known)
-    columns = columns_as_text(name for name in known if counts[name.strip().lower()] == 1)
+    schema = declared(sample)
+    known = list(schema.names) if schema else [name for name in names(sample) if name != LINE]
+    counts = Counter(_key(name) for name in known)
+    apart = [name for name in known if counts[_key(name)] == 1]
+    nested = [_profile(name, schema.field(name).type) for name in apart if schema]
+    nested = [profile for profile in nested if not convertible(profile.declared)]
+    # Values of types that no column can have are not even read.
+    columns = columns_as_text(name for name in apart if name not in {profile.name for profile in nested})
     texts = _json_texts(sample)
     sample.content.seek(0)
     raw = open_raw(sample.content, sample.name, provisional(sample, columns), {})
-    places = {name.strip().lower(): index for index, name in enumerate(raw.schema.names)}
+    places = {_key(name): index for index, name in enumerate(raw.schema.names)}
     if sample.plain == "jsonl":
         # Its reader calls columns as the entry does.
-        places = {column.description.strip().lower(): places[column.name] for column in columns}
+        places = {_key(column.description): places[column.name] for column in columns}
     found: dict[int, Profile] = {}
     for column in columns:
-        index = places[column.description.strip().lower()]
-        is_typed = sample.format == "parquet" or column.description.strip().lower() in texts
-        found[index] = _profile(column.description, raw.schema.field(index).type, is_typed=is_typed)
+        index = places[_key(column.description)]
+        kind = raw.schema.field(index).type
+        found[index] = _profile(
+            column.description, kind, is_typed=bool(schema) or _key(column.description) in texts
+        )
     rows = broken = 0
     try:
         for batch in raw.batches:
@@ -249,16 +261,20 @@ def look(sample: Sample, within: Bounds | None) -> Seen:
             table = batch.rows if isinstance(batch, Typed) else batch
             rows += table.num_rows
             for index, profile in found.items():
-                if convertible(profile.declared):
-                    profile.add(_decoded(table.column(index)), within)
+                profile.add(_decoded(table.column(index)), within)
             if sample.most_rows is not None and rows >= sample.most_rows:
                 break
     finally:
         raw.close()
-    left_out = [name for name in dict.fromkeys(known) if counts[name.strip().lower()] > 1]
+    left_out = [name for name in dict.fromkeys(known) if counts[_key(name)] > 1]
     for profile in found.values():
         profile.nested = sample.plain == "jsonl" and any(text[:1] in "[{" for text in profile.examples)
-    return Seen(list(found.values()), rows, broken, left_out)
+    return Seen([*found.values(), *nested], rows, broken, left_out)
+
+
+def _key(name: str) -> str:
+    """What names have in common that mean one column."""
+    return name.strip().lower()
 
 
 def _json_texts(sample: Sample) -> set[str]:
@@ -275,7 +291,7 @@ def _json_texts(sample: Sample) -> set[str]:
         except ValueError:
             continue
         if isinstance(value, dict):
-            found.update(name.strip().lower() for name, item in value.items() if isinstance(item, str))
+            found.update(_key(name) for name, item in value.items() if isinstance(item, str))
     return found
 
 
@@ -287,13 +303,13 @@ def _decoded(array: pa.Array) -> pa.Array:
     return array.view(pa.string()) if pa.types.is_binary(array.type) else array
 
 
-def _profile(name: str, declared: pa.DataType, *, is_typed: bool) -> Profile:
-    if pa.types.is_dictionary(declared):
-        declared = declared.value_type
-    if _is_any_text(declared):
+def _profile(name: str, kind: pa.DataType, *, is_typed: bool = False) -> Profile:
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
+    if _is_any_text(kind):
         return Profile(name, pa.string(), list(TEMPORAL_TEXT if is_typed else _OF_TEXT))
-    kind = _declared(declared)
-    return Profile(name, declared, [kind] if kind else [])
+    ours = _declared(kind)
+    return Profile(name, kind, [ours] if ours else [])
 
 
 def _is_any_text(kind: pa.DataType) -> bool:

@@ -11,6 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
+import pyarrow as pa
+import pyarrow.parquet
+
 from elt.catalogue import Column, Dataset
 from elt.catalogue.model import Format
 from elt.errors import PermanentError, PipelineError, first_line
@@ -91,13 +94,19 @@ def provisional(sample: Sample, columns: tuple[Column, ...]) -> Dataset:
     )  # fmt: skip
 
 
-def names(sample: Sample) -> list[str]:
-    """Names of the columns as the file has them, in its order; more than one may be the same."""
-    if sample.format == "parquet":
-        import pyarrow.parquet
+def declared(sample: Sample) -> pa.Schema | None:
+    """The schema that a Parquet file declares; None for a file of text."""
+    if sample.format != "parquet":
+        return None
+    sample.content.seek(0)
+    try:
+        return pyarrow.parquet.ParquetFile(sample.content, arrow_extensions_enabled=False).schema_arrow
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise PermanentError(f"{sample.name}: corrupt Parquet ({first_line(error, 200)})") from None
 
-        with _readable(sample):
-            return list(pyarrow.parquet.ParquetFile(sample.content).schema_arrow.names)
+
+def names(sample: Sample) -> list[str]:
+    """Names of the columns of a file of text, in its order; more than one may be the same."""
     known: list[str] = []
     while True:
         sample.content.seek(0)
@@ -121,17 +130,6 @@ def names(sample: Sample) -> list[str]:
 
 def _lower(given: Iterable[str]) -> set[str]:
     return {name.strip().lower() for name in given}
-
-
-@contextmanager
-def _readable(sample: Sample) -> Iterator[None]:
-    import pyarrow as pa
-
-    sample.content.seek(0)
-    try:
-        yield
-    except (pa.ArrowException, OSError, ValueError) as error:
-        raise PermanentError(f"{sample.name}: corrupt Parquet ({first_line(error, 200)})") from None
 
 
 def _sniff(start: bytes) -> Format:

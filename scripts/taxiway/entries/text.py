@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
@@ -41,8 +42,12 @@ def module(
 
 
 def _docstring(ds: Dataset, about: Sequence[str]) -> str:
-    title = _safe(ds.title.rstrip(".")).replace("\\", "/").replace('"""', "'''")
-    paragraphs = [textwrap.fill(_safe(each).replace("\\", "/"), WIDTH) for each in about]
+    def written(text: str) -> str:
+        # Nothing that ends a docstring, or needs a raw one.
+        return _safe(text).replace("\\", "/").replace('"""', "'''")
+
+    title = written(ds.title.rstrip("."))
+    paragraphs = [textwrap.fill(written(each), WIDTH) for each in about]
     return '"""' + "\n\n".join([f"{title}.", *paragraphs]) + ('\n"""' if about else '"""')
 
 
@@ -79,13 +84,30 @@ def _comment(texts: Iterable[str], depth: int) -> list[str]:
 def _fit(value: Any, depth: int, beside: int) -> str:
     """A value in one line if it and `beside` characters fit, else its parts on lines of their own."""
     flat = _flat(value)
-    if len(_INDENT) * depth + len(flat) + beside <= WIDTH or not (parts := _parts(value)):
+    if len(_INDENT) * depth + len(flat) + beside <= WIDTH:
+        return flat
+    if isinstance(value, str):
+        return _broken(value, depth)
+    if not (parts := _parts(value)):
         return flat
     opening, closing, inner = parts
     lines = []
     for prefix, part in inner:
         lines.append(f"{_INDENT * (depth + 1)}{prefix}{_fit(part, depth + 1, len(prefix) + 1)},")
     return "\n".join([opening, *lines, f"{_INDENT * depth}{closing}"])
+
+
+def _broken(text: str, depth: int) -> str:
+    """A long text in pieces, which Python joins."""
+    room = WIDTH - len(_INDENT) * (depth + 1)
+    pieces = [""]
+    for word in re.findall(r"\S+\s*|\s+", text):
+        for part in (word[at : at + room // 2] for at in range(0, len(word), room // 2)):
+            if len(_quoted(pieces[-1] + part)) > room:
+                pieces.append("")
+            pieces[-1] += part
+    lines = [f"{_INDENT * (depth + 1)}{_quoted(piece)}" for piece in pieces]
+    return "\n".join(["(", *lines, f"{_INDENT * depth})"])
 
 
 def _flat(value: Any) -> str:
