@@ -95,7 +95,7 @@ class Profile:
 
     @property
     def _is_no_float(self) -> bool:
-        """Whether texts that float64 takes are better left alone: NaN and nothing else, or ids of many digits."""
+        """Whether texts that float64 takes are better left alone: nothing but NaN, or ids of many digits."""
         too_long = self.whole and not self.doubles and "numeric" not in self.candidates
         return self.is_text and ("float64" not in self.bounds or too_long)
 
@@ -382,6 +382,8 @@ def remarks(profile: Profile, column: Column) -> Iterator[str]:
         shown = ", ".join(ascii(text[:30]) for text in profile.examples)
         more = f"{profile.distinct:,}" if profile.distinct < _MOST_DISTINCT else "many"
         yield f"{more} different: {shown}" if profile.distinct > _EXAMPLES else shown
+    elif column.type == "bool":
+        yield "true or false"
     elif column.type in profile.bounds:
         low, high = profile.bounds[column.type]
         yield f"{_plain(low)} to {_plain(high)}"

@@ -92,7 +92,7 @@ def guess(sample: Sample, address: str, wanted: Wanted, ask: Ask) -> Guess:
     seen = look(sample, _bounds(found))
     if not seen.rows:
         raise TaxiwayError(
-            f"{sample.name} has no rows ({seen.broken:,} lines are none)",
+            f"{sample.name} has no rows{f', and {seen.broken:,} lines that are none' if seen.broken else ''}",
             "Name a file with rows; --format and --delimiter say how to read it.",
         )
     return _Table(sample, published, wanted, ask, seen, found).guess()
@@ -211,7 +211,11 @@ class _Table:
             if not convertible(profile.declared):
                 left_out.append(f"{profile.name} ({profile.declared})")
                 continue
-            column = column_for(profile, number, {*columns, *taken})
+            # Neither the name of another column, nor one that another has in the file.
+            others = {profile.name.strip().lower() for profile in self.seen.profiles} - {
+                profile.name.strip().lower()
+            }
+            column = column_for(profile, number, {*columns, *taken, *others})
             asked = types.pop(column.name, None) or types.pop(profile.name.strip().lower(), None)
             if asked:
                 column = replace(column, type=check_type(self.wanted.types[asked], f"--type {asked}"))

@@ -27,6 +27,7 @@ from taxiway.entries.address import file_part, format_of, local
 TEXT_BYTES = 20 * 2**20
 # The end of a Parquet file that is asked for at once: most footers are shorter.
 _FOOTER_BYTES = 2**20
+_PIECE = 1 << 18
 DELIMITERS = (",", ";", "\t", "|")
 
 
@@ -53,9 +54,12 @@ class Sample:
 
 
 @contextmanager
-def take(address: str, client: HttpClient, format: Format | None, delimiter: str) -> Iterator[Sample]:  # noqa: A002
+def take(
+    address: str, client: HttpClient, form: Format | None, delimiter: str, most: int = TEXT_BYTES
+) -> Iterator[Sample]:
     """Open a local file or a URL; format and delimiter are found out where they are not given.
 
+    Of a text there are `most` bytes, and of a Parquet file of more bytes its footer and the first rows.
     elt.errors.PipelineError if it is not there, or its beginning is damaged.
     """
     path = local(address)
@@ -63,15 +67,15 @@ def take(address: str, client: HttpClient, format: Format | None, delimiter: str
         name = file_part(str(path) if path else address)
         named, with_it = format_of(name)
         start = file.head(1 << 16)
-        form = format or named or _sniff(start)
+        form = form or named or _sniff(start)
         if form == "parquet":
-            content, whole = file.seekable()
+            content, whole = file.seekable(most)
             yield Sample(name, form, ",", content, whole, None if whole else BATCH_ROWS, file.size)
             return
-        if form == "any" or b"\0" in _unpacked([start], 1 << 16)[0]:
+        if form == "any" or b"\0" in _start(start):
             yield Sample(name, "any", ",", io.BytesIO(start), whole=False, size=file.size)
             return
-        text, whole = _text(file.pieces(), packed=form.endswith(".gz"))
+        text, whole = _text(file.pieces(), most, packed=form.endswith(".gz"))
         found = delimiter or with_it or (_delimiter(text) if form.startswith("csv") else ",")
         yield Sample(name, form, found, io.BytesIO(text), whole, size=file.size)
 
@@ -137,20 +141,31 @@ def _sniff(start: bytes) -> Format:
     if start.startswith(b"PAR1"):
         return "parquet"
     packed = start.startswith(b"\x1f\x8b")
-    text = _unpacked([start], 1 << 16)[0] if packed else start
+    text = _start(start)
     try:
         # The end of it may be half a character.
         text[: text.rfind(b"\n") + 1].decode()
     except UnicodeDecodeError:
         return "any"
-    if text.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"{"):
-        return "jsonl.gz" if packed else "jsonl"
-    lines = text.splitlines()[:20]
+    lines = [line for line in text.removeprefix(b"\xef\xbb\xbf").splitlines()[:20] if line.strip()]
+    if lines and lines[0].lstrip().startswith(b"{"):
+        # One object over many lines is no table.
+        return "any" if not _is_json(lines[0]) else "jsonl.gz" if packed else "jsonl"
     best = max(DELIMITERS, key=lambda each: min((line.count(each.encode()) for line in lines), default=0))
     is_table = len(lines) > 1 and all(best.encode() in line for line in lines[:-1])
     return (
         ("csv.gz" if packed else "csv") if is_table and not text.lstrip().startswith((b"<", b"[")) else "any"
     )
+
+
+def _is_json(line: bytes) -> bool:
+    import orjson
+
+    try:
+        orjson.loads(line)
+    except ValueError:
+        return False
+    return True
 
 
 def _delimiter(text: bytes) -> str:
@@ -181,40 +196,39 @@ def _delimiter(text: bytes) -> str:
     return max(DELIMITERS, key=judged)
 
 
-def _text(pieces: Iterable[bytes], *, packed: bool) -> tuple[bytes, bool]:
+def _text(pieces: Iterable[bytes], most: int, *, packed: bool) -> tuple[bytes, bool]:
     """The beginning of a text, and whether it is all; without the line that is cut in two."""
-    text, whole = _unpacked(pieces, TEXT_BYTES) if packed else _limited(pieces)
-    return (text, True) if whole else (text[: text.rfind(b"\n") + 1] or text, False)
-
-
-def _limited(pieces: Iterable[bytes]) -> tuple[bytes, bool]:
     found = bytearray()
-    for piece in pieces:
+    for piece in _unpacked(pieces) if packed else pieces:
         found += piece
-        if len(found) > TEXT_BYTES:
-            return bytes(found[:TEXT_BYTES]), False
+        if len(found) > most:
+            text = bytes(found[:most])
+            return text[: text.rfind(b"\n") + 1] or text, False
     return bytes(found), True
 
 
-def _unpacked(pieces: Iterable[bytes], most: int) -> tuple[bytes, bool]:
-    """The content of a gzip file of one member or several, as far as it is there; other bytes as they are."""
-    found = bytearray()
+def _unpacked(pieces: Iterable[bytes], *, part: bool = False) -> Iterator[bytes]:
+    """The content of a gzip file of one member or several; `part`: as far as it is there."""
     member: Any = None
     for piece in pieces:
-        if member is None and not found and not piece.startswith(b"\x1f\x8b"):
-            return b"".join([piece, *pieces])[:most], False
         rest = piece
         while rest:
             if member is None or member.eof:
+                # Some programs fill the last block of a tape or disk with zeros.
+                rest = rest.lstrip(b"\0") if member else rest
                 member = zlib.decompressobj(wbits=31)
             try:
-                found += member.decompress(rest, most + 1)
+                yield member.decompress(rest, _PIECE)
             except zlib.error as error:
                 raise PermanentError(f"corrupt gzip ({error})") from None
             rest = member.unused_data if member.eof else member.unconsumed_tail
-            if len(found) > most:
-                return bytes(found[:most]), False
-    return bytes(found), bool(member and member.eof)
+    if not part and not (member and member.eof):
+        raise PermanentError("corrupt gzip (its end is missing)")
+
+
+def _start(start: bytes) -> bytes:
+    """The first bytes of a file, unpacked if they are packed."""
+    return next(_unpacked([start], part=True), b"") if start.startswith(b"\x1f\x8b") else start
 
 
 class _Local:
@@ -238,8 +252,8 @@ class _Local:
         while piece := self._file.read(1 << 18):
             yield piece
 
-    def seekable(self) -> tuple[BinaryIO, bool]:
-        return self._file, self.size <= TEXT_BYTES
+    def seekable(self, most: int) -> tuple[BinaryIO, bool]:
+        return self._file, self.size <= most
 
 
 class _Remote:
@@ -269,9 +283,9 @@ class _Remote:
         yield self._begun
         yield from self._rest
 
-    def seekable(self) -> tuple[BinaryIO, bool]:
+    def seekable(self, most: int) -> tuple[BinaryIO, bool]:
         size = self.size
-        if size is not None and size > TEXT_BYTES:
+        if size is not None and size > most:
             part = self._client.part(self._url, file_part(self._url), size - min(size, _FOOTER_BYTES), size)
             if part is not None:
                 parts = {0: self._begun, size - len(part): part}
@@ -280,7 +294,7 @@ class _Remote:
         file = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the sample
         for piece in self.pieces():
             file.write(piece)
-        return file, file.tell() <= TEXT_BYTES
+        return file, file.tell() <= most
 
     def _fetch(self, start: int, end: int) -> bytes:
         return self._client.part(self._url, file_part(self._url), start, end) or b""

@@ -59,7 +59,9 @@ def _dataset(ds: Dataset, comments: Mapping[str, Sequence[str]]) -> str:
         if each.name in _NOT_WRITTEN or value == each.default:
             continue
         lines += _comment(comments.get(each.name, ()), 1)
-        if each.name == "columns":
+        if each.name == "columns" and (
+            len(value) > 1 or any(name.startswith("columns.") for name in comments)
+        ):
             lines.append(f"{_INDENT}columns=(")
             for column in ds.columns:
                 lines += _comment(comments.get(f"columns.{column.name}", ()), 2)
@@ -84,7 +86,7 @@ def _comment(texts: Iterable[str], depth: int) -> list[str]:
 def _fit(value: Any, depth: int, beside: int) -> str:
     """A value in one line if it and `beside` characters fit, else its parts on lines of their own."""
     flat = _flat(value)
-    if len(_INDENT) * depth + len(flat) + beside <= WIDTH:
+    if len(_INDENT) * depth + _width(flat) + beside <= WIDTH:
         return flat
     if isinstance(value, str):
         return _broken(value, depth)
@@ -97,13 +99,17 @@ def _fit(value: Any, depth: int, beside: int) -> str:
     return "\n".join([opening, *lines, f"{_INDENT * depth}{closing}"])
 
 
+def _width(text: str) -> int:
+    return len(text) + sum(unicodedata.east_asian_width(character) in "WF" for character in text)
+
+
 def _broken(text: str, depth: int) -> str:
     """A long text in pieces, which Python joins."""
     room = WIDTH - len(_INDENT) * (depth + 1)
     pieces = [""]
     for word in re.findall(r"\S+\s*|\s+", text):
-        for part in (word[at : at + room // 2] for at in range(0, len(word), room // 2)):
-            if len(_quoted(pieces[-1] + part)) > room:
+        for part in (word[at : at + room // 4] for at in range(0, len(word), room // 4)):
+            if _width(_quoted(pieces[-1] + part)) > room:
                 pieces.append("")
             pieces[-1] += part
     lines = [f"{_INDENT * (depth + 1)}{_quoted(piece)}" for piece in pieces]

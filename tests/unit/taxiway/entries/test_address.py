@@ -37,7 +37,7 @@ def test_a_time_becomes_variables(address: str, template: str, grain: str, momen
     found = find_time(f"https://data2020.example.com/{address}")
     assert found is not None
     assert found.template == f"https://data2020.example.com/{template}"
-    assert (found.grain, found.moment) == (grain, dt.datetime(*moment))  # type: ignore[arg-type]
+    assert (found.grain, found.moment) == (grain, dt.datetime(*moment))  # type: ignore[arg-type]  # noqa: DTZ001
 
 
 @pytest.mark.parametrize(

@@ -159,18 +159,18 @@ def test_a_file_of_many_fields_is_looked_at_whole() -> None:
 
 def test_types_that_a_parquet_file_declares_are_kept_and_others_left_out() -> None:
     table = pa.table({
-        "small": pa.array([1], pa.int8()), "id": pa.array([1], pa.int64()), "big": pa.array([2**63], pa.uint64()),
+        "small": pa.array([1], pa.int8()), "id": pa.array([1]), "big": pa.array([2**63], pa.uint64()),
         "price": pa.array([Decimal("1.50")], pa.decimal128(10, 2)), "text": pa.array(["2"]),
-        "day": pa.array([dt.date(2024, 1, 5)]), "at": pa.array([dt.datetime(2024, 1, 5)], pa.timestamp("ns")),
-        "instant": pa.array([dt.datetime(2024, 1, 5)], pa.timestamp("ms", "Europe/Berlin")),
-        "list": pa.array([[1]]), "dictionary": pa.array(["a"]).dictionary_encode(), "x": pa.array([1.5], pa.float32()),
+        "day": pa.array([dt.date(2024, 1, 5)]), "at": pa.array([0], pa.timestamp("ns")),
+        "instant": pa.array([0], pa.timestamp("ms", "Europe/Berlin")), "list": pa.array([[1]]),
+        "dictionary": pa.array(["a"]).dictionary_encode(), "x": pa.array([1.5], pa.float32()),
     })  # fmt: skip
     file = io.BytesIO()
     pq.write_table(table, file)
     made = inferred(sample(file.getvalue(), "parquet"))
     assert {column.name: column.type for column in made.dataset.columns} == {
-        "small": "int16", "id": "int64", "big": "numeric", "price": "numeric", "text": "string", "day": "date",
-        "at": "datetime", "instant": "timestamp", "dictionary": "string", "x": "float64",
+        "small": "int16", "id": "int64", "big": "numeric", "price": "numeric", "text": "string",
+        "day": "date", "at": "datetime", "instant": "timestamp", "dictionary": "string", "x": "float64",
     }  # fmt: skip
     assert made.comments[""] == ["Left out: list (list<element: int64>)."]
 
@@ -190,7 +190,7 @@ def test_the_line_that_a_beginning_ends_with_does_not_count() -> None:
 
 _TEXT = st.text(st.characters(exclude_categories=("Cs", "Cc")), min_size=1, max_size=12).map(str.strip)
 _DAYS = st.dates(dt.date(1, 1, 1), dt.date(9999, 12, 31))
-_MOMENTS = st.datetimes(dt.datetime(1, 1, 1), dt.datetime(9999, 12, 31))
+_MOMENTS = st.datetimes()
 VALUES: dict[str, st.SearchStrategy[Any]] = {
     "int64": st.integers(-(2**63), 2**63 - 1),
     "float64": st.floats(allow_nan=False),
@@ -283,7 +283,7 @@ def same(found: Any, given: Any) -> bool:
 
 @pytest.mark.parametrize(("form", "write"), [("csv", as_csv), ("jsonl", as_jsonl), ("parquet", as_parquet)])
 @given(columns=tables())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_of_every_typed_table_all_rows_fit_with_their_values(form: Format, write: Any, columns: Any) -> None:
     taken = sample(write(columns), form)
     dataset = inferred(taken).dataset

@@ -91,7 +91,7 @@ schema:
   physicalName: tbl_1
   businessName: Core payments
   properties:
-  - {name: Transaction Date, physicalName: txn_ref_dt, logicalType: date, physicalType: timestamp, partitioned: true}
+  - {name: Transaction Date, physicalName: txn_ref_dt, physicalType: timestamp, partitioned: true}
   - {name: rcvr_id, primaryKey: true, logicalType: string, physicalType: varchar(18), required: true}
   - {name: amount, logicalType: number, physicalType: 'decimal(10, 2)', description: What was paid.}
   - {name: tags, logicalType: array, items: {logicalType: string}}

@@ -1,4 +1,4 @@
-"""The key, the partition and the address of an entry: guessed where a file shows them, asked for where not."""
+"""The key, the partition and the address of an entry: guessed where a file shows them, else asked for."""
 
 from __future__ import annotations
 
