@@ -125,8 +125,10 @@ def _in_warehouse(warehouse: Warehouse, ds: Dataset) -> Compared:
         set_type="SET DATA TYPE",
         sql_types=tables.SQL_TYPES,
     )
-    present = dict(tables.columns_in(table["schema"]["fields"]))
-    described = dict(tables.columns_in(tables.dataset_table(ds)["schema"]["fields"]))
+    present, described = (
+        {field["name"]: dict(tables.columns_in(fields))[field["name"]] for field in fields}
+        for fields in (table["schema"]["fields"], tables.dataset_table(ds)["schema"]["fields"])
+    )
     return Compared("warehouse", there=True, changes=tuple(_changes(ds, present, described, dialect)))
 
 
@@ -180,9 +182,9 @@ def _apply_in_postgres(connection: psycopg.Connection, ds: Dataset) -> list[Chan
         for change in _in_postgres(connection, ds).changes:
             if not change.safe:
                 continue
-            for view in postgres.used_by_views(connection, ds).get(change.column, []):
-                connection.execute(sql.SQL("DROP VIEW IF EXISTS {}").format(sql.Identifier(view)))
-            connection.execute(sql.SQL(change.statement))
+            views = postgres.used_by_views(connection, ds).get(change.column, [])
+            with postgres.without_views(connection, views):
+                connection.execute(sql.SQL(change.statement))
             done.append(change)
     if done:
         ensure_views(connection)

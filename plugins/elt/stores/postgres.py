@@ -175,6 +175,20 @@ def used_by_views(connection: psycopg.Connection, ds: Dataset) -> dict[str, list
     return dict(connection.execute(query, [ds.table]).fetchall())
 
 
+@contextmanager
+def without_views(connection: psycopg.Connection, names: Collection[str]) -> Iterator[None]:
+    """Drop views and make them again, in a transaction of the caller's; without their comments."""
+    definitions = {}
+    for name in names:
+        found = connection.execute("SELECT pg_get_viewdef(to_regclass(%s))", [name]).fetchone()
+        definitions[name] = str(found[0]) if found else ""
+        connection.execute(sql.SQL("DROP VIEW {}").format(sql.Identifier(name)))
+    yield
+    for name, text in definitions.items():
+        create = sql.SQL("CREATE VIEW {} AS {}").format(sql.Identifier(name), sql.SQL(text))
+        connection.execute(create)
+
+
 def _columns(ds: Dataset) -> tuple[Column, ...]:
     return (MONTH_COLUMN, *ds.columns) if ds.monthly else ds.columns
 
