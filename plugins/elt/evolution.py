@@ -6,14 +6,16 @@ type that becomes wider in place.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 from elt.catalogue import Column, Dataset, Type
+from elt.catalogue.model import PERIOD_COLUMNS
 from elt.catalogue.registry import MARTS
 from elt.connections import Connections
-from elt.stores import MONTH_COLUMN
+from elt.periods import Period
 from elt.stores.bigquery import Json, Warehouse
 from elt.warehouse import tables
 from elt.warehouse.sql import statement
@@ -74,17 +76,28 @@ class _Dialect:
 def compare(connections: Connections, ds: Dataset) -> list[Compared]:
     """Compare a dataset's tables with its entry, in each store that this target has."""
     with connections.lake() as lake:
-        stored = [each.metadata.get("schema_version") for each in lake.list(f"typed/{ds.name}/")]
-    old = sum(version != ds.schema_version for version in stored)
-    again = f"Conform them again: scripts/run {ds.name}{' M..M' if ds.monthly else ''}"
+        stored = list(lake.list(f"typed/{ds.name}/"))
+    old = sum(each.metadata.get("schema_version") != ds.schema_version for each in stored)
+    again = f"scripts/run {ds.name}{_span([each.name for each in stored])}"
     what = f"{old} of {len(stored)} files are of an earlier schema"
-    found = [Compared("lake", bool(stored), (Change("lake", "", what, remedy=again),) if old else ())]
+    change = Change("lake", "", what, remedy=f"Conform them again: {again}")
+    found = [Compared("lake", bool(stored), (change,) if old else ())]
     with connections.warehouse() as warehouse:
-        found.append(_in_warehouse(warehouse, ds))
+        found.append(_in_warehouse(warehouse, ds, again))
     if ds.in_postgres and connections.has_postgres:
         with connections.postgres() as connection:
-            found.append(_in_postgres(connection, ds))
+            found.append(_in_postgres(connection, ds, again))
     return found
+
+
+def _span(names: list[str]) -> str:
+    """The periods of typed files as a command line has them, by their folders: ` 2024-01..2024-03`."""
+    found = []
+    for name in names:
+        if folders := re.findall(r"/(?:year|month|day|hour)=(\d+)", name):
+            day, hour = "-".join(folders[:3]), folders[3:]
+            found.append(Period.parse("T".join([day, *hour])))
+    return f" {min(found)}..{max(found)}" if found else ""
 
 
 def apply(connections: Connections, ds: Dataset) -> list[Change]:
@@ -100,7 +113,7 @@ def apply(connections: Connections, ds: Dataset) -> list[Change]:
     return done
 
 
-def _in_warehouse(warehouse: Warehouse, ds: Dataset) -> Compared:
+def _in_warehouse(warehouse: Warehouse, ds: Dataset, again: str = "") -> Compared:
     table: Json | None = warehouse.table(ds.table)
     if table is None:
         return Compared("warehouse", there=False)
@@ -118,7 +131,7 @@ def _in_warehouse(warehouse: Warehouse, ds: Dataset) -> Compared:
     dialect = _Dialect(
         store="warehouse",
         table=warehouse.name(ds.table),
-        load_again=_load_again(ds),
+        load_again=f"{again} --force",
         name=lambda name: f"`{name}`",
         widens=lambda old, new: (old, new) in _BIGQUERY_WIDENS,
         add=add,
@@ -132,7 +145,7 @@ def _in_warehouse(warehouse: Warehouse, ds: Dataset) -> Compared:
     return Compared("warehouse", there=True, changes=tuple(_changes(ds, present, described, dialect)))
 
 
-def _in_postgres(connection: psycopg.Connection, ds: Dataset) -> Compared:
+def _in_postgres(connection: psycopg.Connection, ds: Dataset, again: str = "") -> Compared:
     from elt.stores import postgres
 
     present = postgres.present_columns(connection, ds)
@@ -141,7 +154,7 @@ def _in_postgres(connection: psycopg.Connection, ds: Dataset) -> Compared:
     dialect = _Dialect(
         store="Postgres",
         table=f'"{ds.table}"',
-        load_again=_load_again(ds),
+        load_again=f"{again} --force",
         name=lambda name: f'"{name}"',
         widens=_postgres_widens,
         add=lambda column: (
@@ -194,7 +207,21 @@ def _apply_in_postgres(connection: psycopg.Connection, ds: Dataset) -> list[Chan
 def _changes(
     ds: Dataset, present: Mapping[str, str], described: Mapping[str, str], dialect: _Dialect
 ) -> Iterator[Change]:
-    columns = {column.name: column for column in (MONTH_COLUMN, *ds.columns)}
+    columns = {column.name: column for column in ds.columns}
+    kept, wanted = (
+        [column for column in PERIOD_COLUMNS.values() if column in names and column not in columns]
+        for names in (present, described)
+    )
+    if kept != wanted:
+        # No table can be told to be partitioned otherwise.
+        what = (
+            f"is kept by {', '.join(kept) or 'none'}, and by {', '.join(wanted) or 'none'} in the catalogue"
+        )
+        yield Change(
+            dialect.store, "the table", what, f"DROP TABLE {dialect.table}",
+            remedy=f"Drop it by this statement, then load it again: {dialect.load_again}",
+        )  # fmt: skip
+        return
     surplus = [name for name in present if name not in described]
     renamed = set[str]()
     for name, kind in described.items():
@@ -238,7 +265,3 @@ def _retyped(name: str, present: str, described: str, dialect: _Dialect) -> Chan
         f"then load it again: {dialect.load_again}"
     )
     return Change(dialect.store, name, what, f"DROP TABLE {dialect.table}", remedy=remedy)
-
-
-def _load_again(ds: Dataset) -> str:
-    return f"scripts/run {ds.name}{' M..M' if ds.monthly else ''} --force"

@@ -13,12 +13,12 @@ from airflow.sdk import DAG, Asset
 from repository import REPOSITORY
 
 from elt.catalogue.registry import DATASETS
-from elt.errors import InvalidMonthError
-from elt.months import Month
+from elt.errors import InvalidPeriodError
 from elt.orchestration import alerts
 from elt.orchestration.assets import raw_asset
 from elt.orchestration.dag_defaults import RetryTransientErrors
-from elt.orchestration.operators import announce, follows_forced, is_forced, month_of
+from elt.orchestration.operators import announce, follows_forced, is_forced, period_of
+from elt.periods import Month
 
 YELLOW = DATASETS["yellow"]
 
@@ -215,7 +215,7 @@ def test_a_forced_run_hands_that_on_to_those_that_follow_it() -> None:
 
 
 def test_a_run_without_a_month_fails_with_a_sentence() -> None:
-    with pytest.raises(InvalidMonthError, match="trigger yellow_to_lake with one"):
-        month_of(YELLOW, context())
-    assert month_of(YELLOW, context(key="2024-01")) == Month(2024, 1)
-    assert month_of(DATASETS["zones"], context()) is None
+    with pytest.raises(InvalidPeriodError, match="trigger yellow_to_lake with one"):
+        period_of(YELLOW, context())
+    assert period_of(YELLOW, context(key="2024-01")) == Month(2024, 1)
+    assert period_of(DATASETS["zones"], context()) is None

@@ -6,14 +6,12 @@ import datetime as dt
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 from urllib.parse import parse_qsl, urlsplit
 
-from elt.catalogue.model import EXTENSIONS, Format
-from elt.months import Month
+from elt.catalogue.model import EXTENSIONS, PARTS, Format
+from elt.periods import KINDS, Grain, Period
 from taxiway.errors import UsageError
 
-Grain = Literal["hour", "day", "month", "year"]
 GRAINS: tuple[Grain, ...] = ("hour", "day", "month", "year")
 
 # Years that files are of: four digits are often something else.
@@ -34,7 +32,6 @@ _TIMES = tuple(
         _YEAR,
     )
 )
-_VARIABLES = ("{year}", "{month}", "{day}", "{hour}")
 _SECRETS = re.compile(
     r"(?i)(^|[_.-])(token|secret|sig|signature|pass|passwd|password|pwd|auth|authorization|credentials?|sas)$"
     r"|api-?_?key|access-?_?key|x-(amz|goog)-"
@@ -43,11 +40,10 @@ _SECRETS = re.compile(
 
 @dataclass(frozen=True)
 class Found:
-    """An address with its time taken out: `template` has `{year}` and so on where `moment` was."""
+    """An address with its time taken out: `template` has `{year}` and so on where `period` was."""
 
     template: str
-    grain: Grain
-    moment: dt.datetime
+    period: Period
 
 
 def check_secrets(url: str) -> None:
@@ -78,7 +74,7 @@ def find_time(address: str, grain: Grain | None = None) -> Found | None:
         match, moment = found[-1]
         kept = max(level, GRAINS.index(grain) if grain else 0)
         text = text[: match.start()] + _written(match, 4 - kept) + text[match.end() :]
-        return Found(host + _coarser(text, moment, kept), GRAINS[kept], _begin(moment, 4 - kept))
+        return Found(host + _coarser(text, moment, kept), KINDS[GRAINS[kept]].of(moment))
     return None
 
 
@@ -97,29 +93,18 @@ def _moment(match: re.Match[str]) -> dt.datetime | None:
         return None
 
 
-def _begin(moment: dt.datetime, parts: int) -> dt.datetime:
-    """The beginning of the hour (4 parts), day, month or year (1) that a moment is in."""
-    values = (moment.year, moment.month, moment.day, moment.hour)[:parts]
-    return dt.datetime(*values, *(1, 1)[parts - 1 :])  # type: ignore[arg-type]  # noqa: DTZ001
-
-
 def _written(match: re.Match[str], parts: int) -> str:
     """A time with variables for so many of its parts."""
     values, gaps = match.groups()[::2], (*match.groups()[1::2], "")
-    shown = (*_VARIABLES[:parts], *values[parts:])
+    shown = (*PARTS[:parts], *values[parts:])
     return "".join(name + gap for name, gap in zip(shown[: len(values)], gaps, strict=True))
 
 
 def _coarser(text: str, moment: dt.datetime, level: int) -> str:
     for lower in range(level, 4):
-        same = _begin(moment, 4 - lower)
+        same = KINDS[GRAINS[lower]].of(moment).start
         text = _TIMES[lower].sub(lambda m, same=same: _written(m, 4) if _moment(m) == same else m[0], text)  # type: ignore[misc]
     return text
-
-
-def period(found: Found) -> Month | None:
-    """The partition of a file; None for a grain that the catalogue does not have."""
-    return Month.of(found.moment) if found.grain == "month" else None
 
 
 def file_part(address: str) -> str:

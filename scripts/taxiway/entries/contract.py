@@ -14,11 +14,11 @@ from typing import Any, get_args
 
 import yaml
 
-from elt.catalogue import MONTHLY, Audit, Column, Dataset, Feed, Publisher, Type
+from elt.catalogue import STANDARD_AUDITS, Audit, Column, Dataset, Feed, Publisher, Type
 from elt.catalogue.model import ROOM_FOR_NAME, TABULAR_FORMATS, Severity
 from elt.errors import PipelineError
-from elt.months import Month
-from taxiway.entries.address import check_secrets, find_time, format_of, period
+from elt.periods import Period
+from taxiway.entries.address import check_secrets, find_time, format_of
 from taxiway.entries.columns import described, legal, snake
 from taxiway.errors import UsageError
 
@@ -72,7 +72,7 @@ class Read:
     notes: Sequence[str] = ()
     about: Sequence[str] = ()
     comments: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    period: Month | None = None
+    period: Period | None = None
 
 
 def write(ds: Dataset) -> str:
@@ -121,7 +121,7 @@ def _property(ds: Dataset, column: Column) -> Json:
         # The standard's word is about values that are missing; ours is about the whole column (below).
         "required": is_key,
     }
-    if is_key and ds.monthly:
+    if is_key and ds.every:
         found |= {"partitioned": True, "partitionKeyPosition": 1}
     if is_key and any(audit.name == "key_unique" for audit in ds.audits):
         found |= {"primaryKey": True, "primaryKeyPosition": 1, "unique": True}
@@ -148,11 +148,11 @@ def _quality(audit: Audit) -> Json:
 
 
 def _cadence(ds: Dataset) -> list[Json]:
-    if not ds.monthly:
+    if not ds.every:
         return []
     return [
-        {"property": "frequency", "value": 1, "unit": "month"},
-        {"property": "latency", "value": ds.lag_months, "unit": "month"},
+        {"property": "frequency", "value": 1, "unit": ds.every},
+        {"property": "latency", "value": ds.lag, "unit": ds.every},
     ]
 
 
@@ -160,7 +160,7 @@ def _own(ds: Dataset) -> Json:
     """The fields that have no place in the standard."""
     found: Json = {
         "key": ds.key,
-        "first": _plain(ds.first_month),
+        "first": _plain(ds.first),
         "file": ds.file,
         "format": ds.format,
         "cluster": list(ds.cluster),
@@ -175,7 +175,7 @@ def _own(ds: Dataset) -> Json:
 
 def _plain(value: Any) -> Any:
     """A value as YAML has it."""
-    if isinstance(value, Month):
+    if isinstance(value, Period):
         return str(value)
     if isinstance(value, tuple):
         return list(value)
@@ -209,7 +209,7 @@ def read(file: Path, name: str = "", address: str = "") -> Read:
     if checks:
         notes.append(f"Quality checks that are not taken over: {', '.join(checks)}. Write audits for them.")
     about = [f"From the data contract {contract.get('id')}, version {contract.get('version')}."]
-    return Read(found, notes, about, {}, found.first_month)
+    return Read(found, notes, about, {}, found.first)
 
 
 def _parsed(file: Path) -> Json:
@@ -272,7 +272,7 @@ def _columns(table: Json, notes: list[str], of_whom: str) -> dict[str, Column]:
         aliases = [text for text in (name, given) if text.strip().lower() != legal_name]
         own = _custom(each)
         options = {
-            key: Month.parse(value)
+            key: Period.parse(value)
             if key in ("since", "until")
             else tuple(value)
             if isinstance(value, list)
@@ -312,9 +312,9 @@ def _by_logic(each: Json) -> Type | None:
 def _dataset(
     name: str, contract: Json, table: Json, server: Json, own: Json, path: str, columns: Mapping[str, Column]
 ) -> Dataset:
-    template, first = path, Month.parse(own["first"]) if own.get("first") else None
-    if first is None and (found := find_time(path)) and period(found):
-        template, first = found.template, period(found)
+    template, first = path, Period.parse(own["first"]) if own.get("first") else None
+    if first is None and (found := find_time(path)):
+        template, first = found.template, found.period
     form = str(own.get("format") or "")
     told = str(server.get("format") or "").lower()
     if not form and columns and format_of(own.get("file") or path.partition("?")[0])[0] is None:
@@ -337,9 +337,8 @@ def _dataset(
         format=form or None,  # type: ignore[arg-type]
         file=str(own.get("file") or ""),
         delimiter=str(server.get("delimiter") or ","),
-        monthly=first is not None,
-        first_month=first,
-        lag_months=_latency(contract),
+        first=first,
+        lag=_latency(contract, first),
         cluster=tuple(own.get("cluster") or ()),
         audits=_audits(table, own, first) if columns else (),
         feeds=tuple(Feed(each["mart"], each["variables"]) for each in own.get("feeds") or ()),
@@ -350,7 +349,7 @@ def _dataset(
     )
 
 
-def _key(own: Json, columns: Mapping[str, Column], table: Json, first: Month | None) -> str:
+def _key(own: Json, columns: Mapping[str, Column], table: Json, first: Period | None) -> str:
     """The key: ours; else what the contract partitions by, or its primary key, or the first column."""
     if own.get("key") or not columns:
         return str(own.get("key") or "")
@@ -363,7 +362,7 @@ def _key(own: Json, columns: Mapping[str, Column], table: Json, first: Month | N
     return among[0]
 
 
-def _audits(table: Json, own: Json, first: Month | None) -> tuple[Audit, ...]:
+def _audits(table: Json, own: Json, first: Period | None) -> tuple[Audit, ...]:
     words: Mapping[str, Severity] = {word: ours for ours, word in _SEVERITIES.items()}
     found = tuple(
         Audit(
@@ -374,15 +373,15 @@ def _audits(table: Json, own: Json, first: Month | None) -> tuple[Audit, ...]:
         for each in table.get("quality") or []
         if each.get("engine") == OURS
     )
-    return found if found or own else MONTHLY if first else (Audit("row_count"), Audit("key_present"))
+    return found if found or own else STANDARD_AUDITS if first else (Audit("row_count"), Audit("key_present"))
 
 
-def _latency(contract: Json) -> int:
-    """Months until a file is there; of other units nothing follows for the schedule."""
+def _latency(contract: Json, first: Period | None) -> int:
+    """Periods until a file is there; of other units nothing follows for the schedule."""
     for each in contract.get("slaProperties") or []:
-        if each.get("property") == "latency" and str(each.get("unit")) == "month":
+        if first and each.get("property") == "latency" and each.get("unit") == first.grain:
             return int(each["value"])
-    return 0
+    return 1
 
 
 def _legal(text: str) -> str:

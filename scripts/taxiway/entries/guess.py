@@ -8,14 +8,14 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import urlsplit
 
-from elt.catalogue import MONTHLY, Audit, Column, Dataset, Publisher, Type
-from elt.catalogue.model import ROOM_FOR_TABLE, Format
+from elt.catalogue import STANDARD_AUDITS, Audit, Column, Dataset, Publisher, Type
+from elt.catalogue.model import PERIOD_COLUMNS, ROOM_FOR_TABLE, Format
 from elt.conforming.stream import Split
 from elt.connections import ConnectionFields
 from elt.errors import PipelineError
-from elt.months import Month
+from elt.periods import Period
 from elt.sources.client import HttpClient
-from taxiway.entries.address import Found, file_part, find_time, format_of, local, period
+from taxiway.entries.address import Found, file_part, find_time, format_of, local
 from taxiway.entries.columns import (
     TEMPORAL,
     Bounds,
@@ -59,7 +59,7 @@ class Guess:
     """An entry, what to write beside it, and what to tell the user: `notes` are about the guesses made."""
 
     dataset: Dataset
-    period: Month | None
+    period: Period | None
     about: Sequence[str]
     comments: Mapping[str, Sequence[str]]
     notes: Sequence[str]
@@ -108,39 +108,28 @@ def _time(published: str, wanted: Wanted) -> Found | None:
     if wanted.every == NONE:
         return None
     found = find_time(published, wanted.every or None)  # type: ignore[arg-type]
-    if wanted.every and (found is None or found.grain != wanted.every):
+    if wanted.every and (found is None or found.period.grain != wanted.every):
         raise UsageError(
             f"{published} has no {wanted.every} in it, so files cannot be told apart by it",
             "Leave --every out, or name a file that has it, such as bikes_2024-01.csv.",
         )
-    # What the catalogue cannot have yet is one file.
-    return found if found and period(found) else None
+    return found
 
 
 def _bounds(found: Found | None) -> Bounds | None:
-    if found is None:
-        return None
-    month = Month.of(found.moment)
-    begin, end = month.first_day(), month.next().first_day()
-    return found.moment.replace(day=begin.day), found.moment.replace(year=end.year, month=end.month, day=1)
+    return (found.period.start, found.period.end) if found else None
 
 
 def _of_any_file(published: str, found: Found | None, wanted: Wanted) -> Guess:
     address = _address(published, found, wanted, "")
-    dataset = Dataset(wanted.name, title(wanted.name), **address, **_partition(found))
+    dataset = Dataset(wanted.name, title(wanted.name), first=found.period if found else None, **address)
     about = ["No table that can be read: its files are kept in the lake as they are, and nothing else."]
-    return Guess(dataset, period(found) if found else None, about, {}, [about[0]])
+    return Guess(dataset, found.period if found else None, about, {}, [about[0]])
 
 
 def title(name: str) -> str:
     """A name as a title."""
     return described(name, name).rstrip(".")
-
-
-def _partition(found: Found | None) -> dict[str, Any]:
-    if found is None:
-        return {"monthly": False}
-    return {"first_month": period(found), "lag_months": 1}
 
 
 def _address(published: str, found: Found | None, wanted: Wanted, extension: str) -> dict[str, Any]:
@@ -171,12 +160,17 @@ class _Table:
     found: Found | None
     notes: list[str] = field(default_factory=list)
 
+    @property
+    def period(self) -> Period | None:
+        """The partition that the file is."""
+        return self.found.period if self.found else None
+
     def guess(self) -> Guess:
         columns, comments = self._columns()
         key = self._key(columns)
         if self.found and key not in self._moments(columns):
             self.notes.append(
-                f"No column says which {self.found.grain} a row is of: this is one file, not a series."
+                f"No column says which {self.found.period.grain} a row is of: this is one file, not a series."
             )
             self.found = None
         columns = {name: self._as_key(column) if name == key else column for name, column in columns.items()}
@@ -193,18 +187,16 @@ class _Table:
             delimiter=self.sample.delimiter,
             audits=self._audits(key, columns),
             **address,
-            **_partition(self.found),
+            first=self.period,
         )
         comments |= self._field_comments(key, columns)
-        return Guess(
-            dataset, period(self.found) if self.found else None, self._about(dataset), comments, self.notes
-        )
+        return Guess(dataset, self.period, self._about(dataset), comments, self.notes)
 
     def _columns(self) -> tuple[dict[str, Column], dict[str, Sequence[str]]]:
         """The columns by name, and what was seen in each."""
         columns: dict[str, Column] = {}
         comments: dict[str, Sequence[str]] = {}
-        taken = {"source_month"} if self.found else set[str]()
+        taken = {PERIOD_COLUMNS[self.found.period.grain]} if self.found else set[str]()
         types = {name.strip().lower(): name for name in self.wanted.types}
         left_out = [f"{name} (several columns are called so)" for name in self.seen.left_out]
         for number, profile in enumerate(self.seen.profiles, 1):
@@ -268,7 +260,7 @@ class _Table:
         close = [name for name in order if shares[name] > 0.5 and shares[name] >= shares[order[0]] - 0.01]
         if len(close) == 1:
             return close[0]
-        grain = self.found.grain if self.found else ""
+        grain = self.found.period.grain if self.found else ""
         if close:
             # Of two that are as good, the first in the file: where something begins comes before its end.
             close.sort(key=list(columns).index)
@@ -296,13 +288,14 @@ class _Table:
         return (named or unique or full)[0]
 
     def _as_key(self, column: Column) -> Column:
-        """The key's column: a moment where it decides of which period a row is, and never missing."""
-        kind: Type = "datetime" if self.found and column.type == "date" else column.type
+        """The key's column: never missing, and a moment where it decides of which hour a row is."""
+        by_hour = self.found is not None and self.found.period.grain == "hour"
+        kind: Type = "datetime" if by_hour and column.type == "date" else column.type
         return replace(column, type=kind, required=True)
 
     def _audits(self, key: str, columns: Mapping[str, Column]) -> tuple[Audit, ...]:
         if self.found:
-            return MONTHLY
+            return STANDARD_AUDITS
         audits = (Audit("row_count"), Audit("key_present"))
         return (*audits, Audit("key_unique")) if self._profiles(columns)[key].is_unique else audits
 
@@ -314,8 +307,8 @@ class _Table:
             profile = self._profiles(columns)[key]
             kind = "datetime" if profile.type == "date" else profile.type
             inside = profile.inside[profile.type] or profile.inside[kind]
-            comments["key"] = [f"{inside:,} of {profile.rows:,} rows are of {period(self.found)} by it."]
-            comments["first_month"] = ["The file that was looked at: there may be earlier ones."]
+            comments["key"] = [f"{inside:,} of {profile.rows:,} rows are of {self.period} by it."]
+            comments["first"] = ["The file that was looked at: there may be earlier ones."]
         return comments
 
     def _about(self, ds: Dataset) -> list[str]:
@@ -328,7 +321,7 @@ class _Table:
         checked = replace(ds, format=self.sample.plain, longest_row=ds.longest_row)
         self.sample.content.seek(0)
         try:
-            with Split(self.sample.content, checked, period(self.found) if self.found else None) as parts:
+            with Split(self.sample.content, checked, self.period) as parts:
                 for _ in parts:
                     if (
                         self.sample.most_rows is not None

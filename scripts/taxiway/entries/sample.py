@@ -94,7 +94,7 @@ def provisional(sample: Sample, columns: tuple[Column, ...]) -> Dataset:
     key = Column("taxiway_key", "string", "None.")
     return Dataset(
         "sample", "Sample", "https://example.com/sample", "sample", "taxiway_key", (key, *columns),
-        sample.plain, delimiter=sample.delimiter, monthly=False,
+        sample.plain, delimiter=sample.delimiter,
     )  # fmt: skip
 
 

@@ -9,13 +9,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
-from elt.catalogue import MONTHLY, Audit, Column, Dataset, Feed, Publisher
-from elt.months import Month
+from elt.catalogue import STANDARD_AUDITS, Audit, Column, Dataset, Feed, Publisher
 
 WIDTH = 110
 _INDENT = "    "
 # Arguments that every entry gives by position.
-_BY_POSITION = {Column: 3, Audit: 1, Feed: 2, Publisher: 2, Month: 2}
+_BY_POSITION = {Column: 3, Audit: 1, Feed: 2, Publisher: 2}
 # Made by the registry.
 _NOT_WRITTEN = ("package",)
 
@@ -25,19 +24,25 @@ def module(
 ) -> str:
     """The file of one entry: `about` goes into its docstring, `comments` above fields and columns by name."""
     body = _dataset(ds, comments or {})
-    audits = ds.audits[len(MONTHLY) :] if ds.audits[: len(MONTHLY)] == MONTHLY else ds.audits
+    periods = (ds.first, *(each for column in ds.columns for each in (column.since, column.until)))
+    audits = (
+        ds.audits[len(STANDARD_AUDITS) :]
+        if ds.audits[: len(STANDARD_AUDITS)] == STANDARD_AUDITS
+        else ds.audits
+    )
     used = {
-        "MONTHLY": audits != ds.audits,
+        "STANDARD_AUDITS": audits != ds.audits,
         "Audit": bool(audits),
         "Column": bool(ds.columns),
         "Dataset": True,
         "Feed": bool(ds.feeds),
         "Publisher": ds.source is not None,
-    }
-    imports = [f"from elt.catalogue import {', '.join(name for name, is_used in used.items() if is_used)}"]
-    if "Month(" in body:
-        imports.append("from elt.months import Month")
-    head = "\n".join(imports)
+    } | {type(period).__name__: True for period in periods if period}
+    # A constant first, then classes, as ruff sorts them.
+    names = sorted(
+        (name for name, is_used in used.items() if is_used), key=lambda name: (not name.isupper(), name)
+    )
+    head = f"from elt.catalogue import {', '.join(names)}"
     return f"{_docstring(ds, about)}\n\n{head}\n\n{ds.name.upper()} = {body}\n"
 
 
@@ -117,8 +122,8 @@ def _broken(text: str, depth: int) -> str:
 
 
 def _flat(value: Any) -> str:
-    if value == MONTHLY:
-        return "MONTHLY"
+    if value == STANDARD_AUDITS:
+        return "STANDARD_AUDITS"
     if not (parts := _parts(value)):
         return _quoted(value) if isinstance(value, str) else repr(value)
     opening, closing, inner = parts
@@ -126,18 +131,18 @@ def _flat(value: Any) -> str:
     return f"{opening}{text}{',' if isinstance(value, tuple) and len(inner) == 1 else ''}{closing}"
 
 
-class _Monthly:
+class _Standard:
     """The audits that have a name together."""
 
     def __repr__(self) -> str:
-        return "MONTHLY"
+        return "STANDARD_AUDITS"
 
 
 def _parts(value: Any) -> tuple[str, str, list[tuple[str, Any]]] | None:
     """What a value is written of: how it begins and ends, and parts with what is before each."""
-    if isinstance(value, tuple) and value[: len(MONTHLY)] == MONTHLY:
-        rest: list[tuple[str, Any]] = [("", each) for each in value[len(MONTHLY) :]]
-        return ("(", ")", [("*", _Monthly()), *rest]) if rest else None
+    if isinstance(value, tuple) and value[: len(STANDARD_AUDITS)] == STANDARD_AUDITS:
+        rest: list[tuple[str, Any]] = [("", each) for each in value[len(STANDARD_AUDITS) :]]
+        return ("(", ")", [("*", _Standard()), *rest]) if rest else None
     if isinstance(value, tuple):
         return "(", ")", [("", each) for each in value]
     if isinstance(value, Mapping):

@@ -10,6 +10,7 @@ from elt import evolution
 from elt.catalogue import Column
 from elt.catalogue.registry import DATASETS
 from elt.errors import PermanentError
+from elt.periods import Day
 from stacks import database
 
 pytestmark = pytest.mark.emulators
@@ -99,6 +100,17 @@ def test_what_is_not_safe_is_told_with_the_statement_that_does_it(loaded, dsn):
     assert differences(loaded, YELLOW) == []
 
 
+def test_a_table_that_is_kept_by_other_periods_is_not_altered(loaded):
+    by_days = replace(YELLOW, first=Day(2009, 1, 1), path="/{year}-{month}-{day}.parquet", feeds=())
+    changes = [
+        change for each in evolution.compare(loaded.connections, by_days)[1:] for change in each.changes
+    ]
+    assert [(change.what, change.safe) for change in changes] == [
+        ("is kept by source_month, and by source_day in the catalogue", False)
+    ] * 2
+    assert all(change.statement.startswith("DROP TABLE") for change in changes)
+
+
 def test_a_column_that_may_be_another_renamed_is_not_added(loaded, dsn):
     columns = tuple(replace(c, name="the_extra") if c.name == "extra" else c for c in YELLOW.columns)
     ds = replace(YELLOW, columns=columns, audits=(), feeds=())
@@ -118,7 +130,7 @@ def test_another_type_is_never_changed_and_a_users_view_is_never_dropped(loaded,
     found = evolution.compare(loaded.connections, narrower)
     changes = {(change.store, change.column): change for each in found for change in each.changes}
     assert changes["warehouse", "vendor_id"].what == "is INT64, and STRING in the catalogue"
-    assert "scripts/run yellow M..M --force" in changes["Postgres", "vendor_id"].remedy
+    assert "scripts/run yellow 2024-01..2024-01 --force" in changes["Postgres", "vendor_id"].remedy
     assert not changes["Postgres", "pu_location_id"].safe
     assert "Drop the views that use it (mine)" in changes["Postgres", "pu_location_id"].remedy
     done = evolution.apply(loaded.connections, narrower)

@@ -38,7 +38,7 @@ parameters: ContextVar[tuple[Json, ...]] = ContextVar("parameters", default=())
 _load = executor.execute_load_job
 _rewrite = interpreter._rewrite_vars_to_params
 _parse = Dialect.parse
-_sync_dropped = executor.sync_dropped_object
+_sync_dropped = ddl_sync.sync_dropped_object
 _STANDARD = {"INTEGER": "INT64", "FLOAT": "FLOAT64", "BOOLEAN": "BOOL"}
 
 
@@ -145,8 +145,8 @@ def _trees(kind: type[Dialect], sql: str) -> list[Expr | None]:
 def _sync_changed(sql: str, project: str, context: Any) -> None:
     """Describe a table as it is after ALTER TABLE; called after each statement.
 
-    BigQuery: tables.get has a column as soon as it is added, renamed, dropped or of another type. Library: the
-    rows do, and the table's description stays as it was.
+    BigQuery: tables.get has a column as soon as it is added, renamed, dropped or of another type. Library:
+    the rows do, and the table's description stays as it was.
     """
     _sync_dropped(sql, project, context)
     try:

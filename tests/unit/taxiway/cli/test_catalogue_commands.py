@@ -10,7 +10,7 @@ import yaml
 
 from elt.catalogue.checks import Packages
 from elt.catalogue.registry import read
-from elt.months import Month
+from elt.periods import Month
 from taxiway.cli.main import main
 from taxiway.targets.target import Checkout
 
@@ -46,7 +46,7 @@ def test_an_entry_is_written_that_the_catalogue_takes(
     found = read(Packages(checkout.folder / "plugins"))
     assert found.problems == ()
     entry = found.datasets["own_bikes"]
-    assert (entry.path, entry.key, entry.first_month) == (
+    assert (entry.path, entry.key, entry.first) == (
         "https://example.com/bikes_{year}-{month}.csv", "counted_at", Month(2024, 1),
     )  # fmt: skip
     assert [(column.name, column.type, column.required) for column in entry.columns] == [

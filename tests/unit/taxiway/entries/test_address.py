@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import datetime as dt
-
 import pytest
 
+from elt.periods import KINDS
 from taxiway.entries.address import check_secrets, find_time, format_of
 from taxiway.errors import UsageError
 
@@ -37,7 +36,7 @@ def test_a_time_becomes_variables(address: str, template: str, grain: str, momen
     found = find_time(f"https://data2020.example.com/{address}")
     assert found is not None
     assert found.template == f"https://data2020.example.com/{template}"
-    assert (found.grain, found.moment) == (grain, dt.datetime(*moment))  # type: ignore[arg-type]  # noqa: DTZ001
+    assert found.period == KINDS[grain](*moment)  # type: ignore[index]
 
 
 @pytest.mark.parametrize(
@@ -50,7 +49,10 @@ def test_other_numbers_are_no_time(name: str) -> None:
 def test_a_coarser_time_may_be_asked_for() -> None:
     found = find_time("https://example.com/2024/b_2024-01-01.csv", "month")
     assert found is not None
-    assert (found.template, found.grain) == ("https://example.com/{year}/b_{year}-{month}-01.csv", "month")
+    assert (found.template, found.period.grain) == (
+        "https://example.com/{year}/b_{year}-{month}-01.csv",
+        "month",
+    )
 
 
 @pytest.mark.parametrize(

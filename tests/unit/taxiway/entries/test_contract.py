@@ -11,9 +11,9 @@ import pytest
 import yaml
 from repository import REPOSITORY
 
-from elt.catalogue import MONTHLY, Audit, Column, Dataset, Publisher
+from elt.catalogue import STANDARD_AUDITS, Audit, Column, Dataset, Publisher
 from elt.catalogue.registry import DATASETS
-from elt.months import Month
+from elt.periods import Hour, Month
 from taxiway.entries import contract
 from taxiway.errors import UsageError
 
@@ -32,16 +32,18 @@ FULL = Dataset(
         Column("note", "string", "Note."),
         Column("big", "int64", "Big."),
     ),
-    format="csv", file="b_{year}{month}.txt", delimiter=";", first_month=Month(2024, 1), lag_months=2,
-    cluster=("station_id",), audits=(*MONTHLY, Audit("few", "warn", {"bikes": "bikes"})), postgres=False,
+    format="csv", file="b_{year}{month}.txt", delimiter=";", first=Month(2024, 1), lag=2,
+    cluster=("station_id",), postgres=False,
+    audits=(*STANDARD_AUDITS, Audit("few", "warn", {"bikes": "bikes"})),
     source=Publisher("bikes_source", "https://example.com"), starter=True, longest_row=2**21,
 )  # fmt: skip
 STATIONS = Dataset(
     "stations", "Stations", "https://example.com/stations.csv", "stations", "nr",
     (Column("nr", "string", "Number."), Column("name", "string", "Name.", required=False)),
-    monthly=False, audits=(Audit("row_count"), Audit("key_unique")),
+    audits=(Audit("row_count"), Audit("key_unique")),
 )  # fmt: skip
-PLAN = Dataset("plan", "Plan", "https://example.com/plan.svg", monthly=False)
+HOURS = replace(FULL, name="hours", first=Hour(2024, 1, 5, 6), file="b_{year}{month}{day}{hour}.txt", lag=30)
+PLAN = Dataset("plan", "Plan", "https://example.com/plan.svg")
 
 
 def saved(text: str, folder: Path) -> Path:
@@ -51,7 +53,7 @@ def saved(text: str, folder: Path) -> Path:
 
 
 def entries() -> list[Dataset]:
-    return [FULL, STATIONS, PLAN, *DATASETS.values()]
+    return [FULL, STATIONS, HOURS, PLAN, *DATASETS.values()]
 
 
 @pytest.mark.parametrize("entry", entries(), ids=lambda entry: entry.name)
@@ -108,7 +110,7 @@ def test_a_contract_of_others_is_taken_as_far_as_it_goes(tmp_path: Path) -> None
     found = contract.read(saved(FOREIGN, tmp_path))
     entry = found.dataset
     assert (entry.name, entry.table, entry.title) == ("seller_payments", "tbl_1", "Core payments")
-    assert (entry.path, entry.first_month) == (
+    assert (entry.path, entry.first) == (
         "https://example.com/payments_{year}-{month}.csv",
         Month(2024, 1),
     )
@@ -121,7 +123,7 @@ def test_a_contract_of_others_is_taken_as_far_as_it_goes(tmp_path: Path) -> None
         ("at", "timestamp", False),
     ]
     assert entry.columns[0].aliases == ("Transaction Date", "txn_ref_dt")
-    assert entry.audits == MONTHLY
+    assert entry.audits == STANDARD_AUDITS
     assert list(found.notes) == [
         "Left out: tags (array).",
         "Quality checks that are not taken over: rows. Write audits for them.",
@@ -148,7 +150,7 @@ def test_a_contract_that_is_none_or_says_too_little_is_refused(text: str, said: 
 def test_an_address_and_a_name_may_be_given_beside_a_contract(tmp_path: Path) -> None:
     text = FOREIGN.replace("https://example.com/payments_2024-01.csv", "s3://bucket/a")
     found = contract.read(saved(text, tmp_path), "payments", "https://example.com/p_2024-02.csv")
-    assert (found.dataset.name, found.dataset.first_month) == ("payments", Month(2024, 2))
+    assert (found.dataset.name, found.dataset.first) == ("payments", Month(2024, 2))
 
 
 def test_the_key_is_never_optional(tmp_path: Path) -> None:

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 
 import pytest
 
-from elt.catalogue import MONTHLY, Publisher
+from elt.catalogue import STANDARD_AUDITS, Publisher
 from elt.catalogue.model import Format
 from elt.errors import InvalidDatasetError
-from elt.months import Month
+from elt.periods import Day, Hour, Month, Period, Year
 from taxiway.entries.guess import Guess, Wanted, guess
 from taxiway.entries.sample import Sample
 from taxiway.errors import TaxiwayError, UsageError
@@ -48,8 +48,8 @@ def test_the_key_is_the_time_that_lies_in_the_files_month() -> None:
         "begun",
         "https://example.com/bikes_{year}-{month}.csv",
     )
-    assert (found.dataset.first_month, found.period) == (Month(2024, 1), Month(2024, 1))
-    assert found.dataset.audits == MONTHLY
+    assert (found.dataset.first, found.period) == (Month(2024, 1), Month(2024, 1))
+    assert found.dataset.audits == STANDARD_AUDITS
     assert found.comments["key"] == ["2 of 2 rows are of 2024-01 by it."]
     assert found.about == ["Inferred by scripts/new from bikes_2024-01.csv: 2 rows. All of them fit."]
 
@@ -77,14 +77,26 @@ def test_a_key_that_is_named_is_not_asked_for() -> None:
     assert asked.questions == []
 
 
-def test_a_day_that_is_the_key_becomes_a_datetime() -> None:
-    found = made("day,n\n2024-01-01,1\n2024-01-02,1\n").dataset
-    assert (found.key, found.columns[0].type) == ("day", "datetime")
+@pytest.mark.parametrize(
+    ("name", "period", "template", "kind"),
+    [
+        ("b_2024.csv", Year(2024), "b_{year}.csv", "date"),
+        ("b_2024-01.csv", Month(2024, 1), "b_{year}-{month}.csv", "date"),
+        ("b_2024-01-05.csv", Day(2024, 1, 5), "b_{year}-{month}-{day}.csv", "date"),
+        ("b_2024-01-05T00.csv", Hour(2024, 1, 5, 0), "b_{year}-{month}-{day}T{hour}.csv", "datetime"),
+    ],
+)
+def test_every_period_may_have_a_file(name: str, period: Period, template: str, kind: str) -> None:
+    found = made("nr,day\n1,2024-01-05\n2,2024-01-05\n", f"https://example.com/{name}")
+    assert (found.period, found.dataset.first, found.dataset.key) == (period, period, "day")
+    assert found.dataset.path == f"https://example.com/{template}"
+    assert found.dataset.columns[1].type == kind
+    assert found.about[0].endswith("All of them fit.")
 
 
 def test_a_file_without_times_is_one_file() -> None:
     found = made("nr,name\n1,a\n2,b\n")
-    assert (found.dataset.monthly, found.dataset.path, found.period) == (False, MONTH, None)
+    assert (found.dataset.first, found.dataset.path, found.period) == (None, MONTH, None)
     assert found.notes == ["No column says which month a row is of: this is one file, not a series."]
 
 
@@ -104,7 +116,7 @@ def test_the_key_of_one_file_tells_rows_apart_or_is_never_missing(text: str, key
 
 def test_a_series_may_be_taken_for_one_file() -> None:
     found = made(every="none").dataset
-    assert (found.monthly, found.path, found.key) == (False, MONTH, "id")
+    assert (found.first, found.path, found.key) == (None, MONTH, "id")
 
 
 def test_types_may_be_given_by_the_name_of_the_file_or_of_the_entry() -> None:
@@ -152,4 +164,4 @@ def test_a_connection_takes_the_host_out_of_the_path() -> None:
 def test_a_file_that_is_no_table_is_kept_as_it_is() -> None:
     found = made("", "https://example.com/plan_2024-01.pdf", "any").dataset
     assert (found.columns, found.table, found.path) == ((), "", "https://example.com/plan_{year}-{month}.pdf")
-    assert not made("", "https://example.com/plan.zip", "any").dataset.monthly
+    assert made("", "https://example.com/plan.zip", "any").dataset.first is None

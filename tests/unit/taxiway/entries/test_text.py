@@ -21,7 +21,7 @@ STRANGE = Dataset(
         Column("a", "string", 'Says "yes" and it\'s \\ so.', "€", aliases=('"q"', "it's", "ö", "\u0430-ya")),
         Column("b", "int64", "B" * 90 + ".", codes={f"code {number}": number for number in range(20)}),
     ),
-    monthly=False, delimiter="\t", source=Publisher("some_source", "https://example.com"),
+    delimiter="\t", source=Publisher("some_source", "https://example.com"),
     audits=(Audit("row_count"), Audit("x" * 40, "warn", {"one": "a" * 50, "two": "b" * 50})),
     feeds=(),
 )  # fmt: skip
