@@ -378,7 +378,8 @@ def remarks(profile: Profile, column: Column) -> Iterator[str]:
     seen = profile.rows - profile.nulls
     if not seen:
         yield "no value"
-    elif column.type == "string":
+        return
+    if column.type == "string":
         shown = ", ".join(ascii(text[:30]) for text in profile.examples)
         more = f"{profile.distinct:,}" if profile.distinct < _MOST_DISTINCT else "many"
         yield f"{more} different: {shown}" if profile.distinct > _EXAMPLES else shown
@@ -387,23 +388,28 @@ def remarks(profile: Profile, column: Column) -> Iterator[str]:
     elif column.type in profile.bounds:
         low, high = profile.bounds[column.type]
         yield f"{_plain(low)} to {_plain(high)}"
-    if profile.nulls and seen:
+    if profile.nulls:
         yield f"empty in {profile.nulls:,} of {profile.rows:,} rows"
+    yield from _advice(profile, column)
+
+
+def _advice(profile: Profile, column: Column) -> Iterator[str]:
+    """What a user may want otherwise."""
     if profile.nested:
         yield "lists or objects, as their JSON"
     if profile.misfits:
         yield f"{profile.misfits:,} values do not fit: quarantine"
     if column.type == "float64" and not profile.is_text and _MONEY.search(column.name):
         yield "numeric, if it is money and has nine decimals at most"
-    absent = sorted(profile.others)
-    if (
-        column.type == "string"
-        and profile.numbers
-        and absent
-        and all(word.strip().lower() in _ABSENT for word in absent)
-    ):
-        codes = ", ".join(f'"{word.strip().lower()}": None' for word in absent)
+    words = sorted(profile.others)
+    if column.type != "string" or not profile.numbers or not words:
+        return
+    if all(word.strip().lower() in _ABSENT for word in words):
+        codes = ", ".join(f'"{word.strip().lower()}": None' for word in words)
         yield f"all others are numbers: of such a type with codes={{{codes}}}"
+    elif len(words) <= _EXAMPLES < profile.numbers + 2:
+        shown = ", ".join(ascii(word[:30]) for word in words)
+        yield f"numbers but for {shown}: if it is one, give its type, and such rows are quarantined"
 
 
 def _plain(value: Any) -> str:

@@ -95,7 +95,7 @@ def guess(sample: Sample, address: str, wanted: Wanted, ask: Ask) -> Guess:
             f"{sample.name} has no rows{f', and {seen.broken:,} lines that are none' if seen.broken else ''}",
             "Name a file with rows; --format and --delimiter say how to read it.",
         )
-    return _Table(sample, published, wanted, ask, seen, found).guess()
+    return _Table(sample, published, published != address, wanted, ask, seen, found).guess()
 
 
 def _published(address: str, wanted: Wanted) -> str:
@@ -154,6 +154,7 @@ class _Table:
 
     sample: Sample
     published: str
+    is_local: bool
     wanted: Wanted
     ask: Ask
     seen: Seen
@@ -301,8 +302,8 @@ class _Table:
 
     def _field_comments(self, key: str, columns: Mapping[str, Column]) -> dict[str, Sequence[str]]:
         comments: dict[str, Sequence[str]] = {}
-        if self.published.startswith(LOCAL_URL) and not self.wanted.url:
-            comments["path"] = ["Where the file is served: scripts/new got it from this machine."]
+        if self.is_local and not self.wanted.url:
+            comments["path"] = ["A file of this machine was looked at: serve it here, or correct this."]
         if self.found:
             profile = self._profiles(columns)[key]
             kind = "datetime" if profile.type == "date" else profile.type
@@ -333,7 +334,7 @@ class _Table:
                 self.notes.append(f"Conform refuses it: {error}")
             return [about]
         if parts.quarantined:
-            left = f"{parts.quarantined:,} of them are for quarantine; the first: {parts.first_reason}"
-            self.notes.append(left[0].upper() + left[1:])
+            left = f"For quarantine: {parts.quarantined:,}; the first: {parts.first_reason}"
+            self.notes.append(left)
             return [f"{about} {left}."]
         return [f"{about} All of them fit."]

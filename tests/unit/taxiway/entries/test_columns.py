@@ -135,6 +135,12 @@ def test_a_number_with_a_word_for_nothing_stays_text_and_tells_the_codes() -> No
     assert 'codes={"na": None}' in "; ".join(remarks(found, column_for(found, 1, [])))
 
 
+def test_a_number_with_a_stray_word_tells_the_word() -> None:
+    found = profile("12", "3", "4", "many")
+    said = list(remarks(found, column_for(found, 1, [])))
+    assert said[1] == "numbers but for 'many': if it is one, give its type, and such rows are quarantined"
+
+
 def test_columns_that_cannot_be_told_apart_are_left_out() -> None:
     made = inferred(sample(b"a,b,A\n1,2,3\n"))
     assert [column.name for column in made.dataset.columns] == ["b"]
@@ -178,7 +184,7 @@ def test_types_that_a_parquet_file_declares_are_kept_and_others_left_out() -> No
 def test_bytes_that_are_no_text_are_counted_and_not_read() -> None:
     made = inferred(sample("id,name\n1,Köln\n2,Bonn\n".encode("latin-1")))
     assert [column.type for column in made.dataset.columns] == ["int64", "string"]
-    assert "1 of them are for quarantine" in made.about[0]
+    assert "For quarantine: 1; the first: name K" in made.about[0]
 
 
 def test_the_line_that_a_beginning_ends_with_does_not_count() -> None:
