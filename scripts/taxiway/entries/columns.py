@@ -7,6 +7,7 @@ leading zero) is text.
 from __future__ import annotations
 
 import datetime as dt
+import json
 import re
 import unicodedata
 from collections import Counter
@@ -281,14 +282,12 @@ def _json_texts(sample: Sample) -> set[str]:
     """Names, in lower case, of the fields that a file of JSON lines has as text, which they stay."""
     if sample.plain != "jsonl":
         return set()
-    import orjson
-
     found = set[str]()
     sample.content.seek(0)
     for line in sample.content:
         try:
-            value = orjson.loads(line)
-        except ValueError:
+            value = json.loads(line)
+        except (ValueError, RecursionError):
             continue
         if isinstance(value, dict):
             found.update(_key(name) for name, item in value.items() if isinstance(item, str))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import tempfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -159,10 +160,8 @@ def _sniff(start: bytes) -> Format:
 
 
 def _is_json(line: bytes) -> bool:
-    import orjson
-
     try:
-        orjson.loads(line)
+        json.loads(line)
     except ValueError:
         return False
     return True
