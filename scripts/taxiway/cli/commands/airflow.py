@@ -12,10 +12,13 @@ import click
 from taxiway.cli.options import PASS_THROUGH, command, pass_checkout, stack_option, wait_option
 from taxiway.errors import TaxiwayError, UsageError
 from taxiway.targets.target import Checkout
+from taxiway.waiting import Patience
 
 if TYPE_CHECKING:
     from taxiway.airflow.client import AirflowApi
 
+# Seconds for Airflow to find a new entry: it looks every half minute, and a busy machine takes its time.
+NEW_SECONDS = 180.0
 GREETING = ":white_check_mark: Taxiway reports here which tasks fail and which files are late."
 
 
@@ -63,6 +66,7 @@ def run(
     stack: str,
 ) -> int:
     """Load partitions of datasets through Airflow and wait for them."""
+    from taxiway.airflow.bootstrap import open_datasets
     from taxiway.console.progress import Progress, Screen
     from taxiway.console.tables import show_datasets
     from taxiway.environment.home import exclusive
@@ -80,6 +84,8 @@ def run(
     with exclusive(checkout.home(stack), "run"):
         if changed:
             wanted = loads.changed(requests)
+        # An entry that is newer than the last `up` has DAGs that are paused, or not even parsed.
+        open_datasets(loads.api, {partition.dataset for partition in wanted}, Patience(NEW_SECONDS))
         code = loads.load(wanted, wait, again=changed or force, force=force) if wanted else 0
     show_datasets(Screen(), loads.status(wanted))
     return code
