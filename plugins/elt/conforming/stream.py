@@ -29,7 +29,7 @@ class Split:
     def __init__(self, file: BinaryIO, ds: Dataset, period: Period | None) -> None:
         self.ds, self.period, self.name = ds, period, ds.file_name(period)
         self.rows = self.quarantined = 0
-        self._first_reason = ""
+        self.first_reason = ""
         self._raw = open_raw(file, self.name, ds, parseable(ds))
         try:
             self._binding = bind(self._raw.schema, ds, period, self._raw.unread)
@@ -53,8 +53,8 @@ class Split:
         for part in conform(self._raw.batches, self._binding):
             self.rows += part.typed.num_rows
             self.quarantined += part.rejected
-            if part.quarantined and not self._first_reason:
-                self._first_reason = _told(part.quarantined.slice(0, 1).to_pylist()[0])
+            if part.quarantined and not self.first_reason:
+                self.first_reason = _told(part.quarantined.slice(0, 1).to_pylist()[0])
             yield part
         # What only the whole file shows.
         total = self.rows + self.quarantined
@@ -73,7 +73,7 @@ class Split:
         """
         quiet = self.ds.every in ("day", "hour") and not self.quarantined
         if not self.rows and not quiet:
-            first = f". The first: {self._first_reason}" if self._first_reason else ""
+            first = f". The first: {self.first_reason}" if self.first_reason else ""
             where = f". Look at them in {kept}" if kept else ""
             raise PermanentError(
                 f"{self.name}: no row fits ({self.quarantined:,} rows, all for quarantine){first}{where}"

@@ -154,6 +154,26 @@ class HttpClient:
 
         return Transfer(url, name, get, self.limits, self.patience, until)
 
+    def part(self, url: str, name: str, start: int, end: int) -> bytes | None:
+        """Read a part of a file, a few MiB; None where the source sends no parts.
+
+        Raises what `open` raises, and TransientError for a part that does not arrive.
+        """
+        url, login = _without_user(url)
+        headers = {"Range": f"bytes={start}-{end - 1}"}
+        with self._request("GET", url, name, login, headers) as response:
+            given = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
+            if response.status_code != 206 or given is None or int(given[1]) != start:
+                return None
+            try:
+                with _ended_after(self._patience.piece, response.raw.shutdown):
+                    found: bytes = response.raw.read(end - start, decode_content=False)
+            except _DROPPED:
+                found = b""
+        if len(found) != end - start:
+            raise TransientError(f"{name}: a part of it did not arrive whole ({url}). Try again.")
+        return found
+
     def _request(
         self, method: str, url: str, name: str, login: Login | None, headers: Mapping[str, str]
     ) -> requests.Response:

@@ -156,6 +156,12 @@ class Warehouse:
             return None
         return dict(found.to_api_repr())
 
+    def head(self, name: str, count: int) -> list[dict[str, Any]]:
+        """Read some rows of a table by column name; free, however large it is."""
+        with _errors("table", name):
+            found = self._client.list_rows(self._full(name), max_results=count, **self._how)
+            return [dict(row.items()) for row in found]
+
     def create(self, name: str, table: Json) -> Json | None:
         """Create a table or view and describe it; None if there is one already, which stays as it is."""
         from google.cloud.bigquery import Table

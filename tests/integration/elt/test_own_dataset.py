@@ -21,11 +21,19 @@ from elt.catalogue.model import EXTENSIONS
 
 PAGE = (REPOSITORY / "docs/your-own-dataset.md").read_text()
 BLOCK = re.compile(
-    r"^(?:[^\n]*Save this as `(?P<file>[\w/.]+)`:\n\n)?```(?P<kind>\w*)\n(?P<text>.*?)^```$",
+    r"^(?:[^\n]*(?P<who>Save this as|writes) `(?P<file>[\w/.]+)`:\n\n)?```(?P<kind>\w*)\n(?P<text>.*?)^```$",
     re.DOTALL | re.MULTILINE,
 )
 BLOCKS = [(match["kind"], match["text"]) for match in BLOCK.finditer(PAGE) if not match["file"]]
-FILES = {match["file"]: match["text"] for match in BLOCK.finditer(PAGE) if match["file"]}
+FILES = {
+    match["file"]: match["text"] for match in BLOCK.finditer(PAGE) if (match["who"] or "").startswith("S")
+}
+# What scripts/new writes, by the page, and what the page says to write instead: file, text, better text.
+WRITTEN = {match["file"]: match["text"] for match in BLOCK.finditer(PAGE) if match["who"] == "writes"}
+EDITED = next(iter(re.findall(r"^\| in `([\w/.]+)` \| write \|$", PAGE, re.MULTILINE)))
+EDITS = re.findall(
+    r"^\| `(.+)` \| `(.+)` \|$", PAGE.partition(f"in `{EDITED}`")[2].partition("\n\n")[0], re.MULTILINE
+)
 ADDRESS = "127.0.0.1:8000"
 OWN = ("bikes", "stations", "plan", "rides", "opened")
 
@@ -85,11 +93,31 @@ def copied(folders, target):
     return target
 
 
-def save_files(product, served=ADDRESS):
-    """Save what the page says to save."""
+def write_entries(product, served):
+    """Call `scripts/new` as the page does, edit and save what it says to edit and to save."""
+    for line in lines("scripts/new"):
+        done = subprocess.run(
+            [sys.executable, "-m", "taxiway", *shlex.split(line.replace(ADDRESS, served))],
+            cwd=product, env=environment(product), capture_output=True, text=True, timeout=120,
+            stdin=subprocess.DEVNULL,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+    for name, text in WRITTEN.items():
+        assert (product / name).read_text() == text.replace(ADDRESS, served)
+    edited = (product / EDITED).read_text()
+    for written, better in EDITS:
+        assert written in edited
+        edited = edited.replace(written, better)
+    (product / EDITED).write_text(edited)
     for name, text in FILES.items():
         (product / name).parent.mkdir(parents=True, exist_ok=True)
         (product / name).write_text(text.replace(ADDRESS, served))
+
+
+def lines(command):
+    """The page's lines that call a command, without `scripts/`."""
+    found = [line for kind, text in BLOCKS if kind == "sh" for line in text.splitlines()]
+    return [line.removeprefix("scripts/") for line in found if line.startswith(command)]
 
 
 @pytest.fixture
@@ -115,27 +143,26 @@ def served(tmp_path):
     process.wait()
 
 
-def environment(product, stack):
+def environment(product, stack=None):
     """What scripts/up hands to every process."""
     return {
         **{name: value for name, value in os.environ.items() if name != "AIRFLOW__CORE__PLUGINS_FOLDER"},
-        **stack.variables,
+        **(stack.variables if stack else {}),
         "PYTHONPATH": f"{product}/plugins:{product}/scripts:{product}/infra",
     }
 
 
 def asked_for():
     """What the page's `scripts/run` loads: a dataset, and months where it has some."""
-    lines = [line for kind, text in BLOCKS if kind == "sh" for line in text.splitlines()]
-    return [shlex.split(line)[1:] for line in lines if line.startswith("scripts/run")]
+    return [shlex.split(line)[1:] for line in lines("scripts/run")]
 
 
 @pytest.mark.emulators
 def test_the_walk_through_does_what_it_says(product, served, stack, dsn):
     stack = stack.with_postgres(dsn)
-    save_files(product, served)
     [pages] = [text for kind, text in BLOCKS if kind == "sh" and "my-data/rides" in text]
     subprocess.run(["bash", "-ec", pages], cwd=product.parent, check=True, timeout=60)
+    write_entries(product, served)
     done = subprocess.run(
         [sys.executable, "-c", RUN, json.dumps(asked_for())],
         cwd=product, env=environment(product, stack), capture_output=True, text=True, timeout=600,
@@ -152,7 +179,7 @@ def test_the_walk_through_does_what_it_says(product, served, stack, dsn):
     }  # fmt: skip
     assert {row["state"] for row in months.values()} == {"loaded"}
     january = months["bikes", "2024-01"]
-    assert (january["typed_rows"], january["quarantined_rows"], january["drift"]) == (3, 2, ["weather"])
+    assert (january["typed_rows"], january["quarantined_rows"], january["drift"]) == (3, 2, [])
     with stack.lake() as lake:
         assert lake.find("quarantine/bikes/year=2024/month=01/bikes_2024-01.parquet")
         assert lake.find("raw/stations/stations.csv")
@@ -181,14 +208,15 @@ def test_the_walk_through_does_what_it_says(product, served, stack, dsn):
 
 
 @pytest.mark.long
-def test_the_suites_pass_with_the_pages_datasets_as_they_do_without(tmp_path):
+def test_the_suites_pass_with_the_pages_datasets_as_they_do_without(tmp_path, served):
     folders = (
         "plugins", "dags", "dags_local", "airflow", "scripts", "docs", "infra", "tests", "pyproject.toml",
         "README.md", "Pulumi.yaml", "docker-compose.yaml",
     )  # fmt: skip
-    product = copied(folders, tmp_path)
+    (tmp_path / "product").mkdir()
+    product = copied(folders, tmp_path / "product")
     share_environment(product)
-    save_files(product)
+    write_entries(product, served)
     pytest_ = [".venv/bin/pytest", "-q", "-p", "no:cacheprovider", *SUITES]
     environment = {
         name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW", "PYTEST"))
@@ -208,7 +236,7 @@ def test_every_command_and_path_of_the_page_exists():
             if line.startswith("scripts/"):
                 assert os.access(REPOSITORY / shlex.split(line)[0], os.X_OK)
     for path in re.findall(r"`((?:plugins|tests|scripts|docs)/[\w./]+)`", PAGE):
-        assert path in FILES or (REPOSITORY / path.rstrip("/")).exists(), path
+        assert path in {**FILES, **WRITTEN} or (REPOSITORY / path.rstrip("/")).exists(), path
 
 
 def test_every_type_and_format_that_an_entry_may_have_is_on_the_page():

@@ -13,14 +13,18 @@ from taxiway.cli.options import PASS_THROUGH, command, pass_checkout, stack_opti
 from taxiway.console.hints import HINTS
 from taxiway.errors import TaxiwayError, UsageError
 from taxiway.targets.target import Checkout
+from taxiway.waiting import Patience
 
 if TYPE_CHECKING:
     from taxiway.airflow.client import AirflowApi
 
+# Seconds for Airflow to find a new entry: it looks every half minute, and a busy machine takes its time.
+NEW_SECONDS = 180.0
 GREETING = ":white_check_mark: Taxiway reports here which tasks fail and which files are late."
 
 
-def _complete_dataset(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
+def complete_dataset(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
+    """Names that a shell completes: the datasets."""
     from elt.catalogue.registry import DATASETS
 
     return [name for name in (*DATASETS, "all") if name.startswith(incomplete)]
@@ -45,7 +49,7 @@ A period that was not published yet is tried again; one that is loaded is not.
 """,
 )
 @click.argument(
-    "words", nargs=-1, required=True, metavar="DATASET… [M..M] …", shell_complete=_complete_dataset
+    "words", nargs=-1, required=True, metavar="DATASET… [M..M] …", shell_complete=complete_dataset
 )
 @click.option("--newest-first/--oldest-first", default=False, help="Where to begin.  [default: oldest first]")
 @click.option("--changed", is_flag=True, help="Load what the source has changed since, nothing else.")
@@ -63,6 +67,7 @@ def run(
     stack: str,
 ) -> int:
     """Load partitions of datasets through Airflow and wait for them."""
+    from taxiway.airflow.bootstrap import open_datasets
     from taxiway.console.progress import Progress, Screen
     from taxiway.console.tables import show_datasets
     from taxiway.environment.home import exclusive
@@ -80,6 +85,8 @@ def run(
     with exclusive(checkout.home(stack), "run"):
         if changed:
             wanted = loads.changed(requests)
+        # An entry that is newer than the last `up` has DAGs that are paused, or not even parsed.
+        open_datasets(loads.api, {partition.dataset for partition in wanted}, Patience(NEW_SECONDS))
         code = loads.load(wanted, wait, again=changed or force, force=force) if wanted else 0
     show_datasets(Screen(), loads.status(wanted))
     return code
