@@ -16,8 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-from bqemulator.jobs.executor import JOB_RESULTS
+import sqlglot
+from bqemulator.jobs.executor import JOB_RESULTS, classify_statement_type
 from bqemulator.storage.sql_identifiers import quoted_table_ref
+from sqlglot import exp
+from sqlglot.errors import ParseError, TokenError
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -162,6 +165,8 @@ class Front:
         """
         project, body = call.parts["project"], call.body()
         configuration = body.get("configuration") or {}
+        if configuration.get("dryRun"):
+            return _planned(project, configuration)
         job_id = (body.get("jobReference") or {}).get("jobId")
         if job_id and self._context.catalog.get_job(project, job_id):
             raise HttpError(409, f"Already Exists: Job {project}:{job_id}", "duplicate", "ALREADY_EXISTS")
@@ -201,6 +206,8 @@ class Front:
         BigQuery: one that fails is an error. Library: it answers 200, no rows and the errors; for DDL it adds
         a field that only jobs have.
         """
+        if call.body().get("dryRun"):
+            raise HttpError(400, "This emulator plans statements by jobs.insert only.", "invalid")
         answer = self._run(call, call.body())
         if answer.status_code != 200:
             return answer
@@ -338,6 +345,47 @@ def _with_all_labels(body: Json, present: Any) -> Json | None:
         return None
     labels = dict(present.labels or {}) | (body["labels"] or {})
     return body | {"labels": {name: value for name, value in labels.items() if value is not None}}
+
+
+def _planned(project: str, configuration: Json) -> Json:
+    """The job of a dry run.
+
+    BigQuery: it judges the statement, names its type and how much it would read, and runs nothing. Library:
+    it runs the statement. Here only the syntax is judged, and nothing is said to be read.
+    """
+    found = _statement_type(str((configuration.get("query") or {}).get("query", "")))
+    return {
+        "kind": "bigquery#job",
+        "configuration": configuration,
+        "jobReference": {"projectId": project},
+        "statistics": {
+            "totalBytesProcessed": "0",
+            "query": {"totalBytesProcessed": "0"} | ({"statementType": found} if found else {}),
+        },
+        "status": {"state": "DONE"},
+    }
+
+
+def _statement_type(statement: str) -> str:
+    """BigQuery's name for what a statement does; empty for what the library does not know."""
+    try:
+        trees = [tree for tree in sqlglot.parse(statement, read="bigquery") if tree]
+    except ParseError as error:
+        about = next(iter(error.errors), {})
+        what = str(about.get("description", "it cannot be parsed")).partition(" but got")[0].rstrip(".")
+        where = f"[{about.get('line', 1)}:{about.get('col', 1)}]"
+        raise HttpError(400, f"Syntax error: {what} at {where}", "invalidQuery") from None
+    except TokenError as error:
+        raise HttpError(400, f"Syntax error: {error}".splitlines()[0], "invalidQuery") from None
+    if len(trees) != 1:
+        return "SCRIPT"
+    (tree,) = trees
+    if isinstance(tree, exp.Alias | exp.Column):
+        # The parser takes a word that begins no statement for an expression.
+        word = statement.split(maxsplit=1)[0]
+        raise HttpError(400, f'Syntax error: Unexpected identifier "{word}" at [1:1]', "invalidQuery")
+    # The library does not know a set operation, or a query in parentheses, for a query.
+    return "SELECT" if isinstance(tree, exp.Query) else classify_statement_type(statement)
 
 
 def _job(answer: httpx.Response) -> Any:

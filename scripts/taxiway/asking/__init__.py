@@ -1,0 +1,1 @@
+"""Questions to the warehouse, Postgres and the lake's files, and their answers in any form."""
