@@ -1,1 +1,1 @@
-"""Questions to the warehouse, Postgres and the lake's files, and their answers in any form."""
+"""Questions to the stores, with answers in any form, and to the platform whether all is well."""

@@ -19,12 +19,11 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
 from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-from taxiway.console.progress import plain, styled
+from taxiway.console.progress import Screen, plain, styled
 from taxiway.errors import TaxiwayError, UsageError
 
 FORMATS = ("table", "csv", "json", "parquet")
@@ -105,7 +104,7 @@ def csv_line(values: Iterable[Any]) -> str:
     return ",".join(map(cell, values)) + "\n"
 
 
-def show(answer: Answer, console: Console, limit: int = SHOWN_ROWS) -> None:
+def show(answer: Answer, console: Screen, limit: int = SHOWN_ROWS) -> None:
     """The first rows as a table, or below each other where they are too wide for the terminal."""
     rows = list(itertools.islice(answer.rows, limit))
     more = next(answer.rows, None) is not None
@@ -121,7 +120,7 @@ def show(answer: Answer, console: Console, limit: int = SHOWN_ROWS) -> None:
     console.print(styled(f"{line}{answer.note and f' ({answer.note})'}", "dim"), soft_wrap=True)
 
 
-def _show_rows(console: Console, names: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+def _show_rows(console: Screen, names: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
     table = Table(header_style="bold", box=SIMPLE_HEAD)
     for number, name in enumerate(names):
         numbers = any(_is_number(row[number]) for row in rows)
@@ -139,7 +138,7 @@ def _show_rows(console: Console, names: Sequence[str], rows: Sequence[Sequence[A
         _show_below(console, names, rows)
 
 
-def _show_below(console: Console, names: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+def _show_below(console: Screen, names: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
     widest = max(len(plain(name)) for name in names)
     for number, row in enumerate(rows, 1):
         console.print(styled(f"row {number}", "bold"))

@@ -77,10 +77,10 @@ def _show(answer: Answer, form: str, output: str | None, limit: int) -> None:
     "sql",
     """
   scripts/sql "SELECT COUNT(*) FROM yellow_trips"
-  scripts/sql                                a prompt, with history and completion
+  scripts/sql                              a prompt: history and completion
   scripts/sql --on postgres "TABLE zones"
-  scripts/sql --on lake "SELECT reason, COUNT(*) FROM quarantine.yellow GROUP BY 1"
-  scripts/sql -o zones.csv "SELECT * FROM zones"         or .json, or .parquet
+  scripts/sql --on lake "SELECT * FROM quarantine.yellow"
+  scripts/sql -o zones.csv "SELECT * FROM zones"      or .json, or .parquet
   scripts/sql --format json <query.sql
 Decimals are written as their digits, times as ISO 8601, bytes in base64. In CSV
 NULL is nothing and an empty text is "". The lake has a table for each dataset,
