@@ -151,6 +151,18 @@ class Warehouse:
             found = self._client.list_tables(dataset, page_size=1000, **self._how)
             return {table.table_id for table in found}
 
+    def columns(self) -> dict[str, list[str]]:
+        """Names of all columns by table or view, in their order."""
+        dataset = f"`{self.project}.{self._settings.dataset}`"
+        text = (
+            f"SELECT table_name, column_name FROM {dataset}.INFORMATION_SCHEMA.COLUMNS "  # noqa: S608
+            "ORDER BY table_name, ordinal_position"
+        )
+        found: dict[str, list[str]] = {}
+        for row in self.query(text, {}, {"app": "taxiway", "step": "report"}):
+            found.setdefault(row["table_name"], []).append(row["column_name"])
+        return found
+
     def table(self, name: str) -> Json | None:
         """Describe a table as the API does; None if it is not there."""
         try:

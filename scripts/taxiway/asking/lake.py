@@ -123,7 +123,9 @@ class _Database:
         columns = self.duck.execute(f"SELECT * FROM {plain} LIMIT 0").description or []  # noqa: S608
         # A folder's column would hide the file's own.
         hides = {str(column[0]).lower() for column in columns} & set(FOLDERS)
-        return plain if hides else found.format("true")
+        # Texts otherwise: 01 is no number of DuckDB's.
+        types = ", ".join(f"{name}: INTEGER" for name in FOLDERS if f"/{name}=" in objects[0].name)
+        return plain if hides else found.format(f"true, hive_types = {{{types}}}" if types else "true")
 
     def answer(self, query: str) -> Answer:
         """Run a query."""

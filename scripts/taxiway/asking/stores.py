@@ -95,11 +95,8 @@ class Warehouse:
 
     def tables(self) -> Mapping[str, list[str]]:
         """One query of the dataset's own description."""
-        columns = (
-            "SELECT table_name, column_name FROM INFORMATION_SCHEMA.COLUMNS ORDER BY 1, ordinal_position"
-        )
         with self._connections.warehouse() as warehouse:
-            return _grouped(row.values() for row in warehouse.ask(columns))
+            return warehouse.columns()
 
 
 @contextmanager
@@ -163,8 +160,11 @@ class Postgres:
             "AND c.relnamespace <> 'pg_catalog'::regnamespace AND a.attnum > 0 AND NOT a.attisdropped "
             "ORDER BY 1, a.attnum"
         )
+        found: dict[str, list[str]] = {}
         with self._connections.postgres() as connection:
-            return _grouped(connection.execute(columns).fetchall())
+            for table, column in connection.execute(columns).fetchall():
+                found.setdefault(table, []).append(column)
+        return found
 
 
 def _answer(cursor: psycopg.Cursor[Any], piece_rows: int, *, kept: bool) -> Answer:
@@ -259,10 +259,3 @@ def _postgres_error(error: psycopg.Error, statement: str, skipped: int) -> Excep
     before = statement[: int(diagnosis.statement_position) - 1 - skipped]
     line = before.count("\n") + 1
     return pointed(message, statement, line, len(before) - before.rfind("\n"))
-
-
-def _grouped(rows: Any) -> dict[str, list[str]]:
-    found: dict[str, list[str]] = {}
-    for table, column in rows:
-        found.setdefault(str(table), []).append(str(column))
-    return found

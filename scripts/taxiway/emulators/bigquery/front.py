@@ -17,6 +17,7 @@ from typing import Any
 
 import httpx
 import sqlglot
+from bqemulator.api.routes.jobs import _DESTRUCTIVE_STATEMENT_TYPES
 from bqemulator.jobs.executor import JOB_RESULTS, classify_statement_type
 from bqemulator.storage.sql_identifiers import quoted_table_ref
 from sqlglot import exp
@@ -166,7 +167,7 @@ class Front:
         project, body = call.parts["project"], call.body()
         configuration = body.get("configuration") or {}
         if configuration.get("dryRun"):
-            return _planned(project, configuration)
+            return self._plan(call, configuration)
         job_id = (body.get("jobReference") or {}).get("jobId")
         if job_id and self._context.catalog.get_job(project, job_id):
             raise HttpError(409, f"Already Exists: Job {project}:{job_id}", "duplicate", "ALREADY_EXISTS")
@@ -183,6 +184,32 @@ class Front:
             self._context.catalog.upsert_job(job.model_copy(update={"configuration": configuration}))
         self._results.keep(job_id)
         return _job(answer)
+
+    def _plan(self, call: _Call, configuration: Json) -> Any:
+        """Answer a dry run.
+
+        BigQuery: it judges the statement, names its type, and runs nothing. Library: it runs a script, and
+        does not know a set operation, or a query in parentheses, for a query. Of a script only the syntax is
+        judged here.
+        """
+        query = configuration.get("query") or {}
+        found = _statement_type(str(query.get("query", "")))
+        if not _is_planned(found):
+            statistics = {"statementType": found} if found else {}
+            return {
+                "kind": "bigquery#job",
+                "configuration": configuration,
+                "jobReference": {"projectId": call.parts["project"]},
+                "statistics": {
+                    "totalBytesProcessed": "0",
+                    "query": {"totalBytesProcessed": "0", **statistics},
+                },
+                "status": {"state": "DONE"},
+            }
+        answer = _job(self._run(call, query))
+        if isinstance(answer, dict):
+            answer["statistics"]["query"]["statementType"] = found
+        return answer
 
     def _run(self, call: _Call, query: Json) -> httpx.Response:
         token = parameters.set(tuple(query.get("queryParameters") or ()))
@@ -206,8 +233,8 @@ class Front:
         BigQuery: one that fails is an error. Library: it answers 200, no rows and the errors; for DDL it adds
         a field that only jobs have.
         """
-        if call.body().get("dryRun"):
-            raise HttpError(400, "This emulator plans statements by jobs.insert only.", "invalid")
+        if call.body().get("dryRun") and not _is_planned(_statement_type(str(call.body().get("query", "")))):
+            raise HttpError(400, "The emulator plans scripts by jobs.insert only.", "invalid")
         answer = self._run(call, call.body())
         if answer.status_code != 200:
             return answer
@@ -347,23 +374,9 @@ def _with_all_labels(body: Json, present: Any) -> Json | None:
     return body | {"labels": {name: value for name, value in labels.items() if value is not None}}
 
 
-def _planned(project: str, configuration: Json) -> Json:
-    """The job of a dry run.
-
-    BigQuery: it judges the statement, names its type and how much it would read, and runs nothing. Library:
-    it runs the statement. Here only the syntax is judged, and nothing is said to be read.
-    """
-    found = _statement_type(str((configuration.get("query") or {}).get("query", "")))
-    return {
-        "kind": "bigquery#job",
-        "configuration": configuration,
-        "jobReference": {"projectId": project},
-        "statistics": {
-            "totalBytesProcessed": "0",
-            "query": {"totalBytesProcessed": "0"} | ({"statementType": found} if found else {}),
-        },
-        "status": {"state": "DONE"},
-    }
+def _is_planned(kind: str) -> bool:
+    """Whether the library plans a statement of this type without running it, or runs what is only read."""
+    return kind == "SELECT" or kind in _DESTRUCTIVE_STATEMENT_TYPES
 
 
 def _statement_type(statement: str) -> str:
@@ -384,7 +397,6 @@ def _statement_type(statement: str) -> str:
         # The parser takes a word that begins no statement for an expression.
         word = statement.split(maxsplit=1)[0]
         raise HttpError(400, f'Syntax error: Unexpected identifier "{word}" at [1:1]', "invalidQuery")
-    # The library does not know a set operation, or a query in parentheses, for a query.
     return "SELECT" if isinstance(tree, exp.Query) else classify_statement_type(statement)
 
 
