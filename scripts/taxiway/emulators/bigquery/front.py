@@ -91,6 +91,7 @@ class Front:
         self._results = Results(data / "results")
         self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="bigquery")
         self._loop = asyncio.new_event_loop()
+        self._running = ""
 
     def application(self) -> Application:
         """The service."""
@@ -99,7 +100,7 @@ class Front:
             (V2 + "/jobs", self._insert_job, ("POST",)),
             (V2 + "/jobs", self._listed, ("GET",)),
             (V2 + "/jobs/{job}", self._get_job, EVERY),
-            (V2 + "/jobs/{job}/cancel", self._get_job, EVERY),
+            (V2 + "/jobs/{job}/cancel", self._cancel, EVERY),
             ("/upload" + V2 + "/jobs", self._upload, EVERY),
             (V2 + "/queries", self._query, ("POST",)),
             (V2 + "/queries/{job}", self._get_results, ("GET",)),
@@ -121,7 +122,14 @@ class Front:
             parts = {name: part(request, name) for name in request.path_params}
             call = _Call(request, await answers.whole_body(request, limit), parts)
             loop = asyncio.get_running_loop()
-            answer = await loop.run_in_executor(self._worker, self._answer, handler, call)
+            turn = loop.run_in_executor(self._worker, self._answer, handler, call)
+            # Not in its turn, which would come when there is nothing left to be cancelled; and again, since
+            # between two statements there is nothing to interrupt.
+            while handler == self._cancel and not turn.done():
+                if parts["job"] == self._running:
+                    self._context.engine.interrupt()
+                await asyncio.wait([turn], timeout=0.05)
+            answer = await turn
             if isinstance(answer, dict):
                 return Answer(answer)
             headers = {name: value for name, value in answer.headers.items() if name not in FRAMING}
@@ -171,7 +179,11 @@ class Front:
         job_id = (body.get("jobReference") or {}).get("jobId")
         if job_id and self._context.catalog.get_job(project, job_id):
             raise HttpError(409, f"Already Exists: Job {project}:{job_id}", "duplicate", "ALREADY_EXISTS")
-        answer = self._run(call, configuration.get("query") or {})
+        self._running = job_id or ""
+        try:
+            answer = self._run(call, configuration.get("query") or {})
+        finally:
+            self._running = ""
         if answer.status_code != 200:
             return answer
         job_id = str(answer.json()["jobReference"]["jobId"])
@@ -244,6 +256,14 @@ class Front:
             reason = errors[0]["reason"]
             raise HttpError(404 if reason == "notFound" else 400, errors[0]["message"], reason)
         return {name: value for name, value in found.items() if name != "ddlOperationPerformed"}
+
+    def _cancel(self, call: _Call) -> Any:
+        """Describe a job that was to be cancelled.
+
+        BigQuery: a running job ends soon. Library: all jobs have ended before it answers; the endpoint has
+        interrupted the one that was running.
+        """
+        return self._get_job(call)
 
     def _get_job(self, call: _Call) -> Any:
         self._results.recall(call.parts["job"])
