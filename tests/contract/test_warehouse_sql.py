@@ -19,6 +19,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pyarrow as pa
 import pyarrow.csv
@@ -30,12 +31,13 @@ from googlesql import Analyzed, Catalog, GoogleSql, RefusedError, Schema
 from repository import REPOSITORY
 
 from elt import status
-from elt.catalogue import Dataset
+from elt.catalogue import STANDARD_AUDITS, Column, Dataset, Day, Hour, Publisher, Year
+from elt.catalogue.model import PARTS
 from elt.catalogue.registry import DATASETS, MARTS
 from elt.layout import lake_table, mart_table
-from elt.months import Month, Partition
+from elt.periods import Partition, Period
 from elt.stages.warehouse import _insert
-from elt.stores import MONTH_COLUMN
+from elt.stores import period_column
 from elt.warehouse import load_log, tables
 from elt.warehouse.audits import rules
 from elt.warehouse.sql import audit_statement
@@ -98,14 +100,34 @@ def _line() -> tuple[Path, int]:
 
 @pytest.fixture(scope="module")
 def recorded() -> Recorder:
-    """A life of every dataset, in a stack in memory that takes itself for BigQuery itself."""
+    """A life of every dataset, in a stack in memory that takes itself for BigQuery itself.
+
+    The catalogue's own are by months or have no periods: with one by each of the others.
+    """
+    with mock.patch.dict(DATASETS, {ds.name: ds for ds in map(by_period, OTHERS)}):
+        return _recorded()
+
+
+def by_period(first: Period) -> Dataset:
+    columns = (Column("at", "timestamp", "When."), Column("amount", "float64", "Any."))
+    numbers = "_".join(PARTS[: len(repr(first).split(","))])
+    return Dataset(
+        f"by_{first.grain}", "Own", f"/own_{numbers}.csv", f"by_{first.grain}", "at", columns, first=first,
+        audits=STANDARD_AUDITS, source=Publisher("own", "https://publisher.test"),
+    )  # fmt: skip
+
+
+OTHERS: list[Period] = [Hour(2024, 1, 1, 9), Day(2024, 1, 1), Year(2024)]
+
+
+def _recorded() -> Recorder:
     stack, recorder = Stack(), Recorder()
     stack.connections.emulated = False
     stack.bigquery.after = recorder
     status.status(stack.connections)
     for ds in DATASETS.values():
         load(stack, ds)
-    partitions = [Partition(ds.name, month_of(ds)) for ds in DATASETS.values()]
+    partitions = [Partition(ds.name, period_of(ds)) for ds in DATASETS.values()]
     assert {entry["state"] for entry in status.status(stack.connections)} == {"loaded"}
     assert status.status(stack.connections, partitions)
     assert not any(status.missing(stack.connections, partitions).values())
@@ -125,7 +147,7 @@ def older(stack: Stack) -> None:
 
 
 def load(stack: Stack, ds: Dataset) -> None:
-    month = str(month_of(ds)) if ds.monthly else None
+    month = str(period_of(ds)) if ds.every else None
     stages = STAGES if ds.tabular else STAGES[:1]
     stages = stages if ds.feeds else tuple(stage for stage in stages if stage != "mart")
     stack.publisher.publish(ds.name, month, published(ds))
@@ -134,19 +156,19 @@ def load(stack: Stack, ds: Dataset) -> None:
             stack.run(stage, ds, month, run_id)
 
 
-def month_of(ds: Dataset) -> Month | None:
-    return max(ds.first_month, Month(2024, 1)) if ds.first_month else None
+def period_of(ds: Dataset) -> Period | None:
+    return max(ds.first, type(ds.first).of(Hour(2024, 1, 1, 9).start)) if ds.first else None
 
 
 def published(ds: Dataset) -> bytes:
     """A file with a row, as a publisher might have it."""
     if not ds.tabular:
         return b"anything"
-    month = month_of(ds)
-    day = dt.datetime.combine(month.first_day() if month else dt.date(2024, 1, 1), dt.time(9))
+    month = period_of(ds)
+    day = month.start if month else dt.datetime(2024, 1, 1, 9)  # noqa: DTZ001 - local
     values = {
         "float64": 1.5, "numeric": 1.5, "string": "x", "bool": True, "date": day.date(), "datetime": day,
-        "timestamp": day,
+        "timestamp": day.replace(tzinfo=dt.UTC),
     }  # fmt: skip
     table = pa.table({column.name: [values.get(column.type, 1)] for column in ds.columns})
     file = io.BytesIO()
@@ -282,16 +304,17 @@ def test_audits_of_amounts_count_what_is_no_number(name: str, google_sql: Google
         assert found["found"].startswith("4 of 4 ")
 
 
-@pytest.mark.parametrize("name", [name for name, ds in TABULAR.items() if ds.monthly])
+@pytest.mark.parametrize("name", [name for name, ds in TABULAR.items() if ds.every])
 def test_audits_and_marts_take_decimals_for_amounts(
     name: str, google_sql: GoogleSql, catalog: Catalog
 ) -> None:
     """A user who gives a column the type *numeric* changes no SQL."""
     ds = TABULAR[name]
     columns = (*(replace(c, type="numeric") if c.type == "float64" else c for c in ds.columns),)
-    schema = {column["name"]: column["type"] for column in tables.fields((MONTH_COLUMN, *columns))}
+    schema = {column["name"]: column["type"] for column in tables.fields((period_column("month"), *columns))}
     decimals = google_sql.catalog({**catalog.tables, f"p.d.{ds.table}": schema})
-    given = {"rows": "INT64", "quarantined": "INT64", "source_month": "DATE", "dataset": "STRING"}
+    given = {"rows": "INT64", "quarantined": "INT64", "dataset": "STRING"}
+    given |= {name: parameter.type for name, parameter in load_log.period_values(period_of(ds)).items()}
     assert decimals.analyze(rules(ds, f"`p.d.{ds.table}`", f"`p.d.{ds.table}`"), given)
     for feed in ds.feeds:
         filling = _insert(ds, feed.mart, f"`p.d.{mart_table(feed.mart)}`", f"`p.d.{ds.table}`")
@@ -351,7 +374,7 @@ def test_the_table_over_the_lakes_files_has_the_columns_of_files_and_folders(
     (created,) = catalog.analyze(tables.lake_statement(ds, f"`p.d.{lake_table(ds)}`", "b"))
     kinds = {column["name"]: column["type"] for column in tables.fields(ds.columns)}
     assert created.columns == {name: tables.SQL_TYPES.get(kind, kind) for name, kind in kinds.items()}
-    assert created.partition_columns == ({"year": "INT64", "month": "INT64"} if ds.monthly else {})
+    assert created.partition_columns == ({"year": "INT64", "month": "INT64"} if ds.every else {})
 
 
 def test_a_month_of_the_lakes_files_is_asked_for_by_its_folders(catalog: Catalog) -> None:

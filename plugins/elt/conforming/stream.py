@@ -13,7 +13,7 @@ from elt.formats.batches import LINE
 from elt.formats.parquet_writer import GROUP_BYTES, GROUP_ROWS, ParquetWriter
 from elt.formats.prefetch import prefetch
 from elt.formats.raw_file import open_raw
-from elt.months import Month
+from elt.periods import Period
 
 # Characters of a line that a refusal shows.
 _SHOWN = 100
@@ -26,13 +26,13 @@ class Split:
     its `with` block ends the prefetch; the file itself stays open.
     """
 
-    def __init__(self, file: BinaryIO, ds: Dataset, month: Month | None) -> None:
-        self.ds, self.month, self.name = ds, month, ds.file_name(month)
+    def __init__(self, file: BinaryIO, ds: Dataset, period: Period | None) -> None:
+        self.ds, self.period, self.name = ds, period, ds.file_name(period)
         self.rows = self.quarantined = 0
         self._first_reason = ""
         self._raw = open_raw(file, self.name, ds, parseable(ds))
         try:
-            self._binding = bind(self._raw.schema, ds, month, self._raw.unread)
+            self._binding = bind(self._raw.schema, ds, period, self._raw.unread)
         except BaseException:
             self._raw.close()
             raise
@@ -63,14 +63,16 @@ class Split:
                 f"{self.name}: corrupt Parquet (it announces {self._raw.rows:,} rows and has {total:,})"
             )
         if fields := self._raw.fields:
-            check_complete(self.ds, self.month, fields.found, (*fields.found, *fields.unknown))
+            check_complete(self.ds, self.period, fields.found, (*fields.found, *fields.unknown))
 
     def refuse_if_empty(self, kept: str = "") -> None:
-        """Raise PermanentError if no row fits: nothing may replace a month by nothing.
+        """Raise PermanentError if no row fits: nothing may replace a partition by nothing.
 
-        `kept` says where the rows are now.
+        A day or an hour of which the file has no row at all is one in which nothing happened. `kept` says
+        where the rows are now.
         """
-        if not self.rows:
+        quiet = self.ds.every in ("day", "hour") and not self.quarantined
+        if not self.rows and not quiet:
             first = f". The first: {self._first_reason}" if self._first_reason else ""
             where = f". Look at them in {kept}" if kept else ""
             raise PermanentError(

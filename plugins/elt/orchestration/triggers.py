@@ -133,7 +133,7 @@ class PublicationTrigger(BaseTrigger):
             with http_client(self.arguments["connection"], url) as http:
                 published = http.probe(url, file)
         except TransientError as error:
-            # A source may be down for a night; its months come all the same.
+            # A source may be down for a night; its files come all the same.
             self.log.warning("%s", error)
             return None
         except PermanentError as error:

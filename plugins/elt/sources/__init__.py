@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Protocol, Self
 
-from elt.months import Month
+from elt.periods import Period
 
 if TYPE_CHECKING:
     from elt.sources.client import Published, Transfer
@@ -22,8 +22,8 @@ class Source(Protocol):
     def base_url(self) -> str:
         """The address they are below, without user and password: the load log's `source`."""
 
-    def probe(self, month: Month | None) -> Published | None:
+    def probe(self, period: Period | None) -> Published | None:
         """Ask with one HEAD request for a file; None if it is not published."""
 
-    def open(self, month: Month | None) -> AbstractContextManager[Transfer]:
+    def open(self, period: Period | None) -> AbstractContextManager[Transfer]:
         """Begin to read a file with one GET request; SourceNotPublishedError if it is not published."""

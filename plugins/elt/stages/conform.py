@@ -21,14 +21,14 @@ def conform(request: StageRequest, connections: Connections) -> dict[str, Any]:
     """Conform a raw file, unless its typed rows are there."""
     with connections.lake() as lake:
         raw, origin = complete_raw(request, lake)
-        present = lake.find(typed_object(request.dataset, request.month))
+        present = lake.find(typed_object(request.dataset, request.period))
         reused = present is not None and not request.force and origin.same(Origin.read(present.metadata))
         if present is None or not reused:
             present = _replace(request, lake, raw, origin, present)
         loaded = replace(Loaded.read({**present.metadata, "bytes": present.size}), origin=origin)
         if not loaded.quarantined:
             # Of an older file, or of a run that was killed before it had written its typed rows.
-            lake.remove(quarantine_object(request.dataset, request.month))
+            lake.remove(quarantine_object(request.dataset, request.period))
     with connections.warehouse() as warehouse:
         record(warehouse, request, "typed", loaded, repeated=reused)
     drift = read_drift(present.metadata)
@@ -45,7 +45,7 @@ def complete_raw(request: StageRequest, lake: Lake) -> tuple[Stored, Origin]:
     """Find a partition's raw object, and what rows that are made from it now come from."""
     if not request.dataset.tabular:
         raise PermanentError(f"{request.file}: kept as it is, since {request.dataset.name} has no columns.")
-    stored = lake.find(raw_object(request.dataset, request.month))
+    stored = lake.find(raw_object(request.dataset, request.period))
     if stored is None:
         raise PermanentError(f"{request.file}: not in the lake. Download it first.")
     facts = Origin.read(stored.metadata)
@@ -59,7 +59,7 @@ def _replace(
     request: StageRequest, lake: Lake, raw: Stored, origin: Origin, present: Stored | None
 ) -> Stored:
     """Conform the raw file and upload its quarantine, then its typed rows: their reader finds both."""
-    with lake.fetch(raw) as source, Split(source, request.dataset, request.month) as parts:
+    with lake.fetch(raw) as source, Split(source, request.dataset, request.period) as parts:
         rows, rejected = write(parts)
     facts = {
         **request.names,
@@ -76,11 +76,11 @@ def _replace(
         kept = ""
         if rejected is not None:
             with rejected:
-                kept = quarantine_object(request.dataset, request.month)
+                kept = quarantine_object(request.dataset, request.period)
                 lake.write(kept, _content(rejected, facts))
         parts.refuse_if_empty(kept and lake.uri(kept))
         # Only over what was there before: another run may have conformed a newer raw file meanwhile.
-        return lake.write(typed_object(request.dataset, request.month), _content(rows, facts), over=present)
+        return lake.write(typed_object(request.dataset, request.period), _content(rows, facts), over=present)
 
 
 def _content(file: BinaryIO, facts: dict[str, str]) -> Content:

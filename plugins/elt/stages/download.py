@@ -34,11 +34,11 @@ _ENOUGH = 64
 def download(request: StageRequest, connections: Connections) -> dict[str, Any]:
     """Bring a published file into the lake, unless that very file is there."""
     with connections.source(request.dataset) as source, connections.lake() as lake:
-        stored = lake.find(raw_object(request.dataset, request.month))
+        stored = lake.find(raw_object(request.dataset, request.period))
         reused = False
         if stored is not None and not request.force:
             # Most often nothing has changed: a HEAD is cheaper than a download that is begun and given up.
-            published = source.probe(request.month)
+            published = source.probe(request.period)
             if published is None:
                 raise SourceNotPublishedError(f"{request.file}: not published at {source.base_url}")
             reused = is_unchanged(stored, published, source.base_url)
@@ -60,7 +60,7 @@ def download(request: StageRequest, connections: Connections) -> dict[str, Any]:
 
 
 def _transfer(request: StageRequest, source: Source, lake: Lake) -> Stored:
-    with source.open(request.month) as transfer:
+    with source.open(request.period) as transfer:
         published = transfer.published
         reader = Reader(transfer, request.file, request.dataset.file_format)
         facts = {
@@ -71,7 +71,7 @@ def _transfer(request: StageRequest, source: Source, lake: Lake) -> Stored:
             "source_last_modified": published.last_modified or "",
         }
         content = Content(reader, published.size, MEDIA_TYPES[request.dataset.file_format], facts)
-        stored = lake.write(raw_object(request.dataset, request.month), content)
+        stored = lake.write(raw_object(request.dataset, request.period), content)
     # Only now is the checksum known. Until the object has it, it counts as incomplete.
     return lake.describe(stored, {"checksum": reader.checksum})
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 from elt.catalogue.registry import DATASETS
 from elt.connections import Connections
 from elt.errors import PipelineError
+from elt.periods import KINDS
 from taxiway.asking.answers import Answer, distinct
 from taxiway.asking.stores import pointed
 from taxiway.errors import TaxiwayError, UsageError
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 TYPED, QUARANTINE = "typed", "quarantine"
 AREAS = ("raw", TYPED, QUARANTINE)
 # Folders that name a partition, and so columns of it, where a file has none of that name itself.
-FOLDERS = ("year", "month", "day", "hour")
+FOLDERS = tuple(KINDS)
 _PIECE = 5_000
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from elt.catalogue.registry import DATASETS
 from elt.errors import PipelineError
 from elt.layout import Family, dag_id
-from elt.months import Partition
+from elt.periods import Partition
 from taxiway.airflow.client import AirflowApi
 from taxiway.errors import TaxiwayError
 

@@ -13,7 +13,10 @@ from taxiway.errors import TaxiwayError, UsageError
 from taxiway.targets.target import Checkout
 
 if TYPE_CHECKING:
+    from elt.catalogue import Dataset
     from elt.connections import EnvironmentConnections
+    from elt.periods import Partition
+    from elt.stores.gcs import Lake
     from taxiway.asking.answers import Answer
 
 # A reason without the value that it is about: `tpep_pickup_datetime … is outside 2024-01`.
@@ -214,12 +217,12 @@ def _copy(file: Any, name: str) -> int:
     """
   scripts/quarantine yellow 2024-01          how many rows for which reason,
                                              and the first of them
-  scripts/quarantine yellow                  of all its months
+  scripts/quarantine yellow                  of all its periods
   scripts/quarantine yellow 2024-01 -o rows.csv              all rows, in a file
 """,
 )
 @click.argument("dataset")
-@click.argument("period", required=False, metavar="[MONTH]")
+@click.argument("period", required=False, metavar="[MONTH[..MONTH]]")
 @_output_options
 @stack_option
 @pass_checkout
@@ -235,22 +238,24 @@ def quarantine(
     """Show the rows of a DATASET that did not fit, and why."""
     from elt.catalogue.registry import dataset as entry
     from elt.layout import quarantine_object
-    from elt.months import Partition
     from taxiway.asking.answers import format_of, show
     from taxiway.asking.lake import QUARANTINE, Files
     from taxiway.console.progress import Screen
+    from taxiway.loads import arguments
 
     chosen, ds = format_of(form, output), entry(dataset)
-    partition = Partition.parse(dataset, period)
+    every = ds.every is not None and period is None
+    words = [dataset, *([period] if period else [])]
+    wanted = [] if every else arguments.partitions(arguments.read(words))
     connections = _connections(checkout, stack)
     with connections.lake() as lake_:
-        if period or not ds.monthly:
-            one = lake_.find(quarantine_object(ds, partition.month))
-            objects = [one] if one else []
-        else:
+        if every:
             objects = list(lake_.list(f"{QUARANTINE}/{dataset}/"))
+        else:
+            found = [lake_.find(quarantine_object(ds, partition.period)) for partition in wanted]
+            objects = [stored for stored in found if stored]
         if not objects:
-            return _nothing_kept(lake_, ds, partition)
+            return _nothing_kept(lake_, ds, wanted)
         files = Files(connections)
         if chosen == "table":
             with files.read(lake_, objects, COUNTS) as answer:
@@ -260,16 +265,20 @@ def quarantine(
     return 0
 
 
-def _nothing_kept(lake_: Any, ds: Any, partition: Any) -> int:
+def _nothing_kept(lake_: Lake, ds: Dataset, wanted: list[Partition]) -> int:
+    """Say that every row fits, or TaxiwayError where there are none; `wanted` nothing: any of the dataset."""
     from elt.layout import typed_object
 
-    one = partition.month or not ds.monthly
-    there = (
-        lake_.find(typed_object(ds, partition.month)) if one else next(lake_.list(f"typed/{ds.name}/"), None)
-    )
-    if there is None:
-        raise TaxiwayError(f"{partition} is not in the lake", f"Load it: scripts/run {partition}")
-    click.echo(f"{partition}: every row fits, none is in quarantine")
+    if not wanted:
+        if next(lake_.list(f"typed/{ds.name}/"), None) is None:
+            raise TaxiwayError(f"{ds.name} is not in the lake", f"Load it: scripts/run {ds.name} {ds.first}")
+        wanted_text = ds.name
+    else:
+        absent = next((p for p in wanted if lake_.find(typed_object(ds, p.period)) is None), None)
+        if absent:
+            raise TaxiwayError(f"{absent} is not in the lake", f"Load it: scripts/run {absent}")
+        wanted_text = ", ".join(map(str, wanted))
+    click.echo(f"{wanted_text}: every row fits, none is in quarantine")
     return 0
 
 

@@ -14,7 +14,7 @@ from fakes import Stack
 from rich.console import Console
 
 from elt.catalogue.registry import DATASETS
-from elt.months import Month, Partition
+from elt.periods import Month, Partition, Span
 from taxiway.console.progress import Progress
 from taxiway.errors import TaxiwayError
 from taxiway.loads.arguments import Request
@@ -105,7 +105,7 @@ def test_what_failed_is_a_row_with_its_sentence_after_everybody_has_gone(platfor
     platform.airflow.script = {"yellow_to_lake": "failed"}
     assert platform.loads.load([JANUARY], 0) == 1
     (row,) = platform.loads.report()
-    assert (row["dataset"], row["month"]) == ("yellow", "2024-01")
+    assert (row["dataset"], row["period"]) == ("yellow", "2024-01")
     (failure,) = row["failures"]
     assert failure["reason"] == "yellow_to_lake only: yellow_tripdata_2024-01.parquet: truncated"
     assert failure["retry"] == "scripts/run yellow 2024-01 --failed"
@@ -115,7 +115,7 @@ def test_a_partition_that_nothing_is_loaded_of_is_a_failed_one(platform: Platfor
     """Its run has failed before there was anything to be seen of it."""
     platform.airflow.add("yellow_to_lake", "2024-02")["state"] = "failed"
     (row,) = platform.loads.report()
-    assert (row["month"], row["state"]) == ("2024-02", "failed")
+    assert (row["period"], row["state"]) == ("2024-02", "failed")
 
 
 def test_a_run_in_progress_or_one_that_went_well_since_is_no_failure(platform: Platform) -> None:
@@ -131,12 +131,12 @@ def test_what_failed_is_run_again_although_an_earlier_file_is_loaded(platform: P
     platform.loads.load([JANUARY], 0)
     platform.airflow.add("yellow_to_lake", "2024-01")["state"] = "failed"
     platform.airflow.add("zones_to_lake", None)["state"] = "failed"
-    broken = platform.loads.failed([Request([DATASETS["yellow"]], [Month(2024, 1)])])
+    broken = platform.loads.failed([Request([DATASETS["yellow"]], Span(Month(2024, 1), Month(2024, 1)))])
     assert [failure.partition for failure in broken] == [JANUARY]
     triggered = len(platform.airflow.triggered)
     assert platform.loads.load([JANUARY], 0, failed=broken) == 0
     assert platform.airflow.triggered[triggered:] == ["yellow_to_lake"]
-    assert platform.loads.failed([Request([DATASETS["yellow"]], [])]) == []
+    assert platform.loads.failed([Request([DATASETS["yellow"]], None)]) == []
 
 
 def test_the_last_line_says_how_many_have_failed_and_what_to_type(platform: Platform) -> None:
@@ -172,10 +172,10 @@ def test_what_the_source_has_changed_is_found_among_the_months_named(platform: P
     platform.publish("2024-01", "2024-02")
     platform.loads.load([JANUARY, FEBRUARY], 0)
     yellow = DATASETS["yellow"]
-    assert platform.loads.changed([Request([yellow], [])]) == []
+    assert platform.loads.changed([Request([yellow], None)]) == []
     platform.publish("2024-01", "2024-02", seed=1)
-    assert platform.loads.changed([Request([yellow], [])]) == [JANUARY, FEBRUARY]
-    assert platform.loads.changed([Request([yellow], [Month(2024, 2)])]) == [FEBRUARY]
+    assert platform.loads.changed([Request([yellow], None)]) == [JANUARY, FEBRUARY]
+    assert platform.loads.changed([Request([yellow], Span.parse("2024-02"))]) == [FEBRUARY]
     assert "yellow: 1 checked, 1 changed" in platform.shown()
 
 
