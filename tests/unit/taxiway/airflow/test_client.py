@@ -43,6 +43,8 @@ class Server:
         assert options["timeout"] > 0
         path = url.partition("/api/v2")[2]
         self.calls.append((method, path))
+        if path.endswith("/dagRuns"):
+            return answer(404, {"detail": "The Dag with ID: 'yellow_to_lake' was not found"})
         return answer(200, getattr(self, f"{method.lower()}_{path[1:]}")(options))
 
     def get_dags(self, options: Any) -> dict[str, Any]:
@@ -151,3 +153,8 @@ def test_every_dataset_has_the_dags_that_its_entry_asks_for() -> None:
 def test_dags_that_do_not_appear_are_named_with_what_airflow_says_of_its_files() -> None:
     with pytest.raises(TaxiwayError, match=r"yellow_to_lake.*to_lake\.py: NameError: x"):
         open_dags(client(Server()), Patience(0))
+
+
+def test_a_dag_that_is_not_there_is_reported_with_the_file_that_does_not_import() -> None:
+    with pytest.raises(TaxiwayError, match=r"no DAG yellow_to_lake: to_lake\.py: NameError: x"):
+        client(Server()).trigger("yellow_to_lake", "2024-01", {})
