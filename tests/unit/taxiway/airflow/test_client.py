@@ -43,6 +43,8 @@ class Server:
         assert options["timeout"] > 0
         path = url.partition("/api/v2")[2]
         self.calls.append((method, path))
+        if path.endswith("/dagRuns"):
+            return answer(404, {"detail": "The Dag with ID: 'yellow_to_lake' was not found"})
         if path.startswith("/dags/"):
             self.dags[path.removeprefix("/dags/")] = options["json"]["is_paused"]
             return answer(200, {})
@@ -164,3 +166,8 @@ def test_a_new_datasets_dags_are_unpaused_and_no_others() -> None:
 def test_dags_that_do_not_appear_are_named_with_what_airflow_says_of_its_files() -> None:
     with pytest.raises(TaxiwayError, match=r"yellow_to_lake.*to_lake\.py: NameError: x"):
         open_dags(client(Server()), Patience(0))
+
+
+def test_a_dag_that_is_not_there_is_reported_with_the_file_that_does_not_import() -> None:
+    with pytest.raises(TaxiwayError, match=r"no DAG yellow_to_lake: to_lake\.py: NameError: x"):
+        client(Server()).trigger("yellow_to_lake", "2024-01", {})

@@ -338,3 +338,13 @@ def test_numeric_has_nine_decimals_and_not_duckdbs_three() -> None:
         assert "AS DECIMAL(38, 9))" in sqlglot.parse_one(cast, read="bigquery").sql("duckdb")
         exact = "SELECT CAST(x AS NUMERIC(10, 2)) FROM t"
         assert "AS DECIMAL(10, 2))" in sqlglot.parse_one(exact, read="bigquery").sql("duckdb")
+
+
+def test_a_dry_run_runs_a_script_and_takes_a_union_for_no_query(library: Library) -> None:
+    def planned(text: str) -> Any:
+        statement = {"query": text, "useLegacySql": False}
+        return library.post("jobs", {"configuration": {"dryRun": True, "query": statement}})["statistics"]
+
+    planned("SELECT 1; CREATE TABLE d.t (a INT64);")
+    assert "tableReference" in library.get("datasets/d/tables/t")
+    assert planned("SELECT 1 UNION ALL SELECT 2")["query"].get("statementType") != "SELECT"
