@@ -166,7 +166,7 @@ class HttpClient:
             if response.status_code != 206 or given is None or int(given[1]) != start:
                 return None
             try:
-                with _ended_after(self._patience.piece, response.raw.shutdown):
+                with _ended_after(self.patience.piece, response.raw.shutdown):
                     found: bytes = response.raw.read(end - start, decode_content=False)
             except _DROPPED:
                 found = b""
@@ -333,7 +333,7 @@ class Transfer:
         if self._response is None:
             return None
         raw = self._response.raw
-        left = max(0.01, min(self._patience.piece, self._until - time.monotonic()))
+        left = max(0.01, min(self.patience.piece, self._until - time.monotonic()))
         try:
             with _ended_after(left, raw.shutdown) as ended:
                 piece: bytes = raw.read(size, decode_content=False)

@@ -135,7 +135,7 @@ def _credentials() -> str:
 def _source(source: str) -> str:
     import requests
 
-    own = {entry.source.base_url for entry in DATASETS.values() if entry.source}
+    own = {getattr(entry.source, "base_url", "") for entry in DATASETS.values()} - {""}
     for url in sorted({source} if "://" in source else own):
         try:
             requests.head(url, timeout=SOURCE_SECONDS)

@@ -14,7 +14,7 @@ from typing import Any, get_args
 
 import yaml
 
-from elt.catalogue import STANDARD_AUDITS, Audit, Column, Dataset, Feed, Publisher, Type
+from elt.catalogue import STANDARD_AUDITS, Api, Audit, Column, Database, Dataset, Feed, Publisher, Type
 from elt.catalogue.model import ROOM_FOR_NAME, TABULAR_FORMATS, Severity
 from elt.errors import PipelineError
 from elt.periods import Period
@@ -77,6 +77,12 @@ class Read:
 
 def write(ds: Dataset) -> str:
     """An entry as the YAML of a contract."""
+    if isinstance(ds.source, Api | Database):
+        raise UsageError(
+            f"{ds.name} comes from {'an API' if isinstance(ds.source, Api) else 'a database'}, "
+            "which a data contract has no words for",
+            "Copy its entry instead: it is a file of Python.",
+        )
     server: Json = {"server": "source", "type": "custom", "path": ds.path, "format": ds.file_format}
     if ds.file_format.startswith("csv"):
         server["delimiter"] = ds.delimiter
