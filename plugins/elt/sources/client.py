@@ -333,7 +333,7 @@ class Transfer:
         if self._response is None:
             return None
         raw = self._response.raw
-        left = max(0.01, min(self.patience.piece, self._until - time.monotonic()))
+        left = max(0.01, min(self._patience.piece, self._until - time.monotonic()))
         try:
             with _ended_after(left, raw.shutdown) as ended:
                 piece: bytes = raw.read(size, decode_content=False)
