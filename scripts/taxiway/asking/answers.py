@@ -124,7 +124,7 @@ def _show_rows(console: Screen, names: Sequence[str], rows: Sequence[Sequence[An
     table = Table(header_style="bold", box=SIMPLE_HEAD)
     for number, name in enumerate(names):
         numbers = any(_is_number(row[number]) for row in rows)
-        table.add_column(styled(name), justify="right" if numbers else "left", no_wrap=True)
+        table.add_column(Text(plain(name)), justify="right" if numbers else "left", no_wrap=True)
     for row in rows:
         table.add_row(*map(_cell, row))
     needed = Measurement.get(console, console.options.update(max_width=100_000), table).maximum
@@ -147,8 +147,8 @@ def _show_below(console: Screen, names: Sequence[str], rows: Sequence[Sequence[A
 
 
 def _cell(value: Any) -> Text:
-    # By its look: a text may be "NULL", too.
-    return styled("NULL", "dim italic") if value is None else styled(text(value))
+    # By its look: a text may be "NULL", too. A value stays what it is: nothing in it is a command of ours.
+    return Text("NULL", "dim italic") if value is None else Text(plain(text(value)))
 
 
 def _is_number(value: Any) -> bool:

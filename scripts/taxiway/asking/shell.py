@@ -12,7 +12,7 @@ from typing import Any
 from elt.errors import PipelineError
 from taxiway.asking.answers import Answer
 from taxiway.asking.stores import Store
-from taxiway.console.progress import plain
+from taxiway.console.progress import plain, shown
 from taxiway.errors import TaxiwayError, UsageError
 
 HISTORY_LINES = 10_000
@@ -83,7 +83,7 @@ class Shell:
             sys.stderr.write("cancelled\n")
         except TaxiwayError as error:
             remedy = f"         {error.remedy}\n" if error.remedy else ""
-            sys.stderr.write(plain(f"{error}\n{remedy}", keep="\n"))
+            sys.stderr.write(shown(f"{error}\n{remedy}", keep="\n"))
         except PipelineError as error:
             sys.stderr.write(plain(f"{error}\n", keep="\n"))
         return None

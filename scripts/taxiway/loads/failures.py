@@ -11,6 +11,7 @@ from elt.errors import PipelineError
 from elt.layout import Family, dag_id
 from elt.periods import Partition
 from taxiway.airflow.client import AirflowApi
+from taxiway.console.hints import HINTS
 from taxiway.errors import TaxiwayError
 
 FAMILIES: Sequence[Family] = ("to_lake", "to_warehouse", "to_postgres")
@@ -27,12 +28,9 @@ class Failure:
     at: str
     reason: str
 
-    def facts(self, option: str = "") -> dict[str, str]:
-        """For programs, and for a row of the status; `option` names the stack where that is not the default.
-
-        `retry` also repeats a run of a partition that an earlier run has loaded.
-        """
-        retry = f"scripts/run {self.partition} --failed{option}"
+    def facts(self) -> dict[str, str]:
+        """For a row of the status. `retry` also repeats a run of what an earlier run has loaded."""
+        retry = HINTS.named(f"scripts/run {self.partition} --failed")
         return {"dag": self.dag, "at": self.at, "reason": self.reason, "retry": retry}
 
 

@@ -20,7 +20,7 @@ from elt.sources import changes
 from taxiway.airflow.client import AirflowApi
 from taxiway.console.progress import Progress
 from taxiway.embedded.components import MANAGER
-from taxiway.environment.home import DEFAULT_STACK, read_json
+from taxiway.environment.home import read_json
 from taxiway.errors import TaxiwayError
 from taxiway.loads.arguments import Request
 from taxiway.loads.failures import Failure, failures
@@ -53,8 +53,6 @@ class Loads:
     connections: Connections
     progress: Progress
     poll_seconds: float = 0.7
-    option: str = ""
-    """What commands that are printed need to mean this stack: ` --stack alice`."""
     codes: list[int] = field(default_factory=list)
     """How each partition of the last `load` ended: its exit code."""
     ailing: Callable[[], Mapping[str, str]] = dict
@@ -64,10 +62,7 @@ class Loads:
     def of(cls, platform: Target, progress: Progress) -> Self:
         """The data of a platform that is up, as soon as all of it answers."""
         variables = read_json(platform.home.environment)
-        stack = platform.home.stack
-        option = "" if stack == DEFAULT_STACK else f" --stack {stack}"
-        stores = EnvironmentConnections(variables)
-        loads = cls(platform.api, stores, progress, ailing=platform.ailing, option=option)
+        loads = cls(platform.api, EnvironmentConnections(variables), progress, ailing=platform.ailing)
         loads._wait_until_well()
         loads.connections = EnvironmentConnections(variables | stored_sources(platform.api, variables))
         return loads
@@ -98,7 +93,7 @@ class Loads:
             )
         for row in rows:
             found = broken.get(Partition.parse(row["dataset"], row["period"]), [])
-            row["failures"] = [failure.facts(self.option) for failure in found]
+            row["failures"] = [failure.facts() for failure in found]
             if found and row["state"] != "loaded":
                 row["state"] = "failed"
         return rows
@@ -176,8 +171,7 @@ class Loads:
         if code != 1:
             return False
         self.progress.say(
-            f"{failed} {of}failed. Why: scripts/status{self.option}   "
-            f"Again: scripts/run --failed{self.option}",
+            f"{failed} {of}failed. Why: scripts/status   Again: scripts/run --failed",
             "failed",
             style="bold red",
         )

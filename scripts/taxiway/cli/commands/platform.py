@@ -215,14 +215,12 @@ def _import_errors(platform: Target) -> dict[str, str]:
 def _show_connections(checkout: Checkout, stack: str) -> int:
     from taxiway.asking.connecting import snippets
     from taxiway.console.progress import Screen, styled
-    from taxiway.environment.home import DEFAULT_STACK, read_json
+    from taxiway.environment.home import read_json
 
-    home, option = checkout.platform(stack).home, "" if stack == DEFAULT_STACK else f" --stack {stack}"
+    home = checkout.platform(stack).home
     python = checkout.folder / ".venv" / "bin" / "python"
     console = Screen()
-    for snippet in snippets(
-        read_json(home.environment), python, f"scripts/status --postgres-password{option}"
-    ):
+    for snippet in snippets(read_json(home.environment), python, "scripts/status --postgres-password"):
         console.print(styled(f"# {snippet.title}", "bold"))
         console.print(snippet.text, soft_wrap=True)
         console.print()

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from taxiway.asking.answers import Answer, csv_line, distinct, format_of, show, text, write
+from taxiway.console.hints import HINTS
 from taxiway.console.progress import Screen
 from taxiway.errors import TaxiwayError, UsageError
 
@@ -138,6 +139,11 @@ def test_a_table_shows_the_first_rows_and_how_many_there_are() -> None:
 def test_a_cell_is_shown_and_not_obeyed() -> None:
     found = shown(answer([("[red]\x1b[31mx",)], None), width=80, force_terminal=True)
     assert "[red]\\x1b[31mx" in found
+
+
+def test_a_value_that_looks_like_a_command_of_ours_stays_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(HINTS, "stack", "alice")
+    assert "scripts/up  " in shown(answer([("scripts/up",)], None), width=80)
 
 
 def test_a_row_that_is_too_wide_is_shown_below_itself_or_whole_in_a_pipe() -> None:

@@ -150,7 +150,7 @@ def test_the_last_line_says_how_many_have_failed_and_what_to_type(platform: Plat
     assert (
         platform.shown()
         .splitlines()[-1]
-        .endswith("✗ 1 failed. Why: scripts/status --stack alice   Again: scripts/run --failed --stack alice")
+        .endswith("✗ 1 failed. Why: scripts/status   Again: scripts/run --failed")
     )
 
 
