@@ -15,7 +15,7 @@ from elt.catalogue.registry import DATASETS
 from elt.connections import Connections
 from elt.errors import InvalidMonthError, TableNotFoundError
 from elt.months import Month, Partition
-from elt.provenance import read_drift, read_source
+from elt.provenance import read_drift, read_size, read_source
 from elt.stages.warehouse import is_current_mart
 from elt.stores.bigquery import Parameter, Warehouse
 from elt.stores.gcs import Lake, Stored
@@ -174,7 +174,7 @@ def _entry(partition: Partition, stores: _Stores, lacking: tuple[LogStage, ...])
     return {
         "dataset": partition.dataset,
         "month": partition.month_text,
-        "raw_bytes": raw.size if raw else 0,
+        "raw_bytes": read_size(raw) if raw else 0,
         **dict.fromkeys(("typed_rows", "warehouse_rows", "postgres_rows")),
         **rows,
         "quarantined_rows": _number(facts.get("quarantined", "")) if rows else None,

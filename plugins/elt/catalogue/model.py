@@ -44,6 +44,9 @@ LONGEST_ROW = 16 * 2**20
 MONTH_COLUMN = "source_month"
 MART_COLUMNS = ("dataset", MONTH_COLUMN)
 _URLS = ("http://", "https://")
+# Where files can be listed, and so found by a pattern.
+_LISTED = ("gs://", "s3://", "file://", "sftp://")
+_ADDRESSES = (*_URLS, *_LISTED)
 
 # BigQuery keeps these for its pseudo-columns.
 _RESERVED = ("_table_", "_file_", "_partition", "_row_timestamp", "__root__", "_colidentifier", "_change_")
@@ -58,10 +61,11 @@ _USE = "Use up to {} of a-z, 0-9 and _, a letter first."
 
 @dataclass(frozen=True)
 class Publisher:
-    """A publisher of files: the id of an Airflow HTTP connection, and the public URL without one.
+    """A publisher of files: the id of an Airflow connection, and the URL that the files are below.
 
-    The connection (`AIRFLOW_CONN_<ID>`) can name another host, and holds a login or headers if the publisher
-    needs them.
+    The connection (`AIRFLOW_CONN_<ID>`) holds what the publisher wants: login, headers, keys. An HTTP or SFTP
+    connection can name another host. Without a connection the URL is asked as anybody may ask it; a gs:// one
+    with the stack's own identity.
     """
 
     connection: str
@@ -71,8 +75,10 @@ class Publisher:
         mistake = ""
         if not re.fullmatch(r"[a-z][a-z0-9_]*", self.connection, re.ASCII):
             mistake = f"{self.connection!r} cannot be a connection's id. Use a-z, 0-9 and _."
-        elif not self.base_url.startswith(_URLS):
-            mistake = f"{self.base_url!r} is not a URL. Write it like https://example.com."
+        elif not self.base_url.startswith(_ADDRESSES):
+            mistake = f"{self.base_url!r} is not a URL. Write it like https://example.com or gs://bucket."
+        elif "*" in self.base_url:
+            mistake = f"{self.base_url!r} holds a *, which only the last part of a dataset's path may."
         if mistake:
             raise InvalidDatasetError(f"publisher {self.connection}: {mistake}")
 
@@ -214,8 +220,10 @@ class Dataset:
 
     `path` is a URL, or a path below the URL of `source`; with `{year}` and `{month}` if `monthly`. Its
     extension gives the format, unless `format` does. `file` is the name in the lake, for URLs that do not
-    end in a file name. `key` is the column that no row may lack; in a monthly dataset it is the time that
-    decides to which month a row belongs. `starter` datasets are loaded when a new platform starts.
+    end in a file name. Where files can be listed (gs://, s3://, file://, sftp://), the path's last part may
+    hold a `*`: all files that match are the partition, each kept under its own name. `key` is the column that
+    no row may lack; in a monthly dataset it is the time that decides to which month a row belongs. `starter`
+    datasets are loaded when a new platform starts.
     `package` is set by the registry. A row of more than `longest_row` bytes is quarantined by its beginning.
 
     Files that are no tables (no `columns`) are stored in the lake as they are.
@@ -252,7 +260,9 @@ class Dataset:
         """What would otherwise fail in a run: one sentence each."""
         if not _AIRFLOW_NAME.fullmatch(self.name):
             yield f"its name {self.name!r} cannot be part of a DAG's. {_USE.format(ROOM_FOR_NAME)}"
-        if sum(part in self._file for part in ("{year}", "{month}")) != (2 if self.monthly else 0):
+        yield from self._in_pattern()
+        told_by = self.path if self.sharded else self._file
+        if sum(part in told_by for part in ("{year}", "{month}")) != (2 if self.monthly else 0):
             yield (
                 "its file names do not tell months apart. Put {year} and {month} into the path's last part "
                 "or into file, and into neither if monthly is False."
@@ -266,6 +276,18 @@ class Dataset:
                 "it has no columns. Describe its columns, "
                 "or leave table, key, format, cluster, audits and feeds out."
             )
+
+    def _in_pattern(self) -> Iterator[str]:
+        folder, _, last = self._location.rpartition("/")
+        if self.sharded and self._address.startswith(_URLS):
+            yield (
+                f"its path {self.path!r} holds a *, and an HTTP source cannot list its files. "
+                "Write the file's whole name, or the address of a bucket, a folder or an SFTP server."
+            )
+        elif not self._address.startswith(_URLS) and "*" in folder:
+            yield f"its path {self.path!r} holds a * in a folder's name. Only its last part, {last!r}, may."
+        elif self.sharded and "*" in self.file:
+            yield f"its file {self.file!r} holds a *. It names a folder in the lake: leave the * out."
 
     def _in_names(self) -> Iterator[str]:
         # The layout builds longer names of name and table, and Postgres cuts what is over 63 bytes.
@@ -314,8 +336,28 @@ class Dataset:
         return self.postgres and self.tabular
 
     @property
+    def sharded(self) -> bool:
+        """Whether a partition is all files that match the pattern in the path's last part."""
+        return "*" in self._location.rpartition("/")[2]
+
+    @property
+    def _address(self) -> str:
+        """The path, below the publisher's URL if it is none itself."""
+        return self.path if "://" in self.path or not self.source else self.source.base_url + self.path
+
+    @property
+    def _location(self) -> str:
+        """The path without what an HTTP server is asked for behind it."""
+        return urlsplit(self.path).path if self._address.startswith(_URLS) else self.path
+
+    @property
     def _file(self) -> str:
-        return self.file or urlsplit(self.path).path.rsplit("/", 1)[-1]
+        last = urlsplit(self.path).path.rsplit("/", 1)[-1]
+        if self.file or not self.sharded:
+            return self.file or last
+        # A pattern is no name: the partition's own stands for its files.
+        ext = next((ext for ext in EXTENSIONS if last.lower().endswith(f".{ext}")), "")
+        return f"{self.name}{'_{year}-{month}' if self.monthly else ''}{'.' if ext else ''}{ext}"
 
     @property
     def file_format(self) -> Format:
@@ -345,14 +387,24 @@ class Dataset:
         """
         self.check_source()
         path, default = self._of(self.path, month), self.source.base_url if self.source else ""
-        return path if path.startswith(_URLS) else (base_url or default).rstrip("/") + path
+        # One slash only: file:/// is the root of a computer.
+        return path if path.startswith(_ADDRESSES) else (base_url or default).removesuffix("/") + path
 
     def check_source(self) -> None:
         """Raise InvalidDatasetError if path and source do not add up to a URL."""
-        if not self.path.startswith(_URLS) and not (self.source and self.path.startswith("/")):
+        whole = self.path.startswith(_ADDRESSES)
+        if not whole and not (self.source and self.path.startswith("/")):
             raise InvalidDatasetError(
                 f"dataset {self.name}: its path {self.path!r} is no URL. "
                 "Write the whole URL, or set source and begin the path with /."
+            )
+        scheme = self.path.partition("://")[0] if whole else ""
+        other = self.source.base_url.partition("://")[0] if self.source else scheme
+        # A connection's login is for the host that it is of.
+        if scheme == "sftp" or (scheme != other and f"{scheme}://" in _LISTED):
+            raise InvalidDatasetError(
+                f"dataset {self.name}: no connection belongs to its path {self.path!r}. Set "
+                f'source=Publisher("my_connection", "{scheme}://…"), and begin the path with /.'
             )
 
     def file_name(self, month: Month | None) -> str:

@@ -232,7 +232,7 @@ class PublishedSensor(BaseSensorOperator):
 
     def execute(self, context: Any) -> None:
         """Ask once here: a source that does not answer at all fails the task, instead of being waited for."""
-        from elt.orchestration.connections import source_of
+        from elt.orchestration.connections import address_of, source_of
         from elt.orchestration.triggers import PublicationTrigger
 
         dataset = registry.dataset(self.dataset)
@@ -240,7 +240,6 @@ class PublishedSensor(BaseSensorOperator):
         with source_of(dataset) as source:
             if source.probe(month) is not None:
                 return
-            url = dataset.url(month, source.base_url)
         self.log.info("%s is not published yet. The triggerer waits for it.", self._partition(context))
         timeout, interval = self.timeout, self.poke_interval
         requested = requested_timeout(context)
@@ -249,7 +248,7 @@ class PublishedSensor(BaseSensorOperator):
         self.defer(
             trigger=PublicationTrigger(
                 connection=source_connection(dataset),
-                url=url,
+                url=address_of(dataset, month),
                 file=dataset.file_name(month),
                 deadline=time.time() + timeout,
                 interval=interval,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from elt.catalogue import Dataset
 from elt.errors import PermanentError, TransientError, UsageError
+from elt.layout import MANIFEST
 from elt.months import Month
 from elt.provenance import read_source
 from elt.sources import Source
@@ -53,6 +54,9 @@ def scan(
     stored: dict[Month | None, Stored] = {}
     failed: dict[str, str] = {}
     for each in lake.list(f"raw/{ds.name}/"):
+        if ds.sharded and not each.name.endswith(f"/{MANIFEST}"):
+            # One of the files that a manifest lists.
+            continue
         text = each.metadata.get("month")
         try:
             month = Month.parse(text) if text else None

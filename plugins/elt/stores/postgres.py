@@ -11,7 +11,7 @@ from psycopg import sql
 
 from elt.catalogue import Column, Dataset, Type
 from elt.conforming.schema import typed_schema
-from elt.conforming.stream import Split
+from elt.conforming.stream import Parts
 from elt.errors import PermanentError, TransientError, first_line
 from elt.formats.prefetch import prefetch
 from elt.layout import digest, identifier, incoming_table, partition_table
@@ -66,7 +66,7 @@ def errors() -> Iterator[None]:
 
 
 def load(
-    connection: psycopg.Connection, parts: Split, ds: Dataset, month: Month | None, about: Mapping[str, Any]
+    connection: psycopg.Connection, parts: Parts, ds: Dataset, month: Month | None, about: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Replace a month (or all of a dataset without months) by `parts`, visible at once or not at all.
 
@@ -183,7 +183,7 @@ def _create(incoming: str, ds: Dataset, month: Month | None) -> sql.Composed:
     return sql.SQL("CREATE TABLE {} ({})").format(sql.Identifier(incoming), sql.SQL(", ").join(defined))
 
 
-def _copy(connection: psycopg.Connection, incoming: str, parts: Split, ds: Dataset) -> None:
+def _copy(connection: psycopg.Connection, incoming: str, parts: Parts, ds: Dataset) -> None:
     def encoded() -> Iterator[bytes]:
         encoder = pgpq.ArrowToPostgresBinaryEncoder(typed_schema(ds))
         yield encoder.write_header()
