@@ -39,7 +39,7 @@ class Quarantine:
         if writer is None:
             if len(self._writers) == _MOST_SCHEMAS:
                 raise PermanentError(
-                    f"its files have more than {_MOST_SCHEMAS} different sets of columns. Are they one dataset?"
+                    f"its files have more than {_MOST_SCHEMAS} different sets of columns: no dataset."
                 )
             writer = self._open.enter_context(ParquetWriter(batch.schema))
             self._writers.append((batch.schema, writer))

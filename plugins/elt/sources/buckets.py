@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
 from xml.etree import ElementTree
@@ -154,10 +155,10 @@ class S3Files(Files):
         try:
             found = self._http.probe(self._address(url), url)
         except PermanentError:
-            self._explain(url)
+            self._check_hidden(url)
             raise
         if found is None:
-            self._explain(url)
+            self._check_hidden(url, denied=True)
             return None
         return replace(found, url=url)
 
@@ -185,8 +186,8 @@ class S3Files(Files):
         """Begin to read an object with one GET request."""
         try:
             return self._http.open(self._address(url), name, url)
-        except (PermanentError, SourceNotPublishedError):
-            self._explain(url)
+        except (PermanentError, SourceNotPublishedError) as error:
+            self._check_hidden(url, denied=isinstance(error, SourceNotPublishedError))
             raise
 
     def _address(self, url: str) -> str:
@@ -208,9 +209,12 @@ class S3Files(Files):
         token = {"session_token": extra["aws_session_token"]} if extra.get("aws_session_token") else {}
         return AWS4Auth(found.login, found.password, self._region, "s3", **token)
 
-    def _explain(self, url: str) -> None:
-        """Raise why there is no such object, other than that it is not there."""
-        if next((file for file in self.list(url) if file.url == url), None):
+    def _check_hidden(self, url: str, *, denied: bool = False) -> None:
+        """Raise why an object is not handed out, if a listing tells: HEAD has no text.
+
+        `denied`: 403 may stand for one that is not there as well as for one that may not be read.
+        """
+        if any(file.url == url for file in islice(self.list(url), 1)) and denied:
             raise PermanentError(f"{url}: access denied. Allow the connection's key s3:GetObject on it.")
 
     def _page(self, url: str, status: int, body: bytes) -> ElementTree.Element:
