@@ -137,7 +137,7 @@ def _files(
         case "gs":
             from elt.sources.buckets import GoogleFiles
 
-            return GoogleFiles(google(), limits)
+            return GoogleFiles(google, limits)
         case "s3":
             from elt.sources.buckets import S3Files
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
+from functools import cached_property
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
@@ -44,23 +45,28 @@ def _bucket_and_key(url: str) -> tuple[str, str]:
 
 
 class GoogleFiles(Files):
-    """Objects by gs:// addresses, over Google's own client."""
+    """Objects by gs:// addresses, over Google's own client, which `google` makes when it is needed."""
 
     def __init__(
-        self, client: Client, limits: Limits | None = None, patience: Patience | None = None
+        self, google: Callable[[], Client], limits: Limits | None = None, patience: Patience | None = None
     ) -> None:
-        from google.cloud.storage.retry import DEFAULT_RETRY
-
         super().__init__(limits, patience)
-        self._client = client
-        self._how: dict[str, Any] = {
-            "timeout": _TIMEOUT,
-            "retry": DEFAULT_RETRY.with_timeout(_REPEAT_SECONDS),
-        }
+        self._google = google
 
     def close(self) -> None:
-        """End the client's connections."""
-        self._client.close()
+        """End the client's connections, if it was needed."""
+        if "_client" in vars(self):
+            self._client.close()
+
+    @cached_property
+    def _client(self) -> Client:
+        return self._google()
+
+    @property
+    def _how(self) -> dict[str, Any]:
+        from google.cloud.storage.retry import DEFAULT_RETRY
+
+        return {"timeout": _TIMEOUT, "retry": DEFAULT_RETRY.with_timeout(_REPEAT_SECONDS)}
 
     def find(self, url: str) -> Published | None:
         """Look an object up; PermanentError for a bucket that is not there."""
