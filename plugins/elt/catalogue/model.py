@@ -77,6 +77,9 @@ class Publisher:
             mistake = f"{self.connection!r} cannot be a connection's id. Use a-z, 0-9 and _."
         elif not self.base_url.startswith(_ADDRESSES):
             mistake = f"{self.base_url!r} is not a URL. Write it like https://example.com or gs://bucket."
+        elif self.base_url.startswith(_LISTED) and "@" in self.base_url:
+            # The load log would keep it, for everybody who reads.
+            mistake = "its URL holds a login. Put that into the connection of that name."
         elif "*" in self.base_url:
             mistake = f"{self.base_url!r} holds a *, which only the last part of a dataset's path may."
         if mistake:

@@ -20,8 +20,8 @@ from typing import Self
 from elt.catalogue import Dataset
 from elt.errors import PermanentError, SourceNotPublishedError, TransientError, first_line
 from elt.months import Month
-from elt.sources import Transfer
-from elt.sources.client import PATIENCE, Allowance, Limits, Patience, Published
+from elt.sources import Transfer, client
+from elt.sources.client import Allowance, Limits, Patience, Published
 
 # Files of one partition: each costs requests, and all of them are in the manifest.
 MOST_FILES = 10_000
@@ -43,7 +43,7 @@ class Files(ABC):
     """
 
     def __init__(self, limits: Limits | None = None, patience: Patience | None = None) -> None:
-        self._limits, self._patience = limits or Limits(), patience or PATIENCE
+        self._limits, self._patience = limits or Limits(), patience or client.PATIENCE
 
     def __enter__(self) -> Self:
         return self

@@ -81,8 +81,13 @@ class SftpFiles(Files):
             return
         for each in names:
             name = each.filename if isinstance(each.filename, str) else each.filename.decode(errors="replace")
-            if name.startswith(start) and (found := _published(f"{folder}/{name}", each.attrs)):
+            if name.startswith(start) and (found := self._listed(f"{folder}/{name}", each.attrs)):
                 yield found
+
+    def _listed(self, url: str, about: asyncssh.SFTPAttrs) -> Published | None:
+        # A listing describes a link itself, not the file it leads to.
+        is_link = about.permissions is not None and stat.S_ISLNK(about.permissions)
+        return self.find(url) if is_link else _published(url, about)
 
     def read(self, file: Published, start: int) -> Iterator[bytes]:
         """Read a file that nobody may write meanwhile."""

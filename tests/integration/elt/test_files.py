@@ -354,6 +354,9 @@ def test_a_broken_sftp_connection_is_continued_and_a_file_that_grows_is_refused(
         line.cuts = [1_500_000, 0, 0, 0]
         with pytest.raises(TransientError, match="does not answer"):
             received(at("sftp://x/broken"), sftp.connection(port=line.port))
+    (sftp.folder / "broken" / "2024-01").mkdir()
+    (sftp.folder / "broken" / "2024-01" / "part-0.csv").symlink_to("../s 2024-01+.csv")
+    assert probed(at("sftp://x/broken", PARTS), sftp.connection()).size == len(LARGE)
     with source(at("sftp://x/broken"), sftp.connection()) as found, found.open(JANUARY) as transfer:
         pieces = iter(transfer)
         next(pieces)
