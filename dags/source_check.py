@@ -16,12 +16,12 @@ DOC = """
 Publishers replace files that they published before. Every day:
 
 1. **check** requests the headers of each file in `raw/{name}/` from the source and compares them (ETag, else
-   date and size) with what was loaded. It also finds months that were published after `{name}_to_lake` had
+   date and size) with what was loaded. It also finds periods that were published after `{name}_to_lake` had
    stopped waiting for them.
-2. **reload**, once for each month that is new or has changed, does what `{name}_to_lake` does. The resulting
+2. **reload**, once for each period that is new or has changed, does what `{name}_to_lake` does. The resulting
    asset events trigger the downstream DAGs.
 
-A month that the publisher has withdrawn stays.
+A period that the publisher has withdrawn stays.
 """
 
 
@@ -40,12 +40,12 @@ def build(dataset: Dataset) -> DAG:
         check = SourceCheckOperator(dataset=dataset.name, pool=SOURCE, inlets=[source_asset(dataset), raw])
 
         @task_group
-        def reload(month: str | None) -> None:
-            label = "{{ task.month or task.dataset }}"
+        def reload(period: str | None) -> None:
+            label = "{{ task.period or task.dataset }}"
             download = StageOperator(
                 dataset=dataset.name,
                 stage="download",
-                month=month,
+                period=period,
                 map_index_template=label,
                 pool=DOWNLOAD,
                 outlets=[raw],
@@ -54,13 +54,13 @@ def build(dataset: Dataset) -> DAG:
                 download >> StageOperator(
                     dataset=dataset.name,
                     stage="conform",
-                    month=month,
+                    period=period,
                     map_index_template=label,
                     pool=CONFORM,
                     outlets=[typed_asset(dataset)],
                 )
 
-        reload.expand(month=check.output)
+        reload.expand(period=check.output)
     return dag
 
 

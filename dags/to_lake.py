@@ -1,4 +1,4 @@
-"""`<dataset>_to_lake`: from the publisher into the lake, month by month."""
+"""`<dataset>_to_lake`: from the publisher into the lake, period by period."""
 
 from airflow.sdk import DAG
 
@@ -6,15 +6,15 @@ from elt.catalogue import Dataset
 from elt.catalogue.registry import DATASETS
 from elt.layout import dag_id
 from elt.orchestration.assets import raw_asset, source_asset, typed_asset
-from elt.orchestration.dag_defaults import lake_defaults, lake_schedule
+from elt.orchestration.dag_defaults import lake_defaults, lake_schedule, patience
 from elt.orchestration.operators import PublishedSensor, StageOperator
 from elt.orchestration.pools import CONFORM, DOWNLOAD
 
 DOC = """
 ### {title}: source → lake
 
-1. **wait_until_published** asks the publisher for the file. While a month is not there yet the task is
-   *deferred* and holds no worker; after 21 days it is *skipped*, not failed.
+1. **wait_until_published** asks the publisher for the file. While it is not there yet the task is
+   *deferred* and holds no worker; after {patience} days it is *skipped*, not failed.
 2. **download** stores the file under `raw/{name}/`, byte for byte, with its checksum and where it came from.
 {conform}
 {trigger}
@@ -24,10 +24,10 @@ CONFORMS = """\
 3. **conform** writes the rows under `typed/{name}/` as Parquet in one schema for all years. A row that does
    not fit goes whole to `quarantine/{name}/` with the reason: typed + quarantined = published.
 """
-MONTHLY = (
-    "The month is the run's **partition key** (`2024-01`): trigger with one, or backfill by partition date."
+BY_PERIOD = (
+    "The {every} is the run's **partition key** (`{first}`): trigger with one, or backfill by partition date."
 )
-ONCE = "The file has no months: one run loads it."
+ONCE = "The file is the whole of it: one run loads it."
 
 
 def build(dataset: Dataset) -> DAG:
@@ -39,10 +39,11 @@ def build(dataset: Dataset) -> DAG:
             name=dataset.name,
             title=dataset.title,
             conform=CONFORMS.format(name=dataset.name) if dataset.tabular else "",
-            trigger=MONTHLY if dataset.monthly else ONCE,
+            patience=patience(dataset).days,
+            trigger=BY_PERIOD.format(every=dataset.every, first=dataset.first) if dataset.every else ONCE,
         ),
         tags=["lake", dataset.name],
-        **lake_defaults(),
+        **lake_defaults(dataset),
     ) as dag:
         raw, typed = raw_asset(dataset), typed_asset(dataset)
         published = PublishedSensor(task_id="wait_until_published", dataset=dataset.name)

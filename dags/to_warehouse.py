@@ -1,4 +1,4 @@
-"""`<dataset>_to_warehouse`: from the lake into the warehouse, once for each month that changed."""
+"""`<dataset>_to_warehouse`: from the lake into the warehouse, once for each period that changed."""
 
 from airflow.sdk import DAG
 
@@ -13,16 +13,16 @@ from elt.orchestration.pools import MART, publish_pool
 DOC = """
 ### {title}: lake → warehouse
 
-Write, audit, publish. Runs once for each month that arrives in `typed/{name}/`, with the same partition key.
+Write, audit, publish. Runs once for each period that arrives in `typed/{name}/`, with the same partition key.
 A BigQuery job that takes longer than some seconds is awaited by the triggerer; the task links to it.
 
-1. **stage** loads the month into a staging table of this run.
+1. **stage** loads it into a staging table of this run.
 2. **audit** runs the rules in `sql/audits/` and keeps what they found in `audit_results`: where one with
    severity *stop* fails, nothing is published.
-3. **publish** replaces the month in `{table}` in one transaction: readers see the old month or the new one.
+3. **publish** replaces the period in `{table}` in one transaction: readers see the old rows or the new ones.
 {marts}
 """
-MARTS = "4. **mart** rebuilds this month of the marts: {names}."
+MARTS = "4. **mart** rebuilds this period of the marts: {names}."
 
 
 def build(dataset: Dataset) -> DAG:

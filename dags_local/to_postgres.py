@@ -13,10 +13,10 @@ from elt.orchestration.pools import DOWNLOAD, POSTGRES
 DOC = """
 ### {title}: lake → Postgres
 
-Runs once for each month that arrives in `raw/{name}/`, with the same partition key; or trigger it with a
-partition key (`2024-01`), whether the month is in the lake or not.
+Runs once for each period that arrives in `raw/{name}/`, with the same partition key; or trigger it with a
+partition key (such as `2024-01`), whether that period is in the lake or not.
 
-1. **download** makes sure that the month is in `raw/{name}/`: it reuses a file that is there.
+1. **download** makes sure that the file is in `raw/{name}/`: it reuses a file that is there.
 2. **load_postgres** streams it from the lake, conformed to the warehouse's schema, into a partition of
    `{table}` that is swapped in at once. It never reads a file that the other task left on a worker's disk.
 """

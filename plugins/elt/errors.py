@@ -3,7 +3,7 @@
 PipelineError
 ├── UsageError                the request is wrong: nothing was tried, and nobody retries it
 │   ├── UnknownDatasetError
-│   ├── InvalidMonthError
+│   ├── InvalidPeriodError
 │   ├── InvalidDatasetError
 │   └── SettingError
 ├── PermanentError            the data or the state is wrong: fails at once
@@ -30,8 +30,8 @@ class UnknownDatasetError(UsageError):
     """A dataset that is not in the catalogue."""
 
 
-class InvalidMonthError(UsageError):
-    """A month that cannot be read, or that the dataset does not have."""
+class InvalidPeriodError(UsageError):
+    """A period that cannot be read, or that the dataset does not have."""
 
 
 class InvalidDatasetError(UsageError):
@@ -51,7 +51,7 @@ class TableNotFoundError(PermanentError):
 
 
 class AuditError(PermanentError):
-    """A staged month broke a rule with severity *stop*; nothing of it was published."""
+    """A staged partition broke a rule with severity *stop*; nothing of it was published."""
 
 
 class TransientError(PipelineError):

@@ -7,7 +7,7 @@ import re
 from typing import TYPE_CHECKING, Literal
 
 from elt.errors import PermanentError
-from elt.months import Month
+from elt.periods import KINDS, Grain, Month, Period
 
 if TYPE_CHECKING:
     # The catalogue checks its names by what is made of them here.
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 LOAD_LOG = "load_log"
 AUDIT_RESULTS = "audit_results"
-# Tables that no dataset and no mart may have.
-OWN_TABLES = (LOAD_LOG, AUDIT_RESULTS)
+# Tables that no dataset and no mart may have; the last one is Postgres'.
+OWN_TABLES = (LOAD_LOG, AUDIT_RESULTS, "period_loads")
 
 # A DAG of each for each dataset that has something to do there.
 Family = Literal["source_check", "to_lake", "to_warehouse", "to_postgres"]
@@ -32,41 +32,51 @@ def dag_id(dataset: str, family: Family) -> str:
     return f"{dataset}_{family}"
 
 
-def raw_object(ds: Dataset, month: Month | None) -> str:
+def raw_object(ds: Dataset, period: Period | None) -> str:
     """The file exactly as published; of a partition of several files the list of them."""
-    return f"{raw_folder(ds, month)}{MANIFEST}" if ds.sharded else f"raw/{ds.name}/{ds.file_name(month)}"
+    return f"{raw_folder(ds, period)}{MANIFEST}" if ds.sharded else f"raw/{ds.name}/{ds.file_name(period)}"
 
 
-def raw_folder(ds: Dataset, month: Month | None, listing: str = "") -> str:
+def raw_folder(ds: Dataset, period: Period | None, listing: str = "") -> str:
     """The folder of a partition of several files, or that of one state of it, known by its `listing`."""
-    return f"raw/{ds.name}/{ds.file_name(month)}/{f'{digest(listing)}/' if listing else ''}"
+    return f"raw/{ds.name}/{ds.file_name(period)}/{f'{digest(listing)}/' if listing else ''}"
 
 
-def typed_object(ds: Dataset, month: Month | None) -> str:
+def typed_object(ds: Dataset, period: Period | None) -> str:
     """The same rows in the catalogue's schema."""
-    stem = ds.file_name(month).split(".", 1)[0]
-    folder = f"year={month.year:04}/month={month.month:02}/" if month else ""
+    stem = ds.file_name(period).split(".", 1)[0]
+    folder = "".join(f"{level}={text}/" for level, text in zip(folders(ds), _numbers(period), strict=True))
     return f"typed/{ds.name}/{folder}{stem}.parquet"
 
 
-def quarantine_object(ds: Dataset, month: Month | None) -> str:
+def folders(ds: Dataset) -> tuple[Grain, ...]:
+    """The levels of the folders that a dataset by periods has below typed/: year, month, day, hour."""
+    return tuple(KINDS)[: list(KINDS).index(ds.every) + 1] if ds.every else ()
+
+
+def quarantine_object(ds: Dataset, period: Period | None) -> str:
     """The rows that do not fit that schema, if there are any."""
-    return typed_object(ds, month).replace("typed/", "quarantine/", 1)
+    return typed_object(ds, period).replace("typed/", "quarantine/", 1)
 
 
-def staging_table(ds: Dataset, month: Month | None, run_id: str) -> str:
-    """The warehouse table one run loads one month into before its audits."""
-    return identifier(f"staging_{ds.name}{_suffix(month)}_{digest(run_id)}")
+def staging_table(ds: Dataset, period: Period | None, run_id: str) -> str:
+    """The warehouse table one run loads one partition into before its audits."""
+    return identifier(f"staging_{ds.name}{suffix(period)}_{digest(run_id)}")
 
 
-def partition_table(ds: Dataset, month: Month | None) -> str:
-    """Postgres' table of one month (the dataset's own table where there are no months)."""
-    return identifier(f"{ds.table}{_suffix(month)}")
+def partition_table(ds: Dataset, period: Period | None) -> str:
+    """Postgres' table of a period's rows (the dataset's own table where there are no periods).
+
+    Days and hours are in that of their month: Postgres locks every table that a query may need, and has room
+    for some thousands of locks in all.
+    """
+    coarse = Month.of(period.start) if period and period.grain in ("day", "hour") else period
+    return identifier(f"{ds.table}{suffix(coarse)}")
 
 
-def incoming_table(ds: Dataset, month: Month | None, run_id: str) -> str:
+def incoming_table(ds: Dataset, period: Period | None, run_id: str) -> str:
     """The Postgres table one run fills before it is swapped in."""
-    return identifier(f"incoming_{ds.table}{_suffix(month)}_{digest(run_id)}")
+    return identifier(f"incoming_{ds.table}{suffix(period)}_{digest(run_id)}")
 
 
 def mart_table(name: str) -> str:
@@ -79,8 +89,14 @@ def lake_table(ds: Dataset) -> str:
     return identifier(f"{ds.table}_lake")
 
 
-def _suffix(month: Month | None) -> str:
-    return f"_{month.year:04}_{month.month:02}" if month else ""
+def suffix(period: Period | None) -> str:
+    """What tables of a period are called behind the name of what they are of: `_2024_01`."""
+    return "".join(f"_{number}" for number in _numbers(period))
+
+
+def _numbers(period: Period | None) -> list[str]:
+    """`2024`, `01` and so on, as many as the period has."""
+    return re.split("[-T]", str(period)) if period else []
 
 
 def digest(text: str) -> str:

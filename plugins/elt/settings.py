@@ -20,7 +20,7 @@ _DAY = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 class Settings:
     """`bucket` is the lake's, `dataset` and `location` are the warehouse's.
 
-    `schedule_start` is the first day whose months the schedule loads; None: no month is loaded unasked.
+    `schedule_start` is the first day whose periods the schedule loads; None: nothing is loaded unasked.
     A query that would read more than `max_bytes_billed` is refused by BigQuery before it costs anything;
     a job is stopped after `job_seconds`. A published file that is larger than `max_file_bytes`, or takes
     longer than `download_seconds`, is given up: a source may send without end.

@@ -11,12 +11,14 @@ from dataclasses import dataclass, replace
 from typing import Any, Self
 
 from elt.catalogue import Dataset, Mart
+from elt.catalogue.model import PERIOD_COLUMNS
 from elt.catalogue.registry import DATASETS
 from elt.connections import Connections
-from elt.errors import InvalidMonthError, TableNotFoundError
-from elt.months import Month, Partition
+from elt.errors import InvalidPeriodError, TableNotFoundError
+from elt.periods import KINDS, Partition, Period
 from elt.provenance import read_drift, read_size, read_source
 from elt.stages.warehouse import is_current_mart
+from elt.stores import period_column, period_value
 from elt.stores.bigquery import Parameter, Warehouse
 from elt.stores.gcs import Lake, Stored
 from elt.warehouse import load_log
@@ -173,7 +175,7 @@ def _entry(partition: Partition, stores: _Stores, lacking: tuple[LogStage, ...])
     logged = next((row for stage in _SHOWN if (row := stores.log.get((partition, stage)))), None)
     return {
         "dataset": partition.dataset,
-        "month": partition.month_text,
+        "period": partition.key,
         "raw_bytes": read_size(raw) if raw else 0,
         **dict.fromkeys(("typed_rows", "warehouse_rows", "postgres_rows")),
         **rows,
@@ -208,7 +210,7 @@ def _objects(lake: Lake, prefixes: Iterable[str]) -> dict[Partition, Stored]:
     found = {}
     for stored in (stored for prefix in prefixes for stored in lake.list(prefix)):
         # What somebody else has put there says what it likes.
-        with suppress(KeyError, InvalidMonthError):
+        with suppress(KeyError, InvalidPeriodError):
             found[Partition.parse(stored.metadata["dataset"], stored.metadata.get("month"))] = stored
     return found
 
@@ -217,11 +219,11 @@ def _number(text: str) -> int:
     return int(text) if text.isascii() and text.isdigit() else 0
 
 
-def _months(ds: Dataset, partitions: Collection[Partition] | None) -> list[Month] | None:
-    """The months of a dataset among some partitions; None: all there are."""
+def _periods(ds: Dataset, partitions: Collection[Partition] | None) -> list[Period] | None:
+    """The periods of a dataset among some partitions; None: all there are."""
     if partitions is None:
         return None
-    return sorted(p.month for p in partitions if p.dataset == ds.name and p.month)
+    return sorted(p.period for p in partitions if p.dataset == ds.name and p.period)
 
 
 def _wanted(partitions: Collection[Partition] | None) -> list[Dataset]:
@@ -238,19 +240,35 @@ def _warehouse_rows(warehouse: Warehouse, partitions: Collection[Partition] | No
     for ds in _wanted(partitions):
         if ds.table not in present:
             continue
-        month = "FORMAT_DATE('%Y-%m', source_month)" if ds.monthly else "CAST(NULL AS STRING)"
-        days = ", ".join(f"DATE '{day.first_day()}'" for day in _months(ds, partitions) or ())
-        of_months = f"WHERE source_month IN ({days})" if ds.monthly and days else ""
+        # As a text, so that rows by dates, by times and by neither are one result.
+        start = f"CAST({PERIOD_COLUMNS[ds.every]} AS STRING)" if ds.every else "CAST(NULL AS STRING)"
         counts.append(
-            f"SELECT '{ds.name}' AS dataset, {month} AS month, COUNT(*) AS row_count "  # noqa: S608
-            f"FROM {warehouse.name(ds.table)} {of_months} GROUP BY month"
+            f"SELECT '{ds.name}' AS dataset, {start} AS start, COUNT(*) AS row_count "  # noqa: S608
+            f"FROM {warehouse.name(ds.table)} {_between(ds, partitions)} GROUP BY start"
         )
     if not counts:
         return {}
     rows = warehouse.query("\nUNION ALL\n".join(counts), {}, load_log.labels("report"))
-    return {
-        Partition.parse(row["dataset"], row["month"]): row["row_count"] for row in rows if row["row_count"]
-    }
+    found = {_partition(row["dataset"], row["start"]): row["row_count"] for row in rows if row["row_count"]}
+    return found if partitions is None else {p: rows for p, rows in found.items() if p in set(partitions)}
+
+
+def _between(ds: Dataset, partitions: Collection[Partition] | None) -> str:
+    """A condition upon the periods that are asked for, and those between them: few words for any number."""
+    periods = _periods(ds, partitions)
+    if not ds.every or not periods:
+        return ""
+    column = period_column(ds.every)
+    kind = column.type.upper()
+    first, last = (f"{kind} '{period_value(period).isoformat()}'" for period in (periods[0], periods[-1]))
+    return f"WHERE {column.name} BETWEEN {first} AND {last}"
+
+
+def _partition(dataset: str, start: str | None) -> Partition:
+    """A partition by when it starts, as a table has it."""
+    every = DATASETS[dataset].every
+    period = KINDS[every].of(dt.datetime.fromisoformat(start)) if every and start else None
+    return Partition(dataset, period)
 
 
 def _postgres_rows(
@@ -262,8 +280,8 @@ def _postgres_rows(
 
     with connections.postgres() as connection:
         return {
-            Partition(ds.name, month): rows
+            Partition(ds.name, period): rows
             for ds in _wanted(partitions)
             if ds.in_postgres
-            for month, rows in postgres.count(connection, ds, _months(ds, partitions)).items()
+            for period, rows in postgres.count(connection, ds, _periods(ds, partitions)).items()
         }

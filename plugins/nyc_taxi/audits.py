@@ -1,4 +1,4 @@
-"""Audits of taxi trips, besides those that every dataset by months has (`elt.catalogue.MONTHLY`).
+"""Audits of taxi trips, besides those that every dataset by periods has (`elt.catalogue.STANDARD_AUDITS`).
 
 Each is a file in `sql/audits/` and says here which columns stand for its template variables. All of them
 warn: TLC publishes what the vendors send, and a month with odd trips is still the month as it was published.

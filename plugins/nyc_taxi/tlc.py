@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from elt.catalogue import Column, Publisher
-from elt.months import Month
+from elt.periods import Month
 
 # A mirror, or a proxy with a password, is Airflow's connection of that name; scripts/up --source sets it.
 TLC = Publisher(connection="taxi_source", base_url="https://d37ci6vzurychx.cloudfront.net")

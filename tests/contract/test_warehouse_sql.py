@@ -33,9 +33,9 @@ from elt import status
 from elt.catalogue import Dataset
 from elt.catalogue.registry import DATASETS, MARTS
 from elt.layout import lake_table, mart_table
-from elt.months import Month, Partition
+from elt.periods import Month, Partition
 from elt.stages.warehouse import _insert
-from elt.stores import MONTH_COLUMN
+from elt.stores import period_column
 from elt.warehouse import load_log, tables
 from elt.warehouse.audits import rules
 from elt.warehouse.sql import audit_statement
@@ -105,7 +105,7 @@ def recorded() -> Recorder:
     status.status(stack.connections)
     for ds in DATASETS.values():
         load(stack, ds)
-    partitions = [Partition(ds.name, month_of(ds)) for ds in DATASETS.values()]
+    partitions = [Partition(ds.name, period_of(ds)) for ds in DATASETS.values()]
     assert {entry["state"] for entry in status.status(stack.connections)} == {"loaded"}
     assert status.status(stack.connections, partitions)
     assert not any(status.missing(stack.connections, partitions).values())
@@ -125,7 +125,7 @@ def older(stack: Stack) -> None:
 
 
 def load(stack: Stack, ds: Dataset) -> None:
-    month = str(month_of(ds)) if ds.monthly else None
+    month = str(period_of(ds)) if ds.every else None
     stages = STAGES if ds.tabular else STAGES[:1]
     stages = stages if ds.feeds else tuple(stage for stage in stages if stage != "mart")
     stack.publisher.publish(ds.name, month, published(ds))
@@ -134,15 +134,15 @@ def load(stack: Stack, ds: Dataset) -> None:
             stack.run(stage, ds, month, run_id)
 
 
-def month_of(ds: Dataset) -> Month | None:
-    return max(ds.first_month, Month(2024, 1)) if ds.first_month else None
+def period_of(ds: Dataset) -> Month | None:
+    return max(ds.first, Month(2024, 1)) if ds.first else None
 
 
 def published(ds: Dataset) -> bytes:
     """A file with a row, as a publisher might have it."""
     if not ds.tabular:
         return b"anything"
-    month = month_of(ds)
+    month = period_of(ds)
     day = dt.datetime.combine(month.first_day() if month else dt.date(2024, 1, 1), dt.time(9))
     values = {
         "float64": 1.5, "numeric": 1.5, "string": "x", "bool": True, "date": day.date(), "datetime": day,
@@ -282,14 +282,14 @@ def test_audits_of_amounts_count_what_is_no_number(name: str, google_sql: Google
         assert found["found"].startswith("4 of 4 ")
 
 
-@pytest.mark.parametrize("name", [name for name, ds in TABULAR.items() if ds.monthly])
+@pytest.mark.parametrize("name", [name for name, ds in TABULAR.items() if ds.every])
 def test_audits_and_marts_take_decimals_for_amounts(
     name: str, google_sql: GoogleSql, catalog: Catalog
 ) -> None:
     """A user who gives a column the type *numeric* changes no SQL."""
     ds = TABULAR[name]
     columns = (*(replace(c, type="numeric") if c.type == "float64" else c for c in ds.columns),)
-    schema = {column["name"]: column["type"] for column in tables.fields((MONTH_COLUMN, *columns))}
+    schema = {column["name"]: column["type"] for column in tables.fields((period_column("month"), *columns))}
     decimals = google_sql.catalog({**catalog.tables, f"p.d.{ds.table}": schema})
     given = {"rows": "INT64", "quarantined": "INT64", "source_month": "DATE", "dataset": "STRING"}
     assert decimals.analyze(rules(ds, f"`p.d.{ds.table}`", f"`p.d.{ds.table}`"), given)
@@ -351,7 +351,7 @@ def test_the_table_over_the_lakes_files_has_the_columns_of_files_and_folders(
     (created,) = catalog.analyze(tables.lake_statement(ds, f"`p.d.{lake_table(ds)}`", "b"))
     kinds = {column["name"]: column["type"] for column in tables.fields(ds.columns)}
     assert created.columns == {name: tables.SQL_TYPES.get(kind, kind) for name, kind in kinds.items()}
-    assert created.partition_columns == ({"year": "INT64", "month": "INT64"} if ds.monthly else {})
+    assert created.partition_columns == ({"year": "INT64", "month": "INT64"} if ds.every else {})
 
 
 def test_a_month_of_the_lakes_files_is_asked_for_by_its_folders(catalog: Catalog) -> None:

@@ -7,18 +7,24 @@ from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any
 
+import pendulum
 import pytest
 from airflow.dag_processing.dagbag import DagBag
 from airflow.sdk import DAG, Asset
+from airflow.serialization.decoders import decode_timetable
+from airflow.serialization.encoders import encode_timetable
+from airflow.timetables.base import TimeRestriction
 from repository import REPOSITORY
 
+from elt.catalogue import Dataset
+from elt.catalogue.model import PARTS
 from elt.catalogue.registry import DATASETS
-from elt.errors import InvalidMonthError
-from elt.months import Month
+from elt.errors import InvalidPeriodError
 from elt.orchestration import alerts
 from elt.orchestration.assets import raw_asset
-from elt.orchestration.dag_defaults import RetryTransientErrors
-from elt.orchestration.operators import announce, follows_forced, is_forced, month_of
+from elt.orchestration.dag_defaults import RetryTransientErrors, lake_schedule
+from elt.orchestration.operators import announce, follows_forced, is_forced, period_of
+from elt.periods import Day, Hour, Month, Period, Year
 
 YELLOW = DATASETS["yellow"]
 
@@ -215,7 +221,35 @@ def test_a_forced_run_hands_that_on_to_those_that_follow_it() -> None:
 
 
 def test_a_run_without_a_month_fails_with_a_sentence() -> None:
-    with pytest.raises(InvalidMonthError, match="trigger yellow_to_lake with one"):
-        month_of(YELLOW, context())
-    assert month_of(YELLOW, context(key="2024-01")) == Month(2024, 1)
-    assert month_of(DATASETS["zones"], context()) is None
+    with pytest.raises(InvalidPeriodError, match="trigger yellow_to_lake with one"):
+        period_of(YELLOW, context())
+    assert period_of(YELLOW, context(key="2024-01")) == Month(2024, 1)
+    assert period_of(DATASETS["zones"], context()) is None
+
+
+@pytest.mark.parametrize(
+    ("first", "lag", "tick", "keys"),
+    [
+        (Hour(2024, 1, 1, 0), 1, "2024-03-01T00:00", ["2024-02-29T23", "2024-03-01T00"]),
+        (Day(2024, 1, 1), 1, "2024-03-01T00:00", ["2024-02-29", "2024-03-01"]),
+        (Day(2024, 1, 1), 3, "2024-03-01T00:00", ["2024-02-27", "2024-02-28"]),
+        (Month(2024, 1), 2, "2024-03-01T00:00", ["2024-01", "2024-02"]),
+        (Year(2020), 1, "2024-01-01T00:00", ["2023", "2024"]),
+    ],
+    ids=str,
+)
+def test_the_schedule_asks_for_a_period_when_it_is_published(
+    first: Period, lag: int, tick: str, keys: list[str]
+) -> None:
+    names = "_".join(PARTS[: len(repr(first).split(","))])
+    ds = Dataset("own", "Own", f"https://example.com/{names}.pdf", first=first, lag=lag)
+    schedule = decode_timetable(encode_timetable(lake_schedule(ds)))
+    found = []
+    after = pendulum.parse(tick).subtract(seconds=1)
+    for _ in keys:
+        limits = TimeRestriction(after, None, catchup=True)
+        info = schedule.next_dagrun_info_v2(last_dagrun_info=None, restriction=limits)
+        found.append(info.partition_key)
+        after = info.run_after.add(seconds=1)
+    assert found == keys
+    assert [str(Period.parse(key)) for key in found] == keys

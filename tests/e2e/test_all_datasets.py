@@ -24,8 +24,8 @@ from emulators import Service
 from elt.catalogue import Dataset
 from elt.catalogue.registry import DATASETS
 from elt.layout import typed_object
-from elt.months import Month
 from elt.orchestration.pools import POOLS
+from elt.periods import Month
 from elt.stores.bigquery import Warehouse
 from elt.stores.gcs import Lake
 from taxiway.airflow.client import AirflowApi
@@ -34,9 +34,9 @@ COUNT = int(os.environ.get("TAXIWAY_MONTHS", "2"))
 ROWS = int(os.environ.get("TAXIWAY_ROWS", "300"))
 LAST = Month(2024, 12)
 MONTHS = [LAST.shift(n - COUNT + 1) for n in range(COUNT)]
-MONTHLY = [entry for entry in DATASETS.values() if entry.monthly]
+MONTHLY = [entry for entry in DATASETS.values() if entry.every]
 EXPECTED = {(entry.name, str(month)) for entry in MONTHLY for month in MONTHS} | {
-    (entry.name, None) for entry in DATASETS.values() if not entry.monthly
+    (entry.name, None) for entry in DATASETS.values() if not entry.every
 }
 PATIENCE = 300 + 120 * COUNT * len(MONTHLY)
 

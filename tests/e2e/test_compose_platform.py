@@ -42,7 +42,7 @@ def stack(platform: Stack) -> Stack:
 
 
 def rows(stack: Stack) -> dict[tuple[str, str | None], dict[str, Any]]:
-    return {(row["dataset"], row["month"]): row for row in report.status(stack.connections)}
+    return {(row["dataset"], row["period"]): row for row in report.status(stack.connections)}
 
 
 def test_compose_up_on_a_fresh_clone_ends_with_the_sample_months_in_every_store(stack: Stack) -> None:

@@ -26,7 +26,7 @@ NEXT = re.findall(r"^scripts/[^#\n]*", WHAT_NEXT, re.MULTILINE)
 # Commands of the README that other tests run, or nobody would wait for.
 ELSEWHERE = ("scripts/run all", "scripts/alerts", "scripts/bench", "scripts/down")
 KEYS = {
-    "dataset", "month", "raw_bytes", "typed_rows", "warehouse_rows", "postgres_rows", "quarantined_rows",
+    "dataset", "period", "raw_bytes", "typed_rows", "warehouse_rows", "postgres_rows", "quarantined_rows",
     "drift", "state", "missing", "source", "run_id", "loaded_at", "checksum", "audit_warnings",
     "audit_failures",
 }  # fmt: skip

@@ -21,7 +21,7 @@ from faulty_source import FaultySource
 from receiver import SECRET, Receiver
 from taxi import YELLOW, ZONES, ZONES_CSV, parquet, trips
 
-from elt.months import Partition
+from elt.periods import Partition
 from taxiway.airflow.client import AirflowApi
 
 pytestmark = [pytest.mark.e2e, pytest.mark.long]
@@ -69,11 +69,10 @@ from nyc_taxi.tlc import TLC
 
 STATIONS = Dataset(
     name="stations", title="Stations", source=TLC, path="/stations.csv", table="stations", key="nr",
-    monthly=False,
     audits=(Audit("row_count"), Audit("key_unique")),
     columns=(Column("nr", "int32", "Number of the station."), Column("name", "string", "Its name.")),
 )
-PLAN = Dataset(name="plan", title="Plan of the stations", source=TLC, path="/plan.svg", monthly=False)
+PLAN = Dataset(name="plan", title="Plan of the stations", source=TLC, path="/plan.svg")
 '''
 
 

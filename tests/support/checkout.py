@@ -46,7 +46,7 @@ class Checkout:
         return facts
 
     def datasets(self) -> dict[tuple[str, str | None], dict[str, Any]]:
-        return {(row["dataset"], row["month"]): row for row in self.status()["datasets"]}
+        return {(row["dataset"], row["period"]): row for row in self.status()["datasets"]}
 
     def processes(self) -> list[str]:
         """What runs in this checkout, seen from outside: by working folder or command line."""

@@ -135,7 +135,7 @@ class FakePostgres:
 
         parts = self.tables[table].partitions
         counted = {dt.date.fromisoformat(day): self.count(part) for day, part in parts.items()}
-        wanted = (values or {}).get("days")
+        wanted = (values or {}).get("starts")
         return [(day, rows) for day, rows in counted.items() if wanted is None or day in wanted]
 
     _ACTS = {  # noqa: RUF012 - not changed
@@ -152,7 +152,7 @@ class FakePostgres:
         r'DELETE FROM "(\w+)"': lambda self, name, _: self.tables[name].rows.clear(),
         r'INSERT INTO "(\w+)" .* FROM "(\w+)"': lambda self, to, of, _: self._insert((to, of), None),
         r'CREATE OR REPLACE VIEW "(\w+)" AS (.*)': _view,
-        r'SELECT source_month, count\(\*\) FROM "(\w+)"': _by_month,
+        r'SELECT "source_month", count\(\*\) FROM "(\w+)"': _by_month,
         r'SELECT count\(\*\) FROM "(\w+)"': lambda self, name, _: [(self.count(name),)],
     }
 

@@ -21,7 +21,7 @@ from google.cloud.storage import retry as storage_retry
 from elt.catalogue import Dataset
 from elt.catalogue.registry import DATASETS
 from elt.errors import SettingError, SourceNotPublishedError
-from elt.months import Month, Partition
+from elt.periods import Month, Partition, Period
 from elt.settings import Settings
 from elt.sources.client import Published
 from elt.stage_request import StageRequest
@@ -180,7 +180,7 @@ class Stack:
     def request(self, dataset: str | Dataset, month: str | None, run_id: str = "run", **how) -> StageRequest:
         ds = DATASETS[dataset] if isinstance(dataset, str) else dataset
         settings = self.connections.settings
-        return StageRequest(ds, Month.parse(month) if month else None, run_id, settings, **how)
+        return StageRequest(ds, Period.parse(month) if month else None, run_id, settings, **how)
 
     def run(
         self, stage: str, dataset: str | Dataset, month: str | None, run_id: str = "run", **how

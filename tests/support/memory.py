@@ -28,7 +28,7 @@ CALL = """
 import json, sys, time
 from elt.catalogue.registry import dataset
 from elt.connections import EnvironmentConnections
-from elt.months import Month
+from elt.periods import Month
 from elt.stage_request import StageRequest
 from elt.stages import run
 started, used, connections = time.perf_counter(), time.process_time(), EnvironmentConnections()

@@ -241,7 +241,6 @@ class Source:
             columns=tuple(columns),
             format=self.form,
             delimiter=self.delimiter,
-            monthly=False,
         )
 
 

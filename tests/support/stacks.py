@@ -20,7 +20,7 @@ from psycopg.conninfo import conninfo_to_dict
 from elt.catalogue import Dataset
 from elt.catalogue.registry import dataset
 from elt.connections import EnvironmentConnections
-from elt.months import Month, Partition
+from elt.periods import Partition, Period
 from elt.stage_request import StageRequest
 from elt.stages import run
 from elt.stores import postgres
@@ -55,7 +55,7 @@ class Stack:
         self, name: str | Dataset, month: str | None, run_id: str = "run", **how: Any
     ) -> StageRequest:
         entry = dataset(name) if isinstance(name, str) else name
-        parsed = Month.parse(month) if month else None
+        parsed = Period.parse(month) if month else None
         return StageRequest(entry, parsed, run_id, self.connections.settings, **how)
 
     def run(

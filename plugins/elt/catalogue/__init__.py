@@ -1,5 +1,32 @@
 """What an entry of the catalogue is made of. `elt.catalogue.registry` finds the entries there are."""
 
-from elt.catalogue.model import MONTHLY, Audit, Column, Dataset, Feed, Format, Mart, Preview, Publisher, Type
+from elt.catalogue.model import (
+    STANDARD_AUDITS,
+    Audit,
+    Column,
+    Dataset,
+    Feed,
+    Format,
+    Mart,
+    Preview,
+    Publisher,
+    Type,
+)
+from elt.periods import Day, Hour, Month, Year
 
-__all__ = ["MONTHLY", "Audit", "Column", "Dataset", "Feed", "Format", "Mart", "Preview", "Publisher", "Type"]
+__all__ = [
+    "STANDARD_AUDITS",
+    "Audit",
+    "Column",
+    "Dataset",
+    "Day",
+    "Feed",
+    "Format",
+    "Hour",
+    "Mart",
+    "Month",
+    "Preview",
+    "Publisher",
+    "Type",
+    "Year",
+]

@@ -13,7 +13,7 @@ from pkgutil import iter_modules
 from string import Template
 
 import elt
-from elt.catalogue.model import GIVEN_TO_AUDITS, MONTH_COLUMN, Dataset, Mart
+from elt.catalogue.model import GIVEN_TO_AUDITS, PERIOD_COLUMNS, Dataset, Mart
 from elt.errors import InvalidDatasetError
 from elt.layout import lake_table, mart_table
 
@@ -28,7 +28,7 @@ class Packages:
 
         <package>/datasets/*.py     entries
         <package>/marts.py          marts
-        <package>/sql/audits/       a rule over a staged month
+        <package>/sql/audits/       a rule over a staged partition
         <package>/sql/marts/        the query that fills a mart, in BigQuery's SQL
         <package>/sql/postgres/     the same query in Postgres' SQL
         <package>/sql/views/        the view that people query, in SQL valid in both
@@ -84,9 +84,11 @@ def clash(one: Dataset | Mart, other: Dataset | Mart) -> str:
         return f"the name {one.name}"
     common = _tables(one) & _tables(other)
     for entry, beside in ((one, other), (other, one)):
-        # In Postgres each month is a table of its own, in the same namespace.
-        if isinstance(entry, Dataset) and entry.tabular and entry.monthly:
-            common |= {name for name in _tables(beside) if re.fullmatch(rf"{entry.table}_\d{{4}}_\d\d", name)}
+        # In Postgres each year or month is a table of its own, in the same namespace.
+        if isinstance(entry, Dataset) and entry.tabular and entry.every:
+            common |= {
+                name for name in _tables(beside) if re.fullmatch(rf"{entry.table}_\d{{4}}(_\d\d)?", name)
+            }
     return f"the table {min(common)}" if common else ""
 
 
@@ -97,7 +99,11 @@ def _tables(entry: Dataset | Mart) -> set[str]:
 
 
 def _is_in_postgres(mart: Mart, datasets: Iterable[Dataset]) -> bool:
-    return any(ds.in_postgres and feed.mart == mart.name for ds in datasets for feed in ds.feeds)
+    return any(ds.in_postgres and _feeds(ds, mart) for ds in datasets)
+
+
+def _feeds(ds: Dataset, mart: Mart) -> bool:
+    return any(feed.mart == mart.name for feed in ds.feeds)
 
 
 @cache
@@ -121,6 +127,9 @@ class Checks:
 
     def of_lookups(self, mart: Mart, datasets: Mapping[str, Dataset]) -> Iterator[str]:
         """Check that every lookup has a table in each store that has the mart's view."""
+        if len(grains := {ds.every for ds in datasets.values() if _feeds(ds, mart)}) > 1:
+            shown = ", ".join(sorted(str(grain) for grain in grains))
+            yield f"its feeds are by {shown}. A mart is kept by one of them: make it one mart for each."
         for name in mart.lookups:
             ds = datasets.get(name)
             if ds is None or not ds.tabular:
@@ -185,5 +194,5 @@ class Checks:
             if variable in given:
                 yield f"{shown} is given {variable} in any case. Call the variable otherwise."
             bare = re.fullmatch(r"[a-z_]\w*", value) and re.search(rf"\$\{{?{variable}\b", code)
-            if bare and value not in (*columns, MONTH_COLUMN, "null", "true", "false"):
+            if bare and value not in (*columns, *PERIOD_COLUMNS.values(), "null", "true", "false"):
                 yield f"{shown} is given {variable}={value!r}, which is no column. Use {', '.join(columns)}."

@@ -13,8 +13,8 @@ from typing import Literal, get_args
 from urllib.parse import urlsplit
 
 from elt import layout
-from elt.errors import InvalidDatasetError, InvalidMonthError, PermanentError
-from elt.months import Month
+from elt.errors import InvalidDatasetError, InvalidPeriodError, PermanentError
+from elt.periods import KINDS, Grain, Period
 
 Type = Literal[
     "int16", "int32", "int64", "float64", "numeric", "string", "date", "datetime", "timestamp", "bool"
@@ -33,20 +33,27 @@ EXTENSIONS: Mapping[str, Format] = {
 }
 TABULAR_FORMATS = tuple(dict.fromkeys(EXTENSIONS.values()))
 
-# Raise it when conform itself changes what becomes of a raw file: every month is then conformed again.
+# Raise it when conform itself changes what becomes of a raw file: every partition is then conformed again.
 CONFORM_RULES = 3
 
 # Bytes of a line of text, or of a row's texts in Parquet. A longer one is quarantined by its beginning: it
 # would be in memory several times over.
 LONGEST_ROW = 16 * 2**20
 
-# The columns that the library puts in front: of a dataset by months, and of a mart.
-MONTH_COLUMN = "source_month"
-MART_COLUMNS = ("dataset", MONTH_COLUMN)
+# The columns that the library puts in front: of a dataset by periods, and of a mart.
+PERIOD_COLUMNS: Mapping[Grain, str] = {grain: f"source_{grain}" for grain in KINDS}
+MART_COLUMNS = ("dataset", *PERIOD_COLUMNS.values())
 _URLS = ("http://", "https://")
 # Where files can be listed, and so found by a pattern.
 _LISTED = ("gs://", "s3://", "file://", "sftp://")
 _ADDRESSES = (*_URLS, *_LISTED)
+# What a period is in a path: as many of them as it has numbers.
+PARTS = ("{year}", "{month}", "{day}", "{hour}")
+# A date does not say which hour a row is of.
+_KEY_TYPES: Mapping[Grain, tuple[Type, ...]] = {
+    **dict.fromkeys(("year", "month", "day"), ("datetime", "timestamp", "date")),
+    "hour": ("datetime", "timestamp"),
+}
 
 # BigQuery keeps these for its pseudo-columns.
 _RESERVED = ("_table_", "_file_", "_partition", "_row_timestamp", "__root__", "_colidentifier", "_change_")
@@ -54,8 +61,8 @@ _RESERVED = ("_table_", "_file_", "_partition", "_row_timestamp", "__root__", "_
 _SYSTEM_COLUMNS = ("tableoid", "xmin", "cmin", "xmax", "cmax", "ctid")
 # What Airflow takes for a DAG id, which a name begins; 250 characters with what the library appends.
 _AIRFLOW_NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,199}", re.ASCII)
-# What is left of Postgres' 63 bytes for the name and the table of a dataset by months.
-ROOM_FOR_NAME, ROOM_FOR_TABLE = 36, 35
+# What is left of Postgres' 63 bytes for the name and the table of a dataset and for a period.
+ROOM_FOR_NAME, ROOM_FOR_TABLE = 44, 43
 _USE = "Use up to {} of a-z, 0-9 and _, a letter first."
 
 
@@ -94,7 +101,7 @@ class Column:
     lower case, to values; other texts are taken literally.
 
     A file that lacks a required column is a permanent error; any other missing column is filled with nulls.
-    `since` and `until` limit the requirement to files of these months. It does not apply to files that have
+    `since` and `until` limit the requirement to files of these periods. It does not apply to files that have
     the column `instead`.
     """
 
@@ -104,17 +111,17 @@ class Column:
     unit: str = ""
     aliases: tuple[str, ...] = ()
     required: bool = True
-    since: Month | None = None
-    until: Month | None = None
+    since: Period | None = None
+    until: Period | None = None
     instead: str = ""
     codes: Mapping[str, str | int | None] = field(default_factory=dict)
 
-    def required_in(self, month: Month | None) -> bool:
-        """Whether a file of that month must have it, unless it has what stands in for it."""
-        if month is None:
+    def required_in(self, period: Period | None) -> bool:
+        """Whether a file of that period must have it, unless it has what stands in for it."""
+        if period is None:
             return self.required
-        begun = self.since is None or self.since <= month
-        return self.required and begun and (self.until is None or month <= self.until)
+        begun = self.since is None or self.since.start <= period.start
+        return self.required and begun and (self.until is None or period.start < self.until.end)
 
     @property
     def described(self) -> str:
@@ -146,7 +153,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Audit:
-    """A rule over a staged month: `sql/audits/<name>.sql`. Only *stop* prevents publishing.
+    """A rule over a staged partition: `sql/audits/<name>.sql`. Only *stop* prevents publishing.
 
     The file is searched in the entry's own package, then in the library, then in all other packages.
     `variables` are its template variables besides GIVEN_TO_AUDITS, which every audit can use.
@@ -159,13 +166,13 @@ class Audit:
 
 # Staging table, published table, and column names. These are in backquotes, because a column may be named
 # like a keyword (at, end, order); `key_name` is bare, for use inside a text.
-GIVEN_TO_AUDITS = ("staging", "table", "key", "key_name", "columns", "null_shares")
+GIVEN_TO_AUDITS = ("staging", "table", "key", "key_name", "period", "columns", "null_shares")
 
-# Suits every monthly dataset. For another limit, write an audit of your own.
-MONTHLY = (
+# Suits every dataset by periods. For another limit, write an audit of your own.
+STANDARD_AUDITS = (
     Audit("row_count"),
     Audit("key_present"),
-    Audit("inside_month"),
+    Audit("inside_period"),
     Audit("quarantine_share", "warn"),
     Audit("null_share", "warn"),
 )
@@ -181,11 +188,11 @@ class Preview:
 
 @dataclass(frozen=True)
 class Mart:
-    """A table computed from published months by `sql/marts/<name>.sql`, fed by any number of datasets.
+    """A table computed from published partitions by `sql/marts/<name>.sql`, fed by any number of datasets.
 
-    The library adds the columns `dataset` and `source_month` in front. People query a view of it,
-    `sql/views/<name>.sql`, which can join `lookups`: datasets, available as template variables (`${zones}`).
-    Postgres has the view alone, over the query in `sql/postgres/<name>.sql`.
+    The library adds the columns `dataset` and `source_month` in front (`source_day` where its feeds are by
+    days). People query a view of it, `sql/views/<name>.sql`, which can join `lookups`: datasets, available as
+    template variables (`${zones}`). Postgres has the view alone, over the query in `sql/postgres/<name>.sql`.
     """
 
     name: str
@@ -221,13 +228,18 @@ class Feed:
 class Dataset:
     """Where a dataset is published, what its rows look like and where they go.
 
-    `path` is a URL, or a path below the URL of `source`; with `{year}` and `{month}` if `monthly`. Its
-    extension gives the format, unless `format` does. `file` is the name in the lake, for URLs that do not
-    end in a file name. Where files can be listed (gs://, s3://, file://, sftp://), the path's last part may
-    hold a `*`: all files that match are the partition, each kept under its own name. `key` is the column that
-    no row may lack; in a monthly dataset it is the time that decides to which month a row belongs. `starter`
-    datasets are loaded when a new platform starts.
-    `package` is set by the registry. A row of more than `longest_row` bytes is quarantined by its beginning.
+    `first` is the first period that is published: `Month(2024, 1)` makes it a dataset by months,
+    `Day(2024, 1, 5)` one by days; None: one file is the whole of it. A period is due `lag` periods after its
+    start.
+
+    `path` is a URL, or a path below the URL of `source`, with `{year}`, `{month}`, `{day}` and `{hour}` as
+    far as `first` has them. Its extension gives the format, unless `format` does. `file` is the name in the
+    lake, for URLs that do not end in a file name. Where files can be listed (gs://, s3://, file://, sftp://),
+    the path's last part may hold a `*`: all files that match are the partition, each kept under its own name.
+    `key` is the column that no row may lack; in a dataset by
+    periods it is the time that decides to which one a row belongs. `starter` datasets are loaded when a new
+    platform starts. `package` is set by the registry. A row of more than `longest_row` bytes is quarantined
+    by its beginning.
 
     Files that are no tables (no `columns`) are stored in the lake as they are.
 
@@ -243,9 +255,8 @@ class Dataset:
     format: Format | None = None
     file: str = ""
     delimiter: str = ","
-    monthly: bool = True
-    first_month: Month | None = None
-    lag_months: int = 0
+    first: Period | None = None
+    lag: int = 1
     cluster: tuple[str, ...] = ()
     audits: tuple[Audit, ...] = ()
     feeds: tuple[Feed, ...] = ()
@@ -261,17 +272,21 @@ class Dataset:
 
     def _mistakes(self) -> Iterator[str]:
         """What would otherwise fail in a run: one sentence each."""
+        taken = len(layout.suffix(self.first))
         if not _AIRFLOW_NAME.fullmatch(self.name):
-            yield f"its name {self.name!r} cannot be part of a DAG's. {_USE.format(ROOM_FOR_NAME)}"
+            yield f"its name {self.name!r} cannot be part of a DAG's. {_USE.format(ROOM_FOR_NAME - taken)}"
         yield from self._in_pattern()
         told_by = self.path if self.sharded else self._file
-        if sum(part in told_by for part in ("{year}", "{month}")) != (2 if self.monthly else 0):
+        present = tuple(part for part in PARTS if part in told_by)
+        if present != self._parts:
+            wanted = " and ".join(self._parts) or "none of " + ", ".join(PARTS)
+            where = "the path's last part or into file"
             yield (
-                "its file names do not tell months apart. Put {year} and {month} into the path's last part "
-                "or into file, and into neither if monthly is False."
+                f"its file names do not fit first={self.first!r}. "
+                f"Put {wanted} into {'the path' if self.sharded else where}, or correct first."
             )
-        if self.monthly != (self.first_month is not None):
-            yield "its first month is not clear. Set first_month if it is monthly, and not if it is not."
+        if self.lag < 0:
+            yield f"its lag is {self.lag}. Say how many periods after its start one is published: 0 or more."
         if self.tabular:
             yield from self._of_a_table()
         elif self.table or self.key or self.format or self.cluster or self.audits or self.feeds:
@@ -294,11 +309,12 @@ class Dataset:
 
     def _in_names(self) -> Iterator[str]:
         # The layout builds longer names of name and table, and Postgres cuts what is over 63 bytes.
-        month = self.first_month
-        if _refused(layout.identifier, self.name) or _refused(layout.staging_table, self, month, ""):
-            yield f"its name {self.name!r} cannot be part of a table's. {_USE.format(ROOM_FOR_NAME)}"
-        if _refused(layout.identifier, self.table) or _refused(layout.incoming_table, self, month, ""):
-            yield f"its table {self.table!r} is no name for one. {_USE.format(ROOM_FOR_TABLE)}"
+        period = self.first
+        taken = len(layout.suffix(period))
+        if _refused(layout.identifier, self.name) or _refused(layout.staging_table, self, period, ""):
+            yield f"its name {self.name!r} cannot be part of a table's. {_USE.format(ROOM_FOR_NAME - taken)}"
+        if _refused(layout.identifier, self.table) or _refused(layout.incoming_table, self, period, ""):
+            yield f"its table {self.table!r} is no name for one. {_USE.format(ROOM_FOR_TABLE - taken)}"
         if self.table in layout.OWN_TABLES:
             yield f"its table {self.table} is one of the library's own. Give it another name."
 
@@ -310,23 +326,35 @@ class Dataset:
             yield f"its longest_row is {self.longest_row} bytes. Leave it out, or write 2**20 or more."
         if len(self.delimiter) != 1:
             yield f"its delimiter {self.delimiter!r} is not one character. Write it like delimiter=';'."
-        yield from _in_columns(self.columns, self.cluster, (MONTH_COLUMN,) if self.monthly else ())
+        yield from _in_columns(
+            self.columns, self.cluster, (PERIOD_COLUMNS[self.every],) if self.every else ()
+        )
         keys = [column for column in self.columns if column.name == self.key and column.required]
         if len(keys) != 1:
             yield f"its key {self.key} is not a required column. Name one that is."
-        elif self.monthly and keys[0].type not in ("datetime", "timestamp"):
-            wanted = "It has to be a datetime or timestamp."
-            yield f"its key {self.key} does not say which month a row is of. {wanted}"
+        elif self.every and keys[0].type not in _KEY_TYPES[self.every]:
+            wanted = f"It has to be a {' or '.join(_KEY_TYPES[self.every])}."
+            yield f"its key {self.key} does not say which {self.every} a row is of. {wanted}"
         marts = [feed.mart for feed in self.feeds]
-        if marts and not self.monthly:
-            # A mart's rows are replaced by month: without one each run would add them again.
-            yield "it has no months, by which marts are kept. Leave feeds out, or set monthly=True."
+        if marts and not self.every:
+            # A mart's rows are replaced by period: without one each run would add them again.
+            yield "it has no periods, by which marts are kept. Leave feeds out, or set first."
         if len(marts) > len(set(marts)):
             yield f"it feeds a mart twice ({', '.join(marts)}). Leave one of the feeds out."
         for audit in self.audits:
-            # A misspelt severity would let every month pass.
+            # A misspelt severity would let everything pass.
             if audit.severity not in get_args(Severity):
                 yield f"its audit {audit.name} has the severity {audit.severity!r}. Use 'stop' or 'warn'."
+
+    @property
+    def every(self) -> Grain | None:
+        """Which periods it is published by; None if its file is the whole of it."""
+        return self.first.grain if self.first else None
+
+    @property
+    def _parts(self) -> tuple[str, ...]:
+        """What has to stand in its file names."""
+        return PARTS[: list(KINDS).index(self.every) + 1] if self.every else ()
 
     @property
     def tabular(self) -> bool:
@@ -360,7 +388,7 @@ class Dataset:
             return self.file or last
         # A pattern is no name: the partition's own stands for its files.
         ext = next((ext for ext in EXTENSIONS if last.lower().endswith(f".{ext}")), "")
-        return f"{self.name}{'_{year}-{month}' if self.monthly else ''}{'.' if ext else ''}{ext}"
+        return "_".join([self.name, *filter(None, ["-".join(self._parts)])]) + (f".{ext}" if ext else "")
 
     @property
     def file_format(self) -> Format:
@@ -374,7 +402,7 @@ class Dataset:
     @property
     def schema_version(self) -> str:
         """A hash of all rules by which conform reads a file: 12 hexadecimal digits."""
-        # Typed files in users' lakes carry it: adding anything here conforms every month again.
+        # Typed files in users' lakes carry it: adding anything here conforms everything again.
         rules = [
             (c.name, c.type, sorted(c.known_names), c.required, str(c.since), str(c.until), c.instead)
             for c in self.columns
@@ -383,13 +411,13 @@ class Dataset:
         reading = (CONFORM_RULES, self.key, self.file_format, self.delimiter, self.longest_row)
         return hashlib.sha256(repr((reading, rules, codes)).encode()).hexdigest()[:12]
 
-    def url(self, month: Month | None, base_url: str = "") -> str:
-        """Address of a month's file; `base_url` overrides the publisher's (from its Airflow connection).
+    def url(self, period: Period | None, base_url: str = "") -> str:
+        """Address of a period's file; `base_url` overrides the publisher's (from its Airflow connection).
 
-        InvalidMonthError outside the dataset's months, InvalidDatasetError for a path below no source.
+        InvalidPeriodError outside the dataset's periods, InvalidDatasetError for a path below no source.
         """
         self.check_source()
-        path, default = self._of(self.path, month), self.source.base_url if self.source else ""
+        path, default = self._of(self.path, period), self.source.base_url if self.source else ""
         # One slash only: file:/// is the root of a computer.
         return path if path.startswith(_ADDRESSES) else (base_url or default).removesuffix("/") + path
 
@@ -410,25 +438,31 @@ class Dataset:
                 f'source=Publisher("my_connection", "{scheme}://…"), and begin the path with /.'
             )
 
-    def file_name(self, month: Month | None) -> str:
-        """Name of a month's file in the lake: as published, if that is a name."""
-        return self._of(self._file, month)
+    def file_name(self, period: Period | None) -> str:
+        """Name of a period's file in the lake: as published, if that is a name."""
+        return self._of(self._file, period)
 
-    def _of(self, template: str, month: Month | None) -> str:
-        self.check_month(month)
-        if month is None:
+    def _of(self, template: str, period: Period | None) -> str:
+        self.check_period(period)
+        if period is None:
             return template
         # Not str.format: a URL may have other braces in it.
-        return template.replace("{year}", f"{month.year:04}").replace("{month}", f"{month.month:02}")
+        for part, text in zip(PARTS, re.split("[-T]", str(period)), strict=False):
+            template = template.replace(part, text)
+        return template
 
-    def check_month(self, month: Month | None) -> None:
-        """Raise InvalidMonthError for a month that this dataset cannot have (None: no month at all)."""
-        if self.monthly and month is None:
-            raise InvalidMonthError(f"{self.name} is published by month. Give one like {self.first_month}.")
-        if not self.monthly and month is not None:
-            raise InvalidMonthError(f"{self.name} is one file without months. Leave {month} out.")
-        if month and self.first_month and month < self.first_month:
-            raise InvalidMonthError(f"{self.name} begins with {self.first_month}; {month} is before that.")
+    def check_period(self, period: Period | None) -> None:
+        """Raise InvalidPeriodError for a period that this dataset cannot have (None: no period at all)."""
+        if self.first is None:
+            if period is not None:
+                raise InvalidPeriodError(f"{self.name} is one file without periods. Leave {period} out.")
+        elif period is None or period.grain != self.every:
+            given = f", and {period} is a {period.grain}" if period else ""
+            raise InvalidPeriodError(
+                f"{self.name} is published by {self.every}{given}. Give one like {self.first}."
+            )
+        elif period < self.first:
+            raise InvalidPeriodError(f"{self.name} begins with {self.first}; {period} is before that.")
 
 
 def _in_columns(

@@ -11,7 +11,7 @@ from elt.conforming.casting import as_text, cast, decode
 from elt.conforming.schema import ARROW, Binding, quarantine_schema, typed_schema
 from elt.errors import PermanentError
 from elt.formats.batches import Batch, Malformed, Typed
-from elt.months import Month
+from elt.periods import Period
 
 # Characters of a value that a reason shows.
 _SHOWN = 100
@@ -55,7 +55,7 @@ def conform(batches: Iterable[Batch], binding: Binding) -> Iterator[Conformed]:
         split = _conform_batch(rows, binding, schema)
         if split.typed.num_rows + split.rejected != rows.num_rows:
             raise RowCountError(
-                f"{binding.ds.file_name(binding.month)}: {rows.num_rows:,} rows became "
+                f"{binding.ds.file_name(binding.period)}: {rows.num_rows:,} rows became "
                 f"{split.typed.num_rows:,} typed and {split.rejected:,} quarantined. "
                 "This is a defect of conform, not of the file: please report it."
             )
@@ -80,32 +80,34 @@ def _conform_batch(batch: pa.RecordBatch, binding: Binding, schema: pa.Schema) -
             verdict = "is not a known code" if column.codes else f"is not {column.type}"
             invalid.append(Invalid(source, mask, verdict))
         if column.name == binding.ds.key:
-            invalid += _invalid_keys(array, mask, source, binding.month)
+            invalid += _invalid_keys(array, mask, source, binding.period)
     typed = pa.RecordBatch.from_arrays(arrays, schema=schema)
     return _split(batch, typed, invalid) if invalid else Conformed(typed, None)
 
 
 def _invalid_keys(
-    key: pa.Array, not_cast: pa.BooleanArray | None, source: int, month: Month | None
+    key: pa.Array, not_cast: pa.BooleanArray | None, source: int, period: Period | None
 ) -> Iterator[Invalid]:
-    """Rows without a key, and rows of another month. A key that was not cast is null, but not missing."""
+    """Rows without a key, and rows of another period. A key that was not cast is null, but not missing."""
     missing = pc.is_null(key) if not_cast is None else pc.and_not(pc.is_null(key), not_cast)
     if key.null_count and pc.any(missing).as_py():
         yield Invalid(source, missing, "is missing")
-    if month is None:
+    if period is None:
         return
-    zone = dt.UTC if key.type.tz else None
-    start, end = (
-        pa.scalar(dt.datetime.combine(each.first_day(), dt.time(), zone), key.type)
-        for each in (month, month.next())
-    )
+    start, end = (_scalar(moment, key.type) for moment in (period.start, period.end))
     bounds = pc.min_max(key)
     # Two values decide for most batches, so that no mask is made for them.
     if bounds["min"].is_valid and not (
         pc.greater_equal(bounds["min"], start).as_py() and pc.less(bounds["max"], end).as_py()
     ):
         inside = pc.and_(pc.greater_equal(key, start), pc.less(key, end))
-        yield Invalid(source, pc.fill_null(pc.invert(inside), False), f"is outside {month}")
+        yield Invalid(source, pc.fill_null(pc.invert(inside), False), f"is outside {period}")
+
+
+def _scalar(moment: dt.datetime, kind: pa.DataType) -> pa.Scalar:
+    if pa.types.is_date(kind):
+        return pa.scalar(moment.date(), kind)
+    return pa.scalar(moment.replace(tzinfo=dt.UTC) if kind.tz else moment, kind)
 
 
 def _split(batch: pa.RecordBatch, typed: pa.RecordBatch, invalid: list[Invalid]) -> Conformed:

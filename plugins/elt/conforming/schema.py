@@ -8,7 +8,7 @@ import pyarrow as pa
 from elt.catalogue import Column, Dataset, Type
 from elt.errors import PermanentError
 from elt.formats.batches import LINE
-from elt.months import Month
+from elt.periods import Period
 
 ARROW: dict[Type, pa.DataType] = {
     "int16": pa.int16(),
@@ -55,7 +55,7 @@ class Binding:
     """Which source column feeds which typed column (None: nulls), and the file's columns that feed none."""
 
     ds: Dataset
-    month: Month | None
+    period: Period | None
     sources: tuple[int | None, ...]
     drift: tuple[str, ...]
 
@@ -87,27 +87,27 @@ def quarantine_schema(source: pa.Schema) -> pa.Schema:
 
 
 def bind(
-    schema: pa.Schema, ds: Dataset, month: Month | None, unread: tuple[str, ...] = (), file: str = ""
+    schema: pa.Schema, ds: Dataset, period: Period | None, unread: tuple[str, ...] = (), file: str = ""
 ) -> Binding:
     """Match a file's columns with the catalogue's, by name; `unread` are columns of it that are not read.
 
     Raises PermanentError if a column is missing, given twice or of a type that cannot be converted.
     """
-    file = file or ds.file_name(month)
+    file = file or ds.file_name(period)
     sources = tuple(_find(schema, column, file) for column in ds.columns)
     found = {column.name for column, index in zip(ds.columns, sources, strict=True) if index is not None}
-    check_complete(ds, month, found, (*schema.names, *unread), file)
+    check_complete(ds, period, found, (*schema.names, *unread), file)
     used = {index for index in sources if index is not None}
     drift = tuple(name for index, name in enumerate(schema.names) if index not in used and name != LINE)
-    return Binding(ds, month, sources, (*drift, *unread))
+    return Binding(ds, period, sources, (*drift, *unread))
 
 
 def check_complete(
-    ds: Dataset, month: Month | None, found: Set[str], names: Iterable[str], file: str
+    ds: Dataset, period: Period | None, found: Set[str], names: Iterable[str], file: str
 ) -> None:
     """Raise PermanentError if a required column is not among `found`; the file calls its columns `names`."""
     for column in ds.columns:
-        if column.name not in found and column.instead not in found and column.required_in(month):
+        if column.name not in found and column.instead not in found and column.required_in(period):
             has = ", ".join(some([name for name in names if name != LINE])) or "none"
             raise PermanentError(f"{file}: column {column.name} is lost (the file has {has})")
 

@@ -16,7 +16,7 @@ from elt.formats.batches import LINE
 from elt.formats.parquet_writer import GROUP_BYTES, GROUP_ROWS, ParquetWriter
 from elt.formats.prefetch import prefetch
 from elt.formats.raw_file import open_raw
-from elt.months import Month
+from elt.periods import Period
 
 # Characters of a line that a refusal shows.
 _SHOWN = 100
@@ -29,13 +29,13 @@ class Split:
     its `with` block ends the prefetch; the file itself stays open.
     """
 
-    def __init__(self, file: BinaryIO, ds: Dataset, month: Month | None, name: str = "") -> None:
-        self.ds, self.month, self.name = ds, month, name or ds.file_name(month)
+    def __init__(self, file: BinaryIO, ds: Dataset, period: Period | None, name: str = "") -> None:
+        self.ds, self.period, self.name = ds, period, name or ds.file_name(period)
         self.rows = self.quarantined = 0
         self.first_reason = ""
         self._raw = open_raw(file, self.name, ds, parseable(ds))
         try:
-            self._binding = bind(self._raw.schema, ds, month, self._raw.unread, self.name)
+            self._binding = bind(self._raw.schema, ds, period, self._raw.unread, self.name)
         except BaseException:
             self._raw.close()
             raise
@@ -65,12 +65,13 @@ class Split:
                 f"{self.name}: corrupt Parquet (it announces {self._raw.rows:,} rows and has {total:,})"
             )
         if fields := self._raw.fields:
-            check_complete(self.ds, self.month, fields.found, (*fields.found, *fields.unknown), self.name)
+            check_complete(self.ds, self.period, fields.found, (*fields.found, *fields.unknown), self.name)
 
     def refuse_if_empty(self, kept: str = "") -> None:
-        """Raise PermanentError if no row fits: nothing may replace a month by nothing.
+        """Raise PermanentError if no row fits: nothing may replace a partition by nothing.
 
-        `kept` says where the rows are now.
+        A day or an hour of which the file has no row at all is one in which nothing happened. `kept` says
+        where the rows are now.
         """
         _refuse_if_empty(self, kept)
 
@@ -82,9 +83,9 @@ class Shards:
     """
 
     def __init__(
-        self, files: Sequence[tuple[str, Callable[[], BinaryIO]]], ds: Dataset, month: Month | None
+        self, files: Sequence[tuple[str, Callable[[], BinaryIO]]], ds: Dataset, period: Period | None
     ) -> None:
-        self.ds, self.month, self.name = ds, month, ds.file_name(month)
+        self.ds, self.period, self.name = ds, period, ds.file_name(period)
         self._files = files
         self.rows = self.quarantined = 0
         self.first_reason = ""
@@ -93,7 +94,7 @@ class Shards:
     def __iter__(self) -> Iterator[Conformed]:
         drift = dict[str, None]()
         for name, fetch in self._files:
-            with fetch() as file, Split(file, self.ds, self.month, name) as parts:
+            with fetch() as file, Split(file, self.ds, self.period, name) as parts:
                 for part in parts:
                     self.rows += part.typed.num_rows
                     self.quarantined += part.rejected
@@ -112,7 +113,8 @@ Parts = Split | Shards
 
 
 def _refuse_if_empty(parts: Parts, kept: str) -> None:
-    if not parts.rows:
+    quiet = parts.ds.every in ("day", "hour") and not parts.quarantined
+    if not parts.rows and not quiet:
         first = f". The first: {parts.first_reason}" if parts.first_reason else ""
         where = f". Look at them in {kept}" if kept else ""
         raise PermanentError(

@@ -41,13 +41,13 @@ def run_failed(context: Mapping[str, Any]) -> None:
 
 
 def late(context: Mapping[str, Any]) -> None:
-    """Report that a month was not published in time, unless somebody waited for it and knows."""
+    """Report that a period was not published in time, unless somebody waited for it and knows."""
     if (context["dag_run"].conf or {}).get("late_alert", True):
         _notify(lambda: late_text(context))
 
 
 def failure_text(context: Mapping[str, Any]) -> str:
-    """Which task, which month, the sentence it ended with, and where its log is."""
+    """Which task, which period, the sentence it ended with, and where its log is."""
     ti, exception = context["ti"], context["exception"]
     reason = (str(exception).strip() or type(exception).__name__)[:MAX_LENGTH]
     # In a block of code neither Slack nor those that understand its format read a mention, a link or a style.
@@ -77,7 +77,7 @@ def timeout_text(context: Mapping[str, Any]) -> str:
 
 
 def late_text(context: Mapping[str, Any]) -> str:
-    """Which month, and that nobody has to do anything."""
+    """Which period, and that nobody has to do anything."""
     return (
         f":hourglass: *{_run(context)}*: not published yet, and no longer waited for.\n"
         "> The daily source check loads it when it appears."
@@ -103,9 +103,9 @@ def send(url: str, text: str) -> str:
 
 def _run(context: Mapping[str, Any]) -> str:
     run = context["dag_run"]
-    month = getattr(context.get("task"), "month", None) or run.partition_key
+    period = getattr(context.get("task"), "period", None) or run.partition_key
     # A partition key is what somebody typed: only what a name needs is kept of it.
-    return re.sub(r"[^\w .:/+-]", "?", " ".join(filter(None, [run.dag_id, month])))
+    return re.sub(r"[^\w .:/+-]", "?", " ".join(filter(None, [run.dag_id, period])))
 
 
 def _unreported(context: Mapping[str, Any]) -> list[str]:

@@ -29,7 +29,7 @@ def raw_asset(dataset: Dataset) -> Asset:
 
 
 def typed_asset(dataset: Dataset) -> Asset:
-    """The dataset's Parquet in the lake, one schema for all months."""
+    """The dataset's Parquet in the lake, one schema for all periods."""
     return Asset(name=f"{dataset.name}_typed", uri=f"x-lake://typed/{dataset.name}", group="lake")
 
 
@@ -44,14 +44,14 @@ def postgres_asset(dataset: Dataset) -> Asset:
 
 
 def mart_asset(name: str) -> Asset:
-    """A table that is computed from published months."""
+    """A table that is computed from published partitions."""
     return Asset(name=name, uri=f"x-warehouse://{name}", group="marts")
 
 
 def follows(dataset: Dataset, asset: Asset) -> PartitionedAssetTimetable | list[Asset]:
-    """Schedule of a consumer: one run for each month of `asset` that changed, with the same partition key."""
-    # A plain asset schedule would make one run of several events, and lose their months.
-    return PartitionedAssetTimetable(assets=asset) if dataset.monthly else [asset]
+    """Schedule of a consumer: a run for each period of `asset` that changed, with the same partition key."""
+    # A plain asset schedule would make one run of several events, and lose their periods.
+    return PartitionedAssetTimetable(assets=asset) if dataset.every else [asset]
 
 
 def lineage(

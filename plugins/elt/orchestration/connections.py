@@ -23,7 +23,7 @@ from elt.connections import (
     source_connection,
 )
 from elt.errors import PermanentError, SettingError, first_line
-from elt.months import Month
+from elt.periods import Period
 from elt.settings import Settings
 from elt.sources import Place, Source, base_of, open_source, reach
 
@@ -122,10 +122,10 @@ def source_of(dataset: Dataset, settings: Settings | None = None) -> Source:
     return open_source(dataset, found, lambda: _storage_client(name if found and name else GOOGLE), settings)
 
 
-def address_of(dataset: Dataset, month: Month | None) -> str:
-    """The address of a month's file, or its pattern, at the host that the connection names."""
+def address_of(dataset: Dataset, period: Period | None) -> str:
+    """The address of a period's file, or its pattern, at the host that the connection names."""
     name = source_connection(dataset)
-    return dataset.url(month, base_of(dataset, find(name) if name else None))
+    return dataset.url(period, base_of(dataset, find(name) if name else None))
 
 
 def place_of(connection: str | None, url: str) -> Place:

@@ -12,6 +12,7 @@ from airflow.sdk import CronPartitionTimetable, RetryDecision, RetryPolicy
 from elt.catalogue import Dataset
 from elt.errors import AccessDeniedError, PermanentError, TransientError, UsageError
 from elt.orchestration import alerts
+from elt.periods import Grain
 from elt.settings import schedule_start
 from elt.sources.changes import PATIENCE
 
@@ -62,7 +63,7 @@ EXECUTION_TIMEOUTS: Mapping[str, timedelta] = MappingProxyType(
         # What waits or asks: a few requests, each with a time-out of its own.
         "wait": timedelta(minutes=10),
         "check": timedelta(hours=1),
-        # What moves bytes: the largest months take minutes on a small machine.
+        # What moves bytes: the largest files take minutes on a small machine.
         **dict.fromkeys(("download", "conform", "postgres"), timedelta(hours=3)),
         # What waits for BigQuery only begins here: a job that takes longer is awaited by the triggerer.
         **dict.fromkeys(("stage", "audit", "publish", "mart"), timedelta(minutes=30)),
@@ -78,6 +79,13 @@ _DAY = timedelta(days=1)
 # Airflow wants a day to start from, also for what no schedule start concerns.
 _ANY_DAY = date(2024, 1, 1)
 _NEVER = date(2200, 1, 1)
+# When a period starts, and how its partition key is written.
+_TICKS: Mapping[Grain, tuple[str, str]] = {
+    "hour": ("0 * * * *", "%Y-%m-%dT%H"),
+    "day": ("0 0 * * *", "%Y-%m-%d"),
+    "month": ("0 0 1 * *", "%Y-%m"),
+    "year": ("0 0 1 1 *", "%Y"),
+}
 
 
 def dag_defaults(days_later: int = 0) -> dict[str, Any]:
@@ -94,24 +102,28 @@ def dag_defaults(days_later: int = 0) -> dict[str, Any]:
     }
 
 
-def lake_defaults() -> dict[str, Any]:
-    """What a DAG has that loads months which its schedule, and nobody else, asks for.
+def lake_defaults(dataset: Dataset) -> dict[str, Any]:
+    """What a DAG has that loads periods which its schedule, and nobody else, asks for.
 
     Airflow runs the latest tick as soon as a DAG is unpaused, also without catch-up. Where no schedule start
-    is set (a foreign Airflow) the schedule never begins: months can be triggered and backfilled, but none is
+    is set (a foreign Airflow) the schedule never begins: periods can be triggered and backfilled, but none is
     loaded unasked.
     """
     start = _start(schedule_start() or _NEVER)
-    return {**dag_defaults(), "start_date": start, "dagrun_timeout": PATIENCE + _DAY}
+    return {**dag_defaults(), "start_date": start, "dagrun_timeout": patience(dataset) + _DAY}
+
+
+def patience(dataset: Dataset) -> timedelta:
+    """How long a publication is waited for: of a dataset without periods as long as of a month."""
+    return PATIENCE[dataset.every or "month"]
 
 
 def lake_schedule(dataset: Dataset) -> CronPartitionTimetable | None:
-    """On the first of each month the month that is published by then; None for a dataset without months."""
-    if not dataset.monthly:
+    """At the start of each period the one that is published by then; None for a dataset without periods."""
+    if not dataset.every:
         return None
-    return CronPartitionTimetable(
-        "0 0 1 * *", timezone="UTC", run_offset=-dataset.lag_months, key_format="%Y-%m"
-    )
+    cron, key = _TICKS[dataset.every]
+    return CronPartitionTimetable(cron, timezone="UTC", run_offset=-dataset.lag, key_format=key)
 
 
 def _start(day: date) -> datetime:

@@ -12,12 +12,11 @@ from airflow.sdk.exceptions import AirflowSkipException, TaskDeferralError, Task
 
 from elt.catalogue import Dataset, registry
 from elt.connections import GOOGLE, Connections, source_connection
-from elt.errors import InvalidMonthError, JobRunningError, PermanentError, TransientError, UsageError
-from elt.months import Month, Partition
+from elt.errors import InvalidPeriodError, JobRunningError, PermanentError, TransientError, UsageError
 from elt.orchestration import alerts
-from elt.orchestration.dag_defaults import EXECUTION_TIMEOUTS, TRIGGER_GRACE
+from elt.orchestration.dag_defaults import EXECUTION_TIMEOUTS, TRIGGER_GRACE, patience
+from elt.periods import Partition, Period
 from elt.settings import Settings
-from elt.sources.changes import PATIENCE
 from elt.stage_request import StageRequest
 from elt.stages import run
 
@@ -25,20 +24,20 @@ from elt.stages import run
 JOB_STAGES = ("stage", "audit", "publish", "mart")
 
 
-def month_of(dataset: Dataset, context: Mapping[str, Any]) -> Month | None:
-    """The run's partition key as a month; None for a dataset without months.
+def period_of(dataset: Dataset, context: Mapping[str, Any]) -> Period | None:
+    """The run's partition key as a period; None for a dataset without periods.
 
-    InvalidMonthError where a monthly dataset's run has no key, or one that is no month.
+    InvalidPeriodError where the run of a dataset by periods has no key, or one that is no period.
     """
-    if not dataset.monthly:
+    if not dataset.every:
         return None
     key: str | None = context.get("partition_key") or getattr(context["dag_run"], "partition_key", None)
     if not key:
-        raise InvalidMonthError(
-            f"this run has no partition key, so no month: trigger {context['dag'].dag_id} with one, "
-            f"such as {dataset.first_month}"
+        raise InvalidPeriodError(
+            f"this run has no partition key, so no period: trigger {context['dag'].dag_id} with one, "
+            f"such as {dataset.first}"
         )
-    return Month.parse(key)
+    return Period.parse(key)
 
 
 def is_forced(context: Mapping[str, Any]) -> bool:
@@ -68,14 +67,14 @@ def follows_forced(context: Mapping[str, Any]) -> bool:
 
 
 def announce(
-    asset: Asset, result: Mapping[str, Any], context: Mapping[str, Any], month: Month | None
+    asset: Asset, result: Mapping[str, Any], context: Mapping[str, Any], period: Period | None
 ) -> None:
-    """Attach a stage's counts to the event that tells consumers of `asset` about `month` of it."""
+    """Attach a stage's counts to the event that tells consumers of `asset` about `period` of it."""
     event = context["outlet_events"][asset]
     event.extra.update(result, **({"force": True} if is_forced(context) else {}))
-    if month:
-        # A source check hands on months that its own run does not have.
-        event.add_partitions(str(month))
+    if period:
+        # A source check hands on periods that its own run does not have.
+        event.add_partitions(str(period))
 
 
 class JobLink(BaseOperatorLink):
@@ -102,7 +101,7 @@ class JobLink(BaseOperatorLink):
 
 
 class StageOperator(BaseOperator):
-    """Runs a stage (see `elt.stages`) for one month of `dataset`: `month`, or else the run's.
+    """Runs a stage (see `elt.stages`) for one period of `dataset`: `period`, or else the run's.
 
     A BigQuery job that takes longer than `patience` seconds is awaited by the triggerer, which looks every
     `poll_interval` seconds: the task holds no worker. Then the same stage runs again, finds its job by its id
@@ -111,7 +110,7 @@ class StageOperator(BaseOperator):
     Returns the stage's counts, and hands them to the consumers of its outlets with the event.
     """
 
-    template_fields: Sequence[str] = ("dataset", "stage", "month")
+    template_fields: Sequence[str] = ("dataset", "stage", "period")
     ui_color = "#d5e8f7"
 
     def __init__(
@@ -119,14 +118,14 @@ class StageOperator(BaseOperator):
         *,
         dataset: str,
         stage: str,
-        month: str | None = None,
+        period: str | None = None,
         patience: float = 10.0,
         poll_interval: float = 10.0,
         **kwargs: Any,
     ) -> None:
         defaults = {"task_id": stage, "execution_timeout": EXECUTION_TIMEOUTS[stage]}
         super().__init__(**{**defaults, **kwargs})
-        self.dataset, self.stage, self.month = dataset, stage, month
+        self.dataset, self.stage, self.period = dataset, stage, period
         self.patience, self.poll_interval = patience, poll_interval
         self.operator_extra_links = (JobLink(),) if stage in JOB_STAGES else ()
         self._result: dict[str, Any] = {}
@@ -172,11 +171,11 @@ class StageOperator(BaseOperator):
 
     def _run(self, context: Any, started_at: dt.datetime, awaited: str | None = None) -> dict[str, Any]:
         dataset, settings = registry.dataset(self.dataset), Settings.from_environment()
-        month = Month.parse(self.month) if self.month else month_of(dataset, context)
+        period = Period.parse(self.period) if self.period else period_of(dataset, context)
         # A run that follows a forced one need not download again what that one has just downloaded.
         force = is_forced(context) or (self.stage != "download" and follows_forced(context))
         request = StageRequest(
-            dataset, month, context["run_id"], settings, force=force, started_at=started_at, awaited=awaited
+            dataset, period, context["run_id"], settings, force=force, started_at=started_at, awaited=awaited
         )
         try:
             result = run(self.stage, request, self.connections(settings, context))
@@ -184,7 +183,7 @@ class StageOperator(BaseOperator):
             self._defer(running, request)
         self.log.info("%s %s: %s", self.stage, request.partition, result)
         for asset in self.outlets:
-            announce(asset, result, context, month)
+            announce(asset, result, context, period)
         self._result = result
         return result
 
@@ -209,11 +208,11 @@ class StageOperator(BaseOperator):
 
 
 class PublishedSensor(BaseSensorOperator):
-    """Succeeds when the source has the run's month.
+    """Succeeds when the source has the run's period.
 
-    A month that is there already passes at once. Otherwise the task is *deferred*: the triggerer asks the
+    A period that is there already passes at once. Otherwise the task is *deferred*: the triggerer asks the
     source every `poke_interval`, and no worker is held. After `timeout` the task is *skipped*, and the rest
-    of the run with it: a month that is late is nobody's failure, but where alerts are on somebody hears of
+    of the run with it: a period that is late is nobody's failure, but where alerts are on somebody hears of
     it. A run triggered with `{"publication_timeout": seconds}` as its configuration waits that long instead.
     """
 
@@ -223,7 +222,7 @@ class PublishedSensor(BaseSensorOperator):
     def __init__(self, *, dataset: str, **kwargs: Any) -> None:
         defaults: dict[str, Any] = {
             "poke_interval": dt.timedelta(minutes=30),
-            "timeout": PATIENCE,
+            "timeout": patience(registry.dataset(dataset)),
             "execution_timeout": EXECUTION_TIMEOUTS["wait"],
             "on_skipped_callback": alerts.late,
         }
@@ -236,9 +235,9 @@ class PublishedSensor(BaseSensorOperator):
         from elt.orchestration.triggers import PublicationTrigger
 
         dataset = registry.dataset(self.dataset)
-        month = month_of(dataset, context)
+        period = period_of(dataset, context)
         with source_of(dataset) as source:
-            if source.probe(month) is not None:
+            if source.probe(period) is not None:
                 return
         self.log.info("%s is not published yet. The triggerer waits for it.", self._partition(context))
         timeout, interval = self.timeout, self.poke_interval
@@ -248,8 +247,8 @@ class PublishedSensor(BaseSensorOperator):
         self.defer(
             trigger=PublicationTrigger(
                 connection=source_connection(dataset),
-                url=address_of(dataset, month),
-                file=dataset.file_name(month),
+                url=address_of(dataset, period),
+                file=dataset.file_name(period),
                 deadline=time.time() + timeout,
                 interval=interval,
             ),
@@ -282,13 +281,13 @@ class PublishedSensor(BaseSensorOperator):
         )
 
     def _partition(self, context: Any) -> Partition:
-        return Partition(self.dataset, month_of(registry.dataset(self.dataset), context))
+        return Partition(self.dataset, period_of(registry.dataset(self.dataset), context))
 
 
 class SourceCheckOperator(BaseOperator):
-    """Returns the months of `dataset` that its publisher has changed or published late, for what follows.
+    """Returns the periods of `dataset` that its publisher has changed or published late, for what follows.
 
-    A dataset without months has one that is None.
+    A dataset without periods has one that is None.
     """
 
     template_fields: Sequence[str] = ("dataset",)
@@ -300,9 +299,9 @@ class SourceCheckOperator(BaseOperator):
         self.dataset = dataset
 
     def execute(self, context: Any) -> list[str | None]:  # noqa: ARG002 - Airflow's signature
-        """Ask with one HEAD request for each month that is loaded, or that the schedule has given up.
+        """Ask with one HEAD request for each period that is loaded, or that the schedule has given up.
 
-        A month whose answer makes no sense is a warning in the log, and the others are compared all the same.
+        A period whose answer makes no sense is a warning in the log, and the others are still compared.
         """
         from elt.sources import changes
 
@@ -312,8 +311,8 @@ class SourceCheckOperator(BaseOperator):
             found = changes.scan(dataset, source, lake, scheduled_since=settings.schedule_start)
         for what, why in found.failed.items():
             self.log.warning("%s stays as it is: %s", what, why)
-        to_load = [str(month) if month else None for month in found.to_load]
-        self.log.info("%s: %d months compared, to load: %s", self.dataset, found.checked, to_load)
+        to_load = [str(period) if period else None for period in found.to_load]
+        self.log.info("%s: %d periods compared, to load: %s", self.dataset, found.checked, to_load)
         return to_load
 
     def connections(self, settings: Settings) -> Connections:

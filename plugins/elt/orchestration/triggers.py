@@ -134,7 +134,7 @@ class PublicationTrigger(BaseTrigger):
             with place_of(self.arguments["connection"], url) as place:
                 published = place.probe(url, file)
         except TransientError as error:
-            # A source may be down for a night; its months come all the same.
+            # A source may be down for a night; its files come all the same.
             self.log.warning("%s", error)
             return None
         except (PermanentError, UsageError) as error:

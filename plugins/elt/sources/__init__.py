@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Protocol, Self
 from urllib.parse import urlsplit
 
 from elt.errors import PermanentError
-from elt.months import Month
+from elt.periods import Period
 
 if TYPE_CHECKING:
     from google.cloud.storage import Client
@@ -44,20 +44,20 @@ class Source(Protocol):
     def base_url(self) -> str:
         """The address they are below, without user and password: the load log's `source`."""
 
-    def probe(self, month: Month | None) -> Published | None:
+    def probe(self, period: Period | None) -> Published | None:
         """Ask with one request for a file; None if it is not published."""
 
-    def open(self, month: Month | None) -> AbstractContextManager[Transfer]:
+    def open(self, period: Period | None) -> AbstractContextManager[Transfer]:
         """Begin to read a file with one request; SourceNotPublishedError if it is not published."""
 
 
 class ShardedSource(Source, Protocol):
     """The source of a dataset whose partitions are several files: `probe` states what they are together."""
 
-    def url(self, month: Month | None) -> str:
+    def url(self, period: Period | None) -> str:
         """The pattern that a partition's files match."""
 
-    def shards(self, month: Month | None) -> tuple[Published, ...]:
+    def shards(self, period: Period | None) -> tuple[Published, ...]:
         """The files of a partition, by name; SourceNotPublishedError if there is none."""
 
     def open_shard(self, shard: Published) -> AbstractContextManager[Transfer]:

@@ -1,4 +1,4 @@
-"""What the publisher has changed since it was loaded, and what it published late: a HEAD request a month."""
+"""What the publisher has changed since it was loaded, and what it published late: a HEAD request a file."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from elt.catalogue import Dataset
 from elt.errors import PermanentError, TransientError, UsageError
 from elt.layout import MANIFEST
-from elt.months import Month
+from elt.periods import Grain, Partition, Period
 from elt.provenance import read_source
 from elt.sources import Source
 
@@ -18,23 +18,31 @@ if TYPE_CHECKING:
     from elt.sources.client import Published
     from elt.stores.gcs import Lake, Stored
 
-# From the day on which a month is due. Publishers are a few weeks late now and then.
-PATIENCE = dt.timedelta(days=21)
-# Months in a row that a source may not answer for.
+# From when a period is due. Publishers of months are a few weeks late now and then.
+PATIENCE: Mapping[Grain, dt.timedelta] = {
+    "hour": dt.timedelta(days=1),
+    "day": dt.timedelta(days=7),
+    "month": dt.timedelta(days=21),
+    "year": dt.timedelta(days=90),
+}
+# Periods in a row that a source may not answer for.
 _SILENT = 3
+# The latest so many periods are compared: forty days of hours, three years of days. Ten years of hours would
+# be 90,000 requests a day.
+COMPARED = 1_000
 
 
 @dataclass(frozen=True)
 class Scan:
-    """What a scan of the source found; None is the month of a dataset that has none.
+    """What a scan of the source found; None is the period of a dataset that has none.
 
-    `checked` counts the stored months that were compared. `failed` has the reason for each that could not
+    `checked` counts the stored periods that were compared. `failed` has the reason for each that could not
     be: the source has something else in the file's place, or the object in the lake is none of the
-    dataset's. A month that the source has withdrawn stays in the lake.
+    dataset's. A period that the source has withdrawn stays in the lake.
     """
 
     checked: int
-    to_load: tuple[Month | None, ...]
+    to_load: tuple[Period | None, ...]
     failed: Mapping[str, str]
 
 
@@ -43,15 +51,15 @@ def scan(
     source: Source,
     lake: Lake,
     *,
-    among: Collection[Month] = (),
+    among: Collection[Period] = (),
     scheduled_since: dt.date | None = None,
 ) -> Scan:
-    """Compare the months in the lake (only those `among` some, where any are named) with the source's.
+    """Compare the latest periods in the lake (only those `among` some, if any are named) with the source's.
 
-    With `scheduled_since`, months that the schedule has given up since that day are requested, too. Raises
-    the TransientError of a source that answers for no month, or not for several in a row.
+    With `scheduled_since`, periods that the schedule has given up since that day are requested, too. Raises
+    the TransientError of a source that answers for no period, or not for several in a row.
     """
-    stored: dict[Month | None, Stored] = {}
+    stored: dict[Period | None, Stored] = {}
     failed: dict[str, str] = {}
     for each in lake.list(f"raw/{ds.name}/"):
         if ds.sharded and not each.name.endswith(f"/{MANIFEST}"):
@@ -59,20 +67,20 @@ def scan(
             continue
         text = each.metadata.get("month")
         try:
-            month = Month.parse(text) if text else None
-            ds.check_month(month)
+            period = Period.parse(text) if text else None
+            ds.check_period(period)
         except UsageError as error:
             failed[each.name] = str(error)
         else:
-            stored[month] = each
-    wanted = [month for month in sorted(stored, key=str) if not among or month in among]
+            stored[period] = each
+    wanted = [period for period in sorted(stored, key=str) if not among or period in among][-COMPARED:]
     late = given_up(ds, scheduled_since) if scheduled_since else ()
-    to_load, silent, answered = list[Month | None](), 0, False
-    for month in [*wanted, *(month for month in late if month not in stored)]:
+    to_load, silent, answered = list[Period | None](), 0, False
+    for period in [*wanted, *(period for period in late if period not in stored)]:
         try:
-            published = source.probe(month)
+            published = source.probe(period)
         except (PermanentError, UsageError, TransientError) as error:
-            failed[f"{ds.name} {month}" if month else ds.name] = str(error)
+            failed[str(Partition(ds.name, period))] = str(error)
             silent = silent + 1 if isinstance(error, TransientError) else 0
             last = error
             if silent >= _SILENT:
@@ -80,25 +88,27 @@ def scan(
                 raise
             continue
         silent, answered = 0, True
-        present = stored.get(month)
+        present = stored.get(period)
         if published and not (present and is_unchanged(present, published, source.base_url)):
-            to_load.append(month)
+            to_load.append(period)
     if silent and not answered:
         raise last
     return Scan(len(wanted), tuple(to_load), failed)
 
 
-def given_up(ds: Dataset, since: dt.date, today: dt.date | None = None) -> Iterator[Month]:
-    """Months of the dataset that were due on `since` or later, and were waited for long enough."""
-    if ds.first_month is None:
+def given_up(ds: Dataset, since: dt.date, now: dt.datetime | None = None) -> Iterator[Period]:
+    """The latest periods that were due on `since` or later and were waited for long enough (`now` in UTC)."""
+    if ds.first is None:
         return
-    today = today or dt.datetime.now(dt.UTC).date()
+    kind = type(ds.first)
+    over = (now or dt.datetime.now(dt.UTC)).replace(tzinfo=None) - PATIENCE[kind.grain]
+    begin = dt.datetime.combine(since, dt.time())
     # A schedule may be older than its dataset.
-    month = max(Month.of(since).shift(-ds.lag_months), ds.first_month)
-    while (due := month.shift(ds.lag_months).first_day()) + PATIENCE < today:
-        if due >= since:
-            yield month
-        month = month.next()
+    period = max(kind.of(since).shift(-ds.lag), ds.first, kind.of(over).shift(-ds.lag - COMPARED))
+    while (due := period.shift(ds.lag).start) < over:
+        if due >= begin:
+            yield period
+        period = period.next()
 
 
 def is_unchanged(stored: Stored, published: Published, source: str) -> bool:

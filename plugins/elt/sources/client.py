@@ -24,7 +24,7 @@ import urllib3.connectionpool
 
 from elt.catalogue import Dataset
 from elt.errors import PermanentError, SourceNotPublishedError, TransientError
-from elt.months import Month
+from elt.periods import Period
 
 # A bucket that does not list its objects to everybody answers 403 for one that is not there.
 _ABSENT = (403, 404, 410)
@@ -254,16 +254,16 @@ class HttpSource:
             return self._client.base_url
         return "://".join(_origin(_without_user(self._dataset.path)[0]))
 
-    def probe(self, month: Month | None) -> Published | None:
-        """Ask for a month's file, as `HttpClient.probe` does."""
-        return self._client.probe(*self._file(month))
+    def probe(self, period: Period | None) -> Published | None:
+        """Ask for a period's file, as `HttpClient.probe` does."""
+        return self._client.probe(*self._file(period))
 
-    def open(self, month: Month | None) -> "Transfer":
-        """Begin to read a month's file, as `HttpClient.open` does."""
-        return self._client.open(*self._file(month))
+    def open(self, period: Period | None) -> "Transfer":
+        """Begin to read a period's file, as `HttpClient.open` does."""
+        return self._client.open(*self._file(period))
 
-    def _file(self, month: Month | None) -> tuple[str, str]:
-        return self._dataset.url(month, self._client.base_url), self._dataset.file_name(month)
+    def _file(self, period: Period | None) -> tuple[str, str]:
+        return self._dataset.url(period, self._client.base_url), self._dataset.file_name(period)
 
 
 class Transfer:

@@ -19,7 +19,7 @@ from typing import Self
 
 from elt.catalogue import Dataset
 from elt.errors import PermanentError, SourceNotPublishedError, TransientError, first_line
-from elt.months import Month
+from elt.periods import Period
 from elt.sources import Transfer, client
 from elt.sources.client import Allowance, Limits, Patience, Published
 
@@ -176,20 +176,20 @@ class FileSource:
     def __exit__(self, *_: object) -> None:
         self._files.close()
 
-    def probe(self, month: Month | None) -> Published | None:
-        """Ask for a month's file, or for all its files as one; None if there is none."""
-        return self._files.probe(self.url(month), self._dataset.file_name(month))
+    def probe(self, period: Period | None) -> Published | None:
+        """Ask for a period's file, or for all its files as one; None if there is none."""
+        return self._files.probe(self.url(period), self._dataset.file_name(period))
 
-    def open(self, month: Month | None) -> AbstractContextManager[Transfer]:
-        """Begin to read a month's file."""
-        return self._files.open(self.url(month), self._dataset.file_name(month))
+    def open(self, period: Period | None) -> AbstractContextManager[Transfer]:
+        """Begin to read a period's file."""
+        return self._files.open(self.url(period), self._dataset.file_name(period))
 
-    def shards(self, month: Month | None) -> tuple[Published, ...]:
-        """The files of a month that is several; SourceNotPublishedError if there is none."""
-        found = self._files.matching(self.url(month))
+    def shards(self, period: Period | None) -> tuple[Published, ...]:
+        """The files of a period that is several; SourceNotPublishedError if there is none."""
+        found = self._files.matching(self.url(period))
         if not found:
             raise SourceNotPublishedError(
-                f"{self._dataset.file_name(month)}: not published ({self.url(month)})"
+                f"{self._dataset.file_name(period)}: not published ({self.url(period)})"
             )
         return found
 
@@ -197,9 +197,9 @@ class FileSource:
         """Begin to read one of them."""
         return self._files.open(shard.url, shard.url.rpartition("/")[2])
 
-    def url(self, month: Month | None) -> str:
-        """The address of a month's file, or the pattern of all its files."""
-        return self._dataset.url(month, self._base)
+    def url(self, period: Period | None) -> str:
+        """The address of a period's file, or the pattern of all its files."""
+        return self._dataset.url(period, self._base)
 
 
 class LocalFiles(Files):

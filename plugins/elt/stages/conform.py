@@ -25,14 +25,14 @@ def conform(request: StageRequest, connections: Connections) -> dict[str, Any]:
     """Conform a raw file, unless its typed rows are there."""
     with connections.lake() as lake:
         raw, origin = complete_raw(request, lake)
-        present = lake.find(typed_object(request.dataset, request.month))
+        present = lake.find(typed_object(request.dataset, request.period))
         reused = present is not None and not request.force and origin.same(Origin.read(present.metadata))
         if present is None or not reused:
             present = _replace(request, lake, raw, origin, present)
         loaded = replace(Loaded.read({**present.metadata, "bytes": present.size}), origin=origin)
         if not loaded.quarantined:
             # Of an older file, or of a run that was killed before it had written its typed rows.
-            lake.remove(quarantine_object(request.dataset, request.month))
+            lake.remove(quarantine_object(request.dataset, request.period))
     with connections.warehouse() as warehouse:
         record(warehouse, request, "typed", loaded, repeated=reused)
     drift = read_drift(present.metadata)
@@ -49,7 +49,7 @@ def complete_raw(request: StageRequest, lake: Lake) -> tuple[Stored, Origin]:
     """Find a partition's raw object, and what rows that are made from it now come from."""
     if not request.dataset.tabular:
         raise PermanentError(f"{request.file}: kept as it is, since {request.dataset.name} has no columns.")
-    stored = lake.find(raw_object(request.dataset, request.month))
+    stored = lake.find(raw_object(request.dataset, request.period))
     if stored is None:
         raise PermanentError(f"{request.file}: not in the lake. Download it first.")
     facts = Origin.read(stored.metadata)
@@ -62,16 +62,16 @@ def complete_raw(request: StageRequest, lake: Lake) -> tuple[Stored, Origin]:
 @contextmanager
 def opened(request: StageRequest, lake: Lake, raw: Stored) -> Iterator[Parts]:
     """A partition's raw file, or all of its files one after the other, on their way through conform."""
-    ds, month = request.dataset, request.month
+    ds, period = request.dataset, request.period
     if not ds.sharded:
-        with lake.fetch(raw) as file, Split(file, ds, month) as parts:
+        with lake.fetch(raw) as file, Split(file, ds, period) as parts:
             yield parts
         return
     files = in_lake(request, lake, raw)
     if files is None:
         raise TransientError(f"{request.file}: not all of its files are in the lake. Download it again.")
     # A program that writes several files leaves those without a row empty.
-    yield Shards([(name, partial(lake.fetch, stored)) for name, stored in files if stored.size], ds, month)
+    yield Shards([(name, partial(lake.fetch, stored)) for name, stored in files if stored.size], ds, period)
 
 
 def _replace(
@@ -95,11 +95,11 @@ def _replace(
         kept = ""
         if rejected is not None:
             with rejected:
-                kept = quarantine_object(request.dataset, request.month)
+                kept = quarantine_object(request.dataset, request.period)
                 lake.write(kept, _content(rejected, facts))
         parts.refuse_if_empty(kept and lake.uri(kept))
         # Only over what was there before: another run may have conformed a newer raw file meanwhile.
-        return lake.write(typed_object(request.dataset, request.month), _content(rows, facts), over=present)
+        return lake.write(typed_object(request.dataset, request.period), _content(rows, facts), over=present)
 
 
 def _content(file: BinaryIO, facts: dict[str, str]) -> Content:

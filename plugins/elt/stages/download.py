@@ -36,11 +36,11 @@ _ENOUGH = 64
 def download(request: StageRequest, connections: Connections) -> dict[str, Any]:
     """Bring a published file, or all files of a partition, into the lake, unless they are there."""
     with connections.source(request.dataset) as source, connections.lake() as lake:
-        stored = lake.find(raw_object(request.dataset, request.month))
+        stored = lake.find(raw_object(request.dataset, request.period))
         reused = False
         if stored is not None and not request.force:
             # Most often nothing has changed: a HEAD is cheaper than a download that is begun and given up.
-            published = source.probe(request.month)
+            published = source.probe(request.period)
             if published is None:
                 raise SourceNotPublishedError(f"{request.file}: not published at {source.base_url}")
             reused = is_unchanged(stored, published, source.base_url) and (
@@ -68,9 +68,9 @@ def download(request: StageRequest, connections: Connections) -> dict[str, Any]:
 
 def _transfer(request: StageRequest, source: Source, lake: Lake) -> Stored:
     facts = {**request.names, "source": source.base_url}
-    with source.open(request.month) as transfer:
+    with source.open(request.period) as transfer:
         return _store(
-            request, lake, transfer, request.file, raw_object(request.dataset, request.month), facts
+            request, lake, transfer, request.file, raw_object(request.dataset, request.period), facts
         )
 
 
@@ -98,9 +98,9 @@ def _transfer_all(request: StageRequest, source: ShardedSource, lake: Lake) -> S
     Until then the one there is stays, and the files it names: nothing is half of one state and half of
     another. A run that was killed is continued, as long as the source's files are the same.
     """
-    shards = source.shards(request.month)
-    together = as_one(source.url(request.month), shards)
-    folder = raw_folder(request.dataset, request.month, str(together.etag))
+    shards = source.shards(request.period)
+    together = as_one(source.url(request.period), shards)
+    folder = raw_folder(request.dataset, request.period, str(together.etag))
     there = {stored.name: stored for stored in lake.list(folder)}
     brought = []
     for published in shards:
@@ -113,7 +113,7 @@ def _transfer_all(request: StageRequest, source: ShardedSource, lake: Lake) -> S
         brought.append(Shard(name, stored.name, stored.size, stored.metadata["checksum"]))
     facts = {"source": source.base_url, "source_url": together.url, "source_etag": str(together.etag)}
     done = manifest(request, lake, brought, facts)
-    for old in list(lake.list(raw_folder(request.dataset, request.month))):
+    for old in list(lake.list(raw_folder(request.dataset, request.period))):
         if old.name != done.name and not old.name.startswith(folder):
             lake.remove(old.name)
     return done

@@ -23,12 +23,12 @@ def postgres(request: StageRequest, connections: Connections) -> dict[str, Any]:
     """Conform a raw file straight into Postgres, unless its rows are there."""
     with connections.lake() as lake, connections.postgres() as connection:
         raw, origin = complete_raw(request, lake)
-        there = store.loaded(connection, request.dataset, request.month) or {}
+        there = store.loaded(connection, request.dataset, request.period) or {}
         reused = not request.force and origin.same(Origin.read(there))
         if not reused:
             with opened(request, lake, raw) as parts:
                 about = {**asdict(origin), "bytes": read_size(raw), "run_id": request.run_id}
-                there = store.load(connection, parts, request.dataset, request.month, about)
+                there = store.load(connection, parts, request.dataset, request.period, about)
         ensure_views(connection)
     loaded = Loaded.read({**there, **asdict(origin)})
     with connections.warehouse() as warehouse:

@@ -33,14 +33,14 @@ def manifest(request: StageRequest, lake: Lake, shards: Sequence[Shard], facts: 
     }
     text = json.dumps([asdict(shard) for shard in shards], indent=1).encode()
     content = Content(io.BytesIO(text), len(text), "application/json", about)
-    return lake.write(raw_object(request.dataset, request.month), content)
+    return lake.write(raw_object(request.dataset, request.period), content)
 
 
 def in_lake(request: StageRequest, lake: Lake, stored: Stored) -> list[tuple[str, Stored]] | None:
     """The files of a manifest, by name; None unless all of them are there as it says."""
     with lake.fetch(stored) as file:
         shards = [Shard(**found) for found in json.load(file)]
-    there = {each.name: each for each in lake.list(raw_folder(request.dataset, request.month))}
+    there = {each.name: each for each in lake.list(raw_folder(request.dataset, request.period))}
     found = [(shard, there.get(shard.object)) for shard in shards]
     same = [
         (shard.name, each)

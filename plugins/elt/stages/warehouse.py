@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from elt.catalogue import Dataset
+from elt.catalogue.model import PERIOD_COLUMNS
 from elt.connections import Connections
 from elt.errors import AuditError, PermanentError, TransientError
 from elt.layout import LOAD_LOG, digest, mart_table, staging_table, typed_object
@@ -69,13 +70,14 @@ def publish(request: StageRequest, connections: Connections) -> dict[str, Any]:
             return _done_already(request, connections, warehouse)
         loaded = Loaded.read(json.loads(table["description"]))
         text = statement(
-            "publish_month" if request.month else "publish_whole",
+            "publish_period" if request.period else "publish_whole",
             table=warehouse.name(request.dataset.table),
             staging=warehouse.name(_staging(request)),
+            period=_period_column(request),
             columns=", ".join(f"`{column.name}`" for column in request.dataset.columns),
             log=statement("log", load_log=warehouse.name(LOAD_LOG), rows="@rows"),
         )
-        values = load_log.values(request, "warehouse", loaded) | load_log.month_value(request)
+        values = load_log.values(request, "warehouse", loaded) | load_log.period_values(request)
         work = load_log.work_of("publish", request, table["creationTime"])
         tables.with_tables(warehouse, lambda: warehouse.execute(text, values, work))
         # Not in the transaction, where BigQuery allows no DDL: whoever is killed in between publishes
@@ -85,7 +87,7 @@ def publish(request: StageRequest, connections: Connections) -> dict[str, Any]:
 
 
 def mart(request: StageRequest, connections: Connections) -> dict[str, Any]:
-    """Rebuild this month of the marts that the dataset feeds, unless they are of the published rows."""
+    """Rebuild this period of the marts that the dataset feeds, unless they are of the published rows."""
     partition, ds = request.partition, request.dataset
     with connections.warehouse() as warehouse:
         log = load_log.latest(warehouse, [partition])
@@ -105,7 +107,7 @@ def mart(request: StageRequest, connections: Connections) -> dict[str, Any]:
 
 
 def is_current_mart(ds: Dataset, built: LogRow | None, published: LogRow) -> bool:
-    """Whether a month's marts were built from the rows that are published, by the SQL of today."""
+    """Whether a partition's marts were built from the rows that are published, by the SQL of today."""
     return built is not None and built.origin.same(mart_origin(ds, published))
 
 
@@ -120,7 +122,8 @@ def mart_origin(ds: Dataset, published: LogRow) -> Origin:
 def _rebuild(request: StageRequest, warehouse: Warehouse, published: LogRow) -> None:
     source = warehouse.name(request.dataset.table)
     marts = {feed.mart: warehouse.name(mart_table(feed.mart)) for feed in request.dataset.feeds}
-    ours = "dataset = @dataset AND source_month = @source_month"
+    period = _period_column(request)
+    ours = f"dataset = @dataset AND {period} = @{period}"
     rebuilds = [
         f"DELETE FROM {table} WHERE {ours};\n{_insert(request.dataset, name, table, source)}"  # noqa: S608
         for name, table in marts.items()
@@ -132,7 +135,7 @@ def _rebuild(request: StageRequest, warehouse: Warehouse, published: LogRow) -> 
         log=statement("log", load_log=warehouse.name(LOAD_LOG), rows=" + ".join(counts)),
     )
     origin = mart_origin(request.dataset, published)
-    values = load_log.values(request, "mart", Loaded(origin, 0, 0, 0)) | load_log.month_value(request)
+    values = load_log.values(request, "mart", Loaded(origin, 0, 0, 0)) | load_log.period_values(request)
     since = f"{published.finished_at:%Y%m%dT%H%M%S%f}-{origin.schema_version}"
     if request.force:
         # Otherwise it would find the job that has built them before. The same instant for a run that comes
@@ -148,7 +151,7 @@ def _insert(ds: Dataset, name: str, mart: str, source: str) -> str:
 
 
 def _typed(request: StageRequest, lake: Lake) -> Stored:
-    stored = lake.find(typed_object(request.dataset, request.month))
+    stored = lake.find(typed_object(request.dataset, request.period))
     if stored is None:
         raise PermanentError(f"{request.file}: not in the lake's typed/. Conform it first.")
     return stored
@@ -158,7 +161,7 @@ def _check_table(request: StageRequest, warehouse: Warehouse) -> None:
     """Raise if the dataset's table has another schema than the catalogue; never alter it."""
     table = warehouse.table(request.dataset.table)
     if table is None:
-        # The first month of a dataset creates everything, so that views and marts have their tables.
+        # The first partition of a dataset creates everything, so that views and marts have their tables.
         tables.ensure(warehouse)
         return
     present = tables.columns_in(table["schema"]["fields"])
@@ -166,12 +169,16 @@ def _check_table(request: StageRequest, warehouse: Warehouse) -> None:
     if differing := sorted({name for name, _ in present ^ wanted}):
         raise PermanentError(
             f"{request.partition}: table {request.dataset.table} is not as the catalogue says "
-            f"({', '.join(differing)}). Alter it, or drop it and load its months again."
+            f"({', '.join(differing)}). Alter it, or drop it and load it again."
         )
 
 
+def _period_column(request: StageRequest) -> str:
+    return PERIOD_COLUMNS[request.period.grain] if request.period else ""
+
+
 def _staging(request: StageRequest) -> str:
-    return staging_table(request.dataset, request.month, request.run_id)
+    return staging_table(request.dataset, request.period, request.run_id)
 
 
 def _open_staging(request: StageRequest, warehouse: Warehouse, loaded: Loaded) -> Json:

@@ -1,15 +1,28 @@
 """Where rows are kept: the lake, the warehouse, Postgres. Each store is handed the client it works over."""
 
+import datetime as dt
 import json
 from typing import Any
 
 from google.auth.exceptions import DefaultCredentialsError, OAuthError, RefreshError, TransportError
 
 from elt.catalogue import Column
+from elt.catalogue.model import PERIOD_COLUMNS
 from elt.errors import AccessDeniedError, PermanentError, PipelineError, TransientError, first_line
+from elt.periods import Grain, Period
 
-# What every table of rows by months begins with, whatever the store.
-MONTH_COLUMN = Column("source_month", "date", "First day of the month whose file the row came in.")
+
+def period_column(grain: Grain) -> Column:
+    """What every table of rows by periods begins with, whatever the store: when its period starts."""
+    start = {"hour": "Start of the hour", "day": "Day"}.get(grain, f"First day of the {grain}")
+    described = f"{start} whose file the row came in."
+    return Column(PERIOD_COLUMNS[grain], "datetime" if grain == "hour" else "date", described)
+
+
+def period_value(period: Period) -> dt.date:
+    """A period's value in that column: a date, or a datetime for an hour."""
+    return period.start if period.grain == "hour" else period.first_day()
+
 
 # OAuth's words for a service that has trouble of its own; its other words are refusals.
 _OAUTH_BUSY = ("server_error", "temporarily_unavailable", "internal_failure")

@@ -1,4 +1,7 @@
-"""Postgres: a month is a partition, filled beside the table and swapped in with one commit."""
+"""Postgres: a month or a year is a table, filled beside the dataset's and swapped in with one commit.
+
+Days and hours share the table of their month, in which one transaction replaces the rows of one of them.
+"""
 
 import json
 from collections.abc import Collection, Iterator, Mapping
@@ -7,16 +10,18 @@ from typing import Any
 
 import pgpq
 import psycopg
+import pyarrow as pa
 from psycopg import sql
 
 from elt.catalogue import Column, Dataset, Type
-from elt.conforming.schema import typed_schema
+from elt.catalogue.model import PERIOD_COLUMNS
+from elt.conforming.schema import ARROW, typed_schema
 from elt.conforming.stream import Parts
 from elt.errors import PermanentError, TransientError, first_line
 from elt.formats.prefetch import prefetch
 from elt.layout import digest, identifier, incoming_table, partition_table
-from elt.months import Month
-from elt.stores import MONTH_COLUMN
+from elt.periods import KINDS, Month, Period
+from elt.stores import period_column, period_value
 
 TYPES: Mapping[Type, str] = {
     "int16": "smallint",
@@ -66,36 +71,75 @@ def errors() -> Iterator[None]:
 
 
 def load(
-    connection: psycopg.Connection, parts: Parts, ds: Dataset, month: Month | None, about: Mapping[str, Any]
+    connection: psycopg.Connection, parts: Parts, ds: Dataset, period: Period | None, about: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Replace a month (or all of a dataset without months) by `parts`, visible at once or not at all.
+    """Replace a period (or all of a dataset without periods) by `parts`, visible at once or not at all.
 
-    `about` describes the source; returned, and kept as the partition's comment, together with the counts.
+    `about` describes the source; returned, and kept together with the counts: as the comment of the period's
+    table, or in `period_loads` if that table is shared with other periods.
     """
     ensure_table(connection, ds)
-    incoming = incoming_table(ds, month, str(about["run_id"]))
+    if period is not None and is_shared(ds):
+        return _load_among(connection, parts, ds, period, about)
+    incoming = incoming_table(ds, period, str(about["run_id"]))
     with connection.transaction():
-        connection.execute(_create(incoming, ds, month))
-        _copy(connection, incoming, parts, ds)
-        parts.refuse_if_empty()
+        connection.execute(_create(incoming, ds, period))
+        # The table is of this transaction: rows may be frozen, and need no WAL if wal_level is minimal.
+        _copy(connection, incoming, parts, None, "FREEZE")
         # Counts are complete only now that all parts have passed.
-        about = {**about, "rows": parts.rows, "quarantined": parts.quarantined}
-        # After the rows, not before: whoever loads another month of this table copies beside us.
+        about = _counted(parts, about)
+        # After the rows, not before: whoever loads another period of this table copies beside us.
         _lock(connection, ds.table)
-        if month is None:
+        if period is None:
             _replace_rows(connection, incoming, ds)
         else:
-            _swap(connection, incoming, ds, month)
+            _swap(connection, incoming, ds, period)
         described = sql.SQL("COMMENT ON TABLE {} IS {}")
-        partition = sql.Identifier(partition_table(ds, month))
+        partition = sql.Identifier(partition_table(ds, period))
         connection.execute(described.format(partition, json.dumps(about)))
-    return about
+    return dict(about)
 
 
-def loaded(connection: psycopg.Connection, ds: Dataset, month: Month | None) -> dict[str, Any] | None:
-    """What `load` noted about a month that is there; None if it is not."""
-    query = "SELECT obj_description(to_regclass(%s), 'pg_class')"
-    found = connection.execute(query, [partition_table(ds, month)]).fetchone()
+def is_shared(ds: Dataset) -> bool:
+    """Whether several periods of a dataset are in one table of Postgres (see `layout.partition_table`)."""
+    return ds.every in ("day", "hour")
+
+
+def _load_among(
+    connection: psycopg.Connection, parts: Parts, ds: Dataset, period: Period, about: Mapping[str, Any]
+) -> dict[str, Any]:
+    table, column = partition_table(ds, period), sql.Identifier(period_column(period.grain).name)
+    _ensure_shared(connection, ds, period, table)
+    with alone(connection, f"{ds.table} {period}"):
+        remove = sql.SQL("DELETE FROM {} WHERE {} = %s").format(sql.Identifier(table), column)
+        connection.execute(remove, [period_value(period)])
+        _copy(connection, table, parts, period)
+        about = _counted(parts, about)
+        connection.execute(
+            "INSERT INTO period_loads VALUES (%s, %s, %s) "
+            "ON CONFLICT (of_table, period) DO UPDATE SET about = EXCLUDED.about",
+            [table, str(period), json.dumps(about)],
+        )
+    return dict(about)
+
+
+def _counted(parts: Parts, about: Mapping[str, Any]) -> Mapping[str, Any]:
+    parts.refuse_if_empty()
+    return {**about, "rows": parts.rows, "quarantined": parts.quarantined}
+
+
+def loaded(connection: psycopg.Connection, ds: Dataset, period: Period | None) -> dict[str, Any] | None:
+    """What `load` noted about a period that is there; None if it is not."""
+    table = partition_table(ds, period)
+    query, given = "SELECT obj_description(to_regclass(%s), 'pg_class')", [table]
+    if is_shared(ds):
+        if connection.execute("SELECT to_regclass('period_loads')").fetchone() == (None,):
+            return None
+        # Whoever drops the table drops what is known about it.
+        noted = "SELECT about FROM period_loads WHERE of_table = %s AND period = %s"
+        query = f"{noted} AND to_regclass(%s) IS NOT NULL"
+        given = [table, str(period), table]
+    found = connection.execute(query, given).fetchone()
     if found is None or found[0] is None or not found[0].startswith("{"):
         return None
     about: dict[str, Any] = json.loads(found[0])
@@ -103,20 +147,23 @@ def loaded(connection: psycopg.Connection, ds: Dataset, month: Month | None) -> 
 
 
 def count(
-    connection: psycopg.Connection, ds: Dataset, months: Collection[Month] | None = None
-) -> dict[Month | None, int]:
-    """Rows by month (None for a dataset without months), counted in the table; `months`: of these only."""
+    connection: psycopg.Connection, ds: Dataset, periods: Collection[Period] | None = None
+) -> dict[Period | None, int]:
+    """Rows by period (None for a dataset without periods), counted; `periods`: of these only."""
     if connection.execute("SELECT to_regclass(%s)", [ds.table]).fetchone() == (None,):
         return {}
     table = sql.Identifier(ds.table)
-    if not ds.monthly:
+    if not ds.every:
         found = connection.execute(sql.SQL("SELECT count(*) FROM {}").format(table)).fetchone()
         return {None: found[0]} if found and found[0] else {}
-    days = None if months is None else [month.first_day() for month in months]
-    text = "SELECT source_month, count(*) FROM {} WHERE {} GROUP BY 1"
-    condition = sql.SQL("TRUE" if months is None else "source_month = ANY(%(days)s::date[])")
-    query = sql.SQL(text).format(table, condition)
-    return {Month.of(day): rows for day, rows in connection.execute(query, {"days": days}).fetchall()}
+    column = period_column(ds.every)
+    text = "SELECT {0}, count(*) FROM {1} WHERE {0} = ANY(%(starts)s::{2}[]) GROUP BY 1"
+    if periods is None:
+        text = "SELECT {0}, count(*) FROM {1} GROUP BY 1"
+    query = sql.SQL(text).format(sql.Identifier(column.name), table, sql.SQL(TYPES[column.type]))
+    given = None if periods is None else {"starts": [period_value(period) for period in periods]}
+    counted = connection.execute(query, given).fetchall()
+    return {KINDS[ds.every].of(start): rows for start, rows in counted}
 
 
 def ensure_table(connection: psycopg.Connection, ds: Dataset) -> None:
@@ -133,9 +180,12 @@ def ensure_table(connection: psycopg.Connection, ds: Dataset) -> None:
                 f"({', '.join(dict.fromkeys(differing))}). Drop it or alter it, then load again."
             )
         defined = sql.SQL(", ").join(_define(column) for column in _columns(ds))
-        by_month = sql.SQL("PARTITION BY LIST (source_month)" if ds.monthly else "")
+        by: sql.Composable = sql.SQL("")
+        if ds.every:
+            way = "RANGE" if is_shared(ds) else "LIST"
+            by = sql.SQL(f"PARTITION BY {way} ({{}})").format(sql.Identifier(PERIOD_COLUMNS[ds.every]))
         table = sql.Identifier(identifier(ds.table))
-        connection.execute(sql.SQL("CREATE TABLE {} ({}) {}").format(table, defined, by_month))
+        connection.execute(sql.SQL("CREATE TABLE {} ({}) {}").format(table, defined, by))
         connection.execute(sql.SQL("COMMENT ON TABLE {} IS {}").format(table, ds.title))
         for column in _columns(ds):
             name = sql.Identifier(ds.table, column.name)
@@ -162,40 +212,83 @@ def _wanted(ds: Dataset) -> dict[str, str]:
 
 
 def _columns(ds: Dataset) -> tuple[Column, ...]:
-    return (MONTH_COLUMN, *ds.columns) if ds.monthly else ds.columns
+    return (period_column(ds.every), *ds.columns) if ds.every else ds.columns
 
 
 def _define(column: Column) -> sql.Composable:
-    required = " NOT NULL" if column is MONTH_COLUMN else ""
+    # No column of an entry has the name of one that the library adds.
+    required = " NOT NULL" if column.name in PERIOD_COLUMNS.values() else ""
     return sql.SQL("{} {}").format(
         sql.Identifier(identifier(column.name)),
         sql.SQL(TYPES[column.type] + required),
     )
 
 
-def _create(incoming: str, ds: Dataset, month: Month | None) -> sql.Composed:
+def _create(incoming: str, ds: Dataset, period: Period | None) -> sql.Composed:
     """CREATE TABLE for a table like the dataset's. Not LIKE, which would lock that one until the commit."""
     defined: list[sql.Composable] = [_define(column) for column in ds.columns]
-    if month is not None:
-        # The default spares sending the month with each row, the check spares ATTACH a scan.
-        text = "source_month date NOT NULL DEFAULT {0} CHECK (source_month = {0}::date)"
-        defined.append(sql.SQL(text).format(str(month.first_day())))
+    if period is not None:
+        # The default spares sending the period with each row, the check spares ATTACH a scan.
+        text = "{0} date NOT NULL DEFAULT {1} CHECK ({0} = {1}::date)"
+        column = sql.Identifier(period_column(period.grain).name)
+        defined.append(sql.SQL(text).format(column, str(period.first_day())))
     return sql.SQL("CREATE TABLE {} ({})").format(sql.Identifier(incoming), sql.SQL(", ").join(defined))
 
 
-def _copy(connection: psycopg.Connection, incoming: str, parts: Parts, ds: Dataset) -> None:
+def _ensure_shared(connection: psycopg.Connection, ds: Dataset, period: Period, name: str) -> None:
+    """Create the table of the month that a day or an hour is in."""
+    with alone(connection, "period_loads"):
+        connection.execute(
+            "CREATE TABLE IF NOT EXISTS period_loads "
+            "(of_table text, period text, about text NOT NULL, PRIMARY KEY (of_table, period))"
+        )
+    with alone(connection, ds.table):
+        if connection.execute("SELECT to_regclass(%s)", [name]).fetchone() != (None,):
+            return
+        column = period_column(period.grain)
+        month = Month.of(period.start)
+        values = {
+            "table": sql.Identifier(name),
+            "column": sql.Identifier(column.name),
+            "columns": sql.SQL(", ").join(_define(each) for each in _columns(ds)),
+            "whole": sql.Identifier(ds.table),
+            "start": str(month.start),
+            "end": str(month.end),
+        }
+        for text in (
+            # The check spares ATTACH a scan; the index finds the rows that a reload replaces, and is tiny.
+            "CREATE TABLE {table} ({columns}, CHECK ({column} >= {start} AND {column} < {end}))",
+            "CREATE INDEX ON {table} USING brin ({column})",
+            "ALTER TABLE {whole} ATTACH PARTITION {table} FOR VALUES FROM ({start}) TO ({end})",
+        ):
+            connection.execute(sql.SQL(text).format(**values))
+
+
+def _copy(
+    connection: psycopg.Connection, table: str, parts: Parts, period: Period | None, option: str = ""
+) -> None:
+    """Copy rows into a table; with a period they get its column, which the table has no default for."""
+    schema = typed_schema(parts.ds)
+    if period is not None:
+        column = period_column(period.grain)
+        start = pa.scalar(period_value(period), ARROW[column.type])
+        schema = schema.append(pa.field(column.name, start.type))
+
     def encoded() -> Iterator[bytes]:
-        encoder = pgpq.ArrowToPostgresBinaryEncoder(typed_schema(ds))
+        encoder = pgpq.ArrowToPostgresBinaryEncoder(schema)
         yield encoder.write_header()
         for part in parts:
-            for start in range(0, part.typed.num_rows, PIECE_ROWS):
-                yield encoder.write_batch(part.typed.slice(start, PIECE_ROWS))
+            for first in range(0, part.typed.num_rows, PIECE_ROWS):
+                piece = part.typed.slice(first, PIECE_ROWS)
+                if period is not None:
+                    arrays = [*piece.columns, pa.repeat(start, piece.num_rows)]
+                    piece = pa.RecordBatch.from_arrays(arrays, schema=schema)
+                yield encoder.write_batch(piece)
         yield encoder.finish()
 
-    names = sql.SQL(", ").join(sql.Identifier(column.name) for column in ds.columns)
-    # The table is of this very transaction: its rows may be frozen, and need no WAL if wal_level is minimal.
-    statement = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT BINARY, FREEZE)").format(
-        sql.Identifier(incoming), names
+    names = sql.SQL(", ").join(sql.Identifier(name) for name in schema.names)
+    statement = sql.SQL(f"COPY {{}} ({{}}) FROM STDIN (FORMAT BINARY{option and f', {option}'})").format(
+        sql.Identifier(table), names
     )
     # The next batch is encoded while the server takes this one in.
     cursor = connection.cursor()  # kept: it knows how many rows the server has taken
@@ -203,7 +296,7 @@ def _copy(connection: psycopg.Connection, incoming: str, parts: Parts, ds: Datas
         for piece in pieces:
             copy.write(piece)
     if cursor.rowcount != parts.rows:
-        raise PermanentError(f"Postgres: {incoming} took {cursor.rowcount:,} of {parts.rows:,} rows.")
+        raise PermanentError(f"Postgres: {table} took {cursor.rowcount:,} of {parts.rows:,} rows.")
 
 
 @contextmanager
@@ -221,12 +314,12 @@ def _lock(connection: psycopg.Connection, name: str) -> None:
     connection.execute("SELECT pg_advisory_xact_lock(%s)", [key])
 
 
-def _swap(connection: psycopg.Connection, incoming: str, ds: Dataset, month: Month) -> None:
-    table, old, new = (sql.Identifier(name) for name in (ds.table, partition_table(ds, month), incoming))
+def _swap(connection: psycopg.Connection, incoming: str, ds: Dataset, period: Period) -> None:
+    table, old, new = (sql.Identifier(name) for name in (ds.table, partition_table(ds, period), incoming))
     connection.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(old))
     connection.execute(sql.SQL("ALTER TABLE {} RENAME TO {}").format(new, old))
     attach = sql.SQL("ALTER TABLE {} ATTACH PARTITION {} FOR VALUES IN ({})")
-    connection.execute(attach.format(table, old, str(month.first_day())))
+    connection.execute(attach.format(table, old, str(period.first_day())))
 
 
 def _replace_rows(connection: psycopg.Connection, incoming: str, ds: Dataset) -> None:

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from typing import Self
 
 from elt.catalogue import Dataset
+from elt.catalogue.model import PERIOD_COLUMNS
 from elt.errors import TableNotFoundError
 from elt.layout import AUDIT_RESULTS, digest
-from elt.months import Partition
+from elt.periods import Partition
 from elt.provenance import Loaded
 from elt.stage_request import StageRequest
 from elt.stores.bigquery import Json, Parameter, Warehouse
@@ -46,7 +47,7 @@ class Tally:
         except TableNotFoundError:
             return {}
         tallies = [(row.pop("dataset"), row.pop("month"), cls(**row)) for row in found]
-        return {Partition.parse(dataset, month): tally for dataset, month, tally in tallies}
+        return {Partition.parse(dataset, period): tally for dataset, period, tally in tallies}
 
 
 def judge(warehouse: Warehouse, request: StageRequest, staging: Json, loaded: Loaded) -> list[Verdict]:
@@ -64,7 +65,7 @@ def judge(warehouse: Warehouse, request: StageRequest, staging: Json, loaded: Lo
         "rows": Parameter("INT64", loaded.rows),
         "quarantined": Parameter("INT64", loaded.quarantined),
         **owner,
-        **load_log.month_value(request),
+        **load_log.period_values(request),
     }
     with_tables(warehouse, lambda: warehouse.execute(text, values, work))
     query = statement("audits_of_run", audit_results=results)
@@ -81,6 +82,7 @@ def rules(ds: Dataset, staging: str, table: str) -> str:
         "table": table,
         "key": f"`{ds.key}`",
         "key_name": ds.key,
+        "period": PERIOD_COLUMNS[ds.every] if ds.every else "",
         "columns": ", ".join(columns),
         "null_shares": ", ".join(f"SAFE_DIVIDE(COUNTIF({c} IS NULL), COUNT(*)) AS {c}" for c in columns),
     }

@@ -7,12 +7,16 @@ from typing import Any, Literal
 
 from elt.errors import PermanentError, TableNotFoundError
 from elt.layout import LOAD_LOG, digest
-from elt.months import Partition
+from elt.periods import Grain, Partition
 from elt.provenance import Loaded, Origin
 from elt.stage_request import StageRequest
+from elt.stores import period_column, period_value
 from elt.stores.bigquery import Parameter, Warehouse, Work
 from elt.warehouse.sql import statement
-from elt.warehouse.tables import widen_log, with_tables
+from elt.warehouse.tables import TYPES, widen_log, with_tables
+
+# Periods before one that its audits compare it with: a few, so that none stands for all.
+COMPARED: Mapping[Grain, int] = {"hour": 24, "day": 7, "month": 3, "year": 1}
 
 # The log's column `stage` names what has become visible, which is less than there are stages.
 LogStage = Literal["raw", "typed", "warehouse", "mart", "postgres"]
@@ -103,27 +107,44 @@ def values(request: StageRequest, stage: LogStage, loaded: Loaded) -> dict[str, 
 def owner(request: StageRequest) -> dict[str, Parameter]:
     """The values of `@dataset`, `@month` and `@run_id`."""
     partition = request.partition
-    names = {"dataset": partition.dataset, "month": partition.month_text, "run_id": request.run_id}
+    names = {"dataset": partition.dataset, "month": partition.key, "run_id": request.run_id}
     return {name: Parameter("STRING", value) for name, value in names.items()}
 
 
-def month_value(request: StageRequest) -> dict[str, Parameter]:
-    """The value of `@source_month`, where there is a month."""
-    return {"source_month": Parameter("DATE", request.month.first_day())} if request.month else {}
+def period_values(request: StageRequest) -> dict[str, Parameter]:
+    """The value of `@source_month` (or its like), and a period's bounds; nothing where there is none."""
+    period = request.period
+    if period is None:
+        return {}
+    column = period_column(period.grain)
+    return {
+        column.name: Parameter(TYPES[column.type], period_value(period)),
+        "period_start": Parameter("DATETIME", period.start),
+        "period_end": Parameter("DATETIME", period.end),
+        "compared_since": Parameter(TYPES[column.type], period_value(period.shift(-COMPARED[period.grain]))),
+    }
 
 
 def among(partitions: Collection[Partition] | None) -> tuple[str, dict[str, Parameter]]:
-    """A condition upon the columns `dataset` and `month`, and its values; None: all partitions."""
+    """A condition upon the columns `dataset` and `month`, and its values; None: all partitions.
+
+    It holds for these partitions and for those between them: a year of hours would be too many terms.
+    """
     if partitions is None:
         return "TRUE", {}
     # Plain comparisons: by these BigQuery reads few blocks of a clustered table, by functions all of them.
     terms, given = list[str](), dict[str, Parameter]()
-    for number, partition in enumerate(sorted(partitions)):
-        given[f"dataset_{number}"] = Parameter("STRING", partition.dataset)
-        month = "IS NULL"
-        if partition.month:
-            month, given[f"month_{number}"] = f"= @month_{number}", Parameter("STRING", partition.month_text)
-        terms.append(f"(dataset = @dataset_{number} AND month {month})")
+    for number, dataset in enumerate(sorted({partition.dataset for partition in partitions})):
+        given[f"dataset_{number}"] = Parameter("STRING", dataset)
+        keys = sorted(p.key for p in partitions if p.dataset == dataset and p.key)
+        between = "IS NULL"
+        if keys:
+            between = f"BETWEEN @first_{number} AND @last_{number}"
+            given |= {
+                f"{name}_{number}": Parameter("STRING", key)
+                for name, key in zip(("first", "last"), (keys[0], keys[-1]), strict=True)
+            }
+        terms.append(f"(dataset = @dataset_{number} AND month {between})")
     return " OR ".join(terms) or "FALSE", given
 
 
@@ -131,12 +152,14 @@ def work_of(step: str, request: StageRequest, since: str) -> Work:
     """Name a job by what it does, for whom and with what (`since`), so that a retry finds it."""
     # All stacks of a project share one name space of jobs, and may have runs of the same id.
     run = digest(f"{request.settings.dataset} {request.run_id}")
-    month = (str(request.month),) if request.month else ()
-    parts = ("taxiway", step, request.dataset.name, *month, run, since)
+    period = (str(request.period),) if request.period else ()
+    parts = ("taxiway", step, request.dataset.name, *period, run, since)
     return Work("-".join(parts), labels(step, request.partition), request.awaited)
 
 
 def labels(step: str, partition: Partition | None = None) -> dict[str, str]:
     """Labels of a job, by which costs can be told apart in BigQuery's billing export."""
-    of = {"dataset": partition.dataset, "month": partition.month_text} if partition else {}
+    # BigQuery takes no capitals in labels.
+    period = (partition.key or "").lower() if partition else ""
+    of = {"dataset": partition.dataset, "period": period} if partition else {}
     return {"app": "taxiway", "step": step, **{name: value for name, value in of.items() if value}}

@@ -5,11 +5,12 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import TypeVar
 
-from elt.catalogue import Column, Dataset, Type
+from elt.catalogue import Column, Dataset, Mart, Type
 from elt.catalogue.registry import DATASETS, MARTS
 from elt.errors import PermanentError, PipelineError
-from elt.layout import AUDIT_RESULTS, LOAD_LOG, lake_table, mart_table
-from elt.stores import MONTH_COLUMN
+from elt.layout import AUDIT_RESULTS, LOAD_LOG, folders, lake_table, mart_table
+from elt.periods import Grain
+from elt.stores import period_column
 from elt.stores.bigquery import Json, Warehouse
 from elt.warehouse.sql import statement
 
@@ -29,12 +30,12 @@ TYPES: Mapping[Type, str] = {
 }
 # In SQL these have other names; the rest have the same.
 SQL_TYPES: Mapping[str, str] = {"INTEGER": "INT64", "FLOAT": "FLOAT64", "BOOLEAN": "BOOL"}
-# The levels of the folders that a dataset by months has below typed/.
-_FOLDERS = ("year", "month")
 _DATASET = Column("dataset", "string", "Dataset of the catalogue that the row came from.")
+# Older than datasets by days: BigQuery renames no column that a table is clustered by.
+_PERIOD = Column("month", "string", "Period as 2024-01 or 2024-01-05; null for a dataset without any.")
 _LOG_COLUMNS = (
     Column("dataset", "string", "Dataset of the catalogue."),
-    Column("month", "string", "Month as 2024-01; null for a dataset without months."),
+    _PERIOD,
     Column("stage", "string", "raw, typed, warehouse, mart or postgres."),
     Column("row_count", "int64", "Rows that are there since; null for raw bytes."),
     Column("quarantined_count", "int64", "Rows kept out because they do not fit."),
@@ -49,11 +50,11 @@ _LOG_COLUMNS = (
 )
 _AUDITS = (
     Column("dataset", "string", "Dataset of the catalogue."),
-    Column("month", "string", "Month as 2024-01; null for a dataset without months."),
+    _PERIOD,
     Column("run_id", "string", "Airflow run that staged what was judged."),
     Column("audit", "string", "The rule, as its file in sql/audits/ is called."),
-    Column("severity", "string", "stop: a month that fails is not published; warn: it is."),
-    Column("passed", "bool", "Whether the month keeps to the rule."),
+    Column("severity", "string", "stop: a partition that fails is not published; warn: it is."),
+    Column("passed", "bool", "Whether the partition keeps to the rule."),
     Column("found", "string", "What the rule counted, for people."),
     Column("checked_at", "timestamp", "When; the same for all rules of a judgement."),
 )
@@ -71,9 +72,10 @@ def columns_in(fields: list[Json]) -> set[tuple[str, str]]:
 
 
 def dataset_table(ds: Dataset) -> Json:
-    """A dataset's table: of one by months the month comes first, and partitions it."""
-    columns = (MONTH_COLUMN, *ds.columns) if ds.monthly else ds.columns
-    return _table(ds.title, columns, ds.cluster, MONTH_COLUMN if ds.monthly else None)
+    """A dataset's table: of one by periods the period comes first, and partitions it."""
+    if ds.every is None:
+        return _table(ds.title, ds.columns, ds.cluster)
+    return _by_period(ds.title, (period_column(ds.every), *ds.columns), ds.cluster, ds.every)
 
 
 def lake_statement(ds: Dataset, table: str, bucket: str) -> str:
@@ -91,20 +93,20 @@ def lake_statement(ds: Dataset, table: str, bucket: str) -> str:
         f"OPTIONS (description = {_text(field['description'])})"
         for field in fields(ds.columns)
     )
-    folders = ", ".join(f"{name} INT64" for name in levels)
+    partitions = ", ".join(f"{name} INT64" for name in levels)
     return statement(
         "lake_table",
         table=table,
         columns=",\n".join(columns),
-        partitions=f" WITH PARTITION COLUMNS ({folders})" if levels else "",
+        partitions=f" WITH PARTITION COLUMNS ({partitions})" if levels else "",
         options=", ".join(f"{name} = {value}" for name, value in options.items()),
     )
 
 
-def _levels(ds: Dataset) -> tuple[str, ...]:
+def _levels(ds: Dataset) -> tuple[Grain, ...]:
     """The folders that become columns: BigQuery takes none that has the name of a column."""
     taken = {column.name for column in ds.columns}
-    return _FOLDERS if ds.monthly and taken.isdisjoint(_FOLDERS) else ()
+    return folders(ds) if taken.isdisjoint(folders(ds)) else ()
 
 
 def _text(text: str) -> str:
@@ -112,30 +114,48 @@ def _text(text: str) -> str:
     return json.dumps(text, ensure_ascii=False)
 
 
-def _table(title: str, columns: tuple[Column, ...], cluster: tuple[str, ...], months: Column | None) -> Json:
-    """A table; `months` is the column by whose months it is partitioned."""
+def _table(title: str, columns: tuple[Column, ...], cluster: tuple[str, ...] = ()) -> Json:
     table: Json = {"description": title, "schema": {"fields": fields(columns)}, "labels": {"app": "taxiway"}}
-    if months:
-        table["timePartitioning"] = {"type": "MONTH", "field": months.name}
     if cluster:
         table["clustering"] = {"fields": list(cluster)}
     return table
 
 
+def _by_period(title: str, columns: tuple[Column, ...], cluster: tuple[str, ...], grain: Grain) -> Json:
+    """A table that is partitioned by the periods of its rows, which their column says."""
+    by = period_column(grain).name
+    if grain == "hour":
+        # A table has room for 10,000 partitions: 27 years of days, but only one of hours. BigQuery reads the
+        # blocks of an hour all the same, where the table is clustered by it first.
+        grain, cluster = "day", (by, *cluster)[:4]
+    return {
+        **_table(title, columns, cluster),
+        "timePartitioning": {"type": grain.upper(), "field": by},
+    }
+
+
+def _log_table(title: str, columns: tuple[Column, ...]) -> Json:
+    """A log, asked for a partition at a time. It grows for ever: by months a user can let old rows expire."""
+    table = _table(title, columns, ("dataset", "month"))
+    return {**table, "timePartitioning": {"type": "MONTH", "field": columns[-1].name}}
+
+
+def mart_grain(mart: Mart) -> Grain:
+    """The periods by which a mart is kept: those of its feeds, which are the same for all of them."""
+    feeding = (ds.every for ds in DATASETS.values() for feed in ds.feeds if feed.mart == mart.name)
+    return next(filter(None, feeding), "month")
+
+
 def all_tables(name: Callable[[str], str]) -> dict[str, Json]:
     """Every table and view by its name, views last; `name` makes a table's full name for SQL."""
     loaded = "What was loaded, when and from what; rows are only ever added"
-    judged = "What each month was judged before it was published, or not; rows are only ever added"
-    # Both are asked for a partition at a time. They grow for ever: by time a user can let old rows expire.
-    by_partition = ("dataset", "month")
-    tables = {
-        LOAD_LOG: _table(loaded, _LOG_COLUMNS, by_partition, _LOG_COLUMNS[-1]),
-        AUDIT_RESULTS: _table(judged, _AUDITS, by_partition, _AUDITS[-1]),
-    }
+    judged = "What each partition was judged before it was published, or not; rows are only ever added"
+    tables = {LOAD_LOG: _log_table(loaded, _LOG_COLUMNS), AUDIT_RESULTS: _log_table(judged, _AUDITS)}
     tables |= {ds.table: dataset_table(ds) for ds in DATASETS.values() if ds.tabular}
     for mart in MARTS.values():
-        columns = (_DATASET, MONTH_COLUMN, *mart.columns)
-        tables[mart_table(mart.name)] = _table(mart.title, columns, mart.cluster, MONTH_COLUMN)
+        grain = mart_grain(mart)
+        columns = (_DATASET, period_column(grain), *mart.columns)
+        tables[mart_table(mart.name)] = _by_period(mart.title, columns, mart.cluster, grain)
     for mart in MARTS.values():
         lookups = {lookup: name(DATASETS[lookup].table) for lookup in mart.lookups}
         query = statement(f"views/{mart.name}", mart=name(mart_table(mart.name)), **lookups)
@@ -183,7 +203,7 @@ def widen_log(warehouse: Warehouse) -> bool:
 def ensure_lake_table(warehouse: Warehouse, ds: Dataset, bucket: str) -> None:
     """Create the table over a dataset's typed files, or replace one that lacks columns.
 
-    No stage reads it, so a stack whose account may not create it loads its months all the same.
+    No stage reads it, so a stack whose account may not create it loads its data all the same.
     """
     if warehouse.emulated:
         # It has external tables, and they are always empty: worse than none.
@@ -194,7 +214,7 @@ def ensure_lake_table(warehouse: Warehouse, ds: Dataset, bucket: str) -> None:
             text = lake_statement(ds, warehouse.name(name), bucket)
             warehouse.query(text, {}, {"app": "taxiway", "step": "lake"})
     except PipelineError as error:
-        # Also a transient one: of two months that are staged at once, BigQuery may let one create it.
+        # Also a transient one: of two partitions that are staged at once, BigQuery may let one create it.
         _LOG.warning("no table over the lake's files of %s: %s", ds.name, error)
 
 

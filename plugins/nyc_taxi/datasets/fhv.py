@@ -3,8 +3,8 @@
 Each base sends its own records, so these are the files with the most gaps: no fares, often no zones.
 """
 
-from elt.catalogue import MONTHLY, Column, Dataset
-from elt.months import Month
+from elt.catalogue import STANDARD_AUDITS, Column, Dataset
+from elt.periods import Month
 from nyc_taxi.audits import durations
 from nyc_taxi.marts import hourly_demand
 from nyc_taxi.tlc import TLC
@@ -16,10 +16,10 @@ FHV = Dataset(
     path="/trip-data/fhv_tripdata_{year}-{month}.parquet",
     table="fhv_trips",
     key="pickup_datetime",
-    first_month=Month(2015, 1),
-    lag_months=2,
+    first=Month(2015, 1),
+    lag=2,
     cluster=("dispatching_base_num", "pu_location_id"),
-    audits=(*MONTHLY, durations("pickup_datetime", "dropoff_datetime")),
+    audits=(*STANDARD_AUDITS, durations("pickup_datetime", "dropoff_datetime")),
     feeds=(hourly_demand("pickup_datetime"),),
     columns=(
         # Only this and the pickup's time have been in all files.

@@ -3,8 +3,8 @@
 Until then their trips are among those of fhv, without fares.
 """
 
-from elt.catalogue import MONTHLY, Column, Dataset
-from elt.months import Month
+from elt.catalogue import STANDARD_AUDITS, Column, Dataset
+from elt.periods import Month
 from nyc_taxi.audits import amounts_plausible, durations, total_of
 from nyc_taxi.marts import daily_zone_revenue, hourly_demand
 from nyc_taxi.tlc import CBD_CONGESTION_FEE, TLC
@@ -29,11 +29,11 @@ FHVHV = Dataset(
     path="/trip-data/fhvhv_tripdata_{year}-{month}.parquet",
     table="fhvhv_trips",
     key="pickup_datetime",
-    first_month=Month(2019, 2),
-    lag_months=2,
+    first=Month(2019, 2),
+    lag=2,
     # Most questions are of one service: Uber has two trips in three.
     cluster=("hvfhs_license_num", "pu_location_id", "pickup_datetime"),
-    audits=(*MONTHLY, amounts_plausible(_CHARGED), durations("pickup_datetime", "dropoff_datetime")),
+    audits=(*STANDARD_AUDITS, amounts_plausible(_CHARGED), durations("pickup_datetime", "dropoff_datetime")),
     feeds=(daily_zone_revenue("pickup_datetime", _CHARGED), hourly_demand("pickup_datetime")),
     columns=(
         Column(

@@ -3,8 +3,8 @@
 Their meters are of another programme than yellow taxis' (LPEP), which is all that tells the columns apart.
 """
 
-from elt.catalogue import MONTHLY, Column, Dataset
-from elt.months import Month
+from elt.catalogue import STANDARD_AUDITS, Column, Dataset
+from elt.periods import Month
 from nyc_taxi.audits import amounts_add_up, amounts_plausible, durations
 from nyc_taxi.marts import daily_zone_revenue, hourly_demand, payment_mix
 from nyc_taxi.tlc import (
@@ -24,11 +24,11 @@ GREEN = Dataset(
     path="/trip-data/green_tripdata_{year}-{month}.parquet",
     table="green_trips",
     key="lpep_pickup_datetime",
-    first_month=Month(2013, 8),
-    lag_months=2,
+    first=Month(2013, 8),
+    lag=2,
     cluster=("pu_location_id", "lpep_pickup_datetime"),
     audits=(
-        *MONTHLY,
+        *STANDARD_AUDITS,
         amounts_add_up(
             "total_amount",
             "fare_amount",

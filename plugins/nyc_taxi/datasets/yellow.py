@@ -4,8 +4,8 @@ TLC has changed these files 29 times. A name that a file once had for a column i
 that came later has the first month that must have it.
 """
 
-from elt.catalogue import MONTHLY, Column, Dataset
-from elt.months import Month
+from elt.catalogue import STANDARD_AUDITS, Column, Dataset
+from elt.periods import Month
 from nyc_taxi.audits import amounts_add_up, amounts_plausible, durations
 from nyc_taxi.marts import daily_zone_revenue, hourly_demand, payment_mix
 from nyc_taxi.tlc import (
@@ -38,14 +38,14 @@ YELLOW = Dataset(
     path="/trip-data/yellow_tripdata_{year}-{month}.parquet",
     table="yellow_trips",
     key="tpep_pickup_datetime",
-    first_month=Month(2009, 1),
+    first=Month(2009, 1),
     # January comes in March, on any day of it.
-    lag_months=2,
+    lag=2,
     starter=True,
     # Nearly every question is of a place and a time.
     cluster=("pu_location_id", "tpep_pickup_datetime"),
     audits=(
-        *MONTHLY,
+        *STANDARD_AUDITS,
         amounts_add_up(
             "total_amount",
             "fare_amount",

@@ -10,7 +10,6 @@ ZONES = Dataset(
     path="/misc/taxi_zone_lookup.csv",
     table="zones",
     key="location_id",
-    monthly=False,
     # Marts show the names.
     starter=True,
     cluster=("location_id",),

@@ -22,15 +22,15 @@ STATE_STYLES = {"loaded": "green", "partial": "yellow", "RUNNING": "green", "STO
 
 
 def show_datasets(console: Console, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Rows by dataset, month and store; below them what audits and unknown columns complain about."""
+    """Rows by dataset, period and store; below them what audits and unknown columns complain about."""
     if not rows:
         return
     table = Table(
         title="What is loaded (rows)", title_justify="left", header_style="bold", box=SIMPLE_HEAD,
         padding=(0, int(console.width >= _ROOMY)),
     )  # fmt: skip
-    # Rich would rather cut a month in two than let a line be longer than the terminal.
-    for name in ("dataset", "month"):
+    # Rich would rather cut a period in two than let a line be longer than the terminal.
+    for name in ("dataset", "period"):
         table.add_column(name, no_wrap=True)
     for name in ("lake", "quarantine", "warehouse", "Postgres", "raw file"):
         table.add_column(name, justify="right", no_wrap=True)
@@ -39,16 +39,16 @@ def show_datasets(console: Console, rows: Sequence[Mapping[str, Any]]) -> None:
         counts = (row[f"{name}_rows"] for name in ("typed", "quarantined", "warehouse", "postgres"))
         numbers = ["-" if count is None else f"{count:,}" for count in counts]
         size = "-" if row["raw_bytes"] is None else decimal(row["raw_bytes"])
-        named = [styled(row["dataset"]), styled(row["month"] or "")]
+        named = [styled(row["dataset"]), styled(row["period"] or "")]
         table.add_row(*named, *numbers, size, _state(row["state"]))
     console.print(table)
     for row in rows:
-        month = f"{row['dataset']} {row['month'] or ''}".strip()
+        partition = f"{row['dataset']} {row['period'] or ''}".strip()
         found = [(row["audit_failures"], "failed", "red"), (row["audit_warnings"], "warned", "yellow")]
         if judged := [styled(f"{count} {word}", style) for count, word, style in found if count]:
-            console.print(Text.assemble(styled(f"{month}: audits "), Text(", ").join(judged)))
+            console.print(Text.assemble(styled(f"{partition}: audits "), Text(", ").join(judged)))
         if row.get("drift"):
-            unknown = f"{month} has columns that the catalogue does not know: {', '.join(row['drift'])}"
+            unknown = f"{partition} has columns that the catalogue does not know: {', '.join(row['drift'])}"
             console.print(styled(unknown, "yellow"))
 
 

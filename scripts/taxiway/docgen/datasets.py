@@ -18,9 +18,9 @@ _HEAD: Final = """\
 Every dataset has one schema for all its years. Files use other names and types for the same columns: names
 are matched without regard to case, and values are cast if that loses nothing. A row with a value that does
 not fit goes into the lake's `quarantine/` with the reason. A column that this page lacks is reported and
-stays in `raw/`. A file without a required column is not loaded. Tables of monthly datasets begin with
-`source_month`: the month of the file that a row came in. To add a dataset of your own, see
-[your-own-dataset.md](your-own-dataset.md).
+stays in `raw/`. A file without a required column is not loaded. Tables of datasets by months begin with
+`source_month`: the month of the file that a row came in (`source_day` by days, and so on). To add a dataset
+of your own, see [your-own-dataset.md](your-own-dataset.md).
 """
 
 
@@ -31,7 +31,7 @@ def page(datasets: Mapping[str, Dataset] = DATASETS, marts: Mapping[str, Mart] =
         (
             f"[{ds.name}](#{ds.name})",
             ds.title,
-            str(ds.first_month or ""),
+            str(ds.first or ""),
             codes([ds.table]),
             str(len(ds.columns)),
         )
@@ -56,13 +56,16 @@ def current(text: str) -> str:
 
 
 def _dataset(ds: Dataset) -> str:
-    months = f"from {ds.first_month}, published {ds.lag_months} months later" if ds.monthly else "none"
+    late = f"{ds.lag} {ds.every}{'' if ds.lag == 1 else 's'} after it begins"
     facts = [
         ("source", f"`{ds.path}`"),
         ("format", ds.file_format),
-        ("months", months),
+        ("published", f"by {ds.every}, from {ds.first}, {late}" if ds.every else "as a whole"),
         ("key", codes([ds.key])),
-        ("table", codes([ds.table]) + (", a partition for each month" if ds.table and ds.monthly else "")),
+        (
+            "table",
+            codes([ds.table]) + (f", a partition for each {ds.every}" if ds.table and ds.every else ""),
+        ),
         ("clustered by", codes(ds.cluster)),
         ("audits", ", ".join(f"`{audit.name}` ({audit.severity})" for audit in ds.audits)),
         ("feeds", codes(feed.mart for feed in ds.feeds)),

@@ -7,36 +7,37 @@ from typing import NamedTuple
 
 from elt.catalogue import Dataset
 from elt.catalogue.registry import DATASETS, dataset
-from elt.months import Month, Partition, parse_range
+from elt.periods import KINDS, Month, Partition, Period, Span
 from taxiway.errors import UsageError
 
 ALL = "all"
-FIRST_MONTH = Month(2024, 1)
+# Where a first load begins, of datasets that are older.
+_BEGIN = Month(2024, 1)
 
 
 class Request(NamedTuple):
-    """Datasets, and the months that were named after them (none: the datasets have none)."""
+    """Datasets, and the time that was named after them (None: the datasets have no periods)."""
 
     datasets: Sequence[Dataset]
-    months: Sequence[Month]
+    span: Span | None
 
 
 def read(words: Sequence[str]) -> list[Request]:
     """`yellow green 2024-01..2024-03 zones` as two requests: a range is for the datasets before it.
 
-    `all` is every dataset. elt.errors.UsageError for a dataset that is unknown, or months that are none.
+    `all` is every dataset. elt.errors.UsageError for a dataset that is unknown, or periods that are none.
     """
     requests, names = list[Request](), list[str]()
     for word in words:
         if not word[:1].isdigit():
             names.append(word)
             continue
-        months = parse_range(word)
+        span = Span.parse(word)
         if not names:
             raise UsageError(f"{word} of which dataset?", f"Name some of: {', '.join(DATASETS)}, or {ALL}.")
-        requests.append(Request(_datasets(names), months))
+        requests.append(Request(_datasets(names), span))
         names = []
-    return [*requests, Request(_datasets(names), ())] if names else requests
+    return [*requests, Request(_datasets(names), None)] if names else requests
 
 
 def _datasets(names: Sequence[str]) -> list[Dataset]:
@@ -46,59 +47,78 @@ def _datasets(names: Sequence[str]) -> list[Dataset]:
 
 
 def partitions(requests: Iterable[Request], *, newest_first: bool = False) -> list[Partition]:
-    """Request by request, month by month the partitions of every dataset; those without months come first.
+    """Request by request, period by period the partitions of every dataset; those without periods come first.
 
-    Of several datasets those that begin later, or have no months, take what they have; a single one has to
-    have every month. elt.errors.InvalidMonthError if it does not, UsageError if nothing is left.
+    Of several datasets those that begin later, or have no periods, take what they have; a single one has to
+    have every period. elt.errors.InvalidPeriodError if it does not, UsageError if nothing is left.
     """
     found = (p for request in requests for p in _partitions(request, newest_first=newest_first))
     return list(dict.fromkeys(found))
 
 
 def _partitions(request: Request, *, newest_first: bool) -> list[Partition]:
-    datasets, months = request
-    # Who names one dataset means it: a month that it does not have is a mistake, not a gap.
+    datasets, span = request
+    # Who names one dataset means it: a period that it does not have is a mistake, not a gap.
     if len(datasets) == 1:
-        for month in months or (None,):
-            datasets[0].check_month(month)
-    monthly = [entry for entry in datasets if entry.monthly]
-    if monthly and not months:
+        _check(datasets[0], span)
+    whole = [Partition(entry.name, None) for entry in datasets if not entry.every]
+    by_period = [entry for entry in datasets if entry.every]
+    if by_period and not span:
         raise UsageError(
-            f"{', '.join(entry.name for entry in monthly)}: published by month",
-            "Say which, such as 2024-01..2024-03.",
+            f"{', '.join(f'{entry.name} by {entry.every}' for entry in by_period)}: published by period",
+            f"Say which, such as {by_period[0].first}..{by_period[0].first and by_period[0].first.shift(2)}.",
         )
-    found = [Partition(entry.name, None) for entry in datasets if not entry.monthly]
-    for month in sorted(months, reverse=newest_first):
-        begun = (e for e in monthly if e.first_month is None or e.first_month <= month)
-        found += [Partition(entry.name, month) for entry in begun]
-    if not found:
-        raise UsageError("none of these datasets had begun in those months", "Name later ones.")
-    return found
+    found = [
+        (entry.name, period)
+        for entry in by_period
+        if span and entry.every and entry.first
+        for period in span.periods(entry.every)
+        if entry.first <= period
+    ]
+    # Dataset by dataset a command line of several would load all of the first one before any of the second.
+    found.sort(key=lambda pair: pair[1].start, reverse=newest_first)
+    if not (whole or found):
+        raise UsageError("none of these datasets had begun by then", "Name later periods.")
+    return [*whole, *(Partition(name, period) for name, period in found)]
+
+
+def _check(entry: Dataset, span: Span | None) -> None:
+    """Raise InvalidPeriodError for a span that a dataset does not have, or that cuts its periods in two."""
+    if span is None or entry.every is None:
+        return entry.check_period(span.first if span else None)
+    grains = list(KINDS)
+    if max(grains.index(p.grain) for p in (span.first, span.last)) > grains.index(entry.every):
+        entry.check_period(span.last if span.last.grain != entry.every else span.first)
+    return entry.check_period(next(span.periods(entry.every)))
 
 
 def first_load(text: str | None = None, datasets: Iterable[Dataset] = DATASETS.values()) -> list[Partition]:
-    """What a new platform is filled with: the packages' starter datasets, of these months or the usual ones.
+    """What a new platform is filled with: the packages' starter datasets, of this time or of the usual one.
 
-    elt.errors.InvalidMonthError for months that one of them does not have; empty if there is no starter.
+    elt.errors.InvalidPeriodError for periods that one of them does not have; empty if there is no starter.
     """
     starters = [entry for entry in datasets if entry.starter]
-    found = [Partition(entry.name, None) for entry in starters if not entry.monthly]
-    named = parse_range(text) if text else ()
+    found = [Partition(entry.name, None) for entry in starters if not entry.every]
+    span = Span.parse(text) if text else None
     for entry in starters:
-        if not entry.monthly:
+        if entry.first is None or entry.every is None:
             continue
-        # A dataset that begins later than the usual months is shown by its own first two.
-        begin = max(entry.first_month or FIRST_MONTH, FIRST_MONTH)
-        for month in named or (begin, begin.next()):
-            entry.check_month(month)
-            found.append(Partition(entry.name, month))
+        # A dataset that begins later than the usual time is shown by its own first two periods.
+        begin = max(entry.first, type(entry.first).of(_BEGIN.start))
+        periods = list(span.periods(entry.every)) if span else [begin, begin.next()]
+        for period in periods:
+            entry.check_period(period)
+            found.append(Partition(entry.name, period))
     return found
 
 
 def next_load(loaded: Sequence[Partition]) -> str:
-    """A command that loads more of the same; how to add a dataset if nothing was loaded by month."""
-    months = [partition for partition in loaded if partition.month]
-    if not months:
+    """A command that loads more of the same; how to add a dataset if nothing was loaded by period."""
+    latest: dict[str, Period] = {}
+    for name, period in ((p.dataset, p.period) for p in loaded):
+        if period and (name not in latest or latest[name] < period):
+            latest[name] = period
+    if not latest:
         return "docs/your-own-dataset.md"
-    month = max(p.month for p in months if p.month)
-    return f"scripts/run {months[-1].dataset} {month.shift(1)}..{month.shift(2)}"
+    name, period = list(latest.items())[-1]
+    return f"scripts/run {name} {period.shift(1)}..{period.shift(2)}"

@@ -1,7 +1,7 @@
 """Airflow runs that load partitions: started in order, followed to their ends, reported as they go on.
 
 The load log decides what is loaded, not these runs: one that Airflow calls successful may have skipped a
-month that was not published, and one that is gone may have loaded it.
+period that was not published, and one that is gone may have loaded it.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from elt.layout import dag_id
-from elt.months import Partition
+from elt.periods import Partition
 from taxiway.airflow.client import AirflowApi, AirflowDownError
 from taxiway.console.progress import Progress
 from taxiway.errors import TaxiwayError
@@ -41,7 +41,7 @@ class Watch:
     """Follows the runs of one partition until each DAG in `waiting` has come to an end.
 
     None of these runs started before `since`. (When a run was due says nothing: in a backfill it is
-    when its month was.)
+    when its period was.)
     """
 
     partition: Partition
@@ -57,7 +57,7 @@ class Watch:
 
     def key(self, dag: str) -> Key:
         """What Airflow knows this partition's run of a DAG by."""
-        return dag, self.partition.month_text
+        return dag, self.partition.key
 
 
 class Snapshot(NamedTuple):
@@ -187,9 +187,9 @@ class Loader:
     def _trigger(self, watch: Watch, dag: str) -> str:
         conf: dict[str, Any] = {"force": True} if self.force else {}
         if dag == watch.lake:
-            # Who waits here sees that a month is late.
+            # Who waits here sees that a period is late.
             conf |= {"publication_timeout": self.publication_timeout, "late_alert": False}
-        return str(self.api.trigger(dag, watch.partition.month_text, conf)["run_after"])
+        return str(self.api.trigger(dag, watch.partition.key, conf)["run_after"])
 
     def _follow(self, watch: Watch, snapshot: Snapshot) -> bool:
         """Compare the partition's runs with what was seen before; whether anything changed."""
@@ -267,5 +267,5 @@ class Loader:
 
 
 def _key(run: Run) -> Key:
-    # Airflow writes no partition key as None or, in runs of a dataset without months, as an empty text.
+    # Airflow writes no partition key as None or, in runs of a dataset without periods, as an empty text.
     return run["dag_id"], run["partition_key"] or None

@@ -15,7 +15,7 @@ from elt import status
 from elt.catalogue.registry import DATASETS, MARTS, PROBLEMS
 from elt.connections import Connections, EnvironmentConnections
 from elt.layout import Family, dag_id
-from elt.months import Partition
+from elt.periods import Partition
 from elt.sources import changes
 from taxiway.airflow.client import AirflowApi
 from taxiway.console.progress import Progress
@@ -29,7 +29,7 @@ from taxiway.waiting import Patience
 if TYPE_CHECKING:
     from taxiway.targets.target import Target
 
-# Nothing changes for minutes while a large month is converted on a small machine.
+# Nothing changes for minutes while a large file is converted on a small machine.
 SILENCE_SECONDS = 300.0
 NOT_PUBLISHED_CODE = 4
 FAMILIES: Mapping[str, Family] = {
@@ -79,13 +79,14 @@ class Loads:
         """The partitions that the source has published anew: one request to it for each that is loaded."""
         found = []
         for entry in (entry for request in requests for entry in request.datasets):
-            months = [month for request in requests if entry in request.datasets for month in request.months]
+            spans = [request.span for request in requests if entry in request.datasets and request.span]
+            among = {period for span in spans if entry.every for period in span.periods(entry.every)}
             with self.connections.lake() as lake:
-                scan = changes.scan(entry, self.connections.source(entry), lake, among=months)
+                scan = changes.scan(entry, self.connections.source(entry), lake, among=among)
             for name, reason in scan.failed.items():
                 self.progress.say(f"{name} stays as it is: {reason}", style="yellow")
             self.progress.say(f"{entry.name}: {scan.checked} checked, {len(scan.to_load)} changed", "done")
-            found += [Partition(entry.name, month) for month in scan.to_load]
+            found += [Partition(entry.name, period) for period in scan.to_load]
         return found
 
     def load(
@@ -108,14 +109,14 @@ class Loads:
         )
         outcomes = loader.load(missing, SILENCE_SECONDS + wait)
         self._wait_until_well()
-        # Asked again: a run that Airflow calls successful may have skipped the month.
+        # Asked again: a run that Airflow calls successful may have skipped the period.
         still = self._missing(missing)
         codes = [self._report(p, outcomes[p], still.get(p, []), brief=many) for p in missing]
         if many:
             words = {0: "loaded", NOT_PUBLISHED_CODE: NOT_PUBLISHED, 1: "not loaded"}
             counts = [f"{codes.count(code)} {what}" for code, what in words.items() if code in codes]
             self.progress.say(", ".join(counts), "failed" if 1 in codes else "done")
-        # A failure outranks a month that is late, whatever their numbers.
+        # A failure outranks a period that is late, whatever their numbers.
         return max(codes, key=[0, NOT_PUBLISHED_CODE, 1].index)
 
     def _wait_until_well(self) -> None:

@@ -28,7 +28,7 @@ from elt.conforming.schema import typed_schema
 from elt.conforming.stream import Split
 from elt.connections import EnvironmentConnections
 from elt.layout import raw_object
-from elt.months import Month
+from elt.periods import Month
 from elt.stores.gcs import Content
 from elt.stores.postgres import TYPES
 
@@ -87,7 +87,7 @@ def _block(rows: int, folder: Path) -> pa.Table:
 
 
 def _moment(month: Month) -> pa.Scalar:
-    return pa.scalar(dt.datetime(month.year, month.month, 1), pa.timestamp("us"))  # noqa: DTZ001 - local
+    return pa.scalar(dt.datetime(month.start.year, month.start.month, 1), pa.timestamp("us"))  # noqa: DTZ001 - local
 
 
 def write(path: Path, rows: int) -> Path:

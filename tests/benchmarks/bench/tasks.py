@@ -38,7 +38,7 @@ def stages(*names: str) -> dict[str, Any]:
     """
     from elt.catalogue.registry import dataset
     from elt.connections import EnvironmentConnections
-    from elt.months import Month
+    from elt.periods import Month
     from elt.stage_request import StageRequest
     from elt.stages import STAGES, run
 
@@ -61,7 +61,7 @@ def conform(raw: str, out: str) -> dict[str, Any]:
     """Conform a raw file to typed Parquet, both on this machine: the library's own pass over it."""
     from elt.catalogue.registry import dataset
     from elt.conforming import stream
-    from elt.months import Month
+    from elt.periods import Month
 
     entry = dataset("yellow")
     if raw.endswith(".csv.gz"):
@@ -97,7 +97,7 @@ def load() -> dict[str, Any]:
     from elt.catalogue.registry import dataset
     from elt.connections import EnvironmentConnections
     from elt.layout import typed_object
-    from elt.months import Month
+    from elt.periods import Month
     from elt.warehouse.tables import fields
 
     connections, entry = EnvironmentConnections(), dataset("yellow")

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.emulators
 def test_every_audit_can_be_asked_of_its_dataset(stack, name):
     """In the tables as they are: empty, with a row that fits, with one that breaks all rules about values."""
     ds = DATASETS[name]
-    request = stack.request(ds, "2024-01" if ds.monthly else None)
+    request = stack.request(ds, "2024-01" if ds.every else None)
     with stack.warehouse() as bq:
         ensure(bq)
         table = stages._open_staging(request, bq, loaded := Loaded(Origin("c", "v"), 0, 0, 0))

@@ -7,7 +7,7 @@ import taxi
 
 from elt.catalogue.registry import DATASETS
 from elt.errors import TransientError
-from elt.months import Month
+from elt.periods import Month
 from elt.sources.changes import Scan, scan
 
 pytestmark = pytest.mark.emulators

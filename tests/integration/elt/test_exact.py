@@ -55,7 +55,7 @@ BAD = [
 def entry(form: str) -> Dataset:
     columns = tuple(Column(name, kind, "Any.", required=name == "id") for name, kind in TYPES.items())
     source = Publisher("taxi_source", "https://example.com")
-    return Dataset("exact", "Exact", f"/exact.{form}", "exact", "id", columns, monthly=False, source=source)
+    return Dataset("exact", "Exact", f"/exact.{form}", "exact", "id", columns, source=source)
 
 
 def expected() -> list[tuple[Any, ...]]:

@@ -22,7 +22,7 @@ from elt.errors import (
     TransientError,
 )
 from elt.layout import quarantine_object
-from elt.months import Month
+from elt.periods import Month
 from elt.sources.changes import scan
 
 JANUARY, FEBRUARY = Month(2024, 1), Month(2024, 2)
@@ -36,7 +36,7 @@ STATIONS = Dataset(
     path="/s {year}-{month}+.csv",
     table="stations",
     key="opened",
-    first_month=JANUARY,
+    first=JANUARY,
     source=Publisher("partner", "file:///"),
     audits=(Audit("row_count"),),
     columns=(
@@ -70,14 +70,14 @@ def source(dataset, connection="", **variables):
     )
 
 
-def received(dataset, connection="", month=JANUARY, **variables):
-    with source(dataset, connection, **variables) as found, found.open(month) as transfer:
+def received(dataset, connection="", period=JANUARY, **variables):
+    with source(dataset, connection, **variables) as found, found.open(period) as transfer:
         return b"".join(transfer)
 
 
-def probed(dataset, connection="", month=JANUARY, **variables):
+def probed(dataset, connection="", period=JANUARY, **variables):
     with source(dataset, connection, **variables) as found:
-        return found.probe(month)
+        return found.probe(period)
 
 
 class Bucket:
@@ -153,7 +153,7 @@ def test_a_file_is_found_read_and_known_again(place):
     assert first.url.endswith("/s 2024-01+.csv")
     assert first.etag or first.last_modified
     assert received(dataset, **place.how()) == LARGE
-    assert received(dataset, month=FEBRUARY, **place.how()) == b""
+    assert received(dataset, period=FEBRUARY, **place.how()) == b""
     assert probed(dataset, **place.how()) == first
     place.put("s 2024-01+.csv", b"another")
     assert probed(dataset, **place.how()) != first

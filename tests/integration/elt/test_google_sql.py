@@ -15,9 +15,9 @@ import pytest
 
 from elt.catalogue.registry import DATASETS
 from elt.layout import mart_table
-from elt.months import Month
+from elt.periods import Month
 from elt.stages.warehouse import _insert
-from elt.stores import MONTH_COLUMN
+from elt.stores import period_column
 from elt.stores.bigquery import Parameter, Work
 from elt.stores.gcs import Content
 from elt.warehouse import tables
@@ -152,15 +152,15 @@ def ordered(rows):
 def test_audits_marts_and_views_say_the_same_on_both(name, both):
     ds, chosen = DATASETS[name], random.Random(name)
     months = [dt.date(2023, 11, 1), dt.date(2023, 12, 1), *(dt.date(2024, n, 1) for n in (1, 2, 3))]
-    columns = (MONTH_COLUMN, *ds.columns) if ds.monthly else ds.columns
+    columns = (period_column("month"), *ds.columns) if ds.every else ds.columns
     both.put("staging", ds.columns, random_rows(ds, chosen))
-    both.put(ds.table, columns, random_rows(ds, chosen, months if ds.monthly else ()))
+    both.put(ds.table, columns, random_rows(ds, chosen, months if ds.every else ()))
     if name != "zones":
         zones = [{"location_id": n, "zone": f"Zone {n}"} for n in range(3)]
         both.put("zones", DATASETS["zones"].columns, zones)
 
     values = {"rows": Parameter("INT64", ROWS), "quarantined": Parameter("INT64", 3)}
-    month = {"source_month": Parameter("DATE", MONTH.first_day())} if ds.monthly else {}
+    month = {"source_month": Parameter("DATE", MONTH.first_day())} if ds.every else {}
     emulated, google = both.select(rules(ds, both.sql("staging"), both.sql(ds.table)), values | month)
     assert ordered(emulated) == ordered(google)
     assert len(google) == len(ds.audits)

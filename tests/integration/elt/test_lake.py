@@ -14,7 +14,7 @@ from google.cloud.storage.retry import DEFAULT_RETRY
 
 from elt.catalogue import Column, Dataset, model
 from elt.errors import PermanentError, SourceNotPublishedError, TransientError
-from elt.months import Month
+from elt.periods import Month
 from elt.stores.gcs import Content, Lake
 from stacks import source_connection
 
@@ -295,7 +295,7 @@ def test_a_run_does_not_write_over_the_work_of_another(stack):
 def test_zones_are_conformed_from_csv(stack):
     stack.run("download", "zones", None)
     done = stack.run("conform", "zones", None)
-    assert (done["rows"], done["month"]) == (3, None)
+    assert (done["rows"], done["period"]) == (3, None)
     assert rows(stack, "typed/zones/taxi_zone_lookup.parquet")["zone"].to_pylist()[:2] == [
         "Newark Airport",
         "Jamaica Bay",
@@ -332,7 +332,7 @@ def own(ending):
         path="{source}/own_{year}-{month}." + ending,
         table="own",
         key="at",
-        first_month=Month(2024, 1),
+        first=Month(2024, 1),
         columns=(
             Column("trip", "int64", "Number."),
             Column("at", "datetime", "When."),

@@ -49,7 +49,7 @@ dags = {dag_id: dag for bag in bags for dag_id, dag in bag.dags.items()}
 for asked in json.loads(sys.argv[1]):
     for partition in partitions(read(asked)):
         entry, run_id = DATASETS[partition.dataset], f"run of {partition}"
-        request = StageRequest(entry, partition.month, run_id, connections.settings)
+        request = StageRequest(entry, partition.period, run_id, connections.settings)
         for family in ("to_lake", "to_warehouse", "to_postgres"):
             dag = dags.get(dag_id(partition.dataset, family))
             for task in dag.topological_sort() if dag else ():
@@ -143,7 +143,7 @@ def test_the_walk_through_does_what_it_says(product, served, stack, dsn):
     assert found["errors"] == found["differing"] == []
     assert all(f"## {name}\n" in found["page"] for name in OWN)
 
-    months = {(row["dataset"], row["month"]): row for row in found["status"]}
+    months = {(row["dataset"], row["period"]): row for row in found["status"]}
     assert set(months) == {("bikes", "2024-01"), ("bikes", "2024-02"), ("stations", None), ("plan", None)}
     assert {row["state"] for row in months.values()} == {"loaded"}
     january = months["bikes", "2024-01"]

@@ -7,7 +7,7 @@ import taxi
 from elt import status as report
 from elt.catalogue.registry import MARTS
 from elt.errors import PipelineError
-from elt.months import Partition
+from elt.periods import Partition
 from elt.stages import STAGES
 from stacks import Stack, database
 
@@ -29,7 +29,7 @@ def status(stack: Stack):
 
 
 def entry(stack: Stack, month: str | None = "2024-01", ds: str = "yellow"):
-    return next(e for e in status(stack) if (e["dataset"], e["month"]) == (ds, month))
+    return next(e for e in status(stack) if (e["dataset"], e["period"]) == (ds, month))
 
 
 def everything(stack: Stack, dsn: str) -> dict[str, object]:

@@ -13,7 +13,7 @@ import taxi
 from elt.catalogue.registry import DATASETS
 from elt.conforming.stream import Split
 from elt.errors import PermanentError, TransientError
-from elt.months import Month
+from elt.periods import Month
 from elt.stores import postgres
 from stacks import database
 

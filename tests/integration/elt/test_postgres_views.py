@@ -10,7 +10,7 @@ import taxi
 
 from elt.catalogue.registry import DATASETS, MARTS
 from elt.conforming.stream import Split
-from elt.months import Month
+from elt.periods import Month
 from elt.stages import STAGES
 from elt.stages.postgres import definition, ensure_views
 from elt.stores import postgres

@@ -20,7 +20,7 @@ from google.cloud.bigquery_storage_v1.types import DataFormat, ReadSession
 from elt.catalogue.registry import DATASETS
 from elt.errors import AuditError
 from elt.layout import typed_object
-from elt.months import Month as CalendarMonth
+from elt.periods import Month as CalendarMonth
 
 pytestmark = pytest.mark.emulators
 # Enough for a replacement to take longer than a reading.

@@ -17,13 +17,13 @@ from http_server import HttpServer
 from elt.catalogue import Dataset, Publisher
 from elt.catalogue.registry import DATASETS
 from elt.errors import PermanentError, SourceNotPublishedError, TransientError
-from elt.months import Month
+from elt.periods import Month
 from elt.sources.client import HttpClient, HttpSource, Limits, Patience
 
 YELLOW, JANUARY = DATASETS["yellow"], Month(2024, 1)
 PATH = taxi.YELLOW.format("2024-01")
 CONTENT = bytes(range(256)) * 20_000  # more than one piece
-FILE = Dataset("file", "A file", "/file", monthly=False, source=Publisher("shop", "https://example.com"))
+FILE = Dataset("file", "A file", "/file", source=Publisher("shop", "https://example.com"))
 IMPATIENT = Patience((0.01, 0.01, 0.01), 0)
 
 

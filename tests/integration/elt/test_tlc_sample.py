@@ -14,7 +14,7 @@ from repository import TLC
 from elt import status as report
 from elt.catalogue.registry import DATASETS
 from elt.conforming.stream import Split
-from elt.months import Month
+from elt.periods import Month
 from elt.stages import STAGES
 
 MONTHS = ("2019-01", "2019-02", "2020-04", "2020-12")
@@ -70,7 +70,7 @@ def test_ten_thousand_rows_a_month_arrive_in_every_store(stack, dsn, faulty_sour
         for stage in STAGES:
             stack.run(stage, "yellow", month)
     found = report.status(stack.connections)
-    assert [entry["month"] for entry in found] == sorted(files)
+    assert [entry["period"] for entry in found] == sorted(files)
     for entry in found:
         assert entry["state"] == "loaded"
         assert entry["typed_rows"] + entry["quarantined_rows"] == 10_000

@@ -14,7 +14,7 @@ from elt import status as report
 from elt.catalogue.registry import DATASETS, MARTS
 from elt.errors import AuditError, PermanentError, TransientError
 from elt.layout import staging_table, typed_object
-from elt.months import Month
+from elt.periods import Month
 from elt.stores.bigquery import Warehouse
 from elt.warehouse.tables import ensure
 

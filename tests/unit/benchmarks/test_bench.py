@@ -13,7 +13,7 @@ from bench.section import Section, Target, ratios
 
 from elt.catalogue.registry import dataset
 from elt.conforming.stream import Split
-from elt.months import Month
+from elt.periods import Month
 from taxiway.console.progress import Progress
 from taxiway.errors import UsageError
 

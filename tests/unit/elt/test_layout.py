@@ -4,8 +4,8 @@ from hypothesis import strategies as st
 
 from elt import layout
 from elt.catalogue.registry import DATASETS
-from elt.errors import InvalidMonthError, PermanentError
-from elt.months import Month
+from elt.errors import InvalidPeriodError, PermanentError
+from elt.periods import Month
 
 YELLOW, ZONES, JANUARY = DATASETS["yellow"], DATASETS["zones"], Month(2024, 1)
 
@@ -49,7 +49,7 @@ def test_what_is_not_an_identifier_never_reaches_sql(name):
 
 
 def test_a_month_that_the_dataset_cannot_have_has_no_place():
-    with pytest.raises(InvalidMonthError):
+    with pytest.raises(InvalidPeriodError):
         layout.typed_object(YELLOW, None)
 
 

@@ -30,7 +30,7 @@ def loaded_by(*modules: str) -> set[str]:
 
 
 def test_what_dag_files_import_needs_the_standard_library_only():
-    names = ("catalogue.registry", "connections", "errors", "layout", "months", "settings", "stages")
+    names = ("catalogue.registry", "connections", "errors", "layout", "periods", "settings", "stages")
     loaded = loaded_by(*(f"elt.{name}" for name in names))
     ours = {"elt", "nyc_taxi", "__main__"}
     foreign = {name.split(".")[0] for name in loaded} - sys.stdlib_module_names - ours

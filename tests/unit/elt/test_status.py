@@ -9,7 +9,7 @@ from fakes import Stack
 from elt import status
 from elt.catalogue import model
 from elt.catalogue.registry import DATASETS, MARTS
-from elt.months import Month, Partition
+from elt.periods import Month, Partition
 
 STAGES = ("download", "conform", "stage", "audit", "publish", "mart", "postgres")
 JANUARY, FEBRUARY, ZONES = (
@@ -53,7 +53,7 @@ def test_a_partition_goes_through_the_stages_that_its_dataset_has():
     assert status.stages(DATASETS["yellow"]) == ALL
     assert status.stages(DATASETS["yellow"], has_postgres=False) == ALL[:-1]
     assert status.stages(DATASETS["zones"]) == ("raw", "typed", "warehouse", "postgres")
-    plan = model.Dataset(name="plan", title="Plan", path="https://a.test/plan.svg", monthly=False)
+    plan = model.Dataset(name="plan", title="Plan", path="https://a.test/plan.svg")
     assert status.stages(plan) == ("raw",)
 
 
@@ -81,7 +81,7 @@ def test_a_loaded_month_is_described(stack):
     raw = stack.objects()["raw/yellow/yellow_tripdata_2024-01.parquet"]
     assert found.pop("loaded_at").startswith("20")
     assert found == {
-        "dataset": "yellow", "month": "2024-01", "raw_bytes": len(raw.content), "typed_rows": 18,
+        "dataset": "yellow", "period": "2024-01", "raw_bytes": len(raw.content), "typed_rows": 18,
         "warehouse_rows": 18, "postgres_rows": 18, "quarantined_rows": 2, "drift": [], "audit_warnings": 1,
         "audit_failures": 0, "state": "loaded", "missing": [], "source": "https://publisher.test",
         "run_id": "run", "checksum": raw.metadata["checksum"],
@@ -93,7 +93,7 @@ def test_everything_that_is_anywhere_is_described_in_the_catalogues_order(stack)
     for month in ("2024-02", "2024-01"):
         publish(stack, month)
         load(stack, "download", month=month)
-    found = [(row["dataset"], row["month"], row["state"]) for row in status.status(stack.connections)]
+    found = [(row["dataset"], row["period"], row["state"]) for row in status.status(stack.connections)]
     expected = [("yellow", "2024-01", "partial"), ("yellow", "2024-02", "partial"), ("zones", None, "loaded")]
     assert sorted(found, key=str) == sorted(expected, key=str)
     assert [name for name in DATASETS if name in ("yellow", "zones")] == list(
@@ -110,11 +110,11 @@ def test_only_what_is_asked_for_is_counted(stack):
     stack.storage.requests.clear()
     stack.connections.database.statements.clear()
     found = status.status(stack.connections, [FEBRUARY])
-    assert [(row["dataset"], row["month"], row["state"]) for row in found] == [
+    assert [(row["dataset"], row["period"], row["state"]) for row in found] == [
         ("yellow", "2024-02", "loaded")
     ]
     asked = " ".join(query["query"] for query in stack.bigquery.queries)
-    assert "WHERE source_month IN (DATE '2024-02-01')" in asked
+    assert "WHERE source_month BETWEEN DATE '2024-02-01' AND DATE '2024-02-01'" in asked
     assert "`p.d.zones`" not in asked
     assert len(stack.bigquery.queries) == 3
     assert not [text for text in stack.connections.database.statements if '"zones"' in text]
@@ -275,4 +275,4 @@ def test_an_object_that_somebody_else_has_put_there_does_not_end_the_report(stac
     facts = {"dataset": "yellow", "month": "2024-01", "rows": "abc", "quarantined": "-1e9"}
     objects["typed/yellow/odd.parquet"] = Object(b"", 2, facts)
     [found] = status.status(stack.connections)
-    assert (found["month"], found["typed_rows"], found["state"]) == ("2024-01", 0, "missing")
+    assert (found["period"], found["typed_rows"], found["state"]) == ("2024-01", 0, "missing")

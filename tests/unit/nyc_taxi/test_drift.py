@@ -11,7 +11,7 @@ from repository import TLC
 
 from elt.catalogue.registry import DATASETS
 from elt.conforming.stream import Split
-from elt.months import Month
+from elt.periods import Month
 
 YELLOW = DATASETS["yellow"]
 RECORD = TLC / "yellow_drift_2009_2024.txt"

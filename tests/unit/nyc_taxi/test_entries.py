@@ -10,7 +10,7 @@ from product import DATASETS, MARTS
 
 from elt.catalogue import Type, registry
 from elt.conforming import schema
-from elt.months import Month
+from elt.periods import Month
 from elt.stores import postgres
 from elt.warehouse import audits, tables
 from elt.warehouse.sql import statement

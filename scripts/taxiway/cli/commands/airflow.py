@@ -1,4 +1,4 @@
-"""What is done through a running Airflow: load months, set alerts, use Airflow's own command line."""
+"""What is done through a running Airflow: load partitions, set alerts, use Airflow's own command line."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from taxiway.targets.target import Checkout
 if TYPE_CHECKING:
     from taxiway.airflow.client import AirflowApi
 
-GREETING = ":white_check_mark: Taxiway reports here which tasks fail and which months are late."
+GREETING = ":white_check_mark: Taxiway reports here which tasks fail and which files are late."
 
 
 def _complete_dataset(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
@@ -35,11 +35,12 @@ def _complete_dataset(_ctx: click.Context, _param: click.Parameter, incomplete: 
   scripts/run yellow 2024-01 green 2024-02         a range is for the datasets
                                                    that are named before it
   scripts/run all 2019-01..2024-12 --newest-first  everything, newest first
-  scripts/run zones                                a dataset without months
+  scripts/run bikes 2024-01-01..2024-01-31         days of a dataset by days
+  scripts/run zones                                a dataset without periods
   scripts/run yellow --changed                     what the source has changed
                                                    since it was loaded
   scripts/run yellow 2024-03 --force               again, although it is loaded
-A month that was not published yet is tried again; one that is loaded is not.
+A period that was not published yet is tried again; one that is loaded is not.
 """,
 )
 @click.argument(
@@ -60,7 +61,7 @@ def run(
     wait: float,
     stack: str,
 ) -> int:
-    """Load months of datasets through Airflow and wait for them."""
+    """Load partitions of datasets through Airflow and wait for them."""
     from taxiway.console.progress import Progress, Screen
     from taxiway.console.tables import show_datasets
     from taxiway.environment.home import exclusive
@@ -74,7 +75,7 @@ def run(
     progress = Progress()
     loads = Loads.of(checkout.running(stack, progress), progress)
     loads.report_problems()
-    # Two runs at once would trigger one month twice, and each take the other's for its own.
+    # Two runs at once would trigger one period twice, and each take the other's for its own.
     with exclusive(checkout.home(stack), "run"):
         if changed:
             wanted = loads.changed(requests)
@@ -99,7 +100,7 @@ connection taxi_alerts.
 @stack_option
 @pass_checkout
 def alerts(checkout: Checkout, on: bool, off: bool, stack: str) -> int:
-    """Report failures and late months to a Slack-compatible webhook."""
+    """Report failures and late files to a Slack-compatible webhook."""
     if on and off:
         raise UsageError("--set and --off exclude each other", "Choose one of them.")
     click.echo(set_alerts(checkout.running(stack).api, on=on, off=off))

@@ -11,17 +11,17 @@ from hypothesis import strategies as st
 from elt import layout
 from elt.catalogue import Audit, Column, Dataset, Feed, Mart, Publisher
 from elt.catalogue.model import ROOM_FOR_NAME, ROOM_FOR_TABLE
-from elt.errors import InvalidDatasetError, InvalidMonthError
-from elt.months import Month
+from elt.errors import InvalidDatasetError, InvalidPeriodError
+from elt.periods import Day, Hour, Month
 
 KEY = Column("id", "int64", "Key.")
 TIME = Column("at", "datetime", "When.")
-MONTHS = {"monthly": True, "path": "/{year}-{month}.csv", "first_month": Month(2020, 1)}
+MONTHS = {"path": "/{year}-{month}.csv", "first": Month(2020, 1)}
 
 
 def own(**how) -> Dataset:
     """An entry that is right, but for `how`."""
-    entry = {"name": "own", "title": "Own", "path": "/own.csv", "table": "own", "key": "id", "monthly": False}
+    entry = {"name": "own", "title": "Own", "path": "/own.csv", "table": "own", "key": "id"}
     return Dataset(**{**entry, "columns": (KEY,), **how})
 
 
@@ -45,7 +45,7 @@ def test_a_files_extension_says_its_format(path, form):
 
 
 def test_what_has_no_columns_is_no_table_and_its_files_may_be_anything():
-    plan = Dataset(name="plan", title="Plan", path="/plans/{year}-{month}.pdf", first_month=Month(2020, 1))
+    plan = Dataset(name="plan", title="Plan", path="/plans/{year}-{month}.pdf", first=Month(2020, 1))
     assert not plan.tabular
     assert not plan.in_postgres
     assert plan.file_format == "any"
@@ -89,19 +89,22 @@ REFUSED = [
     ({"delimiter": "||"}, "its delimiter '||' is not one character. Write it like"),
     ({"key": "nr"}, "its key nr is not a required column. Name one"),
     ({"columns": (replace(KEY, required=False),)}, "its key id is not a required column. Name one"),
-    ({"monthly": True, "first_month": Month(2020, 1)}, "its file names do not tell months apart. Put {year}"),
-    ({"path": "/{year}-{month}.csv"}, "its file names do not tell months apart. Put {year}"),
-    ({"path": "/{year}.csv"}, "its file names do not tell months apart. Put {year}"),
-    ({"first_month": Month(2020, 1)}, "its first month is not clear. Set first_month"),
+    ({"first": Month(2020, 1)}, "its file names do not fit first=Month(2020, 1). Put {year} and"),
+    ({"path": "/{year}-{month}.csv"}, "its file names do not fit first=None. Put none of {year}, {m"),
+    ({**MONTHS, "path": "/{year}.csv"}, "its file names do not fit first=Month(2020, 1). Put {year}"),
+    ({**MONTHS, "first": Day(2020, 1, 1)}, "its file names do not fit first=Day(2020, 1, 1). Put {year} and"),
+    ({**MONTHS, "lag": -1}, "its lag is -1. Say how many periods after its start one is published"),
+    ({"first": Hour(2020, 1, 1, 0), "path": "/{year}{month}{day}{hour}.csv", "key": "on",
+      "columns": (Column("on", "date", "When."),)}, "its key on does not say which hour a row is of."),
     (MONTHS, "its key id does not say which month a row is of. It has to be"),
     ({"audits": (Audit("row_count", "error"),)}, "its audit row_count has the severity 'error'. Use"),
-    ({"feeds": (Feed("sums", {}),)}, "it has no months, by which marts are kept. Leave feeds out"),
+    ({"feeds": (Feed("sums", {}),)}, "it has no periods, by which marts are kept. Leave feeds out"),
     # Names
-    ({"name": "My Bikes!"}, "its name 'My Bikes!' cannot be part of a DAG's. Use up to 36"),
-    ({"name": "my-bikes"}, "its name 'my-bikes' cannot be part of a table's. Use up to 36"),
-    ({"table": ""}, "its table '' is no name for one. Use up to 35"),
-    ({"table": "oops; drop"}, "its table 'oops; drop' is no name for one. Use up to 35"),
-    ({"table": "Own"}, "its table 'Own' is no name for one. Use up to 35"),
+    ({"name": "My Bikes!"}, "its name 'My Bikes!' cannot be part of a DAG's. Use up to 44"),
+    ({"name": "my-bikes"}, "its name 'my-bikes' cannot be part of a table's. Use up to 44"),
+    ({"table": ""}, "its table '' is no name for one. Use up to 43"),
+    ({"table": "oops; drop"}, "its table 'oops; drop' is no name for one. Use up to 43"),
+    ({"table": "Own"}, "its table 'Own' is no name for one. Use up to 43"),
     ({"table": "load_log"}, "its table load_log is one of the library's own. Give"),
     (column("a b"), "column 'a b' is no name for a column. Use up to 63"),
     (column("ä"), "column 'ä' is no name for a column. Use up to 63"),
@@ -168,8 +171,8 @@ def test_a_mart_is_checked_as_a_dataset_is(how, sentence):
 def test_a_name_is_refused_exactly_if_a_table_that_the_layout_makes_of_it_would_be(length):
     month = Month(2020, 1)
     for what, room, made in (
-        ("name", ROOM_FOR_NAME, layout.staging_table),
-        ("table", ROOM_FOR_TABLE, layout.incoming_table),
+        ("name", ROOM_FOR_NAME - len("_2020_01"), layout.staging_table),
+        ("table", ROOM_FOR_TABLE - len("_2020_01"), layout.incoming_table),
     ):
         if length > room:
             with pytest.raises(InvalidDatasetError, match=f"Use up to {room} of"):
@@ -189,12 +192,13 @@ def test_a_column_may_have_in_files_the_name_that_it_cannot_have_in_stores():
     ("ds", "month", "words"),
     [
         (monthly(), None, "by month. Give one like 2020-01"),
-        (own(), Month(2024, 1), "without months. Leave 2024-01 out"),
+        (own(), Month(2024, 1), "without periods. Leave 2024-01 out"),
         (monthly(), Month(1999, 1), "begins with 2020-01"),
+        (monthly(), Day(2024, 1, 1), "by month, and 2024-01-01 is a day. Give one like 2020-01"),
     ],
 )
 def test_a_month_that_a_dataset_cannot_have_is_refused(ds, month, words):
-    with pytest.raises(InvalidMonthError, match=words):
+    with pytest.raises(InvalidPeriodError, match=words):
         ds.file_name(month)
 
 
@@ -244,7 +248,7 @@ def test_a_star_in_what_an_http_server_is_asked_for_is_none_of_a_pattern():
 
 def test_months_of_several_files_are_told_apart_by_their_path():
     how = {**MONTHS, "path": "gs://b/part-*.csv", "file": "{year}-{month}.csv"}
-    with pytest.raises(InvalidDatasetError, match="do not tell months apart"):
+    with pytest.raises(InvalidDatasetError, match="Put {year} and {month} into the path, or"):
         monthly(**how)
 
 

@@ -17,6 +17,7 @@ from repository import REPOSITORY
 
 from elt.catalogue import registry
 from elt.catalogue.checks import Packages
+from elt.catalogue.model import GIVEN_TO_AUDITS
 from elt.catalogue.registry import DATASETS, MARTS, PROBLEMS, Catalogue, read
 from elt.errors import UnknownDatasetError
 from elt.warehouse.sql import audit_statement
@@ -28,15 +29,15 @@ _numbers = itertools.count()
 def entry(variable: str, name: str, **how: str) -> str:
     """The text of an entry that is right, but for `how` (Python, as it is written)."""
     given = {
-        "name": repr(name), "title": "'Own'", "path": f"'https://example.com/{name}.csv'", "monthly": "False",
+        "name": repr(name), "title": "'Own'", "path": f"'https://example.com/{name}.csv'",
         "table": repr(name), "key": "'id'",
         "columns": "(Column('id', 'int64', 'Key.'), Column('at', 'timestamp', 'When.'))", **how,
     }  # fmt: skip
     return f"{variable} = Dataset(\n    {', '.join(f'{key}={value}' for key, value in given.items())}\n)\n"
 
 
-BY_MONTHS = {"monthly": "True", "path": "'https://example.com/{year}-{month}.csv'", "key": "'at'",
-             "first_month": "__import__('elt.months').months.Month(2024, 1)"}  # fmt: skip
+BY_MONTHS = {"path": "'https://example.com/{year}-{month}.csv'", "key": "'at'",
+             "first": "__import__('elt.periods').periods.Month(2024, 1)"}  # fmt: skip
 SUMS = "SUMS = Mart('sums', 'Sums', (Column('n', 'int64', 'Any.'),){})\n"
 SUMS_SQL = {
     "sql/marts/sums.sql": "INSERT INTO ${mart} SELECT ${what} FROM ${source}",
@@ -141,7 +142,7 @@ WRONG_FILES = {
     "no text": ("\0", "SyntaxError: ", None),
     "a forgotten comma": (HEAD + entry("X", "x", columns="Column('id', 'int64', 'Key.')"), "TypeError: ", 3),
     "a month that is none": (
-        HEAD + "from elt.months import Month\nMonth(2024, 13)",
+        HEAD + "from elt.periods import Month\nMonth(2024, 13)",
         "month 2024-13 does not",
         4,
     ),
@@ -341,7 +342,7 @@ def test_an_audit_of_another_package_may_be_used_if_it_is_clear_whose_it_is(plug
 
 @pytest.mark.parametrize("ds", DATASETS.values(), ids=DATASETS)
 def test_every_audit_of_every_dataset_can_be_filled_in(ds):
-    given = dict.fromkeys(("staging", "table", "key", "key_name", "columns", "null_shares"), "x")
+    given = dict.fromkeys(GIVEN_TO_AUDITS, "x")
     for audit in ds.audits:
         assert "AS passed" in audit_statement(audit, ds.package, **given)
 

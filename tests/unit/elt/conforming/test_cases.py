@@ -97,7 +97,7 @@ REFUSED: dict[str, tuple[tuple[Column, ...], str]] = {
 
 def split(path: Path, known: tuple[Column, ...]) -> Split:
     name = f"own.{path.name.split('.', 1)[1]}"
-    ds = Dataset("own", "Own", f"/{name}", "own", "id", known, monthly=False)
+    ds = Dataset("own", "Own", f"/{name}", "own", "id", known)
     return Split(io.BytesIO(path.read_bytes()), ds, None)
 
 

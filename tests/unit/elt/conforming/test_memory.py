@@ -21,7 +21,7 @@ import sys
 from elt.catalogue import Column, Dataset
 from elt.conforming.stream import Split, write
 columns = (Column("id", "int64", "Key."), Column("note", "string", "Any.", required=False))
-ds = Dataset("own", "Own", "/own." + sys.argv[2], "own", "id", columns, monthly=False)
+ds = Dataset("own", "Own", "/own." + sys.argv[2], "own", "id", columns)
 with open(sys.argv[1], "rb") as file, Split(file, ds, None) as parts:
     typed, rejected = write(parts)
 peak = int(open("/proc/self/status").read().split("VmHWM:")[1].split()[0]) // 1024

@@ -16,7 +16,7 @@ from elt.conforming.casting import as_text, cast
 from elt.conforming.rows import Conformed, conform
 from elt.conforming.schema import ARROW, bind, quarantine_schema, typed_schema
 from elt.errors import PermanentError
-from elt.months import Month
+from elt.periods import Month
 
 YELLOW, JANUARY = DATASETS["yellow"], Month(2024, 1)
 
@@ -184,7 +184,7 @@ def test_a_flag_may_have_been_a_number(given, flags):
 
 OWN = Dataset(
     name="own", title="Own", path="/{year}-{month}.parquet", table="own", key="at",
-    first_month=Month(2024, 1),
+    first=Month(2024, 1),
     columns=(
         Column("at", "timestamp", "Key."), Column("open", "bool", "Whether."), Column("on", "date", "Day."),
     ),
@@ -307,7 +307,7 @@ ANYTHING = {
 KINDS = {"float": pa.float64(), "int": pa.int64(), "text": pa.string(), "time": pa.timestamp("us")}
 SMALL = Dataset(
     name="small", title="For properties", path="/{year}-{month}.parquet", table="small", key="at",
-    first_month=Month(2024, 1),
+    first=Month(2024, 1),
     columns=(
         Column("at", "datetime", "Key."), Column("count", "int16", "Whole."),
         Column("amount", "float64", "Any."), Column("note", "string", "Text."),

@@ -25,12 +25,11 @@ from elt.conforming.stream import Split, write
 from elt.errors import PermanentError, TransientError
 from elt.formats.batches import BEGINNING
 from elt.formats.parquet_writer import GROUP_ROWS, ParquetWriter
-from elt.months import Month
+from elt.periods import Month
 
 YELLOW, JANUARY = DATASETS["yellow"], Month(2024, 1)
 OWN = Dataset(
     "own", "Own", "/own.csv", "own", "id", (Column("id", "int64", "Key."), Column("note", "string", "Any.")),
-    monthly=False,
 )  # fmt: skip
 
 

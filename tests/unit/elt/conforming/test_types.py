@@ -118,7 +118,7 @@ def table(kind: pa.DataType, values: list[Any]) -> pa.Table:
 def conformed(file: io.BytesIO, target: str) -> tuple[dict[int, Any], dict[int, str]]:
     """Typed values as Arrow scalars, and reasons for quarantine, by row."""
     columns = (Column("id", "int64", "Row."), Column("value", target, "Any.", required=False))  # type: ignore[arg-type]
-    ds = Dataset("own", "Own", "/own.parquet", "own", "id", columns, monthly=False)
+    ds = Dataset("own", "Own", "/own.parquet", "own", "id", columns)
     reader = ParquetReader(file, frozenset(("id", "value")))
     typed, reasons = {}, {}
     for part in conform(reader, bind(reader.schema, ds, None)):

@@ -16,7 +16,7 @@ from elt.conforming.rows import conform
 from elt.conforming.schema import bind, parseable
 from elt.formats.batches import Typed
 from elt.formats.csv_reader import CsvReader
-from elt.months import Month
+from elt.periods import Month
 
 TYPES = ("int16", "int32", "int64", "float64", "date", "datetime", "timestamp")
 # Letters of numbers, dates and of what looks like them.
@@ -37,7 +37,7 @@ WORDS = st.sampled_from(["NA", "N/A", "null", "NULL", "nan", "NaN", "none", "-"]
 
 def entry(kind: str, key: str = "other") -> Dataset:
     columns = (Column("value", kind, "Any."), Column("other", "string", "Any."))  # type: ignore[arg-type]
-    return Dataset("own", "Own", "/own.csv", "own", key, columns, monthly=False)
+    return Dataset("own", "Own", "/own.csv", "own", key, columns)
 
 
 def countable(batch: pa.RecordBatch) -> pa.RecordBatch:
@@ -116,7 +116,7 @@ def test_a_month_that_is_another_ones_keeps_its_texts() -> None:
     batches = list(reader)
     assert isinstance(batches[0], Typed)
     month = Month(2024, 1)
-    (part,) = conform(iter(batches), replace(bind(reader.schema, ds, None), month=month))
+    (part,) = conform(iter(batches), replace(bind(reader.schema, ds, None), period=month))
     assert part.quarantined is not None
     assert part.quarantined.column("value").to_pylist() == ["2023-01-01T00:00:00.50"]
     assert part.typed.num_rows == 1

@@ -19,7 +19,7 @@ from elt.errors import PermanentError
 from elt.formats.batches import BEGINNING, BLOCK, LINE, lines, read_blocks
 from elt.formats.csv_reader import CsvReader
 from elt.formats.csv_records import CsvRecords, Record
-from elt.months import Month
+from elt.periods import Month
 
 # Bytes; the entries say so, to be quick.
 LONGEST = 2 * BLOCK
@@ -31,9 +31,7 @@ COLUMNS = (
 
 
 def dataset(ending: str, **how: object) -> Dataset:
-    return Dataset(
-        "own", "Own", f"/own.{ending}", "own", "id", COLUMNS, monthly=False, longest_row=LONGEST, **how
-    )
+    return Dataset("own", "Own", f"/own.{ending}", "own", "id", COLUMNS, longest_row=LONGEST, **how)
 
 
 def read(content: bytes | io.BytesIO, ending: str, **how: object) -> tuple[Split, list[dict], list[dict]]:
@@ -451,7 +449,7 @@ def test_a_lone_carriage_return_beside_a_blank_line_makes_no_row():
     """Arrow ends a line there, so that its rows and the line ends come out as many."""
     content = b'a,b\n\n,\rx",\n'
     columns = (Column("a", "string", "Key."), Column("b", "string", "Any.", required=False))
-    ds = Dataset("own", "Own", "/own.csv", "own", "a", columns, monthly=False)
+    ds = Dataset("own", "Own", "/own.csv", "own", "a", columns)
     parts = Split(io.BytesIO(content + b"k,v\n"), ds, None)
     found = list(parts)
     assert [row for part in found for row in part.typed.to_pylist()] == [{"a": "k", "b": "v"}]

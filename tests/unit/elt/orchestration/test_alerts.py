@@ -63,7 +63,7 @@ def context(
         "dag": SimpleNamespace(
             dag_id="yellow_to_lake", task_ids=["wait", "conform", "of_each"], dagrun_timeout=timedelta(days=1)
         ),
-        "task": SimpleNamespace(month=month),
+        "task": SimpleNamespace(period=month),
         "dag_run": SimpleNamespace(dag_id="yellow_to_lake", run_id="run", partition_key="2024-01", conf=conf),
         "exception": exception,
         **more,

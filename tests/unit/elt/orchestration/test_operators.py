@@ -18,7 +18,7 @@ from in_a_task import Event, context, execute, resume
 
 from elt.catalogue import Dataset
 from elt.errors import (
-    InvalidMonthError,
+    InvalidPeriodError,
     PermanentError,
     SettingError,
     TransientError,
@@ -81,24 +81,24 @@ def test_a_stage_returns_its_counts_and_announces_them_with_the_month(stack: Sta
     given = context()
     given["outlet_events"] = {asset: Event()}
     result = execute(operator(stack, "conform", outlets=[asset]), given)
-    assert (result["rows"], result["month"]) == (20, "2024-01")
+    assert (result["rows"], result["period"]) == (20, "2024-01")
     assert given["outlet_events"][asset].extra == result
     assert given["outlet_events"][asset].partitions == ["2024-01"]
 
 
 def test_a_month_of_its_own_comes_before_the_runs(stack: Stack) -> None:
     loaded_until(stack)
-    result = execute(operator(stack, "download", month="2024-01"), context(month=None))
-    assert result["month"] == "2024-01"
+    result = execute(operator(stack, "download", period="2024-01"), context(month=None))
+    assert result["period"] == "2024-01"
 
 
 @pytest.mark.parametrize(
     ("how", "month", "error"),
     [
         ({"dataset": "yelow"}, "2024-01", UnknownDatasetError),
-        ({}, None, InvalidMonthError),
-        ({}, "1999-01", InvalidMonthError),
-        ({"month": "January"}, None, InvalidMonthError),
+        ({}, None, InvalidPeriodError),
+        ({}, "1999-01", InvalidPeriodError),
+        ({"period": "January"}, None, InvalidPeriodError),
     ],
 )
 def test_what_cannot_be_run_is_a_usage_error(
@@ -252,10 +252,10 @@ def test_a_schedule_older_than_its_dataset_asks_for_no_month_before_the_first(
     stack: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TAXI_SCHEDULE_START", "2015-01-01")
-    first = stack.request("fhvhv", "2024-01").dataset.first_month
+    first = stack.request("fhvhv", "2024-01").dataset.first
     assert first is not None
     assert check(stack, "fhvhv") == []
-    assert min(partition.month for _, partition in stack.publisher.requests) == first
+    assert min(partition.period for _, partition in stack.publisher.requests) == first
 
 
 def test_redirects_in_a_circle_a_page_or_a_foreign_object_keep_no_other_month_from_its_check(

@@ -12,7 +12,7 @@ from airflow.sdk.exceptions import AirflowTaskTimeout
 from elt.errors import (
     AccessDeniedError,
     AuditError,
-    InvalidMonthError,
+    InvalidPeriodError,
     PermanentError,
     SourceNotPublishedError,
     TransientError,
@@ -25,7 +25,7 @@ def action(error: BaseException, attempt: int = 1) -> RetryAction:
 
 
 @pytest.mark.parametrize(
-    "error", [PermanentError("truncated"), AuditError("rows"), InvalidMonthError("2024-13")]
+    "error", [PermanentError("truncated"), AuditError("rows"), InvalidPeriodError("2024-13")]
 )
 def test_a_permanent_or_usage_error_fails_at_once(error: Exception) -> None:
     assert action(error) is RetryAction.FAIL

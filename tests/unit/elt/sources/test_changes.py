@@ -9,7 +9,7 @@ import pytest
 from elt.catalogue import Dataset
 from elt.catalogue.registry import DATASETS
 from elt.errors import InvalidDatasetError, PermanentError, SourceNotPublishedError, TransientError
-from elt.months import Month
+from elt.periods import Month
 from elt.sources.changes import PATIENCE, Scan, given_up, is_unchanged, scan
 from elt.sources.client import Published
 from elt.stores.gcs import Stored
@@ -114,7 +114,7 @@ def test_a_month_that_cannot_be_asked_for_is_named_and_the_scan_goes_on(error: E
     ("month", "reason"),
     [
         ("2008-12", "yellow begins with 2009-01"),
-        ("garbage", "month 'garbage' is malformed"),
+        ("garbage", "period 'garbage' is malformed"),
         ("", "yellow is published by month"),
     ],
 )
@@ -162,7 +162,7 @@ def test_a_dataset_without_months_is_one_that_is_called_none(facts: dict[str, st
 
 def test_a_dataset_that_begins_after_the_schedule_is_checked_like_any_other():
     """A new dataset in an old environment: its schedule began years before its first month."""
-    bikes = replace(YELLOW, name="bikes", first_month=MARCH)
+    bikes = replace(YELLOW, name="bikes", first=MARCH)
     source = FakeSource({MARCH: published(MARCH)})
     found = scanned(source, ds=bikes, scheduled_since=dt.date(2020, 1, 1))
     assert found.to_load == (MARCH,)
@@ -213,12 +213,13 @@ MONTH = "2026-01"
 
 
 def waited_out(since: dt.date, today: dt.date, first: Month | None = None) -> list[str]:
-    entry = replace(YELLOW, first_month=first) if first else YELLOW
-    return [str(month) for month in given_up(entry, since, today)]
+    entry = replace(YELLOW, first=first) if first else YELLOW
+    now = dt.datetime.combine(today, dt.time(), dt.UTC)
+    return [str(month) for month in given_up(entry, since, now)]
 
 
 def test_a_month_is_waited_for_three_weeks_after_it_is_due():
-    assert dt.timedelta(days=21) == PATIENCE, "docs/pipelines.md says so"
+    assert PATIENCE["month"] == dt.timedelta(days=21), "docs/pipelines.md says so"
     assert waited_out(DUE, THREE_WEEKS_LATER) == []
     assert waited_out(DUE, THREE_WEEKS_LATER + dt.timedelta(days=1)) == [MONTH]
 
@@ -238,4 +239,4 @@ def test_months_before_a_datasets_first_one_were_never_due():
 
 
 def test_a_dataset_without_months_is_never_given_up():
-    assert list(given_up(DATASETS["zones"], DUE, dt.date(2030, 1, 1))) == []
+    assert list(given_up(DATASETS["zones"], DUE, dt.datetime(2030, 1, 1, tzinfo=dt.UTC))) == []

@@ -126,7 +126,7 @@ def test_a_folder_is_no_file(tmp_path):
 
 
 def own(path: str, base: str = "") -> Dataset:
-    return Dataset("own", "Own", path, monthly=False, source=Publisher("x", base) if base else None)
+    return Dataset("own", "Own", path, source=Publisher("x", base) if base else None)
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import pytest
 from fake_http import Killed
 
 from elt.errors import PermanentError, SourceNotPublishedError, TransientError
-from elt.months import Month, Partition
+from elt.periods import Month, Partition
 
 JANUARY = Partition("yellow", Month(2024, 1))
 RAW = "raw/yellow/yellow_tripdata_2024-01.parquet"
@@ -42,7 +42,7 @@ def test_raw_holds_the_published_bytes_with_checksum_and_source(stack):
     }
     assert done == {
         "dataset": "yellow",
-        "month": "2024-01",
+        "period": "2024-01",
         "object": RAW,
         "bytes": len(FILE),
         "reused": False,
@@ -55,7 +55,7 @@ def test_raw_holds_the_published_bytes_with_checksum_and_source(stack):
 
 def test_a_dataset_without_months_has_no_month_anywhere(stack):
     stack.publisher.publish("zones", None, b"LocationID\n1\n")
-    assert download(stack, dataset="zones", month=None)["month"] is None
+    assert download(stack, dataset="zones", month=None)["period"] is None
     assert "month" not in stack.objects()["raw/zones/taxi_zone_lookup.csv"].metadata
     assert stack.bigquery.sql("SELECT month FROM d.load_log") == [(None,)]
 

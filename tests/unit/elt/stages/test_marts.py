@@ -8,7 +8,7 @@ import taxi
 
 from elt.catalogue.registry import DATASETS
 from elt.errors import PermanentError
-from elt.months import Month, Partition
+from elt.periods import Month, Partition
 from elt.provenance import Origin
 from elt.stages.warehouse import is_current_mart, mart_origin
 from elt.warehouse.load_log import LogRow

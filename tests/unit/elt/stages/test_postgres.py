@@ -7,7 +7,7 @@ from fakes import Stack
 
 from elt.catalogue.registry import DATASETS, MARTS
 from elt.errors import PermanentError, SettingError, TransientError
-from elt.months import Month
+from elt.periods import Month
 from elt.stages.postgres import definition, ensure_views
 from elt.stores import postgres as store
 

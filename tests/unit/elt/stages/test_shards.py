@@ -37,7 +37,7 @@ def stack(folder) -> Stack:
 def entry(folder: Path, pattern: str = "part-*.csv") -> Dataset:
     columns = (Column("id", "int64", "Key."), Column("text", "string", "Text.", required=False))
     path = f"file://{folder}/{pattern}"
-    return Dataset("own", "Own", path, monthly=False, table="own", key="id", columns=columns)
+    return Dataset("own", "Own", path, table="own", key="id", columns=columns)
 
 
 def raw(stack: Stack) -> dict[str, object]:

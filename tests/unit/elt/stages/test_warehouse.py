@@ -11,7 +11,7 @@ from fake_http import GoogleError, Killed
 from elt.catalogue.registry import DATASETS
 from elt.errors import AuditError, JobRunningError, PermanentError, TransientError
 from elt.layout import staging_table
-from elt.months import Month
+from elt.periods import Month
 from elt.warehouse.tables import columns_in, fields
 
 JANUARY = Month(2024, 1)
@@ -423,7 +423,7 @@ def test_a_job_is_named_and_labelled_by_what_it_does(stack, typed):
         (job_id,) = jobs(stack, step)
         assert job_id.startswith(f"taxiway-{step}-yellow-2024-01-")
         labels = stack.bigquery.jobs[job_id]["configuration"]["labels"]
-        assert labels == {"app": "taxiway", "step": step, "dataset": "yellow", "month": "2024-01"}
+        assert labels == {"app": "taxiway", "step": step, "dataset": "yellow", "period": "2024-01"}
 
 
 def test_tables_that_somebody_has_dropped_are_made_again(stack, typed):

@@ -13,7 +13,7 @@ from fake_postgres import FakePostgres, Table
 from elt.catalogue.registry import DATASETS
 from elt.conforming.stream import Split
 from elt.errors import PermanentError, TransientError
-from elt.months import Month
+from elt.periods import Month
 from elt.stores import postgres
 
 YELLOW, ZONES, JANUARY = DATASETS["yellow"], DATASETS["zones"], Month(2024, 1)
@@ -44,7 +44,7 @@ def test_a_month_becomes_a_partition_with_the_catalogues_types(database):
     assert list(table.columns) == ["source_month", *(column.name for column in YELLOW.columns)]
     kinds = {table.columns[name] for name in ("passenger_count", "fare_amount", "tpep_pickup_datetime")}
     assert kinds == {"smallint", "double precision", "timestamp"}
-    assert "PARTITION BY LIST (source_month)" in " ".join(database.statements)
+    assert 'PARTITION BY LIST ("source_month")' in " ".join(database.statements)
 
 
 def test_values_arrive_as_they_were(database):

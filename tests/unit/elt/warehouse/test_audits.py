@@ -11,13 +11,13 @@ from product import DATASETS
 from elt import status as report
 from elt.errors import AuditError
 from elt.layout import staging_table
-from elt.months import Month
+from elt.periods import Month
 from elt.stores.bigquery import Work
 from elt.warehouse import audits
 
 LAKE = ("download", "conform")
 RESULTS = "SELECT month, run_id, audit, severity, passed, found FROM TABLE ORDER BY month, run_id, audit"
-KEPT = ("row_count", "key_present", "inside_month", "quarantine_share", "null_share")
+KEPT = ("row_count", "key_present", "inside_period", "quarantine_share", "null_share")
 MONEY = ("amounts_add_up", "amounts_plausible")
 EXPECTED = {
     "yellow": {*KEPT, *MONEY, "durations"},
@@ -26,7 +26,7 @@ EXPECTED = {
     "fhvhv": {*KEPT, "amounts_plausible", "durations"},
     "zones": {"row_count", "key_present", "key_unique"},
 }
-STOPPING = {"row_count", "key_present", "inside_month", "key_unique"}
+STOPPING = {"row_count", "key_present", "inside_period", "key_unique"}
 
 
 def run(stack, *names, run_id="run", ds="yellow", month="2024-01"):
@@ -74,7 +74,7 @@ def test_the_audits_of_every_dataset_are_these():
         ("DELETE FROM TABLE WHERE vendor_id = 1", r"row_count \(50 rows staged, 100 in the lake\)"),
         ("UPDATE TABLE SET tpep_pickup_datetime = NULL WHERE vendor_id = 1", r"key_present \(50 rows"),
         ("UPDATE TABLE SET tpep_pickup_datetime = DATETIME '2008-01-01 00:00:00' WHERE vendor_id = 2",
-         r"inside_month \(50 rows of another month\)"),
+         r"inside_period \(50 rows of another period\)"),
     ],
 )  # fmt: skip
 def test_every_stopping_audit_can_fail(stack, staged, change, audit):

@@ -7,7 +7,7 @@ import pytest
 
 from elt.catalogue.registry import DATASETS
 from elt.errors import PermanentError
-from elt.months import Month, Partition
+from elt.periods import Month, Partition
 from elt.provenance import Loaded, Origin
 from elt.warehouse import load_log
 
@@ -23,7 +23,7 @@ def warehouse(stack):
 
 
 def record(stack, warehouse, partition=JANUARY, stage="typed", loaded=LOADED, run_id="run", **how):
-    request = stack.request(partition.dataset, partition.month_text, run_id)
+    request = stack.request(partition.dataset, partition.key, run_id)
     load_log.record(warehouse, request, stage, loaded, **how)
 
 
@@ -49,7 +49,7 @@ def test_raw_bytes_have_no_rows(stack, warehouse):
 def test_what_was_not_noted_is_none(stack, warehouse):
     record(stack, warehouse, ZONES, loaded=replace(LOADED, origin=Origin("c", "v")))
     row = load_log.latest(warehouse)[ZONES, "typed"]
-    assert (row.partition.month, row.origin.source_etag, row.origin.source) == (None, None, None)
+    assert (row.partition.period, row.origin.source_etag, row.origin.source) == (None, None, None)
 
 
 def test_the_latest_row_is_the_one_that_finished_last(stack, warehouse):
@@ -81,9 +81,9 @@ def test_one_partition_is_found_by_plain_comparisons(stack, warehouse):
     record(stack, warehouse)
     load_log.latest(warehouse, [JANUARY])
     query = stack.bigquery.queries[-1]
-    assert "(dataset = @dataset_0 AND month = @month_0)" in query["query"]
+    assert "(dataset = @dataset_0 AND month BETWEEN @first_0 AND @last_0)" in query["query"]
     values = {p["name"]: p["parameterValue"]["value"] for p in query["queryParameters"]}
-    assert values == {"dataset_0": "yellow", "month_0": "2024-01"}
+    assert values == {"dataset_0": "yellow", "first_0": "2024-01", "last_0": "2024-01"}
 
 
 def test_a_repeated_row_is_added_only_if_it_says_something_else(stack, warehouse):
@@ -165,13 +165,13 @@ def test_a_log_that_cannot_be_read_for_another_reason_says_so(stack, warehouse):
 def test_a_job_is_named_by_stack_run_and_what_it_works_with(stack):
     request = stack.request("yellow", "2024-01", awaited="that one")
     work = load_log.work_of("audit", request, "1-2")
-    assert work.labels == {"app": "taxiway", "dataset": "yellow", "step": "audit", "month": "2024-01"}
+    assert work.labels == {"app": "taxiway", "dataset": "yellow", "step": "audit", "period": "2024-01"}
     assert work.awaited == "that one"
     assert work.id.startswith("taxiway-audit-yellow-2024-01-")
     for other in (
         replace(request, settings=replace(request.settings, dataset="other")),
         replace(request, run_id="another"),
-        replace(request, month=Month(2024, 2)),
+        replace(request, period=Month(2024, 2)),
     ):
         assert load_log.work_of("audit", other, "1-2").id != work.id
     assert load_log.work_of("audit", request, "1-3").id != work.id
@@ -181,7 +181,7 @@ def test_a_job_is_named_by_stack_run_and_what_it_works_with(stack):
 
 def test_a_job_of_a_dataset_without_months_names_none(stack):
     work = load_log.work_of("audit", stack.request("zones", None), "1")
-    assert "month" not in work.labels
+    assert "period" not in work.labels
     assert work.id.startswith("taxiway-audit-zones-")
     assert "None" not in work.id
 
@@ -190,6 +190,6 @@ def test_ids_and_labels_are_such_as_bigquery_takes(stack):
     import re
 
     for name, ds in DATASETS.items():
-        work = load_log.work_of("publish", stack.request(name, str(ds.first_month or "")), "1" * 13)
+        work = load_log.work_of("publish", stack.request(name, str(ds.first or "")), "1" * 13)
         assert re.fullmatch(r"[A-Za-z0-9_-]{1,1000}", work.id)
         assert all(re.fullmatch(r"[a-z0-9_-]{1,63}", value) for value in work.labels.values())

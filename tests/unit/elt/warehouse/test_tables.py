@@ -3,7 +3,7 @@ import pytest
 from elt.catalogue.registry import DATASETS, MARTS
 from elt.errors import PermanentError, TableNotFoundError
 from elt.layout import typed_object
-from elt.months import Month
+from elt.periods import Month
 from elt.warehouse.sql import statement
 from elt.warehouse.tables import (
     all_tables,
@@ -90,14 +90,16 @@ def test_units_are_in_the_descriptions():
 
 def test_a_staging_table_has_what_a_typed_file_has():
     for ds in [ds for ds in DATASETS.values() if ds.tabular]:
-        month = ["source_month"] if ds.monthly else []
+        month = ["source_month"] if ds.every else []
         names = [field["name"] for field in dataset_table(ds)["schema"]["fields"]]
         assert names == month + [field["name"] for field in fields(ds.columns)]
 
 
 def test_publishing_is_one_transaction_that_ends_with_the_log():
-    for name in ("publish_month", "publish_whole"):
-        text = statement(name, table="t", staging="s", columns="a, b", log="INSERT INTO log SELECT 1")
+    for name in ("publish_period", "publish_whole"):
+        text = statement(
+            name, table="t", staging="s", period="source_day", columns="a, b", log="INSERT INTO log SELECT 1"
+        )
         steps = [line.split()[0] for line in text.replace("\n", " ").split("; ") if line.strip()]
         assert "BEGIN TRANSACTION; DELETE FROM t WHERE" in " ".join(text.split())
         assert text.endswith("INSERT INTO log SELECT 1;\nCOMMIT TRANSACTION")

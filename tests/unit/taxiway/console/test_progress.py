@@ -28,7 +28,7 @@ HOSTILE = [
     "half a \ud800",
 ]
 ROW = {
-    "dataset": "yellow", "month": "2024-01", "typed_rows": 1, "quarantined_rows": 0, "warehouse_rows": 1,
+    "dataset": "yellow", "period": "2024-01", "typed_rows": 1, "quarantined_rows": 0, "warehouse_rows": 1,
     "postgres_rows": 1, "raw_bytes": 1, "state": "partial", "audit_failures": 1, "audit_warnings": 0,
 }  # fmt: skip
 

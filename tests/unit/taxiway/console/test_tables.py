@@ -11,7 +11,7 @@ from rich.console import Console
 from taxiway.console.tables import show_datasets
 
 ROW: dict[str, Any] = {
-    "dataset": "fhvhv", "month": "2023-11", "typed_rows": 19_999_998, "quarantined_rows": 2,
+    "dataset": "fhvhv", "period": "2023-11", "typed_rows": 19_999_998, "quarantined_rows": 2,
     "warehouse_rows": 19_999_998, "postgres_rows": 19_999_998, "raw_bytes": 560_123_456,
     "state": "partial", "audit_failures": 0, "audit_warnings": 0,
 }  # fmt: skip

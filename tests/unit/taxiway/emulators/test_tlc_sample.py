@@ -12,7 +12,7 @@ from repository import TLC
 
 from elt.catalogue import registry as catalogue
 from elt.conforming.stream import Split
-from elt.months import Month
+from elt.periods import Month
 from taxiway.emulators.tlc_sample import layouts, source, trips
 from taxiway.emulators.tlc_sample.__main__ import main
 from taxiway.emulators.tlc_sample.source import DATASETS, parse_month
@@ -171,12 +171,12 @@ def test_every_column_of_every_layout_is_generated() -> None:
         assert table(month, 10).num_columns == len(layouts.yellow(parse_month(month)))
 
 
-TRIPS = {name: entry for name, entry in catalogue.DATASETS.items() if entry.monthly}
+TRIPS = {name: entry for name, entry in catalogue.DATASETS.items() if entry.every}
 
 
 def test_the_source_has_every_dataset_of_the_catalogue_from_its_first_month() -> None:
     assert {name: f"{entry.first:%Y-%m}" for name, entry in DATASETS.items()} == {
-        name: str(entry.first_month) for name, entry in TRIPS.items()
+        name: str(entry.first) for name, entry in TRIPS.items()
     }
 
 

@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 
 from elt.catalogue.registry import DATASETS
-from elt.errors import InvalidMonthError, UnknownDatasetError
-from elt.months import Month, Partition
+from elt.errors import InvalidPeriodError, UnknownDatasetError
+from elt.periods import Month, Partition
 from taxiway.errors import UsageError
 from taxiway.loads.arguments import first_load, next_load, partitions, read
 
@@ -33,22 +33,22 @@ def test_a_range_is_loaded_newest_first_where_that_is_asked_for() -> None:
 
 def test_several_datasets_go_month_by_month_and_those_without_months_first() -> None:
     found = requested("all", "2024-01..2024-02")
-    monthly = [name for name, entry in DATASETS.items() if entry.monthly]
+    monthly = [name for name, entry in DATASETS.items() if entry.every]
     assert found == [
-        *(Partition(name) for name, entry in DATASETS.items() if not entry.monthly),
+        *(Partition(name) for name, entry in DATASETS.items() if not entry.every),
         *(Partition(name, month) for month in (JANUARY, FEBRUARY) for name in monthly),
     ]
 
 
 def test_of_several_datasets_one_that_begins_later_takes_what_it_has() -> None:
-    first = DATASETS["yellow"].first_month
+    first = DATASETS["yellow"].first
     assert first
     found = requested("zones", "yellow", f"{first.shift(-2)}..{first}")
     assert found == [Partition("zones"), Partition("yellow", first)]
 
 
 def test_a_single_dataset_that_begins_later_says_when() -> None:
-    with pytest.raises(InvalidMonthError, match=str(DATASETS["yellow"].first_month)):
+    with pytest.raises(InvalidPeriodError, match=str(DATASETS["yellow"].first)):
         requested("yellow", "1999-01..2024-01")
 
 
@@ -75,10 +75,10 @@ def test_a_dataset_named_twice_is_loaded_once() -> None:
     ("words", "error", "sentence"),
     [
         (("pink", "2024-01"), UnknownDatasetError, "yellow"),
-        (("yellow",), InvalidMonthError, "by month"),
-        (("zones", "2024-01"), InvalidMonthError, "without months"),
-        (("yellow", "2024-13"), InvalidMonthError, "2024-13"),
-        (("yellow", "2024-02..2024-01"), InvalidMonthError, "ends before"),
+        (("yellow",), InvalidPeriodError, "by month"),
+        (("zones", "2024-01"), InvalidPeriodError, "without periods"),
+        (("yellow", "2024-13"), InvalidPeriodError, "2024-13"),
+        (("yellow", "2024-02..2024-01"), InvalidPeriodError, "ends before"),
         (("2024-01",), UsageError, "2024-01 of which dataset"),
         (("yellow", "2024-01", "2024-03"), UsageError, "2024-03 of which dataset"),
         (("all", "pink", "2024-01"), UnknownDatasetError, "pink"),
@@ -99,12 +99,12 @@ def test_a_new_platform_is_filled_with_the_starter_datasets() -> None:
 
 
 def test_months_that_a_starter_dataset_does_not_have_are_refused() -> None:
-    with pytest.raises(InvalidMonthError, match="begins with"):
+    with pytest.raises(InvalidPeriodError, match="begins with"):
         first_load("1999-01")
 
 
 def test_a_starter_that_begins_later_is_shown_by_its_own_first_months() -> None:
-    late = replace(DATASETS["yellow"], first_month=Month(2026, 11))
+    late = replace(DATASETS["yellow"], first=Month(2026, 11))
     assert first_load(datasets=[late]) == [
         Partition("yellow", Month(2026, 11)),
         Partition("yellow", Month(2026, 12)),

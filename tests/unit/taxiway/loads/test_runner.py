@@ -9,7 +9,7 @@ import pytest
 from fake_airflow import FakeAirflow
 from rich.console import Console
 
-from elt.months import Month, Partition, parse_range
+from elt.periods import Month, Partition, Span
 from taxiway.airflow.client import AirflowDownError
 from taxiway.console.progress import Progress
 from taxiway.errors import TaxiwayError
@@ -75,7 +75,7 @@ def load(
 
 
 def six_years() -> list[Partition]:
-    return [Partition("yellow", month) for month in parse_range("2019-01..2024-12")]
+    return [Partition("yellow", month) for month in Span.parse("2019-01..2024-12").periods("month")]
 
 
 def test_only_the_lake_is_triggered_and_its_event_starts_the_others() -> None:
@@ -200,7 +200,7 @@ def test_a_server_that_stays_away_ends_the_command() -> None:
 def test_many_months_are_started_in_order_a_window_at_a_time() -> None:
     api, months = FakeAirflow({}), six_years()
     assert load(api, *months) == dict.fromkeys(months, "")
-    assert api.months == [partition.month_text for partition in months]
+    assert api.months == [partition.key for partition in months]
     assert api.largest <= 3 * WINDOW, "more was asked for than is under way"
 
 

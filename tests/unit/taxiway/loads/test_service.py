@@ -14,7 +14,7 @@ from fakes import Stack
 from rich.console import Console
 
 from elt.catalogue.registry import DATASETS
-from elt.months import Month, Partition
+from elt.periods import Month, Partition, Span
 from taxiway.console.progress import Progress
 from taxiway.errors import TaxiwayError
 from taxiway.loads.arguments import Request
@@ -119,10 +119,10 @@ def test_what_the_source_has_changed_is_found_among_the_months_named(platform: P
     platform.publish("2024-01", "2024-02")
     platform.loads.load([JANUARY, FEBRUARY], 0)
     yellow = DATASETS["yellow"]
-    assert platform.loads.changed([Request([yellow], [])]) == []
+    assert platform.loads.changed([Request([yellow], None)]) == []
     platform.publish("2024-01", "2024-02", seed=1)
-    assert platform.loads.changed([Request([yellow], [])]) == [JANUARY, FEBRUARY]
-    assert platform.loads.changed([Request([yellow], [Month(2024, 2)])]) == [FEBRUARY]
+    assert platform.loads.changed([Request([yellow], None)]) == [JANUARY, FEBRUARY]
+    assert platform.loads.changed([Request([yellow], Span.parse("2024-02"))]) == [FEBRUARY]
     assert "yellow: 1 checked, 1 changed" in platform.shown()
 
 

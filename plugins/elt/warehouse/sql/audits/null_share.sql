@@ -1,4 +1,4 @@
--- A column that is null more often than in the three months before, by five points, may have lost its source.
+-- A column that is null more often than in the periods before, by five points, may have lost its source.
 SELECT
   COUNTIF(staged.share > published.share + 0.05) = 0 AS passed,
   IFNULL(
@@ -21,6 +21,6 @@ JOIN (
   FROM (
     SELECT ${null_shares}
     FROM ${table}
-    WHERE source_month >= DATE_SUB(@source_month, INTERVAL 3 MONTH) AND source_month < @source_month
+    WHERE ${period} >= @compared_since AND ${period} < @${period}
   ) UNPIVOT (share FOR name IN (${columns}))
 ) AS published USING (name)
