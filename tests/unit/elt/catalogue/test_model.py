@@ -248,7 +248,7 @@ def test_a_star_in_what_an_http_server_is_asked_for_is_none_of_a_pattern():
 
 def test_months_of_several_files_are_told_apart_by_their_path():
     how = {**MONTHS, "path": "gs://b/part-*.csv", "file": "{year}-{month}.csv"}
-    with pytest.raises(InvalidDatasetError, match="Put {year} and {month} into the path, or"):
+    with pytest.raises(InvalidDatasetError, match=r"Put {year} and {month} into the path, or"):
         monthly(**how)
 
 
@@ -261,6 +261,9 @@ def test_a_partition_of_several_files_is_a_folder_of_the_lake_with_a_list_of_the
     assert layout.raw_folder(ds, month, "state").startswith("raw/own/own_2024-03.csv.gz/")
     assert layout.typed_object(ds, month) == "typed/own/year=2024/month=03/own_2024-03.parquet"
     assert layout.raw_object(own(path="file:///data/part-*.csv"), None) == "raw/own/own.csv/manifest.json"
+    daily = monthly(first=Day(2024, 1, 1), path="gs://b/{year}/{month}{day}-*.jsonl")
+    assert daily.url(Day(2024, 3, 5)) == "gs://b/2024/0305-*.jsonl"
+    assert daily.file_name(Day(2024, 3, 5)) == "own_2024-03-05.jsonl"
 
 
 @pytest.mark.parametrize(
