@@ -19,6 +19,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pyarrow as pa
 import pyarrow.csv
@@ -30,10 +31,11 @@ from googlesql import Analyzed, Catalog, GoogleSql, RefusedError, Schema
 from repository import REPOSITORY
 
 from elt import status
-from elt.catalogue import Dataset
+from elt.catalogue import STANDARD_AUDITS, Column, Dataset, Day, Hour, Publisher, Year
+from elt.catalogue.model import PARTS
 from elt.catalogue.registry import DATASETS, MARTS
 from elt.layout import lake_table, mart_table
-from elt.periods import Month, Partition
+from elt.periods import Partition, Period
 from elt.stages.warehouse import _insert
 from elt.stores import period_column
 from elt.warehouse import load_log, tables
@@ -98,7 +100,27 @@ def _line() -> tuple[Path, int]:
 
 @pytest.fixture(scope="module")
 def recorded() -> Recorder:
-    """A life of every dataset, in a stack in memory that takes itself for BigQuery itself."""
+    """A life of every dataset, in a stack in memory that takes itself for BigQuery itself.
+
+    The catalogue's own are by months or have no periods: with one by each of the others.
+    """
+    with mock.patch.dict(DATASETS, {ds.name: ds for ds in map(by_period, OTHERS)}):
+        return _recorded()
+
+
+def by_period(first: Period) -> Dataset:
+    columns = (Column("at", "timestamp", "When."), Column("amount", "float64", "Any."))
+    numbers = "_".join(PARTS[: len(repr(first).split(","))])
+    return Dataset(
+        f"by_{first.grain}", "Own", f"/own_{numbers}.csv", f"by_{first.grain}", "at", columns, first=first,
+        audits=STANDARD_AUDITS, source=Publisher("own", "https://publisher.test"),
+    )  # fmt: skip
+
+
+OTHERS: list[Period] = [Hour(2024, 1, 1, 9), Day(2024, 1, 1), Year(2024)]
+
+
+def _recorded() -> Recorder:
     stack, recorder = Stack(), Recorder()
     stack.connections.emulated = False
     stack.bigquery.after = recorder
@@ -134,8 +156,8 @@ def load(stack: Stack, ds: Dataset) -> None:
             stack.run(stage, ds, month, run_id)
 
 
-def period_of(ds: Dataset) -> Month | None:
-    return max(ds.first, Month(2024, 1)) if ds.first else None
+def period_of(ds: Dataset) -> Period | None:
+    return max(ds.first, type(ds.first).of(Hour(2024, 1, 1, 9).start)) if ds.first else None
 
 
 def published(ds: Dataset) -> bytes:
@@ -143,10 +165,10 @@ def published(ds: Dataset) -> bytes:
     if not ds.tabular:
         return b"anything"
     month = period_of(ds)
-    day = dt.datetime.combine(month.first_day() if month else dt.date(2024, 1, 1), dt.time(9))
+    day = month.start if month else dt.datetime(2024, 1, 1, 9)  # noqa: DTZ001 - local
     values = {
         "float64": 1.5, "numeric": 1.5, "string": "x", "bool": True, "date": day.date(), "datetime": day,
-        "timestamp": day,
+        "timestamp": day.replace(tzinfo=dt.UTC),
     }  # fmt: skip
     table = pa.table({column.name: [values.get(column.type, 1)] for column in ds.columns})
     file = io.BytesIO()
@@ -291,7 +313,8 @@ def test_audits_and_marts_take_decimals_for_amounts(
     columns = (*(replace(c, type="numeric") if c.type == "float64" else c for c in ds.columns),)
     schema = {column["name"]: column["type"] for column in tables.fields((period_column("month"), *columns))}
     decimals = google_sql.catalog({**catalog.tables, f"p.d.{ds.table}": schema})
-    given = {"rows": "INT64", "quarantined": "INT64", "source_month": "DATE", "dataset": "STRING"}
+    given = {"rows": "INT64", "quarantined": "INT64", "dataset": "STRING"}
+    given |= {name: parameter.type for name, parameter in load_log.period_values(period_of(ds)).items()}
     assert decimals.analyze(rules(ds, f"`p.d.{ds.table}`", f"`p.d.{ds.table}`"), given)
     for feed in ds.feeds:
         filling = _insert(ds, feed.mart, f"`p.d.{mart_table(feed.mart)}`", f"`p.d.{ds.table}`")

@@ -77,7 +77,7 @@ def publish(request: StageRequest, connections: Connections) -> dict[str, Any]:
             columns=", ".join(f"`{column.name}`" for column in request.dataset.columns),
             log=statement("log", load_log=warehouse.name(LOAD_LOG), rows="@rows"),
         )
-        values = load_log.values(request, "warehouse", loaded) | load_log.period_values(request)
+        values = load_log.values(request, "warehouse", loaded) | load_log.period_values(request.period)
         work = load_log.work_of("publish", request, table["creationTime"])
         tables.with_tables(warehouse, lambda: warehouse.execute(text, values, work))
         # Not in the transaction, where BigQuery allows no DDL: whoever is killed in between publishes
@@ -135,7 +135,9 @@ def _rebuild(request: StageRequest, warehouse: Warehouse, published: LogRow) -> 
         log=statement("log", load_log=warehouse.name(LOAD_LOG), rows=" + ".join(counts)),
     )
     origin = mart_origin(request.dataset, published)
-    values = load_log.values(request, "mart", Loaded(origin, 0, 0, 0)) | load_log.period_values(request)
+    values = load_log.values(request, "mart", Loaded(origin, 0, 0, 0)) | load_log.period_values(
+        request.period
+    )
     since = f"{published.finished_at:%Y%m%dT%H%M%S%f}-{origin.schema_version}"
     if request.force:
         # Otherwise it would find the job that has built them before. The same instant for a run that comes

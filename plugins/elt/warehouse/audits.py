@@ -65,7 +65,7 @@ def judge(warehouse: Warehouse, request: StageRequest, staging: Json, loaded: Lo
         "rows": Parameter("INT64", loaded.rows),
         "quarantined": Parameter("INT64", loaded.quarantined),
         **owner,
-        **load_log.period_values(request),
+        **load_log.period_values(request.period),
     }
     with_tables(warehouse, lambda: warehouse.execute(text, values, work))
     query = statement("audits_of_run", audit_results=results)

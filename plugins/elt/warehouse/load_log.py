@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from elt.errors import PermanentError, TableNotFoundError
 from elt.layout import LOAD_LOG, digest
-from elt.periods import Grain, Partition
+from elt.periods import Grain, Partition, Period
 from elt.provenance import Loaded, Origin
 from elt.stage_request import StageRequest
 from elt.stores import period_column, period_value
@@ -111,9 +111,8 @@ def owner(request: StageRequest) -> dict[str, Parameter]:
     return {name: Parameter("STRING", value) for name, value in names.items()}
 
 
-def period_values(request: StageRequest) -> dict[str, Parameter]:
+def period_values(period: Period | None) -> dict[str, Parameter]:
     """The value of `@source_month` (or its like), and a period's bounds; nothing where there is none."""
-    period = request.period
     if period is None:
         return {}
     column = period_column(period.grain)

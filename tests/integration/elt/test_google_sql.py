@@ -22,6 +22,7 @@ from elt.stores.bigquery import Parameter, Work
 from elt.stores.gcs import Content
 from elt.warehouse import tables
 from elt.warehouse.audits import rules
+from elt.warehouse.load_log import period_values
 from stacks import Stack
 
 pytestmark = pytest.mark.emulators
@@ -160,7 +161,7 @@ def test_audits_marts_and_views_say_the_same_on_both(name, both):
         both.put("zones", DATASETS["zones"].columns, zones)
 
     values = {"rows": Parameter("INT64", ROWS), "quarantined": Parameter("INT64", 3)}
-    month = {"source_month": Parameter("DATE", MONTH.first_day())} if ds.every else {}
+    month = period_values(MONTH if ds.every else None)
     emulated, google = both.select(rules(ds, both.sql("staging"), both.sql(ds.table)), values | month)
     assert ordered(emulated) == ordered(google)
     assert len(google) == len(ds.audits)
