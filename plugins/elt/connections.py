@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, Self
@@ -180,7 +180,8 @@ class EnvironmentConnections:
 
         from elt.stores.bigquery import Warehouse
 
-        client = Client(**self._google("BIGQUERY_EMULATOR_HOST", "bigquery"))
+        with _explained():
+            client = Client(**self._google("BIGQUERY_EMULATOR_HOST", "bigquery"))
         return Warehouse(client, self.settings, emulated=bool(self.variables.get("BIGQUERY_EMULATOR_HOST")))
 
     def postgres(self) -> AbstractContextManager[psycopg.Connection]:
@@ -206,7 +207,8 @@ class EnvironmentConnections:
     def _storage_client(self, connection: str = GOOGLE) -> Client:
         from google.cloud.storage import Client
 
-        return Client(**self._google("STORAGE_EMULATOR_HOST", "storage", connection))
+        with _explained():
+            return Client(**self._google("STORAGE_EMULATOR_HOST", "storage", connection))
 
     def _fields(self, connection: str) -> ConnectionFields | None:
         name = _variable(connection)
@@ -251,9 +253,6 @@ class EnvironmentConnections:
         import google.auth
         from google.auth import impersonated_credentials
         from google.auth.credentials import AnonymousCredentials
-        from google.auth.exceptions import GoogleAuthError
-
-        from elt.stores import token_error
 
         google_ = self._fields(connection) or ConnectionFields()
         if google_.extra.get("is_anonymous"):
@@ -264,19 +263,32 @@ class EnvironmentConnections:
         *delegates, target = [n.strip() for n in (chain.split(",") if isinstance(chain, str) else chain)] or [
             ""
         ]
-        try:
-            # An external account is asked for its project here, which already takes a token.
-            if path:
-                found, _ = google.auth.load_credentials_from_file(path, scopes=_SCOPES)  # type: ignore[no-untyped-call]
-            else:
-                found, _ = google.auth.default(scopes=_SCOPES)
-            if not target:
-                return found
-            return impersonated_credentials.Credentials(  # type: ignore[no-untyped-call]
-                found, target_principal=target, delegates=delegates, target_scopes=list(_SCOPES)
-            )
-        except (GoogleAuthError, OSError, ValueError) as error:
-            raise token_error(error, "Google Cloud") from None
+        if path:
+            found, _ = google.auth.load_credentials_from_file(path, scopes=_SCOPES)  # type: ignore[no-untyped-call]
+        else:
+            found, _ = google.auth.default(scopes=_SCOPES)
+        if not target:
+            return found
+        return impersonated_credentials.Credentials(  # type: ignore[no-untyped-call]
+            found, target_principal=target, delegates=delegates, target_scopes=list(_SCOPES)
+        )
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    """Turn what Google's libraries raise while a client is made into errors of ours.
+
+    They ask already: an external account for its project, which takes a token, and a virtual machine for
+    the domain of its APIs.
+    """
+    from google.auth.exceptions import GoogleAuthError
+
+    from elt.stores import token_error
+
+    try:
+        yield
+    except (GoogleAuthError, OSError, ValueError) as error:
+        raise token_error(error, "Google Cloud") from None
 
 
 def _variable(connection: str) -> str:
