@@ -122,9 +122,13 @@ class ConnectionFields:
         return (f"{base}:{self.port}" if self.port else base).rstrip("/")
 
     def secrets(self) -> dict[str, Any]:
-        """What of an HTTP connection is for its host only: `HttpClient`'s arguments."""
+        """What of an HTTP connection is for its host only: `HttpClient`'s arguments.
+
+        A password without a login is a bearer token.
+        """
         auth = (self.login, self.password) if self.login else None
-        return {"auth": auth, "headers": self.extra.get("headers")}
+        token = {"Authorization": f"Bearer {self.password}"} if self.password and not self.login else {}
+        return {"auth": auth, "headers": {**token, **(self.extra.get("headers") or {})}}
 
 
 def source_connection(dataset: Dataset) -> str | None:

@@ -69,7 +69,8 @@ def status(connections: Connections, partitions: Collection[Partition] | None = 
     nothing; *partial* in between. `missing` are the stages that `run` would do. `postgres_rows` is None
     where there is no Postgres or the dataset does not go there; a dataset that is no table has no rows
     anywhere. `drift` are the columns of its file that the catalogue does not know. `audit_warnings` and
-    `audit_failures` count the audits that its latest judgement did not pass.
+    `audit_failures` count the audits that its latest judgement did not pass, `audits` names them with what
+    they found.
     """
     stores = _Stores.read(connections, partitions)
     if partitions is None:
@@ -192,6 +193,7 @@ def _entry(partition: Partition, stores: _Stores, lacking: tuple[LogStage, ...])
         "drift": read_drift(facts),
         "audit_warnings": tally.warnings,
         "audit_failures": tally.failures,
+        "audits": [f"{verdict.audit}: {verdict.found}" for verdict in tally.verdicts],
         "state": _state(partition, rows, stores, lacking),
         "missing": list(lacking),
         "source": read_source(raw.metadata) if raw else None,

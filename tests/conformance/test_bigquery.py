@@ -435,6 +435,59 @@ def test_a_job_keeps_its_labels(bigquery_client: Any, new_table: Any, parquet: A
     assert bigquery_client.get_job(query.job_id).labels == {"dataset": "green"}
 
 
+@pytest.mark.parametrize(
+    ("statement", "kind"),
+    [
+        ("SELECT 1", "SELECT"),
+        ("SELECT 1 UNION ALL SELECT 2", "SELECT"),
+        ("(SELECT 1)", "SELECT"),
+        ("DROP TABLE `{table}`", "DROP_TABLE"),
+        ("DELETE FROM `{table}` WHERE TRUE", "DELETE"),
+        ("SELECT 1; DROP TABLE `{table}`;", "SCRIPT"),
+    ],
+)
+def test_a_dry_run_names_what_a_statement_does_and_does_nothing(
+    bigquery_client: Any, new_table: Any, statement: str, kind: str
+) -> None:
+    """By that `scripts/sql` knows what it may run."""
+    from google.cloud import bigquery
+
+    table = new_table()
+    bigquery_client.query(f"INSERT INTO `{table}` (zone) VALUES (1)").result()
+    config = bigquery.QueryJobConfig(dry_run=True)
+    planned = bigquery_client.query(statement.format(table=table), config, job_retry=None)
+    assert (planned.statement_type, planned.state) == (kind, "DONE")
+    assert [row.n for row in bigquery_client.query(f"SELECT COUNT(*) AS n FROM `{table}`").result()] == [1]
+
+
+def test_a_dry_run_of_what_is_no_statement_is_an_error(bigquery_client: Any) -> None:
+    from google.api_core.exceptions import BadRequest
+    from google.cloud import bigquery
+
+    for text in ("SELEC 1", "SELECT FROM WHERE"):
+        with pytest.raises(BadRequest, match=r"Syntax error.* at \[1:\d+\]"):
+            bigquery_client.query(text, bigquery.QueryJobConfig(dry_run=True), job_retry=None)
+
+
+def test_a_dry_run_of_a_query_judges_it_and_describes_its_columns(bigquery_client: Any) -> None:
+    from google.api_core.exceptions import GoogleAPICallError
+    from google.cloud import bigquery
+
+    config = bigquery.QueryJobConfig(dry_run=True)
+    planned = bigquery_client.query("SELECT 1 AS a, 'x' AS b", config, job_retry=None)
+    assert [field.name for field in planned.schema] == ["a", "b"]
+    with pytest.raises(GoogleAPICallError, match="nowhere"):
+        bigquery_client.query("SELECT * FROM nowhere.at_all", config, job_retry=None)
+
+
+def test_a_table_without_its_dataset_is_the_default_datasets(bigquery_client: Any, new_table: Any) -> None:
+    from google.cloud import bigquery
+
+    dataset, _, name = new_table().rpartition(".")
+    config = bigquery.QueryJobConfig(default_dataset=dataset)
+    assert list(bigquery_client.query(f"SELECT * FROM {name}", config).result()) == []
+
+
 def test_a_statement_tells_how_many_rows_it_changed(bigquery_client: Any, new_table: Any) -> None:
     table = new_table()
     inserted = bigquery_client.query(f"INSERT INTO `{table}` (zone) SELECT x FROM UNNEST([1, 2, 3]) AS x")

@@ -37,7 +37,8 @@ class FakeAirflow:
         now = f"2026-{len(self.listed):06}"
         run = {"dag_id": dag_id, "dag_run_id": f"r{len(self.listed)}", "partition_key": month}
         self.work(dag_id, month)
-        self.listed.append({**run, "state": "running", "run_after": now, "start_date": now})
+        times = {"run_after": now, "start_date": now, "end_date": now}
+        self.listed.append({**run, "state": "running", **times})
         return self.listed[-1]
 
     def runs(self, dag_ids: list[str], **criteria: Any) -> list[dict[str, Any]]:

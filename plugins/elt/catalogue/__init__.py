@@ -12,12 +12,16 @@ from elt.catalogue.model import (
     Publisher,
     Type,
 )
+from elt.catalogue.records import Api, Cursor, Database, NextLink, Offset, PageNumber
 from elt.periods import Day, Hour, Month, Year
 
 __all__ = [
     "STANDARD_AUDITS",
+    "Api",
     "Audit",
     "Column",
+    "Cursor",
+    "Database",
     "Dataset",
     "Day",
     "Feed",
@@ -25,6 +29,9 @@ __all__ = [
     "Hour",
     "Mart",
     "Month",
+    "NextLink",
+    "Offset",
+    "PageNumber",
     "Preview",
     "Publisher",
     "Type",

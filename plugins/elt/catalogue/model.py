@@ -13,13 +13,14 @@ from typing import Literal, get_args
 from urllib.parse import urlsplit
 
 from elt import layout
+from elt.catalogue.records import Api, Database, bounds
 from elt.errors import InvalidDatasetError, InvalidPeriodError, PermanentError
 from elt.periods import KINDS, Grain, Period
 
 Type = Literal[
     "int16", "int32", "int64", "float64", "numeric", "string", "date", "datetime", "timestamp", "bool"
 ]
-Format = Literal["parquet", "csv", "csv.gz", "jsonl", "jsonl.gz", "any"]
+Format = Literal["parquet", "csv", "csv.gz", "jsonl", "jsonl.gz", "pages", "any"]
 Severity = Literal["stop", "warn"]
 
 EXTENSIONS: Mapping[str, Format] = {
@@ -243,12 +244,15 @@ class Dataset:
 
     Files that are no tables (no `columns`) are stored in the lake as they are.
 
+    An `Api` as `source` has `path` below its URL, a `Database` has none. Of what gives neither ETag nor date
+    nobody can tell whether it has changed: each source check reads the latest `reread` partitions again.
+
     Raises InvalidDatasetError for contradictions.
     """
 
     name: str
     title: str
-    path: str
+    path: str = ""
     table: str = ""
     key: str = ""
     columns: tuple[Column, ...] = ()
@@ -261,7 +265,8 @@ class Dataset:
     audits: tuple[Audit, ...] = ()
     feeds: tuple[Feed, ...] = ()
     postgres: bool = True
-    source: Publisher | None = field(default=None, kw_only=True)
+    source: Publisher | Api | Database | None = field(default=None, kw_only=True)
+    reread: int = field(default=0, kw_only=True)
     starter: bool = field(default=False, kw_only=True)
     longest_row: int = field(default=LONGEST_ROW, kw_only=True)
     package: str = field(default="", kw_only=True, compare=False)
@@ -287,6 +292,7 @@ class Dataset:
             )
         if self.lag < 0:
             yield f"its lag is {self.lag}. Say how many periods after its start one is published: 0 or more."
+        yield from self._of_records()
         if self.tabular:
             yield from self._of_a_table()
         elif self.table or self.key or self.format or self.cluster or self.audits or self.feeds:
@@ -307,6 +313,20 @@ class Dataset:
         elif self.sharded and "*" in self.file:
             yield f"its file {self.file!r} holds a *. It names a folder in the lake: leave the * out."
 
+    def _of_records(self) -> Iterator[str]:
+        if self.reread < 0:
+            yield f"its reread is {self.reread}. Leave it out, or write how many partitions to read again."
+        if not isinstance(self.source, Api | Database):
+            return
+        if self.format:
+            yield f"its format is {self.format}, and an API or a database has none. Leave format out."
+        if bool(self.every) != self.source.of_partitions(self.path):
+            where = "path or params" if isinstance(self.source, Api) else "query, or name the cursor"
+            yield (
+                f"its requests do not fit first={self.first!r}. Put {{start}} and {{end}} into {where} "
+                "if it has periods, and nothing of this if it has none."
+            )
+
     def _in_names(self) -> Iterator[str]:
         # The layout builds longer names of name and table, and Postgres cuts what is over 63 bytes.
         period = self.first
@@ -320,7 +340,7 @@ class Dataset:
 
     def _of_a_table(self) -> Iterator[str]:
         yield from self._in_names()
-        if self.file_format not in TABULAR_FORMATS:
+        if self.file_format not in (*TABULAR_FORMATS, "pages"):
             yield f"its format is not clear. Set format to one of {', '.join(TABULAR_FORMATS)}."
         if self.longest_row < 2**20:
             yield f"its longest_row is {self.longest_row} bytes. Leave it out, or write 2**20 or more."
@@ -374,7 +394,7 @@ class Dataset:
     @property
     def _address(self) -> str:
         """The path, below the publisher's URL if it is none itself."""
-        return self.path if "://" in self.path or not self.source else self.source.base_url + self.path
+        return self.path if "://" in self.path else getattr(self.source, "base_url", "") + self.path
 
     @property
     def _location(self) -> str:
@@ -383,6 +403,9 @@ class Dataset:
 
     @property
     def _file(self) -> str:
+        if not self.file and isinstance(self.source, Api | Database):
+            extension = "json-seq" if isinstance(self.source, Api) else "parquet"
+            return f"{self.name}{'_' if self.every else ''}{'-'.join(self._parts)}.{extension}"
         last = urlsplit(self.path).path.rsplit("/", 1)[-1]
         if self.file or not self.sharded:
             return self.file or last
@@ -393,6 +416,8 @@ class Dataset:
     @property
     def file_format(self) -> Format:
         """How its files are written: as `format` says, else by their extension."""
+        if isinstance(self.source, Api | Database):
+            return "pages" if isinstance(self.source, Api) else "parquet"
         if self.format or not self.tabular:
             return self.format or "any"
         name = self._file.lower()
@@ -408,7 +433,15 @@ class Dataset:
             for c in self.columns
         ]
         codes = [sorted((text, str(code)) for text, code in c.codes.items()) for c in self.columns]
-        reading = (CONFORM_RULES, self.key, self.file_format, self.delimiter, self.longest_row)
+        reading: tuple[object, ...] = (
+            CONFORM_RULES,
+            self.key,
+            self.file_format,
+            self.delimiter,
+            self.longest_row,
+        )
+        # Only where there are such: what is loaded of others stays current.
+        reading += (self.source.records,) if isinstance(self.source, Api) else ()
         return hashlib.sha256(repr((reading, rules, codes)).encode()).hexdigest()[:12]
 
     def url(self, period: Period | None, base_url: str = "") -> str:
@@ -417,12 +450,22 @@ class Dataset:
         InvalidPeriodError outside the dataset's periods, InvalidDatasetError for a path below no source.
         """
         self.check_source()
-        path, default = self._of(self.path, period), self.source.base_url if self.source else ""
+        path, default = self.fill(self.path, period), getattr(self.source, "base_url", "")
         # One slash only: file:/// is the root of a computer.
         return path if path.startswith(_ADDRESSES) else (base_url or default).removesuffix("/") + path
 
     def check_source(self) -> None:
         """Raise InvalidDatasetError if path and source do not add up to a URL."""
+        if isinstance(self.source, Database):
+            if self.path:
+                raise InvalidDatasetError(
+                    f"dataset {self.name}: a database has no path {self.path!r}. Leave path out."
+                )
+            return
+        if isinstance(self.source, Api) and not self.path.startswith("/"):
+            raise InvalidDatasetError(
+                f"dataset {self.name}: its path {self.path!r} is not below the API's URL. Begin it with /."
+            )
         whole = self.path.startswith(_ADDRESSES)
         if not whole and not (self.source and self.path.startswith("/")):
             raise InvalidDatasetError(
@@ -430,7 +473,7 @@ class Dataset:
                 "Write the whole URL, or set source and begin the path with /."
             )
         scheme = self.path.partition("://")[0] if whole else ""
-        other = self.source.base_url.partition("://")[0] if self.source else scheme
+        other = getattr(self.source, "base_url", scheme).partition("://")[0]
         # A connection's login is for the host that it is of.
         if scheme == "sftp" or (scheme != other and f"{scheme}://" in _LISTED):
             raise InvalidDatasetError(
@@ -440,15 +483,18 @@ class Dataset:
 
     def file_name(self, period: Period | None) -> str:
         """Name of a period's file in the lake: as published, if that is a name."""
-        return self._of(self._file, period)
+        return self.fill(self._file, period)
 
-    def _of(self, template: str, period: Period | None) -> str:
+    def fill(self, template: str, period: Period | None, *, zone: str = "Z", separator: str = "T") -> str:
+        """Fill in a period's parts and bounds; these are moments in UTC, which `zone` says behind them."""
         self.check_period(period)
         if period is None:
             return template
         # Not str.format: a URL may have other braces in it.
         for part, text in zip(PARTS, re.split("[-T]", str(period)), strict=False):
             template = template.replace(part, text)
+        for name, text in bounds(period, zone, separator).items():
+            template = template.replace(name, text)
         return template
 
     def check_period(self, period: Period | None) -> None:

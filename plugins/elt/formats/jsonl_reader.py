@@ -28,11 +28,18 @@ class JsonlReader:
 
     `found` are the names of typed columns among these fields, `unknown` the names of the others. Both are
     complete once all batches are read.
+
+    A name with a dot in the catalogue, like `station.id`, is that of a member within an object.
     """
 
     def __init__(self, file: BinaryIO, columns: Sequence[Column], longest: int = LONGEST_ROW) -> None:
         self._blocks = read_blocks(file, longest)
         self._known = {name: index for index, column in enumerate(columns) for name in column.known_names}
+        # What has to be looked into, and the columns within: `a` and `a.b` of `a.b.c`.
+        self._parents = dict[str, set[int]]()
+        for name, index in self._known.items():
+            for dot in re.finditer(r"\.", name):
+                self._parents.setdefault(name[: dot.start()], set()).add(index)
         # By each name as spelled in the file: the column's index, None if unknown.
         self._spelled: dict[str, int | None] = {}
         self._names = [column.name for column in columns]
@@ -106,7 +113,7 @@ class JsonlReader:
             raise ValueError("it is none")  # noqa: TRY004
         row = self._filled(value.items()) if plain else None
         if row is None:
-            published = list(_published(text.decode()))
+            published = list(self._published(text.decode()))
             for item in value.values():
                 if isinstance(item, (dict, list)):
                     # What is nested more deeply than this takes, other readers refuse, too.
@@ -136,6 +143,35 @@ class JsonlReader:
                 return None
         return row
 
+    def _published(self, text: str, within: str = "") -> Iterator[tuple[str, str | None]]:
+        """The names and values of a line's object, all of them: texts as they are, other values as written.
+
+        The line is known to be an object. Members of an object within it are called `within` and their name.
+        """
+        decoder = json.JSONDecoder()
+
+        def after(position: int) -> int:
+            found = _SPACE.match(text, position)
+            return found.end() if found else position
+
+        position = after(after(0) + 1)
+        while text[position] != "}":
+            name, position = decoder.raw_decode(text, position)
+            name = within + name
+            position = after(after(position) + 1)
+            value, end = decoder.raw_decode(text, position)
+            key = name.strip().lower()
+            if not (isinstance(value, dict) and key in self._parents):
+                yield name, value if value is None or isinstance(value, str) else text[position:end]
+            else:
+                # A column called `a` with the alias `a.b` wants that member only.
+                if self._known.get(key, -1) not in {-1, *self._parents[key]}:
+                    yield name, text[position:end]
+                yield from self._published(text[position:end], f"{name}.")
+            position = after(end)
+            if text[position] == ",":
+                position = after(position + 1)
+
     def _place(self, name: str) -> int | None:
         if name in self._spelled:
             return self._spelled[name]
@@ -152,25 +188,3 @@ def _is_plain(text: bytes, values: Iterable[Any]) -> bool:
     """
     names = sum(len(value) for value in values if isinstance(value, dict))
     return len(_NAME_ENDS.findall(text)) == names and not _LONG_NUMBER.search(text)
-
-
-def _published(text: str) -> Iterator[tuple[str, str | None]]:
-    """The names and values of a line's object, all of them: texts as they are, other values as written.
-
-    The line is known to be an object.
-    """
-    decoder = json.JSONDecoder()
-
-    def after(position: int) -> int:
-        found = _SPACE.match(text, position)
-        return found.end() if found else position
-
-    position = after(after(0) + 1)
-    while text[position] != "}":
-        name, position = decoder.raw_decode(text, position)
-        position = after(after(position) + 1)
-        value, end = decoder.raw_decode(text, position)
-        yield name, value if value is None or isinstance(value, str) else text[position:end]
-        position = after(end)
-        if text[position] == ",":
-            position = after(position + 1)

@@ -3,16 +3,17 @@
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 import pyarrow as pa
 
-from elt.catalogue import Dataset, Format
+from elt.catalogue import Api, Dataset, Format
 from elt.errors import PermanentError, first_line
 from elt.formats.batches import Batch
 from elt.formats.csv_reader import CsvReader
 from elt.formats.gzip_content import gunzip
 from elt.formats.jsonl_reader import JsonlReader
+from elt.formats.pages import Records
 from elt.formats.parquet_reader import ParquetReader
 
 _TITLES: Mapping[Format, str] = {
@@ -21,6 +22,7 @@ _TITLES: Mapping[Format, str] = {
     "csv.gz": "CSV",
     "jsonl": "JSON lines",
     "jsonl.gz": "JSON lines",
+    "pages": "pages of JSON",
 }
 
 
@@ -58,6 +60,8 @@ def open_raw(file: BinaryIO, name: str, ds: Dataset, types: Mapping[str, pa.Data
         if form.startswith("csv"):
             lines = CsvReader(source, ds.delimiter, types, ds.longest_row)
             return Raw(lines.schema, _guarded(iter(lines), name, form), None, None, lines.close)
+        if form == "pages":
+            source = cast(BinaryIO, Records(source, ds.source.records if isinstance(ds.source, Api) else ""))
         objects = JsonlReader(source, ds.columns, ds.longest_row)
         return Raw(objects.schema, _guarded(iter(objects), name, form), None, objects, objects.close)
 

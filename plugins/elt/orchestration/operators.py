@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 from airflow.sdk import Asset, BaseOperator, BaseOperatorLink, BaseSensorOperator, BaseXCom
 from airflow.sdk.exceptions import AirflowSkipException, TaskDeferralError, TaskDeferralTimeout
 
-from elt.catalogue import Dataset, registry
+from elt.catalogue import Api, Database, Dataset, registry
 from elt.connections import GOOGLE, Connections, source_connection
 from elt.errors import InvalidPeriodError, JobRunningError, PermanentError, TransientError, UsageError
 from elt.orchestration import alerts
@@ -236,24 +236,57 @@ class PublishedSensor(BaseSensorOperator):
 
         dataset = registry.dataset(self.dataset)
         period = period_of(dataset, context)
-        with source_of(dataset) as source:
-            if source.probe(period) is not None:
-                return
-        self.log.info("%s is not published yet. The triggerer waits for it.", self._partition(context))
         timeout, interval = self.timeout, self.poke_interval
         requested = requested_timeout(context)
         if requested is not None:
             timeout, interval = requested, min(interval, 5.0)
+        deadline = time.time() + timeout
+        with source_of(dataset) as source:
+            if source.probe(period) is not None:
+                return
+            if isinstance(dataset.source, Api | Database):
+                self._wait_for_rows(context, deadline, interval)
+        self.log.info("%s is not published yet. The triggerer waits for it.", self._partition(context))
         self.defer(
             trigger=PublicationTrigger(
                 connection=source_connection(dataset),
                 url=address_of(dataset, period),
                 file=dataset.file_name(period),
-                deadline=time.time() + timeout,
+                deadline=deadline,
                 interval=interval,
             ),
             method_name="resume",
             timeout=dt.timedelta(seconds=timeout) + TRIGGER_GRACE,
+        )
+
+    def ask_again(self, context: Any, event: Any, deadline: float, interval: float) -> None:  # noqa: ARG002
+        """Ask an API or a database once more, for a moment in a worker: triggers know addresses of files."""
+        from elt.orchestration.connections import source_of
+
+        dataset = registry.dataset(self.dataset)
+        with source_of(dataset) as source:
+            try:
+                if source.probe(period_of(dataset, context)) is not None:
+                    return
+            except TransientError as error:
+                # A source may be down for a night; its rows come all the same.
+                self.log.warning("%s", error)
+        if time.time() >= deadline:
+            self._skip(context)
+        self._wait_for_rows(context, deadline, interval)
+
+    def _wait_for_rows(self, context: Any, deadline: float, interval: float) -> NoReturn:
+        from airflow.providers.standard.triggers.temporal import DateTimeTrigger
+
+        from elt.orchestration.triggers import SETTLE
+
+        self.log.info("%s is not published yet. It is asked for again later.", self._partition(context))
+        pause = max(SETTLE, min(interval, deadline - time.time()))
+        self.defer(
+            trigger=DateTimeTrigger(dt.datetime.now(dt.UTC) + dt.timedelta(seconds=pause)),
+            method_name="ask_again",
+            kwargs={"deadline": deadline, "interval": interval},
+            timeout=dt.timedelta(seconds=pause) + TRIGGER_GRACE,
         )
 
     def resume(self, context: Any, event: dict[str, Any]) -> None:

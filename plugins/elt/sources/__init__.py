@@ -1,4 +1,4 @@
-"""Where files are published: what a source answers, reading it, and what it has changed since.
+"""Where data is published: what a source answers, reading it, and what it has changed since.
 
 `open_source` and `reach` are the one place that knows which kind of address is asked how.
 """
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from elt.sources.files import Files
 
 
-class Transfer(Protocol):
-    """One file on its way: an iterator of its pieces, in order, each byte once."""
+class Incoming(Protocol):
+    """A partition on its way: an iterator of its bytes, in pieces, in order."""
 
     @property
     def published(self) -> Published:
@@ -45,10 +45,13 @@ class Source(Protocol):
         """The address they are below, without user and password: the load log's `source`."""
 
     def probe(self, period: Period | None) -> Published | None:
-        """Ask with one request for a file; None if it is not published."""
+        """Ask, with one request where that does, whether a partition is published; None if it is not."""
 
-    def open(self, period: Period | None) -> AbstractContextManager[Transfer]:
-        """Begin to read a file with one request; SourceNotPublishedError if it is not published."""
+    def open(self, period: Period | None) -> AbstractContextManager[Incoming]:
+        """Begin to read a partition.
+
+        SourceNotPublishedError if it is not published, here or before its last piece.
+        """
 
 
 class ShardedSource(Source, Protocol):
@@ -60,7 +63,7 @@ class ShardedSource(Source, Protocol):
     def shards(self, period: Period | None) -> tuple[Published, ...]:
         """The files of a partition, by name; SourceNotPublishedError if there is none."""
 
-    def open_shard(self, shard: Published) -> AbstractContextManager[Transfer]:
+    def open_shard(self, shard: Published) -> AbstractContextManager[Incoming]:
         """Begin to read one of them."""
 
 
@@ -74,7 +77,7 @@ class Place(Protocol):
     def probe(self, url: str, name: str) -> Published | None:
         """Ask for a file; None if it is not published."""
 
-    def open(self, url: str, name: str) -> AbstractContextManager[Transfer]:
+    def open(self, url: str, name: str) -> AbstractContextManager[Incoming]:
         """Begin to read a file; SourceNotPublishedError if it is not published."""
 
 
@@ -89,9 +92,19 @@ def open_source(
     `google` makes a storage client, where one is needed. Without settings, their limits are the defaults:
     whoever only probes needs none.
     """
+    from elt.catalogue import Api, Database
     from elt.sources.client import HttpSource, Limits
 
     limits = Limits(settings.max_file_bytes, settings.download_seconds) if settings else None
+    if isinstance(dataset.source, Database):
+        from elt.sources.database import DatabaseSource
+
+        return DatabaseSource(dataset, found, limits)
+    if isinstance(dataset.source, Api):
+        from elt.sources.api import ApiSource
+
+        secrets = found.secrets() if found else {}
+        return ApiSource(dataset, found.url() if found else "", limits=limits, **secrets)
     base = base_of(dataset, found)
     if base.startswith(("http://", "https://")):
         secrets = found.secrets() if found else {}
@@ -118,7 +131,7 @@ def reach(url: str, found: ConnectionFields | None, google: Callable[[], Client]
 def base_of(dataset: Dataset, found: ConnectionFields | None) -> str:
     """The URL that a dataset's files are below: its publisher's, or at the host that the connection names."""
     path = urlsplit(dataset.path)
-    base = dataset.source.base_url if dataset.source else ""
+    base: str = getattr(dataset.source, "base_url", "")
     if path.scheme not in ("", "http", "https"):
         return f"{path.scheme}://{path.netloc}"
     if found and urlsplit(base or dataset.path).scheme in ("http", "https"):

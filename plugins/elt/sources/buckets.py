@@ -19,7 +19,7 @@ from elt.errors import (
     TransientError,
     first_line,
 )
-from elt.sources import Transfer
+from elt.sources import Incoming
 from elt.sources.client import HttpClient, Limits, Patience, Published
 from elt.sources.files import ChangedError, Files
 
@@ -188,7 +188,7 @@ class S3Files(Files):
         """Not used: `open` has HTTP's own way to continue a file."""
         raise NotImplementedError
 
-    def open(self, url: str, name: str) -> AbstractContextManager[Transfer]:
+    def open(self, url: str, name: str) -> AbstractContextManager[Incoming]:
         """Begin to read an object with one GET request."""
         try:
             return self._http.open(self._address(url), name, url)

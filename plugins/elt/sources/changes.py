@@ -1,4 +1,4 @@
-"""What the publisher has changed since it was loaded, and what it published late: a HEAD request a file."""
+"""What the publisher has changed since it was loaded, and what it published late: a request a file."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from elt.catalogue import Dataset
+from elt.catalogue import Api, Database, Dataset
 from elt.errors import PermanentError, TransientError, UsageError
 from elt.layout import MANIFEST
 from elt.periods import Grain, Partition, Period
@@ -56,15 +56,14 @@ def scan(
 ) -> Scan:
     """Compare the latest periods in the lake (only those `among` some, if any are named) with the source's.
 
-    With `scheduled_since`, periods that the schedule has given up since that day are requested, too. Raises
-    the TransientError of a source that answers for no period, or not for several in a row.
+    With `scheduled_since`, periods that the schedule has given up since that day are requested, too. Rows of
+    an API or a database have nothing to compare: the latest `ds.reread` periods count as changed, and the
+    others are not asked for. Raises the TransientError of a source that answers for no period, or not for
+    several in a row.
     """
     stored: dict[Period | None, Stored] = {}
     failed: dict[str, str] = {}
-    for each in lake.list(f"raw/{ds.name}/"):
-        if ds.sharded and not each.name.endswith(f"/{MANIFEST}"):
-            # One of the files that a manifest lists.
-            continue
+    for each in _raw_objects(ds, lake):
         text = each.metadata.get("month")
         try:
             period = Period.parse(text) if text else None
@@ -73,7 +72,11 @@ def scan(
             failed[each.name] = str(error)
         else:
             stored[period] = each
-    wanted = [period for period in sorted(stored, key=str) if not among or period in among][-COMPARED:]
+    ordered = sorted(stored, key=str)
+    wanted = [period for period in ordered if not among or period in among][-COMPARED:]
+    if isinstance(ds.source, Api | Database):
+        latest, base_url = ordered[-ds.reread :] if ds.reread else [], source.base_url
+        wanted = [p for p in wanted if p in latest or not is_complete(stored[p], base_url)]
     late = given_up(ds, scheduled_since) if scheduled_since else ()
     to_load, silent, answered = list[Period | None](), 0, False
     for period in [*wanted, *(period for period in late if period not in stored)]:
@@ -96,6 +99,12 @@ def scan(
     return Scan(len(wanted), tuple(to_load), failed)
 
 
+def _raw_objects(ds: Dataset, lake: Lake) -> Iterator[Stored]:
+    """A dataset's objects in raw/; of partitions of several files only the manifests that list these."""
+    every = lake.list(f"raw/{ds.name}/")
+    return (each for each in every if not ds.sharded or each.name.endswith(f"/{MANIFEST}"))
+
+
 def given_up(ds: Dataset, since: dt.date, now: dt.datetime | None = None) -> Iterator[Period]:
     """The latest periods that were due on `since` or later and were waited for long enough (`now` in UTC)."""
     if ds.first is None:
@@ -111,10 +120,21 @@ def given_up(ds: Dataset, since: dt.date, now: dt.datetime | None = None) -> Ite
         period = period.next()
 
 
+def is_over(period: Period | None, now: dt.datetime | None = None) -> bool:
+    """Whether rows of a period can only be added late (`now` in UTC): before that none of it is published."""
+    now = now or dt.datetime.now(dt.UTC)
+    return period is None or period.end <= now.replace(tzinfo=None)
+
+
+def is_complete(stored: Stored, source: str) -> bool:
+    """Whether a raw object was downloaded to its end, from this source."""
+    return bool(stored.metadata.get("checksum")) and read_source(stored.metadata) == source
+
+
 def is_unchanged(stored: Stored, published: Published, source: str) -> bool:
     """Whether a raw object is complete and has what `source` publishes now."""
     facts = stored.metadata
-    if not facts.get("checksum") or read_source(facts) != source:
+    if not is_complete(stored, source):
         return False
     if published.etag:
         return facts.get("source_etag") == published.etag

@@ -8,7 +8,7 @@ import re
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -40,6 +40,10 @@ Login = tuple[str, str]
 Auth = Login | requests.auth.AuthBase
 
 
+class LoginError(PermanentError):
+    """The source does not accept the login, or the token has expired."""
+
+
 @dataclass(frozen=True)
 class Patience:
     """Seconds: longer outages, and slower sources, are for whoever calls again.
@@ -47,12 +51,15 @@ class Patience:
     `pauses` are before each attempt to continue a broken transfer, `backoff` is before a request is
     repeated, and doubled each time. `headers` is for the whole head of an answer, `piece` for a quarter of
     a MiB: 4 KiB/s is the minimum rate. (A time-out of the socket is for each byte, and starts again.)
+    `retry_after` is the longest pause that a source may ask for: it may ask for hours, which a task's retries
+    cover better than a held worker.
     """
 
     pauses: tuple[float, ...] = (0.2, 1.0, 3.0)
     backoff: float = 0.3
     headers: float = 60.0
     piece: float = 64.0
+    retry_after: float = 60.0
 
 
 PATIENCE = Patience()
@@ -98,9 +105,9 @@ class Published:
 class Allowance:
     """What one file has left of its `Limits`, from now on; messages call it `name`."""
 
-    def __init__(self, name: str, limits: Limits) -> None:
+    def __init__(self, name: str, limits: Limits, until: float | None = None) -> None:
         self._name, self._limits = name, limits
-        self._until = time.monotonic() + limits.seconds
+        self._until = until or time.monotonic() + limits.seconds
 
     @property
     def seconds(self) -> float:
@@ -126,7 +133,8 @@ class HttpClient:
 
     `auth` (user and password, or what signs a request) and `headers` are the connection's secrets. They go to
     the host of `base_url` only: not to one that it redirects to, nor to a file's own address elsewhere. No
-    address, message or log has them.
+    address, message or log has them. `absent` are the statuses that mean that there
+    is no such file.
     """
 
     def __init__(
@@ -137,13 +145,15 @@ class HttpClient:
         headers: Mapping[str, Any] | None = None,
         limits: Limits | None = None,
         patience: Patience | None = None,
+        absent: Collection[int] = _ABSENT,
     ) -> None:
         base, login = _without_user(base_url)
         self.base_url = base.rstrip("/")
         self._auth: Auth | None = auth or login
         self._headers = {name: str(value) for name, value in (headers or {}).items()}
-        self._limits, self._patience = limits or Limits(), patience or PATIENCE
-        self._http = _Session(self._patience, self._headers)
+        self.limits, self.patience = limits or Limits(), patience or PATIENCE
+        self._absent = absent
+        self._http = _Session(self.patience, self._headers)
 
     def __enter__(self) -> Self:
         return self
@@ -163,8 +173,10 @@ class HttpClient:
         except SourceNotPublishedError:
             return None
 
-    def open(self, url: str, name: str, shown: str = "") -> "Transfer":
-        """Begin to read a file with one GET request; `shown` is its address for people, if that is another.
+    def open(self, url: str, name: str, shown: str = "", until: float | None = None) -> "Transfer":
+        """Begin to read a file with one GET request; `until` (a monotonic clock's) ends it earlier.
+
+        `shown` is its address for people, if that is another.
 
         Raises what `probe` raises, and SourceNotPublishedError.
         """
@@ -173,13 +185,13 @@ class HttpClient:
         def get(headers: Mapping[str, str]) -> requests.Response:
             return self._request("GET", url, name, login, headers)
 
-        return Transfer(shown or url, name, get, self._limits, self._patience)
+        return Transfer(shown or url, name, get, self.limits, self.patience, until)
 
     def document(self, url: str, most: int) -> tuple[int, bytes]:
         """Ask for an answer of `most` bytes, whatever its status, which is returned too."""
         with self._send("GET", url, None, {}) as response:
             try:
-                with _ended_after(self._patience.headers, response.raw.shutdown):
+                with _ended_after(self.patience.headers, response.raw.shutdown):
                     body: bytes = response.raw.read(most + 1, decode_content=False)
             except _DROPPED as error:
                 raise TransientError(f"{url} does not answer ({type(error).__name__}). Try again.") from None
@@ -188,12 +200,32 @@ class HttpClient:
             raise TransientError(f"{url} answers with {len(body):,} bytes, too many or too few. Try again.")
         return response.status_code, body
 
+    def part(self, url: str, name: str, start: int, end: int) -> bytes | None:
+        """Read a part of a file, a few MiB; None where the source sends no parts.
+
+        Raises what `open` raises, and TransientError for a part that does not arrive.
+        """
+        url, login = _without_user(url)
+        headers = {"Range": f"bytes={start}-{end - 1}"}
+        with self._request("GET", url, name, login, headers) as response:
+            given = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
+            if response.status_code != 206 or given is None or int(given[1]) != start:
+                return None
+            try:
+                with _ended_after(self.patience.piece, response.raw.shutdown):
+                    found: bytes = response.raw.read(end - start, decode_content=False)
+            except _DROPPED:
+                found = b""
+        if len(found) != end - start:
+            raise TransientError(f"{name}: a part of it did not arrive whole ({url}). Try again.")
+        return found
+
     def _request(
         self, method: str, url: str, name: str, login: Login | None, headers: Mapping[str, str]
     ) -> requests.Response:
         response = self._send(method, url, login, headers)
         try:
-            _check_answer(response, name, url, ranged="Range" in headers)
+            _check_answer(response, name, url, absent=self._absent, ranged="Range" in headers)
         except BaseException:
             response.close()
             raise
@@ -238,7 +270,7 @@ class HttpSource:
 
     def __init__(self, dataset: Dataset, base_url: str = "", **connection: Any) -> None:
         self._dataset = dataset
-        default = dataset.source.base_url if dataset.source else ""
+        default = getattr(dataset.source, "base_url", "")
         self._client = HttpClient(base_url or default, **connection)
 
     def __enter__(self) -> Self:
@@ -279,11 +311,12 @@ class Transfer:
         get: Callable[[Mapping[str, str]], requests.Response],
         limits: Limits,
         patience: Patience,
+        until: float | None = None,
     ) -> None:
         self._name, self._get, self._patience = name, get, patience
-        self._allowance = Allowance(name, limits)
+        self._allowance = Allowance(name, limits, until)
         self._response: requests.Response | None = get({})
-        self.received = 0
+        self.received, self.headers = 0, self._response.headers
         try:
             self.published = Published.of(url, self._response.headers)
             self._allowance.check(self.published.size or 0)
@@ -383,15 +416,17 @@ class Transfer:
         return TransientError(f"{self._name}: changed at the source while it was read. Try again.")
 
 
-def _check_answer(response: requests.Response, name: str, url: str, *, ranged: bool) -> None:
+def _check_answer(
+    response: requests.Response, name: str, url: str, *, absent: Collection[int], ranged: bool
+) -> None:
     status = response.status_code
-    if status in _ABSENT:
+    if status in absent:
         raise SourceNotPublishedError(f"{name}: not published ({url} answers {status})")
     # 416: the file has become shorter while it was read.
     if status in _BUSY or status >= 500 or status == 416:
         raise TransientError(f"{name}: the source answers {status} ({url})")
     if status == 401:
-        raise PermanentError(
+        raise LoginError(
             f"{name}: the source wants another login ({url}). Set it in the Airflow connection of the source."
         )
     if status != 200 and not (ranged and status == 206):
@@ -420,20 +455,36 @@ def _ended_after(seconds: float, end: Callable[[], object]) -> Iterator[threadin
         timer.cancel()
 
 
+class _Retry(urllib3.Retry):
+    """Waits as long as a busy source asks it to, in Retry-After, unless that is too long."""
+
+    longest = 0.0
+
+    def get_retry_after(self, response: Any) -> float | None:
+        """Called by urllib3: None is its own, growing pause."""
+        try:
+            asked = super().get_retry_after(response)
+        except urllib3.exceptions.InvalidHeader:
+            return None
+        return asked if asked is not None and asked <= self.longest else None
+
+    def new(self, **changed: Any) -> Self:
+        """Called by urllib3 for each attempt."""
+        again = super().new(**changed)
+        again.longest = self.longest
+        return again
+
+
 class _Session(requests.Session):
     """Connections that repeat, within seconds, what is worth it, and keep secrets from other hosts."""
 
     def __init__(self, patience: Patience, secrets: Mapping[str, str]) -> None:
         super().__init__()
         self._secrets = secrets
-        again = urllib3.Retry(
-            total=3,
-            backoff_factor=patience.backoff,
-            status_forcelist=_BUSY,
-            raise_on_status=False,
-            # A source may ask for hours, which a task's retries cover better than a held worker.
-            respect_retry_after_header=False,
+        again = _Retry(
+            total=3, backoff_factor=patience.backoff, status_forcelist=_BUSY, raise_on_status=False
         )
+        again.longest = patience.retry_after
         for scheme in ("http://", "https://"):
             adapter = requests.adapters.HTTPAdapter(max_retries=again)
             adapter.poolmanager.pool_classes_by_scheme = _pools(patience.headers)

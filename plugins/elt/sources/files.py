@@ -20,7 +20,7 @@ from typing import Self
 from elt.catalogue import Dataset
 from elt.errors import PermanentError, SourceNotPublishedError, TransientError, first_line
 from elt.periods import Period
-from elt.sources import Transfer, client
+from elt.sources import Incoming, client
 from elt.sources.client import Allowance, Limits, Patience, Published
 
 # Files of one partition: each costs requests, and all of them are in the manifest.
@@ -84,7 +84,7 @@ class Files(ABC):
             )
         return tuple(sorted(found, key=lambda file: file.url))
 
-    def open(self, url: str, name: str) -> AbstractContextManager[Transfer]:
+    def open(self, url: str, name: str) -> AbstractContextManager[Incoming]:
         """Begin to read a file; SourceNotPublishedError if it is not there."""
         found = self.find(url)
         if found is None:
@@ -180,7 +180,7 @@ class FileSource:
         """Ask for a period's file, or for all its files as one; None if there is none."""
         return self._files.probe(self.url(period), self._dataset.file_name(period))
 
-    def open(self, period: Period | None) -> AbstractContextManager[Transfer]:
+    def open(self, period: Period | None) -> AbstractContextManager[Incoming]:
         """Begin to read a period's file."""
         return self._files.open(self.url(period), self._dataset.file_name(period))
 
@@ -193,7 +193,7 @@ class FileSource:
             )
         return found
 
-    def open_shard(self, shard: Published) -> AbstractContextManager[Transfer]:
+    def open_shard(self, shard: Published) -> AbstractContextManager[Incoming]:
         """Begin to read one of them."""
         return self._files.open(shard.url, shard.url.rpartition("/")[2])
 

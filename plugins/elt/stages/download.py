@@ -10,7 +10,7 @@ from elt.errors import PermanentError, SourceNotPublishedError
 from elt.formats.gzip_content import Gunzip
 from elt.layout import raw_folder, raw_object
 from elt.provenance import Loaded, Origin, read_size
-from elt.sources import ShardedSource, Source, Transfer
+from elt.sources import Incoming, ShardedSource, Source
 from elt.sources.changes import is_unchanged
 from elt.sources.files import as_one
 from elt.stage_request import StageRequest
@@ -24,6 +24,8 @@ MEDIA_TYPES: Mapping[Format, str] = {
     "csv.gz": "application/gzip",
     "jsonl": "application/x-ndjson",
     "jsonl.gz": "application/gzip",
+    # RFC 7464: an API's pages.
+    "pages": "application/json-seq",
     "any": "application/octet-stream",
 }
 _PARQUET = b"PAR1"
@@ -75,7 +77,7 @@ def _transfer(request: StageRequest, source: Source, lake: Lake) -> Stored:
 
 
 def _store(
-    request: StageRequest, lake: Lake, transfer: Transfer, name: str, target: str, facts: Mapping[str, str]
+    request: StageRequest, lake: Lake, transfer: Incoming, name: str, target: str, facts: Mapping[str, str]
 ) -> Stored:
     """Write one file; its reader calls it `name`."""
     published, form = transfer.published, request.dataset.file_format

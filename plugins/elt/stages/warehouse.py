@@ -171,7 +171,7 @@ def _check_table(request: StageRequest, warehouse: Warehouse) -> None:
     if differing := sorted({name for name, _ in present ^ wanted}):
         raise PermanentError(
             f"{request.partition}: table {request.dataset.table} is not as the catalogue says "
-            f"({', '.join(differing)}). Alter it, or drop it and load it again."
+            f"({', '.join(differing)}). See what to do: scripts/schema {request.dataset.name}"
         )
 
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 import datetime as dt
 import random
 import time
+import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     # a Warehouse is given has paid it; importing this module costs nothing.
     from google.api_core.retry import Retry
     from google.cloud.bigquery import Client, LoadJob, QueryJob, QueryJobConfig
+    from google.cloud.bigquery.table import RowIterator
 
     Job = LoadJob | QueryJob
 
@@ -46,6 +48,8 @@ Submitted = Callable[[str, str, str], None]
 TIMEOUT = 300.0
 # Seconds to repeat a request within; longer outages are for whoever calls again.
 REPEAT_SECONDS = 15.0
+# Seconds that a job's cancellation may take to be accepted.
+CANCEL_SECONDS = 5.0
 # Seconds between two requests for a job's state: at first, and at most.
 POLL_SECONDS = (0.1, 2.0)
 # Runs of one piece of work that other transactions abort, before it is given up for now.
@@ -147,6 +151,18 @@ class Warehouse:
             found = self._client.list_tables(dataset, page_size=1000, **self._how)
             return {table.table_id for table in found}
 
+    def columns(self) -> dict[str, list[str]]:
+        """Names of all columns by table or view, in their order."""
+        dataset = f"`{self.project}.{self._settings.dataset}`"
+        text = (
+            f"SELECT table_name, column_name FROM {dataset}.INFORMATION_SCHEMA.COLUMNS "  # noqa: S608
+            "ORDER BY table_name, ordinal_position"
+        )
+        found: dict[str, list[str]] = {}
+        for row in self.query(text, {}, {"app": "taxiway", "step": "report"}):
+            found.setdefault(row["table_name"], []).append(row["column_name"])
+        return found
+
     def table(self, name: str) -> Json | None:
         """Describe a table as the API does; None if it is not there."""
         try:
@@ -155,6 +171,12 @@ class Warehouse:
         except TableNotFoundError:
             return None
         return dict(found.to_api_repr())
+
+    def head(self, name: str, count: int) -> list[dict[str, Any]]:
+        """Read some rows of a table by column name; free, however large it is."""
+        with _errors("table", name):
+            found = self._client.list_rows(self._full(name), max_results=count, **self._how)
+            return [dict(row.items()) for row in found]
 
     def create(self, name: str, table: Json) -> Json | None:
         """Create a table or view and describe it; None if there is one already, which stays as it is."""
@@ -218,6 +240,54 @@ class Warehouse:
 
         with _errors("query", labels.get("step", "")):
             return self._uncontended(run)
+
+    def plan(self, statement: str) -> tuple[str, int]:
+        """The type of a statement, as BigQuery names it (SELECT), and how many bytes it would read.
+
+        Nothing is run, and nothing is billed.
+        """
+        config = self._question()
+        config.dry_run = True
+        with _errors("query", ""):
+            job = self._client.query(
+                statement, config, location=self._settings.location, job_retry=None, **self._how
+            )
+        return str(job.statement_type or ""), int(job.total_bytes_processed or 0)
+
+    def ask(self, statement: str, page_rows: int | None = None) -> RowIterator:
+        """Run a statement that somebody has typed; a table's name alone means one of the stack's dataset.
+
+        Rows come in pages of BigQuery's choice, or of `page_rows`.
+        An interruption cancels the job: nobody pays for what nobody waits for.
+        """
+        # Made here, so that the job can be cancelled before BigQuery has answered.
+        job_id, location = f"taxiway-ask-{uuid.uuid4().hex}", self._settings.location
+        with _errors("query", ""):
+            try:
+                job = self._client.query(
+                    statement,
+                    self._question(),
+                    job_id=job_id,
+                    location=location,
+                    job_retry=None,
+                    **self._how,
+                )
+                return job.result(
+                    page_size=page_rows,
+                    timeout=float(self._settings.job_seconds),
+                    retry=self._how["retry"],
+                )
+            except KeyboardInterrupt:
+                how: Json = {"retry": None, "timeout": CANCEL_SECONDS}
+                # Who waits at a terminal does not wait again; the job's own deadline comes in any case.
+                with suppress(exceptions.GoogleAPIError, requests.RequestException):
+                    self._client.cancel_job(job_id, location=location, **how)
+                raise
+
+    def _question(self) -> QueryJobConfig:
+        config = self._query({}, {"app": "taxiway", "step": "ask"})
+        config.default_dataset = f"{self.project}.{self._settings.dataset}"
+        return config
 
     def _limits(self, labels: Mapping[str, str]) -> Json:
         return {"labels": dict(labels), "job_timeout_ms": self._settings.job_seconds * 1000}

@@ -1,6 +1,9 @@
 """The bucket, over Google's own client. An object is complete or absent, whenever this process dies."""
 
 import base64
+import datetime as dt
+import io
+import os
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -20,6 +23,8 @@ from elt.stores import denied, token_error
 
 # Bytes of an upload that are in memory at once, so that its size does not matter; a multiple of 256 KiB.
 CHUNK = 3 * 2**20
+# Bytes that a file which is read here and there fetches at least, at a time.
+RANGE = 2**20
 # Seconds to connect within, and between two pieces of an answer.
 TIMEOUT = (10.0, 60.0)
 # Seconds to repeat a request within; longer outages are for whoever calls again.
@@ -48,12 +53,13 @@ class Content:
 
 @dataclass(frozen=True)
 class Stored:
-    """An object: its metadata are ours, its generation changes with every write."""
+    """An object: its metadata are ours, its generation changes with every write, at the time `updated`."""
 
     name: str
     size: int
     generation: int
     metadata: Mapping[str, str] = field(default_factory=dict)
+    updated: dt.datetime | None = None
 
 
 class Lake:
@@ -144,6 +150,20 @@ class Lake:
             raise
         return file
 
+    def open(self, stored: Stored) -> BinaryIO:
+        """Return that very object as a file to seek in: of it is fetched only what is read."""
+        return io.BufferedReader(_Ranges(self, stored), RANGE)
+
+    def part(self, stored: Stored, start: int, size: int) -> bytes:
+        """Return some bytes of that very object, fewer at its end."""
+        end = min(start + size, stored.size)
+        if start >= end:
+            return b""
+        blob = self._bucket.blob(stored.name, generation=stored.generation)
+        with self._errors(stored.name):
+            # A part has no checksum of its own to be compared with.
+            return bytes(blob.download_as_bytes(start=start, end=end - 1, checksum=None, **self._how))
+
     def _receive(self, blob: Blob, file: BinaryIO) -> bool:
         """Download the rest of an object; False if that broke on the way."""
         begun = file.tell()
@@ -193,5 +213,33 @@ class Lake:
             raise TransientError(f"{address}: the lake does not answer ({first_line(error)}).") from None
 
 
+class _Ranges(io.RawIOBase):
+    """An object, read by ranges; buffered it asks for few of them."""
+
+    def __init__(self, lake: Lake, stored: Stored) -> None:
+        self._lake, self._stored, self._position = lake, stored, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._position
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._stored.size}
+        self._position = max(base[whence] + offset, 0)
+        return self._position
+
+    def readinto(self, buffer: Any) -> int:
+        found = self._lake.part(self._stored, self._position, len(buffer))
+        buffer[: len(found)] = found
+        self._position += len(found)
+        return len(found)
+
+
 def _stored(blob: Any) -> Stored:
-    return Stored(blob.name, int(blob.size), int(blob.generation), dict(blob.metadata or {}))
+    metadata = dict(blob.metadata or {})
+    return Stored(blob.name, int(blob.size), int(blob.generation), metadata, blob.updated)

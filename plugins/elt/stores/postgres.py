@@ -170,14 +170,14 @@ def ensure_table(connection: psycopg.Connection, ds: Dataset) -> None:
     """Create a dataset's table; PermanentError if there is one with another schema."""
     # CREATE TABLE IF NOT EXISTS fails when two do it at once.
     with alone(connection, ds.table):
-        present, wanted = _present(connection, ds), _wanted(ds)
+        present, wanted = present_columns(connection, ds), wanted_columns(ds)
         if present == wanted:
             return
         if present:
             differing = sorted(name for name, _ in wanted.items() ^ present.items())
             raise PermanentError(
                 f"Postgres: table {ds.table} is not as the catalogue says "
-                f"({', '.join(dict.fromkeys(differing))}). Drop it or alter it, then load again."
+                f"({', '.join(dict.fromkeys(differing))}). See what to do: scripts/schema {ds.name}"
             )
         defined = sql.SQL(", ").join(_define(column) for column in _columns(ds))
         by: sql.Composable = sql.SQL("")
@@ -194,10 +194,11 @@ def ensure_table(connection: psycopg.Connection, ds: Dataset) -> None:
 
 def is_as_described(connection: psycopg.Connection, ds: Dataset) -> bool:
     """Whether a dataset's table is there, with the catalogue's columns."""
-    return _present(connection, ds) == _wanted(ds)
+    return present_columns(connection, ds) == wanted_columns(ds)
 
 
-def _present(connection: psycopg.Connection, ds: Dataset) -> dict[str, str]:
+def present_columns(connection: psycopg.Connection, ds: Dataset) -> dict[str, str]:
+    """Columns and types of a dataset's table, as Postgres calls them; none if there is no table."""
     query = (
         "SELECT attname::text, format_type(atttypid, NULL) FROM pg_attribute "
         "WHERE attrelid = to_regclass(%s) AND attnum > 0 AND NOT attisdropped"
@@ -205,10 +206,37 @@ def _present(connection: psycopg.Connection, ds: Dataset) -> dict[str, str]:
     return dict(connection.execute(query, [ds.table]).fetchall())
 
 
-def _wanted(ds: Dataset) -> dict[str, str]:
+def wanted_columns(ds: Dataset) -> dict[str, str]:
+    """Columns and types that it should have."""
     full = {"timestamp": "timestamp without time zone", "timestamptz": "timestamp with time zone"}
     types = {column.name: TYPES[column.type] for column in _columns(ds)}
     return {name: full.get(kind, kind) for name, kind in types.items()}
+
+
+def used_by_views(connection: psycopg.Connection, ds: Dataset) -> dict[str, list[str]]:
+    """Views over a dataset's table, by the column that they use."""
+    query = (
+        "SELECT attname::text, array_agg(DISTINCT view.relname::text ORDER BY view.relname::text) "
+        "FROM pg_depend JOIN pg_rewrite ON pg_rewrite.oid = pg_depend.objid "
+        "JOIN pg_class AS view ON view.oid = pg_rewrite.ev_class "
+        "JOIN pg_attribute ON attrelid = refobjid AND attnum = refobjsubid "
+        "WHERE classid = 'pg_rewrite'::regclass AND refobjid = to_regclass(%s) GROUP BY 1"
+    )
+    return dict(connection.execute(query, [ds.table]).fetchall())
+
+
+@contextmanager
+def without_views(connection: psycopg.Connection, names: Collection[str]) -> Iterator[None]:
+    """Drop views and make them again, in a transaction of the caller's; without their comments."""
+    definitions = {}
+    for name in names:
+        found = connection.execute("SELECT pg_get_viewdef(to_regclass(%s))", [name]).fetchone()
+        definitions[name] = str(found[0]) if found else ""
+        connection.execute(sql.SQL("DROP VIEW {}").format(sql.Identifier(name)))
+    yield
+    for name, text in definitions.items():
+        create = sql.SQL("CREATE VIEW {} AS {}").format(sql.Identifier(name), sql.SQL(text))
+        connection.execute(create)
 
 
 def _columns(ds: Dataset) -> tuple[Column, ...]:

@@ -29,25 +29,36 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Tally:
-    """How many audits a partition's latest judgement had, and how many of either severity failed."""
+    """The audits that a partition's latest judgement did not let pass, those that stop it first."""
 
-    audits: int = 0
-    warnings: int = 0
-    failures: int = 0
+    verdicts: tuple[Verdict, ...] = ()
+
+    @property
+    def warnings(self) -> int:
+        """How many of them only warn."""
+        return len(self.verdicts) - self.failures
+
+    @property
+    def failures(self) -> int:
+        """How many of them have kept the partition from being published."""
+        return sum(verdict.severity == "stop" for verdict in self.verdicts)
 
     @classmethod
     def latest(
         cls, warehouse: Warehouse, partitions: Collection[Partition] | None = None
     ) -> dict[Partition, Self]:
-        """Tally some partitions (None: every one that was ever judged)."""
+        """Of some partitions (None: of all), those that an audit has something to say about."""
         condition, given = load_log.among(partitions)
         text = statement("audits_latest", audit_results=warehouse.name(AUDIT_RESULTS), partitions=condition)
         try:
             found = warehouse.query(text, given, load_log.labels("report"))
         except TableNotFoundError:
             return {}
-        tallies = [(row.pop("dataset"), row.pop("month"), cls(**row)) for row in found]
-        return {Partition.parse(dataset, period): tally for dataset, period, tally in tallies}
+        verdicts = dict[Partition, list[Verdict]]()
+        for row in found:
+            partition = Partition.parse(row.pop("dataset"), row.pop("month"))
+            verdicts.setdefault(partition, []).append(Verdict(passed=False, **row))
+        return {partition: cls(tuple(among)) for partition, among in verdicts.items()}
 
 
 def judge(warehouse: Warehouse, request: StageRequest, staging: Json, loaded: Loaded) -> list[Verdict]:

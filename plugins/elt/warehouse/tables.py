@@ -82,15 +82,15 @@ def lake_statement(ds: Dataset, table: str, bucket: str) -> str:
     """The DDL of a table over a dataset's typed files, with a column for each level of their folders."""
     folder = f"gs://{bucket}/typed/{ds.name}"
     options = {
-        "description": _text(f"{ds.title}: the lake's typed files"),
-        "format": _text("PARQUET"),
-        "uris": f"[{_text(f'{folder}/*')}]",
+        "description": sql_text(f"{ds.title}: the lake's typed files"),
+        "format": sql_text("PARQUET"),
+        "uris": f"[{sql_text(f'{folder}/*')}]",
     }
     if levels := _levels(ds):
-        options["hive_partition_uri_prefix"] = _text(folder)
+        options["hive_partition_uri_prefix"] = sql_text(folder)
     columns = (
         f"  `{field['name']}` {SQL_TYPES.get(field['type'], field['type'])} "
-        f"OPTIONS (description = {_text(field['description'])})"
+        f"OPTIONS (description = {sql_text(field['description'])})"
         for field in fields(ds.columns)
     )
     partitions = ", ".join(f"{name} INT64" for name in levels)
@@ -109,7 +109,7 @@ def _levels(ds: Dataset) -> tuple[Grain, ...]:
     return folders(ds) if taken.isdisjoint(folders(ds)) else ()
 
 
-def _text(text: str) -> str:
+def sql_text(text: str) -> str:
     """A text as SQL writes it: JSON's escapes are among BigQuery's."""
     return json.dumps(text, ensure_ascii=False)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Set
 from typing import TYPE_CHECKING
 
 from taxiway.airflow.client import AirflowApi
@@ -45,10 +46,36 @@ def open_dags(api: AirflowApi, patience: Patience) -> None:
     """
     from elt.orchestration.pools import POOLS
 
-    families, parsed = expected_dags(), dict[str, bool]()
-    wanted = {dag_id for ids in families.values() for dag_id in ids}
+    families = expected_dags()
     fields = ("slots", "description", "include_deferred")
     api.create_pools([{"name": n, **{f: getattr(pool, f) for f in fields}} for n, pool in POOLS.items()])
+
+    parsed = _parsed(api, {dag_id for ids in families.values() for dag_id in ids}, patience)
+    # One request for a family, and none if a user's `up` finds all of it unpaused.
+    for family, ids in families.items():
+        if any(parsed[dag_id] for dag_id in ids):
+            api.unpause_family(f"_{family}")
+
+
+def open_datasets(api: AirflowApi, names: Collection[str], patience: Patience) -> None:
+    """Wait until the DAGs of these datasets are parsed, and unpause them: those of a new entry are paused."""
+    from elt.layout import dag_id
+
+    wanted = [
+        found
+        for family, ids in expected_dags().items()
+        for name in sorted(names)
+        if (found := dag_id(name, family)) in ids
+    ]
+    parsed = _parsed(api, set(wanted), patience)
+    for each in wanted:
+        if parsed[each]:
+            api.unpause(each)
+
+
+def _parsed(api: AirflowApi, wanted: Set[str], patience: Patience) -> dict[str, bool]:
+    """Whether paused, by DAG id, as soon as all that are wanted are parsed."""
+    parsed = dict[str, bool]()
 
     def all_parsed() -> bool:
         parsed.update(api.dags())
@@ -57,7 +84,4 @@ def open_dags(api: AirflowApi, patience: Patience) -> None:
     patience.until(
         all_parsed, lambda: f"DAGs are missing: {sorted(wanted - set(parsed))} {api.import_errors()}"
     )
-    # One request for a family, and none if a user's `up` finds all of it unpaused.
-    for family, ids in families.items():
-        if any(parsed[dag_id] for dag_id in ids):
-            api.unpause_family(f"_{family}")
+    return parsed

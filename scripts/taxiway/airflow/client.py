@@ -20,6 +20,10 @@ class AirflowDownError(TaxiwayError):
     """The server does not answer, or only that something behind it does not: it may the next time."""
 
 
+class NotFoundError(TaxiwayError):
+    """What was asked about is not there."""
+
+
 @dataclass
 class AirflowApi:
     """A client of the server at `url`; signs in at the first call and again when its token has run out.
@@ -95,7 +99,15 @@ class AirflowApi:
         """Start a run, for a partition key if the DAG has any; returns the run as Airflow describes it."""
         # Airflow wants the logical date said to be none: else it takes today for one.
         body = {"logical_date": None, "partition_key": partition, "conf": dict(conf)}
-        run: dict[str, Any] = self._call("POST", f"/dags/{dag_id}/dagRuns", json=body)
+        try:
+            run: dict[str, Any] = self._call("POST", f"/dags/{dag_id}/dagRuns", json=body)
+        except NotFoundError:
+            # Its file is broken, most likely: that says more than that it is not there.
+            broken = self.import_errors()
+            raise TaxiwayError(
+                f"Airflow has no DAG {dag_id}" + (f": {broken[0]}" if broken else ""),
+                "Mend the file; Airflow reads it again by itself." if broken else "See scripts/doctor",
+            ) from None
         return run
 
     def runs(self, dag_ids: list[str], **criteria: Any) -> list[dict[str, Any]]:
@@ -162,8 +174,12 @@ class AirflowApi:
             ) from None
         if not response.ok:
             # Without its database the server answers 500.
-            kind = AirflowDownError if response.status_code >= requests.codes.server_error else TaxiwayError
-            raise kind(f"Airflow rejected {method} {path}: {response.status_code} {response.text[:300]}")
+            kind: type[TaxiwayError] = TaxiwayError
+            if response.status_code == requests.codes.not_found:
+                kind = NotFoundError
+            elif response.status_code >= requests.codes.server_error:
+                kind = AirflowDownError
+            raise kind(f"Airflow rejected {method} {path}: {response.status_code} {_detail(response)}")
         return response.json() if response.content else None
 
     def _request(self, method: str, path: str, **options: Any) -> requests.Response:
@@ -185,3 +201,12 @@ class AirflowApi:
                 "Call scripts/down, then scripts/up: a new environment gets a new password.",
             )
         self.session.headers["Authorization"] = f"Bearer {answer.json()['access_token']}"
+
+
+def _detail(response: requests.Response) -> str:
+    """What an answer says went wrong: the API's own sentence, or the beginning of whatever it is."""
+    try:
+        found = response.json()["detail"]
+    except (ValueError, KeyError, TypeError):
+        return response.text[:300]
+    return str(found.get("reason", found) if isinstance(found, dict) else found)[:300]

@@ -22,9 +22,16 @@ INTERRUPTED = 130
 
 def group() -> click.Group:
     """All commands, as `taxiway COMMAND`: the entry point, and what completes a command line."""
-    from taxiway.cli.commands import airflow, infrastructure, platform, tools
+    from taxiway.cli.commands import airflow, catalogue, data, infrastructure, platform, tools
 
-    commands = (*platform.COMMANDS, *airflow.COMMANDS, *infrastructure.COMMANDS, *tools.COMMANDS)
+    commands = (
+        *platform.COMMANDS,
+        *airflow.COMMANDS,
+        *catalogue.COMMANDS,
+        *data.COMMANDS,
+        *infrastructure.COMMANDS,
+        *tools.COMMANDS,
+    )
     return click.Group(
         "taxiway", commands, help="The commands of scripts/: the platform's life, and its data."
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from elt.catalogue import Column, Dataset, Mart
+from elt.catalogue import Column, Database, Dataset, Mart
 from elt.catalogue.registry import DATASETS, MARTS
 from elt.warehouse.tables import TYPES
 from taxiway.docgen.markdown import codes, table
@@ -58,7 +58,7 @@ def current(text: str) -> str:
 def _dataset(ds: Dataset) -> str:
     late = f"{ds.lag} {ds.every}{'' if ds.lag == 1 else 's'} after it begins"
     facts = [
-        ("source", f"`{ds.path}`"),
+        ("source", f"`{_origin(ds)}`"),
         ("format", ds.file_format),
         ("published", f"by {ds.every}, from {ds.first}, {late}" if ds.every else "as a whole"),
         ("key", codes([ds.key])),
@@ -78,6 +78,12 @@ def _dataset(ds: Dataset) -> str:
     known = table(("", ""), [fact for fact in facts if fact[1]])
     described = table(head, columns) if columns else "Files are kept in `raw/` as they are.\n"
     return f"## {ds.name}\n\n{ds.title}.\n\n{known}\n{described}"
+
+
+def _origin(ds: Dataset) -> str:
+    if isinstance(ds.source, Database):
+        return f"{ds.source.table or 'a query'} of {ds.source.connection}"
+    return ds.path
 
 
 def _written(column: Column) -> str:

@@ -17,6 +17,7 @@ from elt.periods import Partition
 from taxiway.airflow.client import AirflowApi, AirflowDownError
 from taxiway.console.progress import Progress
 from taxiway.errors import TaxiwayError
+from taxiway.loads.failures import last_words, reason_of
 
 # Partitions under way at once: enough to keep Airflow busy, few enough to keep their order.
 WINDOW = 12
@@ -218,8 +219,11 @@ class Loader:
             return True
         where = task["dag_id"].removeprefix(f"{partition.dataset}_to_")
         mark = {"success": "done", "failed": "failed", "upstream_failed": "failed"}.get(state, "info")
-        took = f"{task['duration']:.1f} s" if state == "success" and task.get("duration") else ""
-        self.progress.say(f"{partition!s:15} {where:9} {task['task_id']:20} {state}", mark, detail=took)
+        detail = f"{task['duration']:.1f} s" if state == "success" and task.get("duration") else ""
+        if state == "up_for_retry":
+            # Now: who waits wants to know what for, and may be able to help.
+            detail = last_words(self.api, task)
+        self.progress.say(f"{partition!s:15} {where:9} {task['task_id']:20} {state}", mark, detail=detail)
         return True
 
     def _finish(self, watch: Watch, run: Run, tasks: list[Run]) -> None:
@@ -227,13 +231,7 @@ class Loader:
         dag = run["dag_id"]
         reason = ""
         if run["state"] == "failed" and not watch.outcome:
-            failed = next((task for task in tasks if task["state"] == "failed"), None)
-            # Its time was over, or somebody has marked it: no task says why.
-            reason = f"{dag} failed"
-            if failed:
-                task = failed["task_id"]
-                why = self.api.failure(dag, run["dag_run_id"], task, failed["try_number"])
-                reason = f"{dag} {task}: {why or 'failed'}"
+            reason = reason_of(self.api, run, tasks)
         # Last: an answer that does not come is asked for again.
         watch.waiting.remove(dag)
         watch.outcome = watch.outcome or reason

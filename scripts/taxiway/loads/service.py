@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 
 from elt import status
@@ -16,14 +16,15 @@ from elt.catalogue.registry import DATASETS, MARTS, PROBLEMS
 from elt.connections import Connections, EnvironmentConnections
 from elt.errors import AccessDeniedError
 from elt.layout import Family, dag_id
-from elt.periods import Partition
+from elt.periods import Partition, Period, Span
 from elt.sources import changes
 from taxiway.airflow.client import AirflowApi
 from taxiway.console.progress import Progress
 from taxiway.embedded.components import MANAGER
-from taxiway.environment.home import read_json
+from taxiway.environment.home import DEFAULT_STACK, read_json
 from taxiway.errors import TaxiwayError
 from taxiway.loads.arguments import Request
+from taxiway.loads.failures import Failure, failures
 from taxiway.loads.runner import NOT_PUBLISHED, WINDOW, Loader
 from taxiway.waiting import Patience
 
@@ -53,6 +54,10 @@ class Loads:
     connections: Connections
     progress: Progress
     poll_seconds: float = 0.7
+    option: str = ""
+    """What commands that are printed need to mean this stack: ` --stack alice`."""
+    codes: list[int] = field(default_factory=list)
+    """How each partition of the last `load` ended: its exit code."""
     ailing: Callable[[], Mapping[str, str]] = dict
     """Asks which components do not answer: a sentence by name."""
 
@@ -60,7 +65,10 @@ class Loads:
     def of(cls, platform: Target, progress: Progress) -> Self:
         """The data of a platform that is up, as soon as all of it answers."""
         variables = read_json(platform.home.environment)
-        loads = cls(platform.api, EnvironmentConnections(variables), progress, ailing=platform.ailing)
+        stack = platform.home.stack
+        option = "" if stack == DEFAULT_STACK else f" --stack {stack}"
+        stores = EnvironmentConnections(variables)
+        loads = cls(platform.api, stores, progress, ailing=platform.ailing, option=option)
         loads._wait_until_well()
         loads.connections = EnvironmentConnections(variables | stored_sources(platform.api, variables))
         return loads
@@ -73,6 +81,37 @@ class Loads:
     def status(self, wanted: Collection[Partition] | None = None) -> list[dict[str, Any]]:
         """What each store has of the wanted partitions, or of all there are: a row for each."""
         return status.status(self.connections, wanted)
+
+    def report(self) -> list[dict[str, Any]]:
+        """The status of everything; what failed since it was loaded has its failures in it, too.
+
+        A row's `failures` are of the partition's DAGs whose latest run has failed; `state` is *failed* where
+        it is not loaded for that.
+        """
+        rows, broken = self.status(), dict[Partition, list[Failure]]()
+        for failure in failures(self.api):
+            broken.setdefault(failure.partition, []).append(failure)
+        known = {Partition.parse(row["dataset"], row["period"]) for row in rows}
+        if unknown := broken.keys() - known:
+            places = {name: place for place, name in enumerate(DATASETS)}
+            rows = sorted(
+                rows + self.status(unknown), key=lambda row: (places[row["dataset"]], row["period"] or "")
+            )
+        for row in rows:
+            found = broken.get(Partition.parse(row["dataset"], row["period"]), [])
+            row["failures"] = [failure.facts(self.option) for failure in found]
+            if found and row["state"] != "loaded":
+                row["state"] = "failed"
+        return rows
+
+    def failed(self, requests: Sequence[Request]) -> list[Failure]:
+        """What has failed of these datasets and periods; of everything where there are no requests."""
+
+        def asked(failed: Partition) -> bool:
+            named = [r for r in requests if failed.dataset in (entry.name for entry in r.datasets)]
+            return any(r.span is None or _lies_in(failed.period, r.span) for r in named)
+
+        return [failure for failure in failures(self.api) if not requests or asked(failure.partition)]
 
     def mart_heads(self, count: int) -> dict[str, list[dict[str, Any]]]:
         """The first rows of each mart that says which ones are worth showing."""
@@ -93,14 +132,24 @@ class Loads:
         return found
 
     def load(
-        self, wanted: Sequence[Partition], wait: float, *, again: bool = False, force: bool = False
+        self,
+        wanted: Sequence[Partition],
+        wait: float,
+        *,
+        again: bool = False,
+        force: bool = False,
+        failed: Sequence[Failure] = (),
     ) -> int:
         """Load what is not loaded yet, in the order given; `again`: all of it. Returns the exit code.
 
-        `force` also does what would find that nothing has changed.
+        `force` also does what would find that nothing has changed. What has `failed` is run again, even where
+        an earlier file of the partition is loaded.
         """
         self._wait_until_well()
         missing = self._missing(wanted, again=again)
+        for failure in failed:
+            dags = missing.setdefault(failure.partition, [])
+            dags += [failure.dag] if failure.dag not in dags else []
         if not missing:
             self.progress.say("everything is loaded already; nothing to do", "done")
             return 0
@@ -114,13 +163,26 @@ class Loads:
         self._wait_until_well()
         # Asked again: a run that Airflow calls successful may have skipped the period.
         still = self._missing(missing)
-        codes = [self._report(p, outcomes[p], still.get(p, []), brief=many) for p in missing]
+        codes = self.codes = [self._report(p, outcomes[p], still.get(p, []), brief=many) for p in missing]
         if many:
             words = {0: "loaded", NOT_PUBLISHED_CODE: NOT_PUBLISHED, 1: "not loaded"}
             counts = [f"{codes.count(code)} {what}" for code, what in words.items() if code in codes]
             self.progress.say(", ".join(counts), "failed" if 1 in codes else "done")
         # A failure outranks a period that is late, whatever their numbers.
         return max(codes, key=[0, NOT_PUBLISHED_CODE, 1].index)
+
+    def conclude(self, code: int) -> bool:
+        """Say at the end that something has failed, and how to see and repeat it; whether anything has."""
+        failed, of = self.codes.count(1), f"of {len(self.codes)} " if len(self.codes) > 1 else ""
+        if code != 1:
+            return False
+        self.progress.say(
+            f"{failed} {of}failed. Why: scripts/status{self.option}   "
+            f"Again: scripts/run --failed{self.option}",
+            "failed",
+            style="bold red",
+        )
+        return True
 
     def wait_until_allowed(self, patience: Patience | None = None) -> None:
         """Return when the stack's account may use lake and warehouse; TaxiwayError after 10 minutes.
@@ -187,6 +249,10 @@ class Loads:
         if not brief:
             self.progress.say(f"{partition} is loaded", "done")
         return 0
+
+
+def _lies_in(period: Period | None, span: Span) -> bool:
+    return period is not None and period.start < span.last.end and span.first.start < period.end
 
 
 def stored_sources(api: AirflowApi, variables: Mapping[str, str]) -> dict[str, str]:

@@ -21,13 +21,21 @@ from elt.catalogue.model import EXTENSIONS
 
 PAGE = (REPOSITORY / "docs/your-own-dataset.md").read_text()
 BLOCK = re.compile(
-    r"^(?:[^\n]*Save this as `(?P<file>[\w/.]+)`:\n\n)?```(?P<kind>\w*)\n(?P<text>.*?)^```$",
+    r"^(?:[^\n]*(?P<who>Save this as|writes) `(?P<file>[\w/.]+)`:\n\n)?```(?P<kind>\w*)\n(?P<text>.*?)^```$",
     re.DOTALL | re.MULTILINE,
 )
 BLOCKS = [(match["kind"], match["text"]) for match in BLOCK.finditer(PAGE) if not match["file"]]
-FILES = {match["file"]: match["text"] for match in BLOCK.finditer(PAGE) if match["file"]}
+FILES = {
+    match["file"]: match["text"] for match in BLOCK.finditer(PAGE) if (match["who"] or "").startswith("S")
+}
+# What scripts/new writes, by the page, and what the page says to write instead: file, text, better text.
+WRITTEN = {match["file"]: match["text"] for match in BLOCK.finditer(PAGE) if match["who"] == "writes"}
+EDITED = next(iter(re.findall(r"^\| in `([\w/.]+)` \| write \|$", PAGE, re.MULTILINE)))
+EDITS = re.findall(
+    r"^\| `(.+)` \| `(.+)` \|$", PAGE.partition(f"in `{EDITED}`")[2].partition("\n\n")[0], re.MULTILINE
+)
 ADDRESS = "127.0.0.1:8000"
-OWN = ("bikes", "stations", "plan")
+OWN = ("bikes", "stations", "plan", "rides", "opened")
 
 # What the scheduler does with an entry: its DAGs are there, and their tasks are called one after the other.
 RUN = """
@@ -85,11 +93,31 @@ def copied(folders, target):
     return target
 
 
-def save_files(product, served=ADDRESS):
-    """Save what the page says to save."""
+def write_entries(product, served):
+    """Call `scripts/new` as the page does, edit and save what it says to edit and to save."""
+    for line in lines("scripts/new"):
+        done = subprocess.run(
+            [sys.executable, "-m", "taxiway", *shlex.split(line.replace(ADDRESS, served))],
+            cwd=product, env=environment(product), capture_output=True, text=True, timeout=120,
+            stdin=subprocess.DEVNULL,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+    for name, text in WRITTEN.items():
+        assert (product / name).read_text() == text.replace(ADDRESS, served)
+    edited = (product / EDITED).read_text()
+    for written, better in EDITS:
+        assert written in edited
+        edited = edited.replace(written, better)
+    (product / EDITED).write_text(edited)
     for name, text in FILES.items():
         (product / name).parent.mkdir(parents=True, exist_ok=True)
         (product / name).write_text(text.replace(ADDRESS, served))
+
+
+def lines(command):
+    """The page's lines that call a command, without `scripts/`."""
+    found = [line for kind, text in BLOCKS if kind == "sh" for line in text.splitlines()]
+    return [line.removeprefix("scripts/") for line in found if line.startswith(command)]
 
 
 @pytest.fixture
@@ -115,25 +143,26 @@ def served(tmp_path):
     process.wait()
 
 
-def environment(product, stack):
+def environment(product, stack=None):
     """What scripts/up hands to every process."""
     return {
         **{name: value for name, value in os.environ.items() if name != "AIRFLOW__CORE__PLUGINS_FOLDER"},
-        **stack.variables,
+        **(stack.variables if stack else {}),
         "PYTHONPATH": f"{product}/plugins:{product}/scripts:{product}/infra",
     }
 
 
 def asked_for():
     """What the page's `scripts/run` loads: a dataset, and months where it has some."""
-    lines = [line for kind, text in BLOCKS if kind == "sh" for line in text.splitlines()]
-    return [shlex.split(line)[1:] for line in lines if line.startswith("scripts/run")]
+    return [shlex.split(line)[1:] for line in lines("scripts/run")]
 
 
 @pytest.mark.emulators
 def test_the_walk_through_does_what_it_says(product, served, stack, dsn):
     stack = stack.with_postgres(dsn)
-    save_files(product, served)
+    [pages] = [text for kind, text in BLOCKS if kind == "sh" and "my-data/rides" in text]
+    subprocess.run(["bash", "-ec", pages], cwd=product.parent, check=True, timeout=60)
+    write_entries(product, served)
     done = subprocess.run(
         [sys.executable, "-c", RUN, json.dumps(asked_for())],
         cwd=product, env=environment(product, stack), capture_output=True, text=True, timeout=600,
@@ -144,10 +173,13 @@ def test_the_walk_through_does_what_it_says(product, served, stack, dsn):
     assert all(f"## {name}\n" in found["page"] for name in OWN)
 
     months = {(row["dataset"], row["period"]): row for row in found["status"]}
-    assert set(months) == {("bikes", "2024-01"), ("bikes", "2024-02"), ("stations", None), ("plan", None)}
+    assert set(months) == {
+        ("bikes", "2024-01"), ("bikes", "2024-02"), ("stations", None), ("plan", None),
+        ("rides", "2024-01"), ("opened", None),
+    }  # fmt: skip
     assert {row["state"] for row in months.values()} == {"loaded"}
     january = months["bikes", "2024-01"]
-    assert (january["typed_rows"], january["quarantined_rows"], january["drift"]) == (3, 2, ["weather"])
+    assert (january["typed_rows"], january["quarantined_rows"], january["drift"]) == (3, 2, [])
     with stack.lake() as lake:
         assert lake.find("quarantine/bikes/year=2024/month=01/bikes_2024-01.parquet")
         assert lake.find("raw/stations/stations.csv")
@@ -155,6 +187,13 @@ def test_the_walk_through_does_what_it_says(product, served, stack, dsn):
     assert (plan["typed_rows"], plan["warehouse_rows"], plan["postgres_rows"]) == (None, None, None)
     with stack.lake() as lake, lake.fetch(lake.find("raw/plan/plan.svg")) as kept:
         assert kept.read() == (product.parent / "my-data/plan.svg").read_bytes()
+    assert (months["rides", "2024-01"]["typed_rows"], months["opened", None]["typed_rows"]) == (3, 2)
+    with stack.lake() as lake, lake.fetch(lake.find("raw/rides/rides_2024-01.json-seq")) as kept:
+        files = [product.parent / f"my-data/rides/2024-01-01{rest}.json" for rest in ("", "-page-2")]
+        assert kept.read() == b"".join(b"\x1e%b\n" % file.read_bytes() for file in files)
+    with psycopg.connect(dsn) as connection:
+        [(most,)] = connection.execute("SELECT max(fare) FROM rides").fetchall()
+    assert str(most) == "12345678901234567890.250000000"
     query = "SELECT month, passed, found FROM TABLE WHERE audit = 'few_bikes' ORDER BY month"
     assert stack.select(query, "audit_results") == [
         {"month": "2024-01", "passed": True, "found": "0 of 3 counts are above 50"},
@@ -169,14 +208,15 @@ def test_the_walk_through_does_what_it_says(product, served, stack, dsn):
 
 
 @pytest.mark.long
-def test_the_suites_pass_with_the_pages_datasets_as_they_do_without(tmp_path):
+def test_the_suites_pass_with_the_pages_datasets_as_they_do_without(tmp_path, served):
     folders = (
         "plugins", "dags", "dags_local", "airflow", "scripts", "docs", "infra", "tests", "pyproject.toml",
         "README.md", "Pulumi.yaml", "docker-compose.yaml",
     )  # fmt: skip
-    product = copied(folders, tmp_path)
+    (tmp_path / "product").mkdir()
+    product = copied(folders, tmp_path / "product")
     share_environment(product)
-    save_files(product)
+    write_entries(product, served)
     pytest_ = [".venv/bin/pytest", "-q", "-p", "no:cacheprovider", *SUITES]
     environment = {
         name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW", "PYTEST"))
@@ -196,7 +236,7 @@ def test_every_command_and_path_of_the_page_exists():
             if line.startswith("scripts/"):
                 assert os.access(REPOSITORY / shlex.split(line)[0], os.X_OK)
     for path in re.findall(r"`((?:plugins|tests|scripts|docs)/[\w./]+)`", PAGE):
-        assert path in FILES or (REPOSITORY / path.rstrip("/")).exists(), path
+        assert path in {**FILES, **WRITTEN} or (REPOSITORY / path.rstrip("/")).exists(), path
 
 
 def test_every_type_and_format_that_an_entry_may_have_is_on_the_page():

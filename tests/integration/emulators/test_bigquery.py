@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -253,3 +254,18 @@ def test_a_second_service_does_not_take_the_data_of_the_first(service: Service, 
 def test_it_stops_when_told_and_closes_its_database(service: Service) -> None:
     assert service.stop() == 0
     assert not (service.folder / "bigquery" / "bqemulator.duckdb.wal").exists()
+
+
+def test_a_job_that_is_cancelled_while_it_runs_ends_and_makes_room(service: Service, dataset: str) -> None:
+    """It would run for hours, and everybody else would wait."""
+    base = f"{service.url}/bigquery/v2/projects/p1"
+    rows = "UNNEST(GENERATE_ARRAY(1, 20000))"
+    text = f"SELECT COUNT(*) FROM {rows} a, {rows} b, {rows} c WHERE MOD(a * b + c, 7) = 3"
+    body = {"jobReference": {"jobId": "endless"}, "configuration": {"query": {"query": text}}}
+    with ThreadPoolExecutor() as pool:
+        sent = pool.submit(requests.post, f"{base}/jobs", json=body, timeout=120)
+        while not sent.done():
+            requests.post(f"{base}/jobs/endless/cancel", timeout=120)
+    assert "Job execution was cancelled" in sent.result().text
+    assert sent.result().status_code < 500, "a client would send it again"
+    assert query(service.url, "SELECT 1") == [("1",)]

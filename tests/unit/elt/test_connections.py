@@ -10,6 +10,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from google.auth.credentials import AnonymousCredentials
 from google.auth.impersonated_credentials import Credentials as Impersonated
 
+from elt.catalogue import Api, Database, Dataset
 from elt.catalogue.registry import DATASETS
 from elt.connections import (
     ConnectionFields,
@@ -301,3 +302,30 @@ def test_a_source_is_where_its_connection_says_else_at_its_public_address(text, 
 def test_a_source_connection_without_a_host_says_so():
     with pytest.raises(SettingError, match="HTTP connection has no host"):
         connections(AIRFLOW_CONN_TAXI_SOURCE='{"conn_type": "http", "login": "me"}').source(YELLOW)
+
+
+@pytest.mark.parametrize(
+    ("fields", "auth", "headers"),
+    [
+        ({}, None, {}),
+        ({"password": "t0ken"}, None, {"Authorization": "Bearer t0ken"}),
+        ({"login": "me", "password": "p"}, ("me", "p"), {}),
+        (
+            {"password": "t", "extra": {"headers": {"Authorization": "Key k"}}},
+            None,
+            {"Authorization": "Key k"},
+        ),
+    ],
+)
+def test_a_password_without_a_login_is_a_bearer_token(fields, auth, headers):
+    assert ConnectionFields("http", "example.com", **fields).secrets() == {"auth": auth, "headers": headers}
+
+
+def test_the_kind_of_an_entrys_source_decides_who_reads_it():
+    api = Dataset("a", "A", "/x", source=Api("shop", "https://api.example.com"))
+    table = Dataset("b", "B", source=Database("shop", "sales"))
+    assert connections().source(api).base_url == "https://api.example.com"
+    assert connections().source(table).base_url == "database://shop"
+    text = '{"conn_type": "mysql", "host": "db", "login": "me", "password": "secret", "schema": "shop"}'
+    assert connections(AIRFLOW_CONN_SHOP=text).source(table).base_url == "mysql://db:3306/shop"
+    assert connections(AIRFLOW_CONN_SHOP="http://me:x@other/").source(api).base_url == "http://other"

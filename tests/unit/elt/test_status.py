@@ -80,6 +80,7 @@ def test_a_loaded_month_is_described(stack):
     found = entry(stack)
     raw = stack.objects()["raw/yellow/yellow_tripdata_2024-01.parquet"]
     assert found.pop("loaded_at").startswith("20")
+    assert [text.partition(":")[0] for text in found.pop("audits")] == ["quarantine_share"]
     assert found == {
         "dataset": "yellow", "period": "2024-01", "raw_bytes": len(raw.content), "typed_rows": 18,
         "warehouse_rows": 18, "postgres_rows": 18, "quarantined_rows": 2, "drift": [], "audit_warnings": 1,
@@ -256,7 +257,10 @@ def test_failed_audits_are_counted(stack):
     publish(stack)
     load(stack, "download", "conform", "stage", "audit")
     stack.bigquery.sql("UPDATE d.audit_results SET passed = FALSE WHERE audit IN ('row_count', 'durations')")
-    assert (entry(stack)["audit_failures"], entry(stack)["audit_warnings"]) == (1, 1)
+    found = entry(stack)
+    assert (found["audit_failures"], found["audit_warnings"]) == (1, 1)
+    assert [text.partition(": ")[0] for text in found["audits"]] == ["row_count", "durations"]
+    assert "20 rows staged" in found["audits"][0]
 
 
 def test_the_first_rows_of_a_mart_are_those_that_its_preview_names(stack):

@@ -1,12 +1,10 @@
--- What the latest judgement of each partition says.
-SELECT
-  dataset, month, COUNT(*) AS audits,
-  COUNTIF(NOT passed AND severity = 'warn') AS warnings,
-  COUNTIF(NOT passed AND severity = 'stop') AS failures
+-- What the latest judgement of each partition did not let pass.
+SELECT dataset, month, audit, severity, found
 FROM (
-  SELECT dataset, month, severity, passed
+  SELECT dataset, month, audit, severity, passed, found
   FROM ${audit_results}
   WHERE ${partitions}
   QUALIFY checked_at = MAX(checked_at) OVER (PARTITION BY dataset, month)
 )
-GROUP BY dataset, month
+WHERE NOT passed
+ORDER BY severity, audit

@@ -13,14 +13,18 @@ from taxiway.cli.options import PASS_THROUGH, command, pass_checkout, stack_opti
 from taxiway.console.hints import HINTS
 from taxiway.errors import TaxiwayError, UsageError
 from taxiway.targets.target import Checkout
+from taxiway.waiting import Patience
 
 if TYPE_CHECKING:
     from taxiway.airflow.client import AirflowApi
 
+# Seconds for Airflow to find a new entry: it looks every half minute, and a busy machine takes its time.
+NEW_SECONDS = 180.0
 GREETING = ":white_check_mark: Taxiway reports here which tasks fail and which files are late."
 
 
-def _complete_dataset(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
+def complete_dataset(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
+    """Names that a shell completes: the datasets."""
     from elt.catalogue.registry import DATASETS
 
     return [name for name in (*DATASETS, "all") if name.startswith(incomplete)]
@@ -41,14 +45,15 @@ def _complete_dataset(_ctx: click.Context, _param: click.Parameter, incomplete: 
   scripts/run yellow --changed                     what the source has changed
                                                    since it was loaded
   scripts/run yellow 2024-03 --force               again, although it is loaded
+  scripts/run --failed                             what scripts/status shows as
+                                                   failed; or of some datasets
 A period that was not published yet is tried again; one that is loaded is not.
 """,
 )
-@click.argument(
-    "words", nargs=-1, required=True, metavar="DATASET… [M..M] …", shell_complete=_complete_dataset
-)
+@click.argument("words", nargs=-1, metavar="DATASET… [M..M] …", shell_complete=complete_dataset)
 @click.option("--newest-first/--oldest-first", default=False, help="Where to begin.  [default: oldest first]")
 @click.option("--changed", is_flag=True, help="Load what the source has changed since, nothing else.")
+@click.option("--failed", is_flag=True, help="Run again what has failed, nothing else.")
 @click.option("--force", is_flag=True, help="Load again what is loaded already.")
 @wait_option
 @stack_option
@@ -58,11 +63,13 @@ def run(
     words: tuple[str, ...],
     newest_first: bool,
     changed: bool,
+    failed: bool,
     force: bool,
     wait: float,
     stack: str,
 ) -> int:
     """Load partitions of datasets through Airflow and wait for them."""
+    from taxiway.airflow.bootstrap import open_datasets
     from taxiway.console.progress import Progress, Screen
     from taxiway.console.tables import show_datasets
     from taxiway.environment.home import exclusive
@@ -70,18 +77,32 @@ def run(
     from taxiway.loads.service import Loads
 
     requests = arguments.read(words)
-    if changed and force:
-        raise UsageError("--changed and --force exclude each other", "--force loads all that is named.")
-    wanted = [] if changed else arguments.partitions(requests, newest_first=newest_first)
+    if sum((changed, failed, force)) > 1:
+        raise UsageError(
+            "--changed, --failed and --force exclude each other", "--force loads all that is named."
+        )
+    if not words and not failed:
+        raise click.UsageError("Missing argument 'DATASET… [M..M] …'.")
+    wanted = [] if changed or failed else arguments.partitions(requests, newest_first=newest_first)
     progress = Progress()
     loads = Loads.of(checkout.running(stack, progress), progress)
     loads.report_problems()
     # Two runs at once would trigger one period twice, and each take the other's for its own.
     with exclusive(checkout.home(stack), "run"):
+        broken = loads.failed(requests) if failed else []
         if changed:
             wanted = loads.changed(requests)
-        code = loads.load(wanted, wait, again=changed or force, force=force) if wanted else 0
+        elif failed:
+            wanted = list(dict.fromkeys(failure.partition for failure in broken))
+        if failed and not broken:
+            progress.say("nothing has failed", "done")
+        code = 0
+        if wanted:
+            # An entry that is newer than the last `up` has DAGs that are paused, or not even parsed.
+            open_datasets(loads.api, {partition.dataset for partition in wanted}, Patience(NEW_SECONDS))
+            code = loads.load(wanted, wait, again=changed or force, force=force, failed=broken)
     show_datasets(Screen(), loads.status(wanted))
+    loads.conclude(code)
     return code
 
 

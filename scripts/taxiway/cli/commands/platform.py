@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     from taxiway.loads.service import Loads
     from taxiway.targets.target import Target
 
+# What complains where a file of DAGs does not import.
+DAGS = "DAGs"
+
 
 @command(
     "up",
@@ -108,7 +111,8 @@ def up(
             loads.wait_until_allowed()
         code = loads.load(first, wait) if first else 0
     _show_up(platform, loads, arguments.next_load(first))
-    progress.say(f"done in {progress.elapsed:.1f} s", "done")
+    if not loads.conclude(code):
+        progress.say(f"done in {progress.elapsed:.1f} s", "done")
     return code
 
 
@@ -145,25 +149,36 @@ def _show_up(platform: Target, loads: Loads, following: str) -> None:
     """
   scripts/status               for people
   scripts/status --json        for programs
+  scripts/status --connect     what to paste into psql, Python, DBeaver, bq
   scripts/status --password    of Airflow's user admin, and nothing else
+  scripts/status --postgres-password           of Postgres' user taxi
 exit code: 0 if everything runs and answers, 1 if something does not
 """,
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.option("--password", is_flag=True, help="Print the password of Airflow's user admin.")
+@click.option("--postgres-password", is_flag=True, help="Print the password of Postgres' user taxi.")
+@click.option("--connect", is_flag=True, help="Print how other programs connect.")
 @stack_option
 @pass_checkout
-def status(checkout: Checkout, as_json: bool, password: bool, stack: str) -> int:
+def status(
+    checkout: Checkout, as_json: bool, password: bool, postgres_password: bool, connect: bool, stack: str
+) -> int:
     """Show the components and what is loaded where."""
-    if password:
-        click.echo(checkout.platform(stack).home.secret("admin_password"))
+    if password or postgres_password:
+        secret = "admin_password" if password else "taxi_database_password"
+        click.echo(checkout.platform(stack).home.secret(secret))
         return 0
+    if connect:
+        return _show_connections(checkout, stack)
     facts: dict[str, Any] = {"target": None, "stack": None, "components": [], "datasets": []}
     complaints = dict[str, str]()
     if not as_json or State.load(checkout.home(stack)):
         platform = checkout.platform(stack)
         running = platform.states()
         complaints = dict(platform.ailing()) if running else {}
+        if running and not complaints:
+            complaints |= _import_errors(platform)
         facts = {
             "target": platform.state.target,
             "stack": stack,
@@ -179,7 +194,7 @@ def status(checkout: Checkout, as_json: bool, password: bool, stack: str) -> int
                 for component in platform.components()
             ],
             # Who asks a store that hangs waits for minutes.
-            "datasets": _datasets(platform) if running and not complaints else [],
+            "datasets": _datasets(platform) if running and not complaints.keys() - {DAGS} else [],
         }
         if not as_json:
             _show_status(platform, facts, complaints)
@@ -187,6 +202,31 @@ def status(checkout: Checkout, as_json: bool, password: bool, stack: str) -> int
         click.echo(json.dumps({**facts, "complaints": complaints}, indent=2, default=str))
     well = {part["state"] for part in facts["components"]} == {"RUNNING"} and not complaints
     return 0 if well else 1
+
+
+def _import_errors(platform: Target) -> dict[str, str]:
+    try:
+        broken = platform.api.import_errors()
+    except TaxiwayError:
+        return {}  # Airflow's own state says why
+    return {DAGS: f"are incomplete: {'; '.join(broken)}"} if broken else {}
+
+
+def _show_connections(checkout: Checkout, stack: str) -> int:
+    from taxiway.asking.connecting import snippets
+    from taxiway.console.progress import Screen, styled
+    from taxiway.environment.home import DEFAULT_STACK, read_json
+
+    home, option = checkout.platform(stack).home, "" if stack == DEFAULT_STACK else f" --stack {stack}"
+    python = checkout.folder / ".venv" / "bin" / "python"
+    console = Screen()
+    for snippet in snippets(
+        read_json(home.environment), python, f"scripts/status --postgres-password{option}"
+    ):
+        console.print(styled(f"# {snippet.title}", "bold"))
+        console.print(snippet.text, soft_wrap=True)
+        console.print()
+    return 0
 
 
 def _datasets(platform: Target) -> list[dict[str, Any]]:
@@ -197,12 +237,13 @@ def _datasets(platform: Target) -> list[dict[str, Any]]:
     try:
         loads = Loads.of(platform, Progress())
         loads.report_problems()
-        return loads.status()
+        return loads.report()
     except (PipelineError, TaxiwayError):
         return []  # the components' states say why
 
 
 def _show_status(platform: Target, facts: dict[str, Any], complaints: dict[str, str]) -> None:
+    from taxiway.asking.connecting import psql
     from taxiway.console.progress import Screen, styled
     from taxiway.console.tables import show_components, show_datasets
 
@@ -211,13 +252,45 @@ def _show_status(platform: Target, facts: dict[str, Any], complaints: dict[str, 
     for name, sentence in complaints.items():
         console.print(styled(f"{name} {sentence}", "red"), soft_wrap=True)
     show_datasets(console, facts["datasets"])
-    taxi = f"host=127.0.0.1 port={port} dbname=taxi user=taxi passfile={platform.home.secrets / 'pgpass'}"
-    taxi += f" require_auth={REQUIRE_AUTH}"
+    taxi = {"host": "127.0.0.1", "port": port, "dbname": "taxi", "user": "taxi"}
+    taxi |= {"passfile": platform.home.secrets / "pgpass", "require_auth": REQUIRE_AUTH}
     console.print(
         f"Airflow    {platform.state.api_url}   user admin, password: scripts/status --password\n"
-        f"Postgres   psql '{taxi}'",
+        f"Postgres   {psql(taxi)}\n"
+        "Others     scripts/status --connect, or ask here: scripts/sql",
         soft_wrap=True,
     )
+
+
+@command(
+    "doctor",
+    """
+  scripts/doctor                             of what runs, or of a first start
+  scripts/doctor --target compose            of a start in containers
+  scripts/doctor --stack alice --project acme       of one on Google Cloud
+exit code: 0 if all is well, 1 if something is not
+""",
+)
+@click.option("--target", type=click.Choice(TARGETS), help="Where Airflow is to run.")
+@click.option("--project", default="", metavar="ID", help="Google Cloud project to deploy to.")
+@stack_option
+@pass_checkout
+def doctor(checkout: Checkout, target: str | None, project: str, stack: str) -> int:
+    """Check all that a start needs, or all that runs, and say what to do."""
+    from rich.text import Text
+
+    from taxiway.asking.doctor import examine
+    from taxiway.console.progress import MARKS, Screen, styled
+
+    console, ill = Screen(), 0
+    for finding in examine(checkout, stack, target, project):
+        mark, color = MARKS["done" if finding.well else "failed"]
+        line = Text.assemble((f"{mark} ", color), styled(f"{finding.what:<16}"), styled(f" {finding.detail}"))
+        console.print(line, soft_wrap=True)
+        if finding.remedy:
+            console.print(styled(f"  {'':<16} {finding.remedy}", "bold"), soft_wrap=True)
+        ill += not finding.well
+    return 1 if ill else 0
 
 
 @command(
@@ -346,4 +419,4 @@ def _forget_engine(home: Home) -> None:
         shutil.rmtree(home.engine)
 
 
-COMMANDS = (up, status, logs, down)
+COMMANDS = (up, status, doctor, logs, down)

@@ -19,6 +19,7 @@ from typing import Any
 import sqlglot
 from bqemulator.api.routes import jobs as job_routes
 from bqemulator.api.routes import upload as upload_routes
+from bqemulator.catalog import ddl_sync
 from bqemulator.domain.errors import ValidationError
 from bqemulator.jobs import executor
 from bqemulator.scripting import interpreter
@@ -37,6 +38,8 @@ parameters: ContextVar[tuple[Json, ...]] = ContextVar("parameters", default=())
 _load = executor.execute_load_job
 _rewrite = interpreter._rewrite_vars_to_params
 _parse = Dialect.parse
+_sync_dropped = ddl_sync.sync_dropped_object
+_STANDARD = {"INTEGER": "INT64", "FLOAT": "FLOAT64", "BOOLEAN": "BOOL"}
 
 
 @contextmanager
@@ -54,6 +57,8 @@ def corrected() -> Iterator[None]:
             (executor, "is_decimal_logical_avro", lambda _path: True),
             (job_routes, "execute_load_job", _load_objects),
             (upload_routes, "execute_load_job", _load_atomically),
+            (executor, "sync_dropped_object", _sync_changed),
+            (interpreter, "sync_dropped_object", _sync_changed),
             (Dialect, "parse", _parse_once),
         ):
             stack.callback(setattr, owner, name, getattr(owner, name))
@@ -135,6 +140,34 @@ def _trees(kind: type[Dialect], sql: str) -> list[Expr | None]:
             parameters = [expressions.DataTypeParam(this=expressions.Literal.number(n)) for n in (38, 9)]
             node.set("expressions", parameters)
     return trees
+
+
+def _sync_changed(sql: str, project: str, context: Any) -> None:
+    """Describe a table as it is after ALTER TABLE; called after each statement.
+
+    BigQuery: tables.get has a column as soon as it is added, renamed, dropped or of another type. Library:
+    the rows do, and the table's description stays as it was.
+    """
+    _sync_dropped(sql, project, context)
+    try:
+        tree = sqlglot.parse_one(sql, read="bigquery")
+    except sqlglot.ParseError:
+        return
+    if not isinstance(tree, expressions.Alter) or not isinstance(tree.this, expressions.Table):
+        return
+    key = ddl_sync._split_target(tree.this, project)
+    known = context.catalog.get_table(*key)
+    if known is None:
+        return
+    before = {field.name: field for field in known.schema_.fields}
+
+    def described(field: Any) -> Any:
+        old = before.get(field.name)
+        return old if old and _STANDARD.get(old.type, old.type) == field.type else field
+
+    found = ddl_sync._introspect_schema(*key, context)
+    schema = found.model_copy(update={"fields": tuple(described(field) for field in found.fields)})
+    context.catalog.update_table(known.model_copy(update={"schema_": schema}))
 
 
 # Loads

@@ -16,8 +16,12 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-from bqemulator.jobs.executor import JOB_RESULTS
+import sqlglot
+from bqemulator.api.routes.jobs import _DESTRUCTIVE_STATEMENT_TYPES
+from bqemulator.jobs.executor import JOB_RESULTS, classify_statement_type
 from bqemulator.storage.sql_identifiers import quoted_table_ref
+from sqlglot import exp
+from sqlglot.errors import ParseError, TokenError
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -87,6 +91,7 @@ class Front:
         self._results = Results(data / "results")
         self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="bigquery")
         self._loop = asyncio.new_event_loop()
+        self._running = ""
 
     def application(self) -> Application:
         """The service."""
@@ -95,7 +100,7 @@ class Front:
             (V2 + "/jobs", self._insert_job, ("POST",)),
             (V2 + "/jobs", self._listed, ("GET",)),
             (V2 + "/jobs/{job}", self._get_job, EVERY),
-            (V2 + "/jobs/{job}/cancel", self._get_job, EVERY),
+            (V2 + "/jobs/{job}/cancel", self._cancel, EVERY),
             ("/upload" + V2 + "/jobs", self._upload, EVERY),
             (V2 + "/queries", self._query, ("POST",)),
             (V2 + "/queries/{job}", self._get_results, ("GET",)),
@@ -117,7 +122,14 @@ class Front:
             parts = {name: part(request, name) for name in request.path_params}
             call = _Call(request, await answers.whole_body(request, limit), parts)
             loop = asyncio.get_running_loop()
-            answer = await loop.run_in_executor(self._worker, self._answer, handler, call)
+            turn = loop.run_in_executor(self._worker, self._answer, handler, call)
+            # Not in its turn, which would come when there is nothing left to be cancelled; and again, since
+            # between two statements there is nothing to interrupt.
+            while handler == self._cancel and not turn.done():
+                if parts["job"] == self._running:
+                    self._context.engine.interrupt()
+                await asyncio.wait([turn], timeout=0.05)
+            answer = await turn
             if isinstance(answer, dict):
                 return Answer(answer)
             headers = {name: value for name, value in answer.headers.items() if name not in FRAMING}
@@ -162,10 +174,16 @@ class Front:
         """
         project, body = call.parts["project"], call.body()
         configuration = body.get("configuration") or {}
+        if configuration.get("dryRun"):
+            return self._plan(call, configuration)
         job_id = (body.get("jobReference") or {}).get("jobId")
         if job_id and self._context.catalog.get_job(project, job_id):
             raise HttpError(409, f"Already Exists: Job {project}:{job_id}", "duplicate", "ALREADY_EXISTS")
-        answer = self._run(call, configuration.get("query") or {})
+        self._running = job_id or ""
+        try:
+            answer = self._run(call, configuration.get("query") or {})
+        finally:
+            self._running = ""
         if answer.status_code != 200:
             return answer
         job_id = str(answer.json()["jobReference"]["jobId"])
@@ -178,6 +196,32 @@ class Front:
             self._context.catalog.upsert_job(job.model_copy(update={"configuration": configuration}))
         self._results.keep(job_id)
         return _job(answer)
+
+    def _plan(self, call: _Call, configuration: Json) -> Any:
+        """Answer a dry run.
+
+        BigQuery: it judges the statement, names its type, and runs nothing. Library: it runs a script, and
+        does not know a set operation, or a query in parentheses, for a query. Of a script only the syntax is
+        judged here.
+        """
+        query = configuration.get("query") or {}
+        found = _statement_type(str(query.get("query", "")))
+        if not _is_planned(found):
+            statistics = {"statementType": found} if found else {}
+            return {
+                "kind": "bigquery#job",
+                "configuration": configuration,
+                "jobReference": {"projectId": call.parts["project"]},
+                "statistics": {
+                    "totalBytesProcessed": "0",
+                    "query": {"totalBytesProcessed": "0", **statistics},
+                },
+                "status": {"state": "DONE"},
+            }
+        answer = _job(self._run(call, query))
+        if isinstance(answer, dict):
+            answer["statistics"]["query"]["statementType"] = found
+        return answer
 
     def _run(self, call: _Call, query: Json) -> httpx.Response:
         token = parameters.set(tuple(query.get("queryParameters") or ()))
@@ -201,6 +245,8 @@ class Front:
         BigQuery: one that fails is an error. Library: it answers 200, no rows and the errors; for DDL it adds
         a field that only jobs have.
         """
+        if call.body().get("dryRun") and not _is_planned(_statement_type(str(call.body().get("query", "")))):
+            raise HttpError(400, "The emulator plans scripts by jobs.insert only.", "invalid")
         answer = self._run(call, call.body())
         if answer.status_code != 200:
             return answer
@@ -210,6 +256,14 @@ class Front:
             reason = errors[0]["reason"]
             raise HttpError(404 if reason == "notFound" else 400, errors[0]["message"], reason)
         return {name: value for name, value in found.items() if name != "ddlOperationPerformed"}
+
+    def _cancel(self, call: _Call) -> Any:
+        """Describe a job that was to be cancelled.
+
+        BigQuery: a running job ends soon. Library: all jobs have ended before it answers; the endpoint has
+        interrupted the one that was running.
+        """
+        return self._get_job(call)
 
     def _get_job(self, call: _Call) -> Any:
         self._results.recall(call.parts["job"])
@@ -338,6 +392,32 @@ def _with_all_labels(body: Json, present: Any) -> Json | None:
         return None
     labels = dict(present.labels or {}) | (body["labels"] or {})
     return body | {"labels": {name: value for name, value in labels.items() if value is not None}}
+
+
+def _is_planned(kind: str) -> bool:
+    """Whether the library plans a statement of this type without running it, or runs what is only read."""
+    return kind == "SELECT" or kind in _DESTRUCTIVE_STATEMENT_TYPES
+
+
+def _statement_type(statement: str) -> str:
+    """BigQuery's name for what a statement does; empty for what the library does not know."""
+    try:
+        trees = [tree for tree in sqlglot.parse(statement, read="bigquery") if tree]
+    except ParseError as error:
+        about = next(iter(error.errors), {})
+        what = str(about.get("description", "it cannot be parsed")).partition(" but got")[0].rstrip(".")
+        where = f"[{about.get('line', 1)}:{about.get('col', 1)}]"
+        raise HttpError(400, f"Syntax error: {what} at {where}", "invalidQuery") from None
+    except TokenError as error:
+        raise HttpError(400, f"Syntax error: {error}".splitlines()[0], "invalidQuery") from None
+    if len(trees) != 1:
+        return "SCRIPT"
+    (tree,) = trees
+    if isinstance(tree, exp.Alias | exp.Column):
+        # The parser takes a word that begins no statement for an expression.
+        word = statement.split(maxsplit=1)[0]
+        raise HttpError(400, f'Syntax error: Unexpected identifier "{word}" at [1:1]', "invalidQuery")
+    return "SELECT" if isinstance(tree, exp.Query) else classify_statement_type(statement)
 
 
 def _job(answer: httpx.Response) -> Any:

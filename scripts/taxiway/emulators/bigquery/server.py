@@ -97,6 +97,11 @@ class Engine(DuckDBEngine):
             return self._reader
         return super().connection
 
+    def interrupt(self) -> None:
+        """Stop the statement that a REST request runs; safe to call from any thread."""
+        if self._connection is not None:
+            self._connection.interrupt()
+
     def execute(self, sql: str, parameters: list[Any] | None = None) -> Any:
         """Run SQL; raises InvalidQueryError for statement types that BigQuery does not have."""
         for statement in self.connection.extract_statements(sql):
@@ -109,6 +114,8 @@ class Engine(DuckDBEngine):
             if "in the spatial extension" in str(error):
                 raise InvalidQueryError("GEOGRAPHY is not part of the emulated warehouse.") from None
             raise
+        except duckdb.InterruptException:
+            raise InvalidQueryError("Job execution was cancelled: User requested cancellation") from None
 
 
 class Snapshots(SnapshotManager):

@@ -9,14 +9,15 @@ from typing import Any
 
 import faulty_source as faulty
 import in_a_task
+import paged_api
 import pytest
 import taxi
-from airflow.sdk.exceptions import TaskDeferred
+from airflow.sdk.exceptions import AirflowSkipException, TaskDeferred
 from fakes import FakeConnections, Stack
 from faulty_source import Fault, FaultySource
 from in_a_task import Event, context, execute, resume
 
-from elt.catalogue import Dataset
+from elt.catalogue import Api, Dataset, Month, registry
 from elt.errors import (
     InvalidPeriodError,
     PermanentError,
@@ -26,7 +27,13 @@ from elt.errors import (
     UsageError,
 )
 from elt.orchestration.assets import typed_asset
-from elt.orchestration.operators import JobLink, SourceCheckOperator, StageOperator, requested_timeout
+from elt.orchestration.operators import (
+    JobLink,
+    PublishedSensor,
+    SourceCheckOperator,
+    StageOperator,
+    requested_timeout,
+)
 from elt.settings import Settings
 from elt.sources.client import HttpSource, Patience
 
@@ -305,3 +312,44 @@ def test_a_wait_that_would_never_end_is_refused(value):
 )
 def test_a_run_may_say_how_long_it_waits(conf, seconds):
     assert requested_timeout({"dag_run": SimpleNamespace(conf=conf)}) == seconds
+
+
+@pytest.fixture
+def rides(monkeypatch) -> Iterator[paged_api.PagedApi]:
+    """An API without records, and an entry that reads it."""
+    with paged_api.running() as api:
+        source = Api("rides_api", api.url, "data.items", {"from": "{start}"})
+        entry = Dataset("rides", "Rides", "/rides", first=Month(2024, 1), source=source)
+        monkeypatch.setitem(registry.DATASETS, "rides", entry)
+        yield api
+
+
+def test_rows_that_are_not_there_yet_are_asked_for_again_until_they_are(rides):
+    sensor = PublishedSensor(task_id="wait", dataset="rides")
+    run = context("2024-01")
+    with pytest.raises(TaskDeferred) as deferred:
+        execute(sensor, run)
+    # The triggerer waits for a moment, and needs to know nothing of the API.
+    assert type(deferred.value.trigger).__name__ == "DateTimeTrigger"
+    rides.answers["/rides"] = [paged_api.Answer(status=500)] * 4
+    with pytest.raises(TaskDeferred) as again:
+        resume(sensor, deferred.value, {}, run)
+    assert again.value.kwargs == deferred.value.kwargs
+    rides.answers.clear()
+    rides.records = ['{"id": 1}']
+    assert resume(sensor, again.value, {}, run) is None
+
+
+def test_rows_that_never_come_are_skipped_after_the_time_that_the_run_gives(rides):
+    sensor = PublishedSensor(task_id="wait", dataset="rides")
+    run = context("2024-01", publication_timeout=0)
+    with pytest.raises(TaskDeferred) as deferred:
+        execute(sensor, run)
+    with pytest.raises(AirflowSkipException, match="rides 2024-01 is not published yet"):
+        resume(sensor, deferred.value, {}, run)
+
+
+def test_an_api_that_refuses_the_login_fails_the_wait(rides):
+    rides.token = "another"
+    with pytest.raises(PermanentError, match="wants another login"):
+        execute(PublishedSensor(task_id="wait", dataset="rides"), context("2024-01"))

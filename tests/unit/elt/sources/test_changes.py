@@ -6,11 +6,11 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
-from elt.catalogue import Dataset
+from elt.catalogue import Api, Dataset
 from elt.catalogue.registry import DATASETS
 from elt.errors import InvalidDatasetError, PermanentError, SourceNotPublishedError, TransientError
 from elt.periods import Month
-from elt.sources.changes import PATIENCE, Scan, given_up, is_unchanged, scan
+from elt.sources.changes import PATIENCE, Scan, given_up, is_over, is_unchanged, scan
 from elt.sources.client import Published
 from elt.stores.gcs import Stored
 
@@ -240,3 +240,46 @@ def test_months_before_a_datasets_first_one_were_never_due():
 
 def test_a_dataset_without_months_is_never_given_up():
     assert list(given_up(DATASETS["zones"], DUE, dt.datetime(2030, 1, 1, tzinfo=dt.UTC))) == []
+
+
+ROWS = replace(
+    YELLOW,
+    name="rows",
+    path="/rides",
+    source=Api("rides_api", BASE, params={"from": "{start}"}),
+)
+UNKNOWN = replace(published(JANUARY, None), last_modified=None, size=None)
+
+
+@pytest.mark.parametrize(("reread", "expected"), [(0, []), (1, [MARCH]), (2, [FEBRUARY, MARCH]), (9, None)])
+def test_rows_that_nobody_can_compare_are_read_again_as_far_as_the_entry_says(reread: int, expected):
+    """The others are not even asked for: each would be a page, or a query."""
+    months = [JANUARY, FEBRUARY, MARCH]
+    source = FakeSource(dict.fromkeys(months, UNKNOWN))
+    found = scanned(source, *map(stored, months), ds=replace(ROWS, reread=reread))
+    assert list(found.to_load) == source.probed == (months if expected is None else expected)
+    # Those that are named, as far as they are among them.
+    found = scanned(source, *map(stored, months), ds=replace(ROWS, reread=reread), among=[JANUARY, MARCH])
+    assert set(found.to_load) == set(source.probed[len(source.probed) - found.checked :]) <= {JANUARY, MARCH}
+
+
+def test_rows_of_another_source_or_half_a_download_are_read_again_anyway():
+    source = FakeSource(dict.fromkeys([JANUARY, FEBRUARY, MARCH], UNKNOWN))
+    here = [stored(JANUARY), stored(FEBRUARY, checksum=""), stored(MARCH, source="https://sample")]
+    assert scanned(source, *here, ds=ROWS).to_load == (FEBRUARY, MARCH)
+
+
+def test_rows_that_are_gone_stay_in_the_lake():
+    assert scanned(FakeSource(), stored(JANUARY), ds=replace(ROWS, reread=1)) == Scan(1, (), {})
+
+
+def test_a_file_is_compared_whatever_is_to_be_read_again():
+    source = FakeSource({JANUARY: published(JANUARY)})
+    assert scanned(source, stored(JANUARY), ds=replace(YELLOW, reread=5)).to_load == ()
+
+
+def test_a_period_is_over_when_its_last_moment_is():
+    end = dt.datetime(2024, 2, 1, tzinfo=dt.UTC)
+    assert is_over(JANUARY, end)
+    assert not is_over(JANUARY, end - dt.timedelta(microseconds=1))
+    assert is_over(None)

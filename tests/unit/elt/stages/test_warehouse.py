@@ -210,7 +210,7 @@ def test_a_table_with_another_schema_is_left_alone_and_its_column_named(stack, t
     run(stack, *WAREHOUSE)
     change(stack.bigquery.tables["yellow_trips"]["schema"]["fields"])
     with pytest.raises(
-        PermanentError, match=rf"yellow_trips is not as the catalogue says \({column}\)\. Alter"
+        PermanentError, match=rf"yellow_trips is not as the catalogue says \({column}\)\. See"
     ):
         run(stack, "stage", run_id="another", force=True)
     assert staging(stack) == []

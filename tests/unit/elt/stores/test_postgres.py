@@ -149,7 +149,7 @@ def test_a_table_with_another_schema_is_left_alone_and_its_column_named(database
     change(database.tables["yellow_trips"])
     assert not postgres.is_as_described(database, YELLOW)
     with pytest.raises(
-        PermanentError, match=rf"table yellow_trips is not as the catalogue says \({column}\)\. Dro"
+        PermanentError, match=rf"table yellow_trips is not as the catalogue says \({column}\)\. See"
     ):
         load(database, 6)
     assert postgres.count(database, YELLOW) == {JANUARY: 5}

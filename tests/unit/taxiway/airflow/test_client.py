@@ -10,7 +10,7 @@ import pytest
 import requests
 
 from elt.catalogue.registry import DATASETS
-from taxiway.airflow.bootstrap import FAMILIES, expected_dags, open_dags
+from taxiway.airflow.bootstrap import FAMILIES, expected_dags, open_dags, open_datasets
 from taxiway.airflow.client import AirflowApi, AirflowDownError
 from taxiway.errors import TaxiwayError
 from taxiway.waiting import Patience
@@ -43,6 +43,11 @@ class Server:
         assert options["timeout"] > 0
         path = url.partition("/api/v2")[2]
         self.calls.append((method, path))
+        if path.endswith("/dagRuns"):
+            return answer(404, {"detail": "The Dag with ID: 'yellow_to_lake' was not found"})
+        if path.startswith("/dags/"):
+            self.dags[path.removeprefix("/dags/")] = options["json"]["is_paused"]
+            return answer(200, {})
         return answer(200, getattr(self, f"{method.lower()}_{path[1:]}")(options))
 
     def get_dags(self, options: Any) -> dict[str, Any]:
@@ -148,6 +153,21 @@ def test_every_dataset_has_the_dags_that_its_entry_asks_for() -> None:
     assert {name.removesuffix("_to_warehouse") for name in families["to_warehouse"]} == tabular
 
 
+def test_a_new_datasets_dags_are_unpaused_and_no_others() -> None:
+    server = Server(dict.fromkeys((dag_id for ids in expected_dags().values() for dag_id in ids), True))
+    open_datasets(client(server), ["zones"], Patience(1))
+    assert {name for name, paused in server.dags.items() if not paused} == {
+        "zones_source_check", "zones_to_lake", "zones_to_postgres", "zones_to_warehouse",
+    }  # fmt: skip
+    with pytest.raises(TaxiwayError, match="yellow_to_lake"):
+        open_datasets(client(Server()), ["yellow"], Patience(0))
+
+
 def test_dags_that_do_not_appear_are_named_with_what_airflow_says_of_its_files() -> None:
     with pytest.raises(TaxiwayError, match=r"yellow_to_lake.*to_lake\.py: NameError: x"):
         open_dags(client(Server()), Patience(0))
+
+
+def test_a_dag_that_is_not_there_is_reported_with_the_file_that_does_not_import() -> None:
+    with pytest.raises(TaxiwayError, match=r"no DAG yellow_to_lake: to_lake\.py: NameError: x"):
+        client(Server()).trigger("yellow_to_lake", "2024-01", {})

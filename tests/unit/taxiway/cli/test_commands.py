@@ -17,6 +17,7 @@ from taxiway.cli.main import group, main
 from taxiway.console.hints import Hints
 from taxiway.embedded.components import Component
 from taxiway.environment.home import Home, State, write_atomically
+from taxiway.errors import TaxiwayError
 from taxiway.targets.target import Checkout
 
 COMMANDS = group().commands
@@ -140,6 +141,12 @@ def test_the_readmes_line_for_completion_is_a_script_of_bash() -> None:
         (["up", "--engine", "in-process", "--project", "acme-data"], "works on emulators only"),
         (["up", "--months", "2024-13"], "2024-13"),
         (["run"], "Missing argument"),
+        (["run", "--failed", "--force"], "exclude each other"),
+        (["sql", "--on", "mars", "SELECT 1"], "'mars' is not one of"),
+        (["sql", "--output", "rows.txt", "SELECT 1"], "rows.txt names no format"),
+        (["lake", "rm"], "'rm' is not one of"),
+        (["quarantine", "nope"], "dataset 'nope' is unknown"),
+        (["quarantine", "yellow", "2024-13"], "2024-13"),
         (["run", "yellow", "2024-01", "--changed", "--force"], "exclude each other"),
         (["alerts", "--set", "--off"], "exclude each other"),
         (["logs", "--lines", "many"], "'many' is not a valid integer"),
@@ -266,12 +273,45 @@ def test_status_names_what_does_not_answer_since_when_and_asks_no_store(tmp_path
     assert facts["datasets"] == []
 
 
+class Broken(Hanging):
+    """A platform of which all answers, but for a file of DAGs that does not import."""
+
+    @property
+    def api(self) -> Any:
+        return self
+
+    def import_errors(self) -> list[str]:
+        return ["dags/to_lake.py: NameError: x"]
+
+    def connection(self, name: str) -> None:
+        raise TaxiwayError("what is loaded is another question")
+
+    def ailing(self) -> dict[str, str]:
+        return {}
+
+
+class CheckoutOfBroken(Checkout):
+    """A checkout in which that is what there is."""
+
+    def platform(self, stack: str, progress: Any = None) -> Any:
+        return Broken(self.home(stack))
+
+
+def test_status_names_a_file_of_dags_that_does_not_import(tmp_path: Path, capsys: Any) -> None:
+    State({"supervisor": 9}).save(Home.of("local", tmp_path))
+    assert main(["status"], CheckoutOfBroken(tmp_path)) == 1
+    assert "DAGs are incomplete: dags/to_lake.py: NameError: x" in capsys.readouterr().out
+
+
 def test_the_password_is_shown_by_a_command(tmp_path: Path, capsys: Any) -> None:
     home = Home.of("local", tmp_path)
     State({"supervisor": 9}).save(home)
     write_atomically(home.secrets / "admin_password", "of-the-admin")
     assert main(["status", "--password"], Checkout(tmp_path)) == 0
     assert capsys.readouterr().out == "of-the-admin\n"
+    write_atomically(home.secrets / "taxi_database_password", "of-taxi")
+    assert main(["status", "--postgres-password"], Checkout(tmp_path)) == 0
+    assert capsys.readouterr().out == "of-taxi\n"
 
 
 # What is wrong with a stack is reported before anything is started

@@ -37,6 +37,25 @@ def test_what_audits_complain_about_is_said_below() -> None:
     assert "audits" not in shown(80)
 
 
+def test_audits_that_complain_are_named_with_what_they_found() -> None:
+    text = shown(80, audit_failures=0, audit_warnings=1, audits=["null_share: tip [red]50 %[/] null"])
+    assert text.splitlines()[-1] == "fhvhv 2023-11: audits 1 warned: null_share: tip [red]50 %[/] null"
+
+
+def test_a_row_that_failed_says_why_and_how_to_run_it_again() -> None:
+    failure = {
+        "dag": "fhvhv_to_lake",
+        "at": "",
+        "reason": "fhvhv_to_lake conform: truncated",
+        "retry": "scripts/run fhvhv 2023-11",
+    }
+    lines = shown(80, state="failed", failures=[failure]).splitlines()
+    assert lines[-2] == "fhvhv 2023-11 failed: fhvhv_to_lake conform: truncated"
+    assert lines[-1] == "Run again: scripts/run fhvhv 2023-11"
+    kept = shown(80, state="loaded", failures=[failure])
+    assert "fhvhv 2023-11 is loaded, but its latest run failed: fhvhv_to_lake conform" in kept
+
+
 def test_unknown_counts_are_told_apart_from_none() -> None:
     text = shown(80, typed_rows=None, postgres_rows=0)
     assert "-" in text.split()

@@ -124,6 +124,16 @@ def test_a_reader_sees_rows_that_are_not_committed(library: Library) -> None:
     engine.execute("ROLLBACK")
 
 
+def test_a_table_is_described_as_it_was_before_it_was_altered(library: Library) -> None:
+    library.sql("CREATE TABLE d.t (a INT64)")
+    library.sql("ALTER TABLE d.t ADD COLUMN b STRING")
+    assert [field["name"] for field in library.get("datasets/d/tables/t")["schema"]["fields"]] == ["a"]
+    with corrections.corrected():
+        library.sql("ALTER TABLE d.t ALTER COLUMN a SET DATA TYPE NUMERIC")
+    fields = library.get("datasets/d/tables/t")["schema"]["fields"]
+    assert [(field["name"], field["type"]) for field in fields] == [("a", "NUMERIC"), ("b", "STRING")]
+
+
 @pytest.mark.parametrize(("kind", "copies"), [(SnapshotManager, True), (Snapshots, False)])
 def test_each_statement_copies_its_table(tmp_path: Path, kind: type, copies: bool) -> None:
     engine = Uncorrected(settings(tmp_path))
@@ -328,3 +338,13 @@ def test_numeric_has_nine_decimals_and_not_duckdbs_three() -> None:
         assert "AS DECIMAL(38, 9))" in sqlglot.parse_one(cast, read="bigquery").sql("duckdb")
         exact = "SELECT CAST(x AS NUMERIC(10, 2)) FROM t"
         assert "AS DECIMAL(10, 2))" in sqlglot.parse_one(exact, read="bigquery").sql("duckdb")
+
+
+def test_a_dry_run_runs_a_script_and_takes_a_union_for_no_query(library: Library) -> None:
+    def planned(text: str) -> Any:
+        statement = {"query": text, "useLegacySql": False}
+        return library.post("jobs", {"configuration": {"dryRun": True, "query": statement}})["statistics"]
+
+    planned("SELECT 1; CREATE TABLE d.t (a INT64);")
+    assert "tableReference" in library.get("datasets/d/tables/t")
+    assert planned("SELECT 1 UNION ALL SELECT 2")["query"].get("statementType") != "SELECT"

@@ -225,3 +225,9 @@ def test_pace_has_rate_and_remaining_time() -> None:
     assert pace(72, 288, 6 * 60.0) == "72 of 288, 12.0 a minute, 18 min left"
     assert pace(0, 288, 60.0) == "0 of 288"
     assert pace(2, 2, 2.0) == "2 of 2"
+
+
+def test_a_task_that_is_tried_again_says_at_once_why() -> None:
+    following, screen = loader(FakeAirflow({WAREHOUSE: "up_for_retry"}))
+    following.load({JANUARY: [WAREHOUSE]}, 5)
+    assert "up_for_retry (yellow_tripdata_2024-01.parquet: truncated)" in screen.getvalue()

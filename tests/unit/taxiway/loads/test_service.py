@@ -101,6 +101,59 @@ def test_a_month_that_is_not_published_has_a_code_of_its_own(platform: Platform)
     assert "Try again later: scripts/run yellow 2024-01" in platform.shown()
 
 
+def test_what_failed_is_a_row_with_its_sentence_after_everybody_has_gone(platform: Platform) -> None:
+    platform.publish("2024-01")
+    platform.airflow.script = {"yellow_to_lake": "failed"}
+    assert platform.loads.load([JANUARY], 0) == 1
+    (row,) = platform.loads.report()
+    assert (row["dataset"], row["period"]) == ("yellow", "2024-01")
+    (failure,) = row["failures"]
+    assert failure["reason"] == "yellow_to_lake only: yellow_tripdata_2024-01.parquet: truncated"
+    assert failure["retry"] == "scripts/run yellow 2024-01 --failed"
+
+
+def test_a_partition_that_nothing_is_loaded_of_is_a_failed_one(platform: Platform) -> None:
+    """Its run has failed before there was anything to be seen of it."""
+    platform.airflow.add("yellow_to_lake", "2024-02")["state"] = "failed"
+    (row,) = platform.loads.report()
+    assert (row["period"], row["state"]) == ("2024-02", "failed")
+
+
+def test_a_run_in_progress_or_one_that_went_well_since_is_no_failure(platform: Platform) -> None:
+    for state in ("running", "success"):
+        platform.airflow.listed.clear()
+        platform.airflow.add("yellow_to_lake", "2024-01")["state"] = "failed"
+        platform.airflow.add("yellow_to_lake", "2024-01")["state"] = state
+        assert platform.loads.failed([]) == []
+
+
+def test_what_failed_is_run_again_although_an_earlier_file_is_loaded(platform: Platform) -> None:
+    platform.publish("2024-01")
+    platform.loads.load([JANUARY], 0)
+    platform.airflow.add("yellow_to_lake", "2024-01")["state"] = "failed"
+    platform.airflow.add("zones_to_lake", None)["state"] = "failed"
+    broken = platform.loads.failed([Request([DATASETS["yellow"]], Span(Month(2024, 1), Month(2024, 1)))])
+    assert [failure.partition for failure in broken] == [JANUARY]
+    triggered = len(platform.airflow.triggered)
+    assert platform.loads.load([JANUARY], 0, failed=broken) == 0
+    assert platform.airflow.triggered[triggered:] == ["yellow_to_lake"]
+    assert platform.loads.failed([Request([DATASETS["yellow"]], None)]) == []
+
+
+def test_the_last_line_says_how_many_have_failed_and_what_to_type(platform: Platform) -> None:
+    platform.publish("2024-01")
+    platform.loads.load([JANUARY], 0)
+    assert not platform.loads.conclude(0)
+    platform.loads.option = " --stack alice"
+    code = platform.loads.load([JANUARY, FEBRUARY], 0)
+    assert platform.loads.conclude(code)
+    assert (
+        platform.shown()
+        .splitlines()[-1]
+        .endswith("✗ 1 failed. Why: scripts/status --stack alice   Again: scripts/run --failed --stack alice")
+    )
+
+
 def test_force_does_everything_again(platform: Platform) -> None:
     platform.publish("2024-01")
     platform.loads.load([JANUARY], 0)

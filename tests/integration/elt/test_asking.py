@@ -1,0 +1,237 @@
+"""Questions to the three stores: what is answered, what is refused, and what other programs can paste."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import subprocess
+import sys
+from decimal import Decimal
+from pathlib import Path
+
+import faulty_source as faulty
+import pyarrow.parquet as pq
+import pytest
+import taxi
+from click.testing import CliRunner
+
+import stacks
+from elt.errors import PipelineError
+from elt.stores.gcs import Content
+from stacks import Stack
+from taxiway.asking.answers import write
+from taxiway.asking.connecting import snippets
+from taxiway.asking.lake import Files
+from taxiway.asking.stores import STORES, open_store
+from taxiway.cli.commands.data import COUNTS, quarantine
+from taxiway.embedded.postgres import binaries
+from taxiway.environment.home import Home, State, write_json
+from taxiway.errors import TaxiwayError, UsageError
+from taxiway.targets.target import Checkout
+
+pytestmark = pytest.mark.emulators
+PATH = taxi.YELLOW.format("2024-01")
+ROWS = 40
+
+
+@pytest.fixture(scope="module")
+def loaded(emulators, postgres_server) -> Stack:
+    """January of yellow in lake, warehouse and Postgres, two of its rows in quarantine."""
+    with faulty.running() as source:
+        source.serve(PATH, taxi.parquet(taxi.trips("2024-01", ROWS, strays=2)))
+        whole = stacks.new_stack(emulators, source.url).with_postgres(stacks.new_database(postgres_server))
+        for stage in ("download", "conform", "stage", "audit", "publish", "postgres"):
+            whole.run(stage)
+    return whole
+
+
+def rows(stack: Stack, name: str, statement: str, **how):
+    with open_store(name, stack.connections).ask(statement, **how) as answer:
+        return list(answer.names), [tuple(row) for row in answer.rows]
+
+
+TABLES = {"warehouse": "yellow_trips", "postgres": "yellow_trips", "lake": "yellow"}
+
+
+def test_each_store_has_the_same_rows_and_says_how_many(loaded):
+    first = []
+    for name, table in TABLES.items():
+        assert rows(loaded, name, f"SELECT COUNT(*) AS n FROM {table}") == (["n"], [(ROWS - 2,)])
+        key = "tpep_pickup_datetime, fare_amount, vendor_id"
+        first.append(rows(loaded, name, f"SELECT {key} FROM {table} ORDER BY 1, 2, 3")[1])
+        with open_store(name, loaded.connections).ask(f"SELECT * FROM {table}", few=3) as answer:
+            assert len([next(answer.rows) for _ in range(3)]) == 3
+            assert answer.total(3) == ROWS - 2
+    assert first[0] == first[1] == first[2]
+
+
+def test_each_store_lists_what_can_be_asked_for(loaded):
+    for name, table in TABLES.items():
+        assert "fare_amount" in open_store(name, loaded.connections).tables()[table]
+    assert "quarantine.yellow" in open_store("lake", loaded.connections).tables()
+
+
+@pytest.mark.parametrize("name", STORES)
+@pytest.mark.parametrize(
+    "statement", ["DROP TABLE {}", "SELECT 1; DROP TABLE {}", "DELETE FROM {} WHERE TRUE"]
+)
+def test_nothing_is_changed_unless_it_is_meant(loaded, name, statement):
+    table = TABLES[name]
+    with pytest.raises((TaxiwayError, PipelineError)):
+        rows(loaded, name, statement.format(table))
+    assert rows(loaded, name, f"SELECT COUNT(*) FROM {table}")[1] == [(ROWS - 2,)]
+
+
+def test_what_is_meant_to_change_something_does(loaded):
+    for name in ("warehouse", "postgres"):
+        with pytest.raises(UsageError, match="not run"):
+            rows(loaded, name, "CREATE TABLE mine AS SELECT 1 AS n")
+        rows(loaded, name, "CREATE TABLE mine AS SELECT 1 AS n", write=True)
+        assert rows(loaded, name, "SELECT n FROM mine") == (["n"], [(1,)])
+    with pytest.raises(UsageError, match="only read"):
+        rows(loaded, "lake", "SELECT 1", write=True)
+
+
+@pytest.mark.parametrize(
+    "trick",
+    ["COMMIT", "SET TRANSACTION READ WRITE", "SELECT set_config('transaction_read_only', 'off', false)"],
+)
+def test_no_statement_makes_the_next_one_write_to_postgres(loaded, trick):
+    store = open_store("postgres", loaded.connections)
+    for statement in (trick, "DROP TABLE yellow_trips"):
+        try:
+            with store.ask(statement) as answer:
+                list(answer.rows)
+        except TaxiwayError:
+            continue
+    assert rows(loaded, "postgres", "SELECT COUNT(*) FROM yellow_trips")[1] == [(ROWS - 2,)]
+
+
+@pytest.mark.parametrize("name", ["postgres", "lake"])
+def test_an_error_is_a_sentence_with_its_place(loaded, name):
+    with pytest.raises(TaxiwayError, match="nope") as caught:
+        rows(loaded, name, f"SELECT 1,\n  nope\nFROM {TABLES[name]}")
+    shown, caret = caught.value.remedy.splitlines()
+    assert shown[caret.index("^") - 9 :] == "nope"
+
+
+def test_a_table_that_is_not_there_and_a_wrong_word_are_sentences(loaded):
+    for name in STORES:
+        with pytest.raises((TaxiwayError, PipelineError), match="nowhere"):
+            rows(loaded, name, "SELECT * FROM nowhere")
+        with pytest.raises((TaxiwayError, PipelineError), match=r"(?i)syntax"):
+            rows(loaded, name, "SELEC 1")
+
+
+def test_values_are_exact_whatever_store_they_come_from(loaded):
+    # More than the emulator's NUMERIC holds.
+    digits = "12345678901234567890123456789.123456789"
+    asked = {
+        "postgres": f"SELECT {digits}::numeric AS d, NULL AS n, '' AS e",
+        "lake": f"SELECT {digits}::DECIMAL(38, 9) AS d, NULL AS n, '' AS e",
+    }
+    for name, statement in asked.items():
+        assert rows(loaded, name, statement)[1] == [(Decimal(digits), None, "")]
+    short = "SELECT NUMERIC '12345678901234.125' AS d, NULL AS n, '' AS e, 9007199254740993 AS i"
+    assert rows(loaded, "warehouse", short)[1] == [(Decimal("12345678901234.125"), None, "", 2**53 + 1)]
+    odd = (
+        "SELECT interval '1 mon', '4713-01-01 BC'::date, 'infinity'::timestamp, '{\"a\": 1.50}'::jsonb, "
+        "ARRAY[1, NULL]"
+    )
+    assert rows(loaded, "postgres", odd)[1] == [
+        ("1 mon", "4713-01-01 BC", "infinity", '{"a": 1.50}', [1, None])
+    ]
+
+
+@pytest.mark.parametrize("name", STORES)
+def test_all_rows_go_into_a_parquet_file_with_the_columns_types(loaded, name, tmp_path: Path):
+    file = tmp_path / "rows.parquet"
+    with open_store(name, loaded.connections).ask(f"SELECT * FROM {TABLES[name]}") as answer:
+        assert write(answer, "parquet", str(file)) == ROWS - 2
+    found = pq.read_table(file).schema
+    assert str(found.field("tpep_pickup_datetime").type) == "timestamp[us]"
+    assert str(found.field("fare_amount").type) == "double"
+
+
+def test_the_months_folders_are_columns_of_the_lakes_table(loaded):
+    asked = "SELECT DISTINCT year, month FROM yellow"
+    assert rows(loaded, "lake", asked) == (["year", "month"], [(2024, 1)])
+
+
+def test_quarantined_rows_are_counted_by_their_reason_without_the_value(loaded):
+    with loaded.lake() as lake:
+        objects = list(lake.list("quarantine/yellow/"))
+        with Files(loaded.connections).read(lake, objects, COUNTS) as answer:
+            assert list(answer.rows) == [("tpep_pickup_datetime … is outside 2024-01", 2)]
+
+
+def test_the_first_rows_of_any_file_are_texts_as_they_are(loaded):
+    csv, lines = b"id,name\n007,a\n", b'{"id": 7}\n{"id": 8}\n'
+    with loaded.lake() as lake:
+        for name, content, found in (
+            ("raw/x/a.csv", csv, ("007", "a")),
+            ("raw/x/a.csv.gz", gzip.compress(csv), ("007", "a")),
+            ("raw/x/a.jsonl", lines, (7,)),
+        ):
+            stored = lake.write(name, Content(io.BytesIO(content), len(content), "text/plain", {}))
+            with Files(loaded.connections).read(lake, [stored], "SELECT * FROM {files} LIMIT 1") as answer:
+                assert list(answer.rows) == [found]
+
+
+def test_an_object_is_read_here_and_there(loaded):
+    content = bytes(range(256)) * 9000
+    with loaded.lake() as lake:
+        stored = lake.write("raw/x/bytes", Content(io.BytesIO(content), len(content), "text/plain", {}))
+        with lake.open(stored) as file:
+            assert file.read(3) == content[:3]
+            assert file.seek(-5, 2) == len(content) - 5
+            assert file.read() == content[-5:]
+            assert file.read() == b""
+            file.seek(1_100_000)
+            assert file.read(900_000) == content[1_100_000:2_000_000]
+
+
+def test_the_command_shows_counts_then_rows_and_says_when_there_are_none(loaded, tmp_path: Path):
+    home = Home.of("local", tmp_path)
+    # As a stack on Google Cloud, which answers without a platform of this machine.
+    State({"supervisor": 9}, emulated=False).save(home)
+    write_json(home.environment, dict(loaded.variables))
+    run = CliRunner().invoke(quarantine, ["yellow", "2024-01"], obj=Checkout(tmp_path))
+    assert run.exit_code == 0, run.output
+    assert "tpep_pickup_datetime … is outside 2024-01" in run.output
+    assert run.output.rstrip().endswith("2 rows")
+    run = CliRunner().invoke(quarantine, ["yellow", "2024-01", "--format", "json"], obj=Checkout(tmp_path))
+    assert [row["reason"].split()[0] for row in json.loads(run.output)] == ["tpep_pickup_datetime"] * 2
+    with pytest.raises(TaxiwayError, match="yellow 2024-02 is not in the lake"):
+        CliRunner().invoke(quarantine, ["yellow", "2024-02"], obj=Checkout(tmp_path), catch_exceptions=False)
+
+
+def test_the_lines_that_are_shown_to_be_pasted_work(loaded, tmp_path: Path):
+    folder = tmp_path / "it's a path"
+    folder.mkdir()
+    found = json.loads(loaded.variables["AIRFLOW_CONN_TAXI_POSTGRES"])
+    passfile = folder / "pgpass"
+    passfile.write_text(f"*:*:*:*:{found.pop('password')}\n")
+    passfile.chmod(0o600)
+    found["extra"] = {"passfile": str(passfile)}
+    token = folder / "token.json"
+    token.write_text(json.dumps({"client_id": "emulator", "token": "any"}))
+    google = {"conn_type": "google_cloud_platform", "extra": {"credential_config_file": str(token)}}
+    variables = {
+        **loaded.variables,
+        "AIRFLOW_CONN_TAXI_POSTGRES": json.dumps(found),
+        "AIRFLOW_CONN_GOOGLE_CLOUD_DEFAULT": json.dumps(google),
+    }
+
+    shown = {s.title: s.text for s in snippets(variables, Path(sys.executable), "scripts/status")}
+    line = f"{binaries()}/{shown['Postgres: psql']} -Atc 'SELECT COUNT(*) FROM yellow_trips'"
+    done = subprocess.run(line, shell=True, capture_output=True, text=True, timeout=60)
+    assert (done.stdout, done.stderr) == (f"{ROWS - 2}\n", "")
+    pasted = [shown[title] for title in shown if "Python" in title]
+    assert len(pasted) == 3
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", "\n".join(pasted)], capture_output=True, text=True, timeout=120
+    )
+    assert "yellow_trips" in done.stdout, done.stderr
+    assert "typed/yellow/" in done.stdout

@@ -1,0 +1,55 @@
+"""Entries as text: the same entry when it is run, and as the formatter leaves it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from repository import REPOSITORY
+
+from elt.catalogue import Audit, Column, Dataset, Feed, Publisher
+from elt.catalogue.registry import DATASETS
+from taxiway.entries.text import module
+
+RUFF = Path(sys.executable).parent / "ruff"
+STRANGE = Dataset(
+    "strange", 'A "title" with \\ and\ttabs', "https://example.com/a.csv", "strange", "a",
+    (
+        Column("a", "string", 'Says "yes" and it\'s \\ so.', "€", aliases=('"q"', "it's", "ö", "\u0430-ya")),
+        Column("b", "int64", "B" * 90 + ".", codes={f"code {number}": number for number in range(20)}),
+    ),
+    delimiter="\t", source=Publisher("some_source", "https://example.com"),
+    audits=(Audit("row_count"), Audit("x" * 40, "warn", {"one": "a" * 50, "two": "b" * 50})),
+    feeds=(),
+)  # fmt: skip
+
+
+def entries() -> list[Dataset]:
+    fed = next(iter(DATASETS.values()))
+    return [STRANGE, replace(fed, feeds=(*fed.feeds, Feed("another", {"a": "b"}))), *DATASETS.values()]
+
+
+@pytest.mark.parametrize("entry", entries(), ids=lambda entry: entry.name)
+def test_the_text_of_an_entry_is_that_entry(entry: Dataset) -> None:
+    made: dict[str, object] = {}
+    exec(module(entry, ["About it."], {"key": ["Why."]}), made)
+    assert made[entry.name.upper()] == entry
+
+
+def test_the_formatter_and_the_linter_leave_it_as_it_is(tmp_path: Path) -> None:
+    for number, entry in enumerate(entries()):
+        comments = {
+            "key": ["a " * 90],
+            "columns.a": ["Кириллица \u2013 “quotes” \x1b[1m"],
+            "": ["Left out: x."],
+        }
+        (tmp_path / f"e{number}.py").write_text(module(entry, ["About it. " * 30, 'Кто \\ """'], comments))
+    for command in (["format", "--check", "--diff"], ["check"]):
+        done = subprocess.run(
+            [RUFF, *command, "--config", REPOSITORY / "pyproject.toml", tmp_path],
+            capture_output=True, text=True, timeout=60,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stdout + done.stderr
