@@ -5,6 +5,7 @@ so that an unsupported one prints a sentence instead of a SyntaxError.
 """
 
 import fcntl
+import glob
 import hashlib
 import os
 import shutil
@@ -25,17 +26,29 @@ MEMBERS = ("infra", "plugins", "plugins/left_out", "scripts")
 DECIDING = ("uv.lock", "pyproject.toml", "scripts/uv.txt", *(m + "/pyproject.toml" for m in MEMBERS))
 # Dependency groups that a command needs beyond what the platform runs with.
 GROUPS = {"test": ("test",), "check": ("check",), "bench": ("bench",)}
-ALL_GROUPS = {group for groups in GROUPS.values() for group in groups}
+# Dependency groups that an entry needs, by what is in its file.
+GROUPS_OF_ENTRIES = {"sftp://": "sftp"}
+ALL_GROUPS = {group for groups in GROUPS.values() for group in groups}.union(GROUPS_OF_ENTRIES.values())
 # A program of each group that has one. A bare `uv sync`, such as that of `pulumi install`, takes groups away.
 PROGRAMS = {"test": "pytest", "check": "ruff"}
 
 
 def run(command):
     """Run `command` inside the locked environment, which is set up first if it is missing."""
-    ensure_environment(GROUPS.get(command, ()))
+    ensure_environment((*GROUPS.get(command, ()), *groups_of_entries()))
     # Bytecode is written when a module is first imported: of 22,000 modules the platform imports 3,500.
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     os.execv(VENV_PYTHON, [VENV_PYTHON, "-m", "taxiway", command, *sys.argv[1:]])
+
+
+def groups_of_entries():
+    """The dependency groups that the datasets of this checkout need, the library's own packages left out."""
+    folders = set(glob.glob(os.path.join(ROOT, "plugins", "*"))).difference(
+        os.path.join(ROOT, "plugins", name) for name in ("elt", "left_out")
+    )
+    files = [f for folder in folders for f in glob.glob(os.path.join(folder, "**", "*.py"), recursive=True)]
+    texts = [text_of(file) for file in files]
+    return [group for mark, group in GROUPS_OF_ENTRIES.items() if any(mark in text for text in texts)]
 
 
 def ensure_environment(groups=()):

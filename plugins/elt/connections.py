@@ -16,13 +16,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, Self
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from elt.catalogue import Api, Database, Dataset
+from elt.catalogue import Dataset
 from elt.errors import PermanentError, SettingError, first_line
 from elt.settings import Settings, required
-from elt.sources import Source
+from elt.sources import Source, open_source
 
 if TYPE_CHECKING:
     import psycopg
+    from google.cloud.storage import Client
 
     from elt.stores.bigquery import Warehouse
     from elt.stores.gcs import Lake
@@ -130,26 +131,6 @@ class ConnectionFields:
         return {"auth": auth, "headers": {**token, **(self.extra.get("headers") or {})}}
 
 
-def http_source(dataset: Dataset, found: ConnectionFields | None, settings: Settings | None = None) -> Source:
-    """A dataset's source: the connection that its entry names, or the entry's public address without one.
-
-    Without settings, their limits are the defaults: whoever only probes needs none.
-    """
-    from elt.sources.client import HttpSource, Limits
-
-    limits = Limits(settings.max_file_bytes, settings.download_seconds) if settings else None
-    if isinstance(dataset.source, Database):
-        from elt.sources.database import DatabaseSource
-
-        return DatabaseSource(dataset, found, limits)
-    secrets = found.secrets() if found else {}
-    if isinstance(dataset.source, Api):
-        from elt.sources.api import ApiSource
-
-        return ApiSource(dataset, found.url() if found else "", limits=limits, **secrets)
-    return HttpSource(dataset, found.url() if found else "", limits=limits, **secrets)
-
-
 def source_connection(dataset: Dataset) -> str | None:
     """The id of the connection that a dataset's entry names, if it names one."""
     return dataset.source.connection if dataset.source else None
@@ -193,13 +174,9 @@ class EnvironmentConnections:
 
     def lake(self) -> Lake:
         """The stack's bucket; on the emulator where STORAGE_EMULATOR_HOST says so."""
-        from google.cloud.storage import Client
-
         from elt.stores.gcs import Lake
 
-        with _explained():
-            client = Client(**self._google("STORAGE_EMULATOR_HOST", "storage"))
-        return Lake(client, self.settings.bucket)
+        return Lake(self._storage_client(), self.settings.bucket)
 
     def warehouse(self) -> Warehouse:
         """The stack's dataset; on the emulator where BIGQUERY_EMULATOR_HOST says so."""
@@ -226,14 +203,23 @@ class EnvironmentConnections:
     def source(self, dataset: Dataset) -> Source:
         """The source of a dataset, by the connection that its entry names."""
         name = source_connection(dataset)
-        return http_source(dataset, self._fields(name) if name else None, self.settings)
+        found = self._fields(name) if name else None
+        return open_source(
+            dataset, found, lambda: self._storage_client(name if found and name else GOOGLE), self.settings
+        )
+
+    def _storage_client(self, connection: str = GOOGLE) -> Client:
+        from google.cloud.storage import Client
+
+        with _explained():
+            return Client(**self._google("STORAGE_EMULATOR_HOST", "storage", connection))
 
     def _fields(self, connection: str) -> ConnectionFields | None:
         name = _variable(connection)
         text = self.variables.get(name, "")
         return ConnectionFields.parse(text, name) if text else None
 
-    def _google(self, emulator: str, service: str) -> dict[str, Any]:
+    def _google(self, emulator: str, service: str, connection: str = GOOGLE) -> dict[str, Any]:
         """A Google client's arguments. The endpoint is always given: without one it asks os.environ."""
         # An emulator is never sent real credentials, whatever the connection says.
         host = self.variables.get(emulator, "").rstrip("/")
@@ -242,7 +228,7 @@ class EnvironmentConnections:
         endpoint = host or f"https://{service}.googleapis.com"
         return {
             "project": self.project,
-            "credentials": self._for_emulator() if host else self._credentials(),
+            "credentials": self._for_emulator() if host else self._credentials(connection),
             "client_options": {"api_endpoint": endpoint},
         }
 
@@ -266,13 +252,13 @@ class EnvironmentConnections:
             return AnonymousCredentials()  # type: ignore[no-untyped-call]
         return Credentials(content["token"])  # type: ignore[no-untyped-call]
 
-    def _credentials(self) -> Any:
+    def _credentials(self, connection: str) -> Any:
         """As the provider's hooks choose them: anonymous, a key file, else what Google's libraries find."""
         import google.auth
         from google.auth import impersonated_credentials
         from google.auth.credentials import AnonymousCredentials
 
-        google_ = self._fields(GOOGLE) or ConnectionFields()
+        google_ = self._fields(connection) or ConnectionFields()
         if google_.extra.get("is_anonymous"):
             return AnonymousCredentials()  # type: ignore[no-untyped-call]
         # Read here, not put into os.environ, where every library of this process would find it.

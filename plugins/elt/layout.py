@@ -21,6 +21,9 @@ OWN_TABLES = (LOAD_LOG, AUDIT_RESULTS, "period_loads")
 # A DAG of each for each dataset that has something to do there.
 Family = Literal["source_check", "to_lake", "to_warehouse", "to_postgres"]
 
+# The last object of a partition of several files that is written.
+MANIFEST = "manifest.json"
+
 _IDENTIFIER = re.compile(r"[a-z_][a-z0-9_]*", re.ASCII)
 
 
@@ -30,8 +33,13 @@ def dag_id(dataset: str, family: Family) -> str:
 
 
 def raw_object(ds: Dataset, period: Period | None) -> str:
-    """The file exactly as published."""
-    return f"raw/{ds.name}/{ds.file_name(period)}"
+    """The file exactly as published; of a partition of several files the list of them."""
+    return f"{raw_folder(ds, period)}{MANIFEST}" if ds.sharded else f"raw/{ds.name}/{ds.file_name(period)}"
+
+
+def raw_folder(ds: Dataset, period: Period | None, listing: str = "") -> str:
+    """The folder of a partition of several files, or that of one state of it, known by its `listing`."""
+    return f"raw/{ds.name}/{ds.file_name(period)}/{f'{digest(listing)}/' if listing else ''}"
 
 
 def typed_object(ds: Dataset, period: Period | None) -> str:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urlsplit
+
+if TYPE_CHECKING:
+    from elt.stores.gcs import Stored
 
 
 @dataclass(frozen=True)
@@ -73,6 +76,11 @@ class Loaded:
 def read_drift(metadata: Mapping[str, str]) -> list[str]:
     """Columns of the published file that the catalogue does not know, as its typed object lists them."""
     return [name for name in metadata.get("drift", "").split("\n") if name]
+
+
+def read_size(stored: Stored) -> int:
+    """The bytes of a raw object; of a manifest those of the files it lists."""
+    return int(stored.metadata.get("bytes") or stored.size)
 
 
 def read_source(metadata: Mapping[str, str]) -> str | None:

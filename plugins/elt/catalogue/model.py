@@ -45,6 +45,9 @@ LONGEST_ROW = 16 * 2**20
 PERIOD_COLUMNS: Mapping[Grain, str] = {grain: f"source_{grain}" for grain in KINDS}
 MART_COLUMNS = ("dataset", *PERIOD_COLUMNS.values())
 _URLS = ("http://", "https://")
+# Where files can be listed, and so found by a pattern.
+_LISTED = ("gs://", "s3://", "file://", "sftp://")
+_ADDRESSES = (*_URLS, *_LISTED)
 # What a period is in a path: as many of them as it has numbers.
 PARTS = ("{year}", "{month}", "{day}", "{hour}")
 # A date does not say which hour a row is of.
@@ -66,10 +69,11 @@ _USE = "Use up to {} of a-z, 0-9 and _, a letter first."
 
 @dataclass(frozen=True)
 class Publisher:
-    """A publisher of files: the id of an Airflow HTTP connection, and the public URL without one.
+    """A publisher of files: the id of an Airflow connection, and the URL that the files are below.
 
-    The connection (`AIRFLOW_CONN_<ID>`) can name another host, and holds a login or headers if the publisher
-    needs them.
+    The connection (`AIRFLOW_CONN_<ID>`) holds what the publisher wants: login, headers, keys. An HTTP or SFTP
+    connection can name another host. Without a connection the URL is asked as anybody may ask it; a gs:// one
+    with the stack's own identity.
     """
 
     connection: str
@@ -79,8 +83,13 @@ class Publisher:
         mistake = ""
         if not re.fullmatch(r"[a-z][a-z0-9_]*", self.connection, re.ASCII):
             mistake = f"{self.connection!r} cannot be a connection's id. Use a-z, 0-9 and _."
-        elif not self.base_url.startswith(_URLS):
-            mistake = f"{self.base_url!r} is not a URL. Write it like https://example.com."
+        elif not self.base_url.startswith(_ADDRESSES):
+            mistake = f"{self.base_url!r} is not a URL. Write it like https://example.com or gs://bucket."
+        elif self.base_url.startswith(_LISTED) and "@" in self.base_url:
+            # The load log would keep it, for everybody who reads.
+            mistake = "its URL holds a login. Put that into the connection of that name."
+        elif "*" in self.base_url:
+            mistake = f"{self.base_url!r} holds a *, which only the last part of a dataset's path may."
         if mistake:
             raise InvalidDatasetError(f"publisher {self.connection}: {mistake}")
 
@@ -226,7 +235,9 @@ class Dataset:
 
     `path` is a URL, or a path below the URL of `source`, with `{year}`, `{month}`, `{day}` and `{hour}` as
     far as `first` has them. Its extension gives the format, unless `format` does. `file` is the name in the
-    lake, for URLs that do not end in a file name. `key` is the column that no row may lack; in a dataset by
+    lake, for URLs that do not end in a file name. Where files can be listed (gs://, s3://, file://, sftp://),
+    the path's last part may hold a `*`: all files that match are the partition, each kept under its own name.
+    `key` is the column that no row may lack; in a dataset by
     periods it is the time that decides to which one a row belongs. `starter` datasets are loaded when a new
     platform starts. `package` is set by the registry. A row of more than `longest_row` bytes is quarantined
     by its beginning.
@@ -269,12 +280,15 @@ class Dataset:
         taken = len(layout.suffix(self.first))
         if not _AIRFLOW_NAME.fullmatch(self.name):
             yield f"its name {self.name!r} cannot be part of a DAG's. {_USE.format(ROOM_FOR_NAME - taken)}"
-        present = tuple(part for part in PARTS if part in self._file)
+        yield from self._in_pattern()
+        told_by = self.path if self.sharded else self._file
+        present = tuple(part for part in PARTS if part in told_by)
         if present != self._parts:
             wanted = " and ".join(self._parts) or "none of " + ", ".join(PARTS)
+            where = "the path's last part or into file"
             yield (
                 f"its file names do not fit first={self.first!r}. "
-                f"Put {wanted} into the path's last part or into file, or correct first."
+                f"Put {wanted} into {'the path' if self.sharded else where}, or correct first."
             )
         if self.lag < 0:
             yield f"its lag is {self.lag}. Say how many periods after its start one is published: 0 or more."
@@ -286,6 +300,18 @@ class Dataset:
                 "it has no columns. Describe its columns, "
                 "or leave table, key, format, cluster, audits and feeds out."
             )
+
+    def _in_pattern(self) -> Iterator[str]:
+        folder, _, last = self._location.rpartition("/")
+        if self.sharded and self._address.startswith(_URLS):
+            yield (
+                f"its path {self.path!r} holds a *, and an HTTP source cannot list its files. "
+                "Write the file's whole name, or the address of a bucket, a folder or an SFTP server."
+            )
+        elif not self._address.startswith(_URLS) and "*" in folder:
+            yield f"its path {self.path!r} holds a * in a folder's name. Only its last part, {last!r}, may."
+        elif self.sharded and "*" in self.file:
+            yield f"its file {self.file!r} holds a *. It names a folder in the lake: leave the * out."
 
     def _of_records(self) -> Iterator[str]:
         if self.reread < 0:
@@ -361,11 +387,31 @@ class Dataset:
         return self.postgres and self.tabular
 
     @property
+    def sharded(self) -> bool:
+        """Whether a partition is all files that match the pattern in the path's last part."""
+        return "*" in self._location.rpartition("/")[2]
+
+    @property
+    def _address(self) -> str:
+        """The path, below the publisher's URL if it is none itself."""
+        return self.path if "://" in self.path else getattr(self.source, "base_url", "") + self.path
+
+    @property
+    def _location(self) -> str:
+        """The path without what an HTTP server is asked for behind it."""
+        return urlsplit(self.path).path if self._address.startswith(_URLS) else self.path
+
+    @property
     def _file(self) -> str:
         if not self.file and isinstance(self.source, Api | Database):
             extension = "json-seq" if isinstance(self.source, Api) else "parquet"
             return f"{self.name}{'_' if self.every else ''}{'-'.join(self._parts)}.{extension}"
-        return self.file or urlsplit(self.path).path.rsplit("/", 1)[-1]
+        last = urlsplit(self.path).path.rsplit("/", 1)[-1]
+        if self.file or not self.sharded:
+            return self.file or last
+        # A pattern is no name: the partition's own stands for its files.
+        ext = next((ext for ext in EXTENSIONS if last.lower().endswith(f".{ext}")), "")
+        return "_".join([self.name, *filter(None, ["-".join(self._parts)])]) + (f".{ext}" if ext else "")
 
     @property
     def file_format(self) -> Format:
@@ -405,7 +451,8 @@ class Dataset:
         """
         self.check_source()
         path, default = self.fill(self.path, period), getattr(self.source, "base_url", "")
-        return path if path.startswith(_URLS) else (base_url or default).rstrip("/") + path
+        # One slash only: file:/// is the root of a computer.
+        return path if path.startswith(_ADDRESSES) else (base_url or default).removesuffix("/") + path
 
     def check_source(self) -> None:
         """Raise InvalidDatasetError if path and source do not add up to a URL."""
@@ -419,10 +466,19 @@ class Dataset:
             raise InvalidDatasetError(
                 f"dataset {self.name}: its path {self.path!r} is not below the API's URL. Begin it with /."
             )
-        if not self.path.startswith(_URLS) and not (self.source and self.path.startswith("/")):
+        whole = self.path.startswith(_ADDRESSES)
+        if not whole and not (self.source and self.path.startswith("/")):
             raise InvalidDatasetError(
                 f"dataset {self.name}: its path {self.path!r} is no URL. "
                 "Write the whole URL, or set source and begin the path with /."
+            )
+        scheme = self.path.partition("://")[0] if whole else ""
+        other = getattr(self.source, "base_url", scheme).partition("://")[0]
+        # A connection's login is for the host that it is of.
+        if scheme == "sftp" or (scheme != other and f"{scheme}://" in _LISTED):
+            raise InvalidDatasetError(
+                f"dataset {self.name}: no connection belongs to its path {self.path!r}. Set "
+                f'source=Publisher("my_connection", "{scheme}://…"), and begin the path with /.'
             )
 
     def file_name(self, period: Period | None) -> str:

@@ -24,6 +24,8 @@ ARROW: dict[Type, pa.DataType] = {
     "bool": pa.bool_(),
 }
 REASON = "reason"
+# Of a partition of several files: which one a quarantined row is from.
+FILE = "source_file"
 _NAMES, _NAME_LENGTH = 20, 60
 
 _Check = Callable[[pa.DataType], bool]
@@ -72,7 +74,7 @@ def quarantine_schema(source: pa.Schema) -> pa.Schema:
     *given, last = source.names
     # Readers of text put the line itself behind the file's columns.
     ours = [last] if last == LINE else []
-    taken = {LINE, REASON}
+    taken = {LINE, FILE, REASON}
     names = list[str]()
     for name in given if ours else source.names:
         free, number = name, 1
@@ -84,26 +86,30 @@ def quarantine_schema(source: pa.Schema) -> pa.Schema:
     return pa.schema([pa.field(name, pa.string()) for name in (*names, *ours, REASON)])
 
 
-def bind(schema: pa.Schema, ds: Dataset, period: Period | None, unread: tuple[str, ...] = ()) -> Binding:
+def bind(
+    schema: pa.Schema, ds: Dataset, period: Period | None, unread: tuple[str, ...] = (), file: str = ""
+) -> Binding:
     """Match a file's columns with the catalogue's, by name; `unread` are columns of it that are not read.
 
     Raises PermanentError if a column is missing, given twice or of a type that cannot be converted.
     """
-    file = ds.file_name(period)
+    file = file or ds.file_name(period)
     sources = tuple(_find(schema, column, file) for column in ds.columns)
     found = {column.name for column, index in zip(ds.columns, sources, strict=True) if index is not None}
-    check_complete(ds, period, found, (*schema.names, *unread))
+    check_complete(ds, period, found, (*schema.names, *unread), file)
     used = {index for index in sources if index is not None}
     drift = tuple(name for index, name in enumerate(schema.names) if index not in used and name != LINE)
     return Binding(ds, period, sources, (*drift, *unread))
 
 
-def check_complete(ds: Dataset, period: Period | None, found: Set[str], names: Iterable[str]) -> None:
+def check_complete(
+    ds: Dataset, period: Period | None, found: Set[str], names: Iterable[str], file: str
+) -> None:
     """Raise PermanentError if a required column is not among `found`; the file calls its columns `names`."""
     for column in ds.columns:
         if column.name not in found and column.instead not in found and column.required_in(period):
             has = ", ".join(some([name for name in names if name != LINE])) or "none"
-            raise PermanentError(f"{ds.file_name(period)}: column {column.name} is lost (the file has {has})")
+            raise PermanentError(f"{file}: column {column.name} is lost (the file has {has})")
 
 
 def some(names: Sequence[str]) -> list[str]:

@@ -1,13 +1,16 @@
 """A raw file as typed Parquet, and its quarantine beside it: one pass, in memory of a few row groups."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from itertools import chain
 from typing import BinaryIO, Self
 
+import pyarrow as pa
+
 from elt.catalogue import Dataset
+from elt.conforming.quarantine import Quarantine
 from elt.conforming.rows import Conformed, conform
-from elt.conforming.schema import REASON, bind, check_complete, parseable, quarantine_schema, typed_schema
+from elt.conforming.schema import FILE, REASON, bind, check_complete, parseable, typed_schema
 from elt.errors import PermanentError
 from elt.formats.batches import LINE
 from elt.formats.parquet_writer import GROUP_BYTES, GROUP_ROWS, ParquetWriter
@@ -26,17 +29,16 @@ class Split:
     its `with` block ends the prefetch; the file itself stays open.
     """
 
-    def __init__(self, file: BinaryIO, ds: Dataset, period: Period | None) -> None:
-        self.ds, self.period, self.name = ds, period, ds.file_name(period)
+    def __init__(self, file: BinaryIO, ds: Dataset, period: Period | None, name: str = "") -> None:
+        self.ds, self.period, self.name = ds, period, name or ds.file_name(period)
         self.rows = self.quarantined = 0
         self.first_reason = ""
         self._raw = open_raw(file, self.name, ds, parseable(ds))
         try:
-            self._binding = bind(self._raw.schema, ds, period, self._raw.unread)
+            self._binding = bind(self._raw.schema, ds, period, self._raw.unread, self.name)
         except BaseException:
             self._raw.close()
             raise
-        self.quarantine_schema = quarantine_schema(self._raw.schema)
 
     def __enter__(self) -> Self:
         return self
@@ -63,7 +65,7 @@ class Split:
                 f"{self.name}: corrupt Parquet (it announces {self._raw.rows:,} rows and has {total:,})"
             )
         if fields := self._raw.fields:
-            check_complete(self.ds, self.period, fields.found, (*fields.found, *fields.unknown))
+            check_complete(self.ds, self.period, fields.found, (*fields.found, *fields.unknown), self.name)
 
     def refuse_if_empty(self, kept: str = "") -> None:
         """Raise PermanentError if no row fits: nothing may replace a partition by nothing.
@@ -71,13 +73,58 @@ class Split:
         A day or an hour of which the file has no row at all is one in which nothing happened. `kept` says
         where the rows are now.
         """
-        quiet = self.ds.every in ("day", "hour") and not self.quarantined
-        if not self.rows and not quiet:
-            first = f". The first: {self.first_reason}" if self.first_reason else ""
-            where = f". Look at them in {kept}" if kept else ""
-            raise PermanentError(
-                f"{self.name}: no row fits ({self.quarantined:,} rows, all for quarantine){first}{where}"
-            )
+        _refuse_if_empty(self, kept)
+
+
+class Shards:
+    """Several raw files as one, read one after the other: only one of them is on this disk at a time.
+
+    The interface is `Split`'s. Quarantined rows get a column that says which file they are from.
+    """
+
+    def __init__(
+        self, files: Sequence[tuple[str, Callable[[], BinaryIO]]], ds: Dataset, period: Period | None
+    ) -> None:
+        self.ds, self.period, self.name = ds, period, ds.file_name(period)
+        self._files = files
+        self.rows = self.quarantined = 0
+        self.first_reason = ""
+        self.drift: tuple[str, ...] = ()
+
+    def __iter__(self) -> Iterator[Conformed]:
+        drift = dict[str, None]()
+        for name, fetch in self._files:
+            with fetch() as file, Split(file, self.ds, self.period, name) as parts:
+                for part in parts:
+                    self.rows += part.typed.num_rows
+                    self.quarantined += part.rejected
+                    yield Conformed(part.typed, part.quarantined and _of_file(part.quarantined, name))
+                if parts.first_reason and not self.first_reason:
+                    self.first_reason = f"{name}: {parts.first_reason}"
+                drift |= dict.fromkeys(parts.drift)
+        self.drift = tuple(drift)
+
+    def refuse_if_empty(self, kept: str = "") -> None:
+        """As `Split` does, for all files together: one alone may have no rows."""
+        _refuse_if_empty(self, kept)
+
+
+Parts = Split | Shards
+
+
+def _refuse_if_empty(parts: Parts, kept: str) -> None:
+    quiet = parts.ds.every in ("day", "hour") and not parts.quarantined
+    if not parts.rows and not quiet:
+        first = f". The first: {parts.first_reason}" if parts.first_reason else ""
+        where = f". Look at them in {kept}" if kept else ""
+        raise PermanentError(
+            f"{parts.name}: no row fits ({parts.quarantined:,} rows, all for quarantine){first}{where}"
+        )
+
+
+def _of_file(rows: pa.RecordBatch, name: str) -> pa.RecordBatch:
+    """Quarantined rows with the name of their file, before the reason."""
+    return rows.add_column(rows.num_columns - 1, FILE, pa.array([name] * rows.num_rows, pa.string()))
 
 
 def _told(row: dict[str, str | None]) -> str:
@@ -87,14 +134,14 @@ def _told(row: dict[str, str | None]) -> str:
     return " ".join(f"{row[REASON]}{f' ({line[:_SHOWN]!r})' if line else ''}".split())
 
 
-def write(parts: Split) -> tuple[BinaryIO, BinaryIO | None]:
+def write(parts: Parts) -> tuple[BinaryIO, BinaryIO | None]:
     """Write typed and quarantined rows into open files without a name; None for no quarantine.
 
     The caller closes the files. After an error there are none.
     """
     with (
         ParquetWriter(typed_schema(parts.ds)) as typed,
-        ParquetWriter(parts.quarantine_schema) as quarantine,
+        Quarantine() as quarantine,
         # Arrow reads and writes without Python's lock: the next group is read while this one is written.
         closing(prefetch(row_groups(parts))) as groups,
     ):
@@ -102,7 +149,7 @@ def write(parts: Split) -> tuple[BinaryIO, BinaryIO | None]:
             typed.add(part.typed)
             if part.quarantined is not None:
                 quarantine.add(part.quarantined)
-        return typed.finish(), quarantine.finish() if parts.quarantined else None
+        return typed.finish(), quarantine.finish()
 
 
 def row_groups(parts: Iterable[Conformed], size: int = GROUP_ROWS) -> Iterator[list[Conformed]]:

@@ -45,10 +45,14 @@ class ParquetWriter:
         if self._rows >= GROUP_ROWS or self._bytes >= GROUP_BYTES:
             self._write_group()
 
-    def finish(self) -> BinaryIO:
-        """Complete the file and return it, open at its beginning; the caller closes it."""
+    def flush(self) -> None:
+        """Write what is in memory."""
         if self._rows:
             self._write_group()
+
+    def finish(self) -> BinaryIO:
+        """Complete the file and return it, open at its beginning; the caller closes it."""
+        self.flush()
         self._writer.close()
         self._file.seek(0)
         self._finished = True

@@ -19,20 +19,20 @@ from elt.connections import (
     GOOGLE,
     POSTGRES,
     ConnectionFields,
-    http_source,
     postgres_parameters,
     source_connection,
 )
 from elt.errors import PermanentError, SettingError, first_line
+from elt.periods import Period
 from elt.settings import Settings
-from elt.sources import Source
+from elt.sources import Place, Source, base_of, open_source, reach
 
 if TYPE_CHECKING:
     import psycopg
     from airflow.providers.google.cloud.hooks.bigquery import BigQueryHook
     from airflow.sdk import Connection
+    from google.cloud.storage import Client
 
-    from elt.sources.client import HttpClient
     from elt.stores.bigquery import Warehouse
     from elt.stores.gcs import Lake
 
@@ -73,12 +73,9 @@ class AirflowConnections:
 
     def lake(self) -> Lake:
         """The stack's bucket, over the client of the provider's hook."""
-        from airflow.providers.google.cloud.hooks.gcs import GCSHook
-
         from elt.stores.gcs import Lake
 
-        with _explained(GOOGLE):
-            return Lake(GCSHook(gcp_conn_id=GOOGLE).get_conn(), self.settings.bucket)
+        return Lake(_storage_client(GOOGLE), self.settings.bucket)
 
     def warehouse(self) -> Warehouse:
         """The stack's dataset, over the client of the provider's hook."""
@@ -119,17 +116,31 @@ class AirflowConnections:
 
 
 def source_of(dataset: Dataset, settings: Settings | None = None) -> Source:
-    """The source of a dataset: the HTTP connection that its entry names, else the entry's public address."""
+    """The source of a dataset: by the connection that its entry names, else at the entry's own address."""
     name = source_connection(dataset)
-    return http_source(dataset, find(name) if name else None, settings)
+    found = find(name) if name else None
+    return open_source(dataset, found, lambda: _storage_client(name if found and name else GOOGLE), settings)
 
 
-def http_client(connection: str | None, url: str) -> HttpClient:
-    """A client for `url`, with the login and headers of an HTTP connection; of none where there is none."""
-    from elt.sources.client import HttpClient
+def address_of(dataset: Dataset, period: Period | None) -> str:
+    """The address of a period's file, or its pattern, at the host that the connection names."""
+    name = source_connection(dataset)
+    return dataset.url(period, base_of(dataset, find(name) if name else None))
 
+
+def place_of(connection: str | None, url: str) -> Place:
+    """What answers for the file at `url`, with the secrets of a connection; of none where there is none."""
     found = find(connection) if connection else None
-    return HttpClient(found.url(), **found.secrets()) if found else HttpClient(url)
+    return reach(url, found, lambda: _storage_client(connection if found and connection else GOOGLE))
+
+
+def _storage_client(connection: str) -> Client:
+    from airflow.providers.google.cloud.hooks.gcs import GCSHook
+
+    # An emulator is never sent real credentials, and takes those of its own connection only.
+    connection = GOOGLE if os.environ.get("STORAGE_EMULATOR_HOST") else connection
+    with _explained(connection):
+        return GCSHook(gcp_conn_id=connection).get_conn()
 
 
 def find(connection: str) -> ConnectionFields | None:
@@ -163,7 +174,7 @@ def _explained(connection: str) -> Iterator[None]:
     except AirflowNotFoundException:
         raise SettingError(
             f"there is no Airflow connection {connection}. Set AIRFLOW_CONN_{connection.upper()}, like "
-            f"{_EXAMPLES[connection]}, or create it in Airflow."
+            f"{_EXAMPLES.get(connection, _EXAMPLES[GOOGLE])}, or create it in Airflow."
         ) from None
     except GoogleAuthError as error:
         # An external account is asked for its project while its client is made, which takes a token.

@@ -231,7 +231,7 @@ class PublishedSensor(BaseSensorOperator):
 
     def execute(self, context: Any) -> None:
         """Ask once here: a source that does not answer at all fails the task, instead of being waited for."""
-        from elt.orchestration.connections import source_of
+        from elt.orchestration.connections import address_of, source_of
         from elt.orchestration.triggers import PublicationTrigger
 
         dataset = registry.dataset(self.dataset)
@@ -246,12 +246,11 @@ class PublishedSensor(BaseSensorOperator):
                 return
             if isinstance(dataset.source, Api | Database):
                 self._wait_for_rows(context, deadline, interval)
-            url = dataset.url(period, source.base_url)
         self.log.info("%s is not published yet. The triggerer waits for it.", self._partition(context))
         self.defer(
             trigger=PublicationTrigger(
                 connection=source_connection(dataset),
-                url=url,
+                url=address_of(dataset, period),
                 file=dataset.file_name(period),
                 deadline=deadline,
                 interval=interval,

@@ -21,8 +21,8 @@ from google.api_core.exceptions import GoogleAPIError
 from google.auth.exceptions import GoogleAuthError
 from google.cloud.bigquery import DEFAULT_RETRY, Client
 
-from elt.errors import PermanentError, TransientError
-from elt.orchestration.connections import http_client
+from elt.errors import PermanentError, TransientError, UsageError
+from elt.orchestration.connections import place_of
 
 # Seconds before a trigger may fire: far more than the scheduler's loop takes, and what a busy one needs.
 SETTLE = 5.0
@@ -98,9 +98,10 @@ class JobTrigger(BigQueryInsertJobTrigger):
 class PublicationTrigger(BaseTrigger):
     """Fires when the file at `url` is published, when `deadline` has passed, or when it can never come.
 
-    Plain values only, for Airflow's database: `connection` is the id of the source's HTTP connection (None:
-    it has none), `file` the name for messages, `deadline` seconds since 1970, `interval` seconds between two
-    requests. The catalogue is not asked: the triggerer has the one of its start, the task a newer one.
+    Plain values only, for Airflow's database: `connection` is the id of the source's connection (None: it
+    has none), `url` may end in a pattern, `file` is the name for messages, `deadline` seconds since 1970,
+    `interval` seconds between two requests. The catalogue is not asked: the triggerer has the one of its
+    start, the task a newer one.
     """
 
     def __init__(self, connection: str | None, url: str, file: str, deadline: float, interval: float) -> None:
@@ -127,15 +128,15 @@ class PublicationTrigger(BaseTrigger):
                 return
 
     def _ask(self) -> dict[str, str] | None:
-        """One HEAD request."""
+        """One request, or a listing."""
         url, file = self.arguments["url"], self.arguments["file"]
         try:
-            with http_client(self.arguments["connection"], url) as http:
-                published = http.probe(url, file)
+            with place_of(self.arguments["connection"], url) as place:
+                published = place.probe(url, file)
         except TransientError as error:
             # A source may be down for a night; its files come all the same.
             self.log.warning("%s", error)
             return None
-        except PermanentError as error:
+        except (PermanentError, UsageError) as error:
             return {"status": "failed", "message": str(error)}
         return {"status": "published"} if published else None

@@ -121,7 +121,7 @@ class ApiSource:
         while True:
             try:
                 # What does not even begin has been tried several times by then.
-                transfer = self._client.open(url, called, until)
+                transfer = self._client.open(url, called, until=until)
             except (SourceNotPublishedError, LoginError) as error:
                 if first:
                     raise

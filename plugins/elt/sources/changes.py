@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from elt.catalogue import Api, Database, Dataset
 from elt.errors import PermanentError, TransientError, UsageError
+from elt.layout import MANIFEST
 from elt.periods import Grain, Partition, Period
 from elt.provenance import read_source
 from elt.sources import Source
@@ -62,7 +63,7 @@ def scan(
     """
     stored: dict[Period | None, Stored] = {}
     failed: dict[str, str] = {}
-    for each in lake.list(f"raw/{ds.name}/"):
+    for each in _raw_objects(ds, lake):
         text = each.metadata.get("month")
         try:
             period = Period.parse(text) if text else None
@@ -96,6 +97,12 @@ def scan(
     if silent and not answered:
         raise last
     return Scan(len(wanted), tuple(to_load), failed)
+
+
+def _raw_objects(ds: Dataset, lake: Lake) -> Iterator[Stored]:
+    """A dataset's objects in raw/; of partitions of several files only the manifests that list these."""
+    every = lake.list(f"raw/{ds.name}/")
+    return (each for each in every if not ds.sharded or each.name.endswith(f"/{MANIFEST}"))
 
 
 def given_up(ds: Dataset, since: dt.date, now: dt.datetime | None = None) -> Iterator[Period]:

@@ -17,6 +17,7 @@ from urllib.parse import unquote, urljoin, urlsplit
 
 import requests
 import requests.adapters
+import requests.auth
 import urllib3
 import urllib3.connection
 import urllib3.connectionpool
@@ -35,6 +36,8 @@ _DROPPED = (requests.RequestException, urllib3.exceptions.HTTPError, OSError)
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+|\*)", re.ASCII)
 
 Login = tuple[str, str]
+# A login, or what signs each request.
+Auth = Login | requests.auth.AuthBase
 
 
 class LoginError(PermanentError):
@@ -99,26 +102,54 @@ class Published:
         return strong or self.last_modified
 
 
+class Allowance:
+    """What one file has left of its `Limits`, from now on; messages call it `name`."""
+
+    def __init__(self, name: str, limits: Limits, until: float | None = None) -> None:
+        self._name, self._limits = name, limits
+        self._until = until or time.monotonic() + limits.seconds
+
+    @property
+    def seconds(self) -> float:
+        """What is left of the time."""
+        return self._until - time.monotonic()
+
+    def check(self, size: int) -> None:
+        """Raise PermanentError if a file of so many bytes is too large, TransientError after the time."""
+        if size > self._limits.size:
+            raise PermanentError(
+                f"{self._name}: {size:,} bytes or more, and at most {self._limits.size:,} are taken. "
+                "If the file is right, set TAXI_MAX_FILE_BYTES to more."
+            )
+        if self.seconds < 0:
+            raise TransientError(
+                f"{self._name}: {size:,} bytes came in {self._limits.seconds:,.0f} s, and no more time is "
+                "given. If the source is slow, set TAXI_DOWNLOAD_SECONDS to more."
+            )
+
+
 class HttpClient:
     """Requests to one source, over one session; leaving it as a context manager closes that.
 
-    `auth` (user, password) and `headers` are the connection's secrets. They go to the host of `base_url`
-    only: not to one that it redirects to, nor to a file's own address elsewhere. No address, message or log
-    has them. `absent` are the statuses that mean that there is no such file.
+    `auth` (user and password, or what signs a request) and `headers` are the connection's secrets. They go to
+    the host of `base_url` only: not to one that it redirects to, nor to a file's own address elsewhere. No
+    address, message or log has them. `absent` are the statuses that mean that there
+    is no such file.
     """
 
     def __init__(
         self,
         base_url: str,
         *,
-        auth: Login | None = None,
+        auth: Auth | None = None,
         headers: Mapping[str, Any] | None = None,
         limits: Limits | None = None,
         patience: Patience | None = None,
         absent: Collection[int] = _ABSENT,
     ) -> None:
         base, login = _without_user(base_url)
-        self.base_url, self._auth = base.rstrip("/"), auth or login
+        self.base_url = base.rstrip("/")
+        self._auth: Auth | None = auth or login
         self._headers = {name: str(value) for name, value in (headers or {}).items()}
         self.limits, self.patience = limits or Limits(), patience or PATIENCE
         self._absent = absent
@@ -142,8 +173,10 @@ class HttpClient:
         except SourceNotPublishedError:
             return None
 
-    def open(self, url: str, name: str, until: float | None = None) -> "Transfer":
+    def open(self, url: str, name: str, shown: str = "", until: float | None = None) -> "Transfer":
         """Begin to read a file with one GET request; `until` (a monotonic clock's) ends it earlier.
+
+        `shown` is its address for people, if that is another.
 
         Raises what `probe` raises, and SourceNotPublishedError.
         """
@@ -152,7 +185,20 @@ class HttpClient:
         def get(headers: Mapping[str, str]) -> requests.Response:
             return self._request("GET", url, name, login, headers)
 
-        return Transfer(url, name, get, self.limits, self.patience, until)
+        return Transfer(shown or url, name, get, self.limits, self.patience, until)
+
+    def document(self, url: str, most: int) -> tuple[int, bytes]:
+        """Ask for an answer of `most` bytes, whatever its status, which is returned too."""
+        with self._send("GET", url, None, {}) as response:
+            try:
+                with _ended_after(self.patience.headers, response.raw.shutdown):
+                    body: bytes = response.raw.read(most + 1, decode_content=False)
+            except _DROPPED as error:
+                raise TransientError(f"{url} does not answer ({type(error).__name__}). Try again.") from None
+        whole = response.headers.get("Content-Length", str(len(body))) == str(len(body))
+        if len(body) > most or not whole:
+            raise TransientError(f"{url} answers with {len(body):,} bytes, too many or too few. Try again.")
+        return response.status_code, body
 
     def part(self, url: str, name: str, start: int, end: int) -> bytes | None:
         """Read a part of a file, a few MiB; None where the source sends no parts.
@@ -177,9 +223,20 @@ class HttpClient:
     def _request(
         self, method: str, url: str, name: str, login: Login | None, headers: Mapping[str, str]
     ) -> requests.Response:
+        response = self._send(method, url, login, headers)
+        try:
+            _check_answer(response, name, url, absent=self._absent, ranged="Range" in headers)
+        except BaseException:
+            response.close()
+            raise
+        return response
+
+    def _send(
+        self, method: str, url: str, login: Login | None, headers: Mapping[str, str]
+    ) -> requests.Response:
         own_host = _origin(url) == _origin(self.base_url)
         try:
-            response = self._http.request(
+            return self._http.request(
                 method,
                 url,
                 # Bytes are kept as published: no encoding in between, whatever the connection asks for.
@@ -203,12 +260,6 @@ class HttpClient:
             raise TransientError(
                 f"{url} does not answer ({reason}). Is the source up and the address right?"
             ) from None
-        try:
-            _check_answer(response, name, url, absent=self._absent, ranged="Range" in headers)
-        except BaseException:
-            response.close()
-            raise
-        return response
 
 
 class HttpSource:
@@ -262,13 +313,13 @@ class Transfer:
         patience: Patience,
         until: float | None = None,
     ) -> None:
-        self._name, self._get, self._limits, self._patience = name, get, limits, patience
-        self._until = until or time.monotonic() + limits.seconds
+        self._name, self._get, self._patience = name, get, patience
+        self._allowance = Allowance(name, limits, until)
         self._response: requests.Response | None = get({})
         self.received, self.headers = 0, self._response.headers
         try:
             self.published = Published.of(url, self._response.headers)
-            self._check_size(self.published.size or 0)
+            self._allowance.check(self.published.size or 0)
         except BaseException:
             self._hang_up()
             raise
@@ -288,28 +339,16 @@ class Transfer:
                 self._continue(next(pauses, None))
                 continue
             self.received += len(piece)
-            self._check_size(self.received)
+            self._allowance.check(self.received)
             if len(piece) == _PIECE:
                 # Only a whole piece is progress: a source that sends a byte per connection is given up.
                 pauses = iter(self._pauses)
             yield piece
 
-    def _check_size(self, size: int) -> None:
-        if size > self._limits.size:
-            raise PermanentError(
-                f"{self._name}: {size:,} bytes or more, and at most {self._limits.size:,} are taken. "
-                "If the file is right, set TAXI_MAX_FILE_BYTES to more."
-            )
-        if time.monotonic() > self._until:
-            raise TransientError(
-                f"{self._name}: {size:,} bytes came in {self._limits.seconds:,.0f} s, and no more time is "
-                "given. If the source is slow, set TAXI_DOWNLOAD_SECONDS to more."
-            )
-
     def _continue(self, pause: float | None) -> None:
         """Ask for the rest, if it is still the same file; None ends the attempts."""
         # A connection that was ended because the time is over is no broken one.
-        self._check_size(self.received)
+        self._allowance.check(self.received)
         if pause is None:
             of = f" of {self.published.size:,}" if self.published.size is not None else ""
             why = f"{len(self._pauses)} attempts to continue it failed"
@@ -333,7 +372,7 @@ class Transfer:
         if self._response is None:
             return None
         raw = self._response.raw
-        left = max(0.01, min(self._patience.piece, self._until - time.monotonic()))
+        left = max(0.01, min(self._patience.piece, self._allowance.seconds))
         try:
             with _ended_after(left, raw.shutdown) as ended:
                 piece: bytes = raw.read(size, decode_content=False)

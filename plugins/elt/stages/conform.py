@@ -1,16 +1,20 @@
 """raw/ → typed/ and quarantine/."""
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from typing import Any, BinaryIO
 
 from elt.conforming.schema import some
-from elt.conforming.stream import Split, write
+from elt.conforming.stream import Parts, Shards, Split, write
 from elt.connections import Connections
 from elt.errors import PermanentError, TransientError
 from elt.layout import quarantine_object, raw_object, typed_object
 from elt.provenance import Loaded, Origin, read_drift, read_source
 from elt.stage_request import StageRequest
+from elt.stages.shards import in_lake
 from elt.stores.gcs import Content, Lake, Stored
 from elt.warehouse.load_log import record
 
@@ -55,11 +59,26 @@ def complete_raw(request: StageRequest, lake: Lake) -> tuple[Stored, Origin]:
     return stored, replace(facts, schema_version=version, source=read_source(stored.metadata))
 
 
+@contextmanager
+def opened(request: StageRequest, lake: Lake, raw: Stored) -> Iterator[Parts]:
+    """A partition's raw file, or all of its files one after the other, on their way through conform."""
+    ds, period = request.dataset, request.period
+    if not ds.sharded:
+        with lake.fetch(raw) as file, Split(file, ds, period) as parts:
+            yield parts
+        return
+    files = in_lake(request, lake, raw)
+    if files is None:
+        raise TransientError(f"{request.file}: not all of its files are in the lake. Download it again.")
+    # A program that writes several files leaves those without a row empty.
+    yield Shards([(name, partial(lake.fetch, stored)) for name, stored in files if stored.size], ds, period)
+
+
 def _replace(
     request: StageRequest, lake: Lake, raw: Stored, origin: Origin, present: Stored | None
 ) -> Stored:
     """Conform the raw file and upload its quarantine, then its typed rows: their reader finds both."""
-    with lake.fetch(raw) as source, Split(source, request.dataset, request.period) as parts:
+    with opened(request, lake, raw) as parts:
         rows, rejected = write(parts)
     facts = {
         **request.names,

@@ -2,17 +2,19 @@
 
 import hashlib
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, cast
 
 from elt.catalogue import Format
 from elt.connections import Connections
 from elt.errors import PermanentError, SourceNotPublishedError
 from elt.formats.gzip_content import Gunzip
-from elt.layout import raw_object
-from elt.provenance import Loaded, Origin
-from elt.sources import Source
+from elt.layout import raw_folder, raw_object
+from elt.provenance import Loaded, Origin, read_size
+from elt.sources import Incoming, ShardedSource, Source
 from elt.sources.changes import is_unchanged
+from elt.sources.files import as_one
 from elt.stage_request import StageRequest
+from elt.stages.shards import Shard, in_lake, manifest
 from elt.stores.gcs import Content, Lake, Stored
 from elt.warehouse.load_log import record
 
@@ -34,7 +36,7 @@ _ENOUGH = 64
 
 
 def download(request: StageRequest, connections: Connections) -> dict[str, Any]:
-    """Bring a published file into the lake, unless that very file is there."""
+    """Bring a published file, or all files of a partition, into the lake, unless they are there."""
     with connections.source(request.dataset) as source, connections.lake() as lake:
         stored = lake.find(raw_object(request.dataset, request.period))
         reused = False
@@ -43,17 +45,22 @@ def download(request: StageRequest, connections: Connections) -> dict[str, Any]:
             published = source.probe(request.period)
             if published is None:
                 raise SourceNotPublishedError(f"{request.file}: not published at {source.base_url}")
-            reused = is_unchanged(stored, published, source.base_url)
+            reused = is_unchanged(stored, published, source.base_url) and (
+                not request.dataset.sharded or in_lake(request, lake, stored) is not None
+            )
         if stored is None or not reused:
-            stored = _transfer(request, source, lake)
+            if request.dataset.sharded:
+                stored = _transfer_all(request, cast(ShardedSource, source), lake)
+            else:
+                stored = _transfer(request, source, lake)
     facts = stored.metadata
     # Raw bytes are of no schema, so nothing of the catalogue makes them outdated.
     origin = Origin(facts["checksum"], "", facts["source_etag"] or None, source.base_url)
     with connections.warehouse() as warehouse:
-        record(warehouse, request, "raw", Loaded(origin, 0, 0, stored.size), repeated=reused)
+        record(warehouse, request, "raw", Loaded(origin, 0, 0, read_size(stored)), repeated=reused)
     return request.result(
         object=stored.name,
-        bytes=stored.size,
+        bytes=read_size(stored),
         reused=reused,
         checksum=origin.checksum,
         source_etag=origin.source_etag,
@@ -62,20 +69,56 @@ def download(request: StageRequest, connections: Connections) -> dict[str, Any]:
 
 
 def _transfer(request: StageRequest, source: Source, lake: Lake) -> Stored:
+    facts = {**request.names, "source": source.base_url}
     with source.open(request.period) as transfer:
-        published = transfer.published
-        reader = Reader(transfer, request.file, request.dataset.file_format)
-        facts = {
-            **request.names,
-            "source": source.base_url,
-            "source_url": published.url,
-            "source_etag": published.etag or "",
-            "source_last_modified": published.last_modified or "",
-        }
-        content = Content(reader, published.size, MEDIA_TYPES[request.dataset.file_format], facts)
-        stored = lake.write(raw_object(request.dataset, request.period), content)
+        return _store(
+            request, lake, transfer, request.file, raw_object(request.dataset, request.period), facts
+        )
+
+
+def _store(
+    request: StageRequest, lake: Lake, transfer: Incoming, name: str, target: str, facts: Mapping[str, str]
+) -> Stored:
+    """Write one file; its reader calls it `name`."""
+    published, form = transfer.published, request.dataset.file_format
+    # Whoever writes several files leaves some without a row.
+    reader = Reader(transfer, name, form, may_be_empty=request.dataset.sharded and form in ("csv", "jsonl"))
+    about = {
+        **facts,
+        "source_url": published.url,
+        "source_etag": published.etag or "",
+        "source_last_modified": published.last_modified or "",
+    }
+    stored = lake.write(target, Content(reader, published.size, MEDIA_TYPES[form], about))
     # Only now is the checksum known. Until the object has it, it counts as incomplete.
     return lake.describe(stored, {"checksum": reader.checksum})
+
+
+def _transfer_all(request: StageRequest, source: ShardedSource, lake: Lake) -> Stored:
+    """Bring all files of a partition into a folder of this state of theirs; last of all, the manifest.
+
+    Until then the one there is stays, and the files it names: nothing is half of one state and half of
+    another. A run that was killed is continued, as long as the source's files are the same.
+    """
+    shards = source.shards(request.period)
+    together = as_one(source.url(request.period), shards)
+    folder = raw_folder(request.dataset, request.period, str(together.etag))
+    there = {stored.name: stored for stored in lake.list(folder)}
+    brought = []
+    for published in shards:
+        name = published.url.rpartition("/")[2]
+        stored = there.get(folder + name)
+        if request.force or stored is None or not is_unchanged(stored, published, source.base_url):
+            with source.open_shard(published) as transfer:
+                # Without the partition's names: only its manifest is the partition.
+                stored = _store(request, lake, transfer, name, folder + name, {"source": source.base_url})
+        brought.append(Shard(name, stored.name, stored.size, stored.metadata["checksum"]))
+    facts = {"source": source.base_url, "source_url": together.url, "source_etag": str(together.etag)}
+    done = manifest(request, lake, brought, facts)
+    for old in list(lake.list(raw_folder(request.dataset, request.period))):
+        if old.name != done.name and not old.name.startswith(folder):
+            lake.remove(old.name)
+    return done
 
 
 class Reader:
@@ -85,8 +128,11 @@ class Reader:
     last bytes are handed out: the upload cannot complete, and its object never becomes visible.
     """
 
-    def __init__(self, pieces: Iterable[bytes], name: str, form: Format) -> None:
+    def __init__(
+        self, pieces: Iterable[bytes], name: str, form: Format, *, may_be_empty: bool = False
+    ) -> None:
         self._pieces, self._name, self._form = iter(pieces), name, form
+        self._may_be_empty = may_be_empty
         self._pending = bytearray()
         self._hash = hashlib.sha256()
         self._tail = b""
@@ -144,7 +190,7 @@ class Reader:
     def _check_beginning(self, first: bytes) -> None:
         name, form = self._name, self._form
         start = first.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
-        if not first:
+        if not first and not self._may_be_empty:
             raise PermanentError(f"{name}: empty")
         # A file that is no table may well be XML.
         if start.startswith((b"<!doctype html", b"<html")) or (form != "any" and start.startswith(_MARKUP)):

@@ -9,12 +9,11 @@ from psycopg import sql
 
 from elt.catalogue import Dataset, Mart
 from elt.catalogue.registry import DATASETS, MARTS
-from elt.conforming.stream import Split
 from elt.connections import Connections
 from elt.layout import digest, identifier
-from elt.provenance import Loaded, Origin
+from elt.provenance import Loaded, Origin, read_size
 from elt.stage_request import StageRequest
-from elt.stages.conform import complete_raw
+from elt.stages.conform import complete_raw, opened
 from elt.stores import postgres as store
 from elt.warehouse.load_log import record
 from elt.warehouse.sql import statement
@@ -27,8 +26,8 @@ def postgres(request: StageRequest, connections: Connections) -> dict[str, Any]:
         there = store.loaded(connection, request.dataset, request.period) or {}
         reused = not request.force and origin.same(Origin.read(there))
         if not reused:
-            with lake.fetch(raw) as source, Split(source, request.dataset, request.period) as parts:
-                about = {**asdict(origin), "bytes": raw.size, "run_id": request.run_id}
+            with opened(request, lake, raw) as parts:
+                about = {**asdict(origin), "bytes": read_size(raw), "run_id": request.run_id}
                 there = store.load(connection, parts, request.dataset, request.period, about)
         ensure_views(connection)
     loaded = Loaded.read({**there, **asdict(origin)})

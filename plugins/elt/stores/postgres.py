@@ -16,7 +16,7 @@ from psycopg import sql
 from elt.catalogue import Column, Dataset, Type
 from elt.catalogue.model import PERIOD_COLUMNS
 from elt.conforming.schema import ARROW, typed_schema
-from elt.conforming.stream import Split
+from elt.conforming.stream import Parts
 from elt.errors import PermanentError, TransientError, first_line
 from elt.formats.prefetch import prefetch
 from elt.layout import digest, identifier, incoming_table, partition_table
@@ -71,7 +71,7 @@ def errors() -> Iterator[None]:
 
 
 def load(
-    connection: psycopg.Connection, parts: Split, ds: Dataset, period: Period | None, about: Mapping[str, Any]
+    connection: psycopg.Connection, parts: Parts, ds: Dataset, period: Period | None, about: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Replace a period (or all of a dataset without periods) by `parts`, visible at once or not at all.
 
@@ -106,7 +106,7 @@ def is_shared(ds: Dataset) -> bool:
 
 
 def _load_among(
-    connection: psycopg.Connection, parts: Split, ds: Dataset, period: Period, about: Mapping[str, Any]
+    connection: psycopg.Connection, parts: Parts, ds: Dataset, period: Period, about: Mapping[str, Any]
 ) -> dict[str, Any]:
     table, column = partition_table(ds, period), sql.Identifier(period_column(period.grain).name)
     _ensure_shared(connection, ds, period, table)
@@ -123,7 +123,7 @@ def _load_among(
     return dict(about)
 
 
-def _counted(parts: Split, about: Mapping[str, Any]) -> Mapping[str, Any]:
+def _counted(parts: Parts, about: Mapping[str, Any]) -> Mapping[str, Any]:
     parts.refuse_if_empty()
     return {**about, "rows": parts.rows, "quarantined": parts.quarantined}
 
@@ -293,7 +293,7 @@ def _ensure_shared(connection: psycopg.Connection, ds: Dataset, period: Period, 
 
 
 def _copy(
-    connection: psycopg.Connection, table: str, parts: Split, period: Period | None, option: str = ""
+    connection: psycopg.Connection, table: str, parts: Parts, period: Period | None, option: str = ""
 ) -> None:
     """Copy rows into a table; with a period they get its column, which the table has no default for."""
     schema = typed_schema(parts.ds)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 
@@ -258,6 +259,9 @@ def stored_sources(api: AirflowApi, variables: Mapping[str, str]) -> dict[str, s
     for connection in sorted({entry.source.connection for entry in DATASETS.values() if entry.source}):
         name = f"AIRFLOW_CONN_{connection.upper()}"
         if name not in variables and (stored := api.connection(connection)):
-            fields = ("conn_type", "host", "schema", "port")
-            found[name] = json.dumps({field: stored[field] for field in fields})
+            fields = {field: stored[field] for field in ("conn_type", "host", "schema", "port")}
+            # Of an S3 connection it says which service's bucket it is.
+            with suppress(ValueError, TypeError, KeyError):
+                fields["extra"] = {"endpoint_url": json.loads(stored["extra"])["endpoint_url"]}
+            found[name] = json.dumps(fields)
     return found

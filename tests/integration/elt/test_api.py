@@ -12,11 +12,12 @@ import pytest
 from paged_api import Answer, PagedApi
 
 from elt.catalogue import Api, Audit, Column, Cursor, Dataset, NextLink, Offset, PageNumber
-from elt.connections import ConnectionFields, http_source
+from elt.connections import ConnectionFields
 from elt.errors import PermanentError, SourceNotPublishedError, TransientError
 from elt.formats.pages import framed
 from elt.layout import typed_object
 from elt.periods import Month, Period
+from elt.sources import open_source
 from elt.sources.api import ApiSource
 from elt.sources.changes import Scan, scan
 from elt.sources.client import Limits, Patience
@@ -127,7 +128,10 @@ def test_without_paging_there_is_one_page(api):
 def test_a_token_is_sent_to_the_api_and_only_there(api):
     api.token = "s3cret"
     fields = ConnectionFields("http", api.url, password="s3cret")
-    with http_source(entry(), fields) as opened, opened.open(JANUARY) as pages:
+    with (
+        open_source(entry(), fields, google=lambda: pytest.fail("no bucket is asked")) as opened,
+        opened.open(JANUARY) as pages,
+    ):
         assert len(records(b"".join(pages))) == 5
         assert "s3cret" not in pages.published.url + opened.base_url
 

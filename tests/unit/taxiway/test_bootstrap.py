@@ -53,6 +53,18 @@ def test_without_venv_and_pip_the_uv_on_path_serves(
     assert bootstrap.private_uv(str(bare)) == str(uv)
 
 
+def test_an_entry_at_an_sftp_address_brings_what_reads_it(bootstrap: ModuleType, tmp_path: Path) -> None:
+    entries = tmp_path / "plugins" / "mine" / "datasets"
+    entries.mkdir(parents=True)
+    (tmp_path / "plugins" / "elt").mkdir()
+    (tmp_path / "plugins" / "elt" / "sftp.py").write_text('"sftp://"')
+    assert bootstrap.groups_of_entries() == []
+    (entries / "own.py").write_text('PARTNER = Publisher("partner", "sftp://sftp.partner.test")')
+    assert bootstrap.groups_of_entries() == ["sftp"]
+    groups = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["dependency-groups"]
+    assert groups.keys() >= bootstrap.ALL_GROUPS
+
+
 def test_without_venv_pip_and_uv_it_says_what_to_install(
     bootstrap: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -220,3 +220,88 @@ def test_the_schema_version_follows_the_rules_but_not_the_prose():
         assert version(**rule) != ds.schema_version, rule
     assert replace(ds, format="parquet").schema_version != ds.schema_version
     assert replace(ds, delimiter=";").schema_version != ds.schema_version
+
+
+# Places that list their files
+
+
+@pytest.mark.parametrize(
+    ("how", "sentence"),
+    [
+        ({"path": "https://example.com/a*.csv"}, "an HTTP source cannot list its files"),
+        (
+            {"path": "/a*.csv", "source": Publisher("x", "https://example.com")},
+            "an HTTP source cannot list its files",
+        ),
+        ({"path": "gs://b/*/a.csv"}, "holds a \\* in a folder's name. Only its last part, 'a.csv', may"),
+        ({"path": "gs://b/a*.csv", "file": "a*.csv"}, "It names a folder in the lake"),
+    ],
+)
+def test_a_pattern_that_cannot_be_followed_is_refused(how, sentence):
+    with pytest.raises(InvalidDatasetError, match=sentence):
+        own(**how)
+
+
+def test_a_star_in_what_an_http_server_is_asked_for_is_none_of_a_pattern():
+    assert not own(path="https://example.com/a.csv?q=*").sharded
+
+
+def test_months_of_several_files_are_told_apart_by_their_path():
+    how = {**MONTHS, "path": "gs://b/part-*.csv", "file": "{year}-{month}.csv"}
+    with pytest.raises(InvalidDatasetError, match=r"Put {year} and {month} into the path, or"):
+        monthly(**how)
+
+
+def test_a_partition_of_several_files_is_a_folder_of_the_lake_with_a_list_of_them():
+    ds = monthly(path="gs://b/{year}/{month}/part-*.csv.gz")
+    month = Month(2024, 3)
+    assert (ds.sharded, ds.file_format, ds.file_name(month)) == (True, "csv.gz", "own_2024-03.csv.gz")
+    assert ds.url(month) == "gs://b/2024/03/part-*.csv.gz"
+    assert layout.raw_object(ds, month) == "raw/own/own_2024-03.csv.gz/manifest.json"
+    assert layout.raw_folder(ds, month, "state").startswith("raw/own/own_2024-03.csv.gz/")
+    assert layout.typed_object(ds, month) == "typed/own/year=2024/month=03/own_2024-03.parquet"
+    assert layout.raw_object(own(path="file:///data/part-*.csv"), None) == "raw/own/own.csv/manifest.json"
+    daily = monthly(first=Day(2024, 1, 1), path="gs://b/{year}/{month}{day}-*.jsonl")
+    assert daily.url(Day(2024, 3, 5)) == "gs://b/2024/0305-*.jsonl"
+    assert daily.file_name(Day(2024, 3, 5)) == "own_2024-03-05.jsonl"
+
+
+@pytest.mark.parametrize(
+    ("base", "url"),
+    [
+        ("gs://b", "gs://b/own.csv"),
+        ("s3://b/below", "s3://b/below/own.csv"),
+        ("file:///", "file:///own.csv"),
+        ("sftp://host:2222", "sftp://host:2222/own.csv"),
+    ],
+)
+def test_a_publisher_may_be_a_bucket_a_folder_or_a_server(base, url):
+    assert own(source=Publisher("x", base)).url(None) == url
+
+
+@pytest.mark.parametrize(
+    ("base", "sentence"),
+    [
+        ("ftp://host", "is not a URL"),
+        ("gs:/b", "is not a URL"),
+        ("", "is not a URL"),
+        ("gs://b/part-*", r"holds a \*"),
+        ("sftp://me:secret@host", "^publisher x: its URL holds a login"),
+    ],
+)
+def test_a_publisher_that_cannot_be_reached_is_refused(base, sentence):
+    with pytest.raises(InvalidDatasetError, match=sentence):
+        Publisher("x", base)
+
+
+@pytest.mark.parametrize(
+    ("path", "source"),
+    [
+        ("sftp://host/own.csv", None),
+        ("sftp://host/own.csv", Publisher("x", "sftp://other")),
+        ("s3://b/own.csv", Publisher("x", "https://example.com")),
+    ],
+)
+def test_a_whole_address_is_not_sent_another_hosts_secrets(path, source):
+    with pytest.raises(InvalidDatasetError, match="no connection belongs to its path"):
+        own(path=path, source=source).check_source()

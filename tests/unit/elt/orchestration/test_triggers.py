@@ -7,6 +7,7 @@ import json
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import faulty_source
 import pytest
@@ -186,3 +187,13 @@ def test_a_page_in_the_files_place_fails_at_once_with_its_sentence(source: Fault
     event, _ = fire(publication(source))
     assert event["status"] == "failed"
     assert "HTML page instead of the file" in event["message"]
+
+
+def test_files_that_match_a_pattern_are_waited_for_in_their_place(tmp_path: Path) -> None:
+    url = f"file://{tmp_path}/part-*.csv"
+    arguments = {"file": "f.csv", "interval": 60.0, "deadline": time.time() + 3600}
+    (tmp_path / "another.csv").write_text("a\n")
+    late = PublicationTrigger(None, url, **{**arguments, "deadline": time.time()})
+    assert fire(late)[0] == {"status": "late"}
+    (tmp_path / "part-1.csv").write_text("a\n")
+    assert fire(PublicationTrigger(None, url, **arguments))[0] == {"status": "published"}

@@ -212,3 +212,7 @@ def test_a_source_connection_that_airflow_stores_is_used_unless_a_variable_names
     assert stored_sources(api, {"AIRFLOW_CONN_TAXI_SOURCE": "http://127.0.0.1:9080"}) == {}
     found = stored_sources(api, {})
     assert json.loads(found["AIRFLOW_CONN_TAXI_SOURCE"]) == stored
+    extra = {"endpoint_url": "https://s3.test", "aws_session_token": "***"}
+    platform.airflow.stored["taxi_source"] = {**stored, "extra": json.dumps(extra)}
+    found = stored_sources(api, {})
+    assert json.loads(found["AIRFLOW_CONN_TAXI_SOURCE"])["extra"] == {"endpoint_url": "https://s3.test"}
