@@ -130,7 +130,7 @@ def test_another_type_is_never_changed_and_a_users_view_is_never_dropped(loaded,
     found = evolution.compare(loaded.connections, narrower)
     changes = {(change.store, change.column): change for each in found for change in each.changes}
     assert changes["warehouse", "vendor_id"].what == "is INT64, and STRING in the catalogue"
-    assert "scripts/run yellow 2024-01..2024-01 --force" in changes["Postgres", "vendor_id"].remedy
+    assert "scripts/run yellow 2024-01 --force" in changes["Postgres", "vendor_id"].remedy
     assert not changes["Postgres", "pu_location_id"].safe
     assert "Drop the views that use it (mine)" in changes["Postgres", "pu_location_id"].remedy
     done = evolution.apply(loaded.connections, narrower)
