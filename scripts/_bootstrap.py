@@ -26,6 +26,8 @@ DECIDING = ("uv.lock", "pyproject.toml", "scripts/uv.txt", *(m + "/pyproject.tom
 # Dependency groups that a command needs beyond what the platform runs with.
 GROUPS = {"test": ("test",), "check": ("check",), "bench": ("bench",)}
 ALL_GROUPS = {group for groups in GROUPS.values() for group in groups}
+# A program of each group that has one. A bare `uv sync`, such as that of `pulumi install`, takes groups away.
+PROGRAMS = {"test": "pytest", "check": "ruff"}
 
 
 def run(command):
@@ -61,7 +63,8 @@ def ensure_environment(groups=()):
 
 def complete(wanted, groups):
     """Whether .venv holds what the lock of that hash says, with these groups."""
-    return installed_groups().issuperset([wanted, *groups])
+    programs = [os.path.join(os.path.dirname(VENV_PYTHON), PROGRAMS[g]) for g in groups if g in PROGRAMS]
+    return installed_groups().issuperset([wanted, *groups]) and all(map(os.path.exists, programs))
 
 
 def installed_groups():
