@@ -48,6 +48,9 @@ def test_what_is_as_described_differs_in_nothing(loaded):
         ("lake", True, ()), ("warehouse", True, ()), ("Postgres", True, ()),
     ]  # fmt: skip
     assert evolution.apply(loaded.connections, YELLOW) == []
+    with loaded.warehouse() as warehouse:
+        rows = warehouse.head("yellow_trips", 5)
+    assert [str(row["source_month"]) for row in rows] == ["2024-01-01"] * 5
 
 
 def test_what_is_not_there_is_no_difference(stack, dsn):
