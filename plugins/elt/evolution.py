@@ -18,7 +18,6 @@ from elt.connections import Connections
 from elt.periods import Period
 from elt.stores.bigquery import Json, Warehouse
 from elt.warehouse import tables
-from elt.warehouse.sql import statement
 
 if TYPE_CHECKING:
     import psycopg
@@ -91,13 +90,14 @@ def compare(connections: Connections, ds: Dataset) -> list[Compared]:
 
 
 def _span(names: list[str]) -> str:
-    """The periods of typed files as a command line has them, by their folders: ` 2024-01..2024-03`."""
+    """The periods of typed files, by their folders, as a command line has them: ` 2024-01..2024-03`."""
     found = []
     for name in names:
         if folders := re.findall(r"/(?:year|month|day|hour)=(\d+)", name):
             day, hour = "-".join(folders[:3]), folders[3:]
             found.append(Period.parse("T".join([day, *hour])))
-    return f" {min(found)}..{max(found)}" if found else ""
+    ends = dict.fromkeys(map(str, (min(found), max(found)))) if found else {}
+    return f" {'..'.join(ends)}" if ends else ""
 
 
 def apply(connections: Connections, ds: Dataset) -> list[Change]:
@@ -118,15 +118,13 @@ def _in_warehouse(warehouse: Warehouse, ds: Dataset, again: str = "") -> Compare
     if table is None:
         return Compared("warehouse", there=False)
 
+    table_ddl = f"ALTER TABLE {warehouse.name(ds.table)}"
+
     def add(column: Column) -> str:
         (described,) = tables.fields((column,))
-        return statement(
-            "add_column",
-            table=warehouse.name(ds.table),
-            column=column.name,
-            type=tables.SQL_TYPES.get(described["type"], described["type"]),
-            description=tables.sql_text(described["description"]),
-        )
+        kind = tables.SQL_TYPES.get(described["type"], described["type"])
+        options = f"OPTIONS (description = {tables.sql_text(described['description'])})"
+        return f"{table_ddl} ADD COLUMN IF NOT EXISTS `{column.name}` {kind} {options}"
 
     dialect = _Dialect(
         store="warehouse",

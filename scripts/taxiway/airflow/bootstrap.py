@@ -44,12 +44,8 @@ def open_dags(api: AirflowApi, patience: Patience) -> None:
 
     Pools come first: a task that names a pool which does not exist waits for ever.
     """
-    from elt.orchestration.pools import POOLS
-
     families = expected_dags()
-    fields = ("slots", "description", "include_deferred")
-    api.create_pools([{"name": n, **{f: getattr(pool, f) for f in fields}} for n, pool in POOLS.items()])
-
+    _create_pools(api)
     parsed = _parsed(api, {dag_id for ids in families.values() for dag_id in ids}, patience)
     # One request for a family, and none if a user's `up` finds all of it unpaused.
     for family, ids in families.items():
@@ -58,9 +54,10 @@ def open_dags(api: AirflowApi, patience: Patience) -> None:
 
 
 def open_datasets(api: AirflowApi, names: Collection[str], patience: Patience) -> None:
-    """Wait until the DAGs of these datasets are parsed, and unpause them: those of a new entry are paused."""
+    """Do the same for some datasets: the DAGs of a new entry are paused, and its pool is missing."""
     from elt.layout import dag_id
 
+    _create_pools(api)
     wanted = [
         found
         for family, ids in expected_dags().items()
@@ -71,6 +68,13 @@ def open_datasets(api: AirflowApi, names: Collection[str], patience: Patience) -
     for each in wanted:
         if parsed[each]:
             api.unpause(each)
+
+
+def _create_pools(api: AirflowApi) -> None:
+    from elt.orchestration.pools import POOLS
+
+    fields = ("slots", "description", "include_deferred")
+    api.create_pools([{"name": n, **{f: getattr(pool, f) for f in fields}} for n, pool in POOLS.items()])
 
 
 def _parsed(api: AirflowApi, wanted: Set[str], patience: Patience) -> dict[str, bool]:

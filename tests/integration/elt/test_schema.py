@@ -48,6 +48,9 @@ def test_what_is_as_described_differs_in_nothing(loaded):
         ("lake", True, ()), ("warehouse", True, ()), ("Postgres", True, ()),
     ]  # fmt: skip
     assert evolution.apply(loaded.connections, YELLOW) == []
+    with loaded.warehouse() as warehouse:
+        rows = warehouse.head("yellow_trips", 5)
+    assert [str(row["source_month"]) for row in rows] == ["2024-01-01"] * 5
 
 
 def test_what_is_not_there_is_no_difference(stack, dsn):
@@ -130,7 +133,7 @@ def test_another_type_is_never_changed_and_a_users_view_is_never_dropped(loaded,
     found = evolution.compare(loaded.connections, narrower)
     changes = {(change.store, change.column): change for each in found for change in each.changes}
     assert changes["warehouse", "vendor_id"].what == "is INT64, and STRING in the catalogue"
-    assert "scripts/run yellow 2024-01..2024-01 --force" in changes["Postgres", "vendor_id"].remedy
+    assert "scripts/run yellow 2024-01 --force" in changes["Postgres", "vendor_id"].remedy
     assert not changes["Postgres", "pu_location_id"].safe
     assert "Drop the views that use it (mine)" in changes["Postgres", "pu_location_id"].remedy
     done = evolution.apply(loaded.connections, narrower)

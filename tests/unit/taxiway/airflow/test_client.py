@@ -156,6 +156,7 @@ def test_every_dataset_has_the_dags_that_its_entry_asks_for() -> None:
 def test_a_new_datasets_dags_are_unpaused_and_no_others() -> None:
     server = Server(dict.fromkeys((dag_id for ids in expected_dags().values() for dag_id in ids), True))
     open_datasets(client(server), ["zones"], Patience(1))
+    assert "publish_zones" in {pool["name"] for pool in server.pools}
     assert {name for name, paused in server.dags.items() if not paused} == {
         "zones_source_check", "zones_to_lake", "zones_to_postgres", "zones_to_warehouse",
     }  # fmt: skip
