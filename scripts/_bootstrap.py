@@ -5,6 +5,7 @@ so that an unsupported one prints a sentence instead of a SyntaxError.
 """
 
 import fcntl
+import glob
 import hashlib
 import os
 import shutil
@@ -26,6 +27,8 @@ DECIDING = ("uv.lock", "pyproject.toml", "scripts/uv.txt", *(m + "/pyproject.tom
 # Dependency groups that a command needs beyond what the platform runs with.
 GROUPS = {"test": ("test",), "check": ("check",), "bench": ("bench",)}
 ALL_GROUPS = {group for groups in GROUPS.values() for group in groups}
+# Groups that somebody adds with uv, for entries of the catalogue, and the package that tells.
+ADDED_BY_HAND = {"mysql": "pymysql"}
 
 
 def run(command):
@@ -50,13 +53,19 @@ def ensure_environment(groups=()):
         python = supported_python()
         uv = private_uv(python)
         # What a command has added before stays: the commands would take it from each other else.
-        groups = sorted(installed_groups().intersection(ALL_GROUPS).union(groups))
+        groups = sorted(installed_groups().intersection(ALL_GROUPS).union(groups, added_by_hand()))
         say("installing the locked packages into .venv (once; 1.1 GB on disk)")
         sync(uv, python, groups)
         with open(STAMP + ".new", "w") as file:
             file.write(" ".join([wanted, *groups]))
         # A file of its own, not the old one's content: a copy of .venv may share its files by hard links.
         os.replace(STAMP + ".new", STAMP)
+
+
+def added_by_hand():
+    """The groups of ADDED_BY_HAND that are in .venv: what a user has added stays, too."""
+    packages = os.path.join(VENV, "lib", "python*", "site-packages")
+    return [name for name, package in ADDED_BY_HAND.items() if glob.glob(os.path.join(packages, package))]
 
 
 def complete(wanted, groups):
