@@ -314,8 +314,8 @@ class _MySql:
     quote = "`"
     # Codes of the protocol. Whole numbers of eight bytes may be unsigned: they stay texts.
     _INTEGERS, _FLOAT, _DOUBLE, _TIMESTAMP, _BIT = (1, 2, 3, 9, 13), 4, 5, 7, 16
-    # Too many connections, shutdown, lock, deadlock, interrupted, out of time (twice). Those from 2000 to 3000
-    # are of the connection.
+    # Too many connections, shutdown, lock, deadlock, interrupted, out of time (twice). Those from 2000 to
+    # 3000 are of the connection.
     _PASSING = (1040, 1053, 1205, 1213, 1317, 1969, 3024)
 
     def __init__(self, found: ConnectionFields, seconds: float) -> None:
