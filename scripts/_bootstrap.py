@@ -29,6 +29,8 @@ GROUPS = {"test": ("test",), "check": ("check",), "bench": ("bench",)}
 ALL_GROUPS = {group for groups in GROUPS.values() for group in groups}
 # Groups that somebody adds with uv, for entries of the catalogue, and the package that tells.
 ADDED_BY_HAND = {"mysql": "pymysql"}
+# A program of each group that has one. A bare `uv sync`, such as that of `pulumi install`, takes groups away.
+PROGRAMS = {"test": "pytest", "check": "ruff"}
 
 
 def run(command):
@@ -70,7 +72,8 @@ def added_by_hand():
 
 def complete(wanted, groups):
     """Whether .venv holds what the lock of that hash says, with these groups."""
-    return installed_groups().issuperset([wanted, *groups])
+    programs = [os.path.join(os.path.dirname(VENV_PYTHON), PROGRAMS[g]) for g in groups if g in PROGRAMS]
+    return installed_groups().issuperset([wanted, *groups]) and all(map(os.path.exists, programs))
 
 
 def installed_groups():

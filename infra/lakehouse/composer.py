@@ -1,9 +1,15 @@
 """Cloud Composer 3: the same DAGs and library on Google's own Airflow.
 
 Off by default: it costs several hundred dollars a month.
+
+Composer 3 copies `plugins/` neither to the scheduler nor to the triggerer, which runs triggers of the
+library's. So the library goes where local Python packages go, beside the DAGs.
+https://cloud.google.com/composer/docs/composer-3/install-plugins
 """
 
-from collections.abc import Iterator, Mapping
+import re
+import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
@@ -13,11 +19,15 @@ import pulumi_gcp as gcp
 from lakehouse.context import Context
 from lakehouse.identity import PipelineIdentity
 from lakehouse.names import region
-from lakehouse.stores import OBJECT_ROLE
+from lakehouse.stores import OBJECT_ROLE, private_bucket
 
 WORKER_ROLE: Final = "roles/composer.worker"
 _REPOSITORY: Final = Path(__file__).resolve().parents[2]
-_FOLDERS: Final = ("dags", "plugins")
+# Where Composer mounts the DAGs, in every component. An Airflow of its own adds a bundle's folder to Python's
+# path only where DAGs are parsed and tasks run, and not in the triggerer.
+_MOUNTED: Final = "/home/airflow/gcs/dags"
+# What the library imports and Google's image lacks.
+_MISSING: Final = ("isal", "orjson")
 
 
 class Composer(pulumi.ComponentResource):
@@ -35,20 +45,7 @@ class Composer(pulumi.ComponentResource):
         super().__init__("taxiway:infra:Composer", "composer", None, opts)
         settings, child = context.settings, pulumi.ResourceOptions(parent=self)
         # Not the lake: its objects age and go, and DAGs must not.
-        bucket = gcp.storage.Bucket(
-            "composer",
-            name=context.names.dags_bucket,
-            project=settings.project,
-            location=settings.location.upper(),
-            labels=context.labels,
-            uniform_bucket_level_access=True,
-            public_access_prevention="enforced",
-            force_destroy=settings.ephemeral,
-            deletion_policy=context.deletion_policy,
-            versioning={"enabled": False},
-            soft_delete_policy={"retention_duration_seconds": 0},
-            opts=child,
-        )
+        bucket = private_bucket(context, "composer", context.names.dags_bucket, 0, opts=child)
         worker = gcp.projects.IAMMember(
             "composer-worker",
             project=settings.project,
@@ -59,13 +56,14 @@ class Composer(pulumi.ComponentResource):
         files = gcp.storage.BucketIAMMember(
             "composer-files", bucket=bucket.name, role=OBJECT_ROLE, member=identity.member, opts=child
         )
-        for name in sources():
+        for name, source in uploads().items():
+            asset = pulumi.StringAsset(source) if isinstance(source, str) else pulumi.FileAsset(str(source))
             # A file that goes from the repository goes from a protected stack too: it is no data.
             gcp.storage.BucketObject(
                 f"composer/{name}",
                 bucket=bucket.name,
                 name=name,
-                source=pulumi.FileAsset(str(_REPOSITORY / name)),
+                source=asset,
                 opts=pulumi.ResourceOptions(parent=self, protect=False),
             )
         environment = gcp.composer.Environment(
@@ -80,7 +78,11 @@ class Composer(pulumi.ComponentResource):
             config={
                 "environment_size": "ENVIRONMENT_SIZE_SMALL",
                 "node_config": {"service_account": identity.email},
-                "software_config": {"image_version": settings.composer_image, "env_variables": variables},
+                "software_config": {
+                    "image_version": settings.composer_image,
+                    "env_variables": {**variables, "PYTHONPATH": _MOUNTED},
+                    "pypi_packages": requirements(),
+                },
             },
             opts=pulumi.ResourceOptions(parent=self, depends_on=[worker, files]),
         )
@@ -88,9 +90,22 @@ class Composer(pulumi.ComponentResource):
         self.register_outputs({"airflow_uri": self.airflow_uri})
 
 
-def sources() -> Iterator[str]:
-    """Yield the files that Composer gets, as paths from the repository's root."""
-    for folder in _FOLDERS:
-        for path in sorted((_REPOSITORY / folder).rglob("*")):
-            if path.is_file() and "__pycache__" not in path.parts:
-                yield path.relative_to(_REPOSITORY).as_posix()
+def uploads() -> dict[str, Path | str]:
+    """Return the objects that Composer gets, by their names: a file each, or a text."""
+    packages = sorted(init.parent for init in (_REPOSITORY / "plugins").glob("*/__init__.py"))
+    found: dict[str, Path | str] = {
+        f"dags/{path.relative_to(folder.parent).as_posix()}": path
+        for folder in packages
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and "__pycache__" not in path.parts
+    }
+    found |= {f"dags/{path.name}": path for path in sorted((_REPOSITORY / "dags").glob("*.py"))}
+    # Airflow would look for DAGs in each of the packages' files.
+    return {**found, "dags/.airflowignore": "".join(f"{folder.name}/\n" for folder in packages)}
+
+
+def requirements() -> dict[str, str]:
+    """Return the packages that Composer installs, in every component, with the library's own bounds."""
+    declared = tomllib.loads((_REPOSITORY / "plugins" / "pyproject.toml").read_text())["project"]
+    found = (re.match(r"([a-z0-9-]+)(.*)", one) for one in declared["dependencies"])
+    return {match[1]: match[2] for match in found if match and match[1] in _MISSING}

@@ -20,21 +20,17 @@ class Context:
     labels: dict[str, str]
 
     @classmethod
-    def of(cls, settings: Settings, stack: str) -> "Context":
-        """Return the context of a stack named as Pulumi names it, such as `alice`."""
-        names = Names.of(settings.project, stack, settings.bucket)
-        return cls(settings, names, labels(names.label, settings.owner))
-
-    @classmethod
     def of_stack(cls) -> "Context":
         """Return the context of the stack that Pulumi runs now.
 
         Raises pulumi.RunError where a setting is wrong: Pulumi shows its message without a traceback.
         """
         try:
-            return cls.of(Settings.from_config(_configuration()), pulumi.get_stack())
+            settings = Settings.from_config(_configuration())
         except SettingsError as error:
             raise pulumi.RunError(str(error)) from None
+        names = Names.of(settings.project, pulumi.get_stack(), settings.bucket)
+        return cls(settings, names, labels(names.label, settings.owner))
 
     @property
     def deletion_policy(self) -> str:

@@ -1,6 +1,6 @@
 """Where the data is: the lake (a bucket), the warehouse (a dataset), and the pipelines' right to each."""
 
-from typing import Final
+from typing import Any, Final
 
 import pulumi
 import pulumi_gcp as gcp
@@ -26,20 +26,11 @@ class Lake(pulumi.ComponentResource):
         settings = context.settings
         # Deleted objects cost as much as others; an ephemeral lake is to be empty once it is gone.
         kept = 0 if settings.ephemeral else settings.retention_days
-        bucket = gcp.storage.Bucket(
+        bucket = private_bucket(
+            context,
             "lake",
-            name=context.names.bucket,
-            # Without it the provider asks the Compute API for the project.
-            project=settings.project,
-            # The API answers in capitals: anything else would be a change at every update.
-            location=settings.location.upper(),
-            labels=context.labels,
-            uniform_bucket_level_access=True,
-            public_access_prevention="enforced",
-            force_destroy=settings.ephemeral,
-            deletion_policy=context.deletion_policy,
-            versioning={"enabled": kept > 0},
-            soft_delete_policy={"retention_duration_seconds": kept * _DAY_SECONDS},
+            context.names.bucket,
+            kept,
             lifecycle_rules=lifecycle(settings),
             encryption={"default_kms_key_name": settings.kms_key} if settings.kms_key else None,
             opts=pulumi.ResourceOptions(parent=self, delete_before_replace=True),
@@ -60,6 +51,29 @@ class Lake(pulumi.ComponentResource):
         self.name = ready.apply(lambda values: str(values[0]))
         self.project_number = bucket.project_number
         self.register_outputs({"name": self.name})
+
+
+def private_bucket(
+    context: Context, resource: str, name: str, kept_days: int, **more: Any
+) -> gcp.storage.Bucket:
+    """Declare a bucket of the stack's own; what is deleted or replaced in it is kept for so many days."""
+    settings = context.settings
+    return gcp.storage.Bucket(
+        resource,
+        name=name,
+        # Without it the provider asks the Compute API for the project.
+        project=settings.project,
+        # The API answers in capitals: anything else would be a change at every update.
+        location=settings.location.upper(),
+        labels=context.labels,
+        uniform_bucket_level_access=True,
+        public_access_prevention="enforced",
+        force_destroy=settings.ephemeral,
+        deletion_policy=context.deletion_policy,
+        versioning={"enabled": kept_days > 0},
+        soft_delete_policy={"retention_duration_seconds": kept_days * _DAY_SECONDS},
+        **more,
+    )
 
 
 class Warehouse(pulumi.ComponentResource):

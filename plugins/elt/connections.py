@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, Self
@@ -197,7 +197,9 @@ class EnvironmentConnections:
 
         from elt.stores.gcs import Lake
 
-        return Lake(Client(**self._google("STORAGE_EMULATOR_HOST", "storage")), self.settings.bucket)
+        with _explained():
+            client = Client(**self._google("STORAGE_EMULATOR_HOST", "storage"))
+        return Lake(client, self.settings.bucket)
 
     def warehouse(self) -> Warehouse:
         """The stack's dataset; on the emulator where BIGQUERY_EMULATOR_HOST says so."""
@@ -205,7 +207,8 @@ class EnvironmentConnections:
 
         from elt.stores.bigquery import Warehouse
 
-        client = Client(**self._google("BIGQUERY_EMULATOR_HOST", "bigquery"))
+        with _explained():
+            client = Client(**self._google("BIGQUERY_EMULATOR_HOST", "bigquery"))
         return Warehouse(client, self.settings, emulated=bool(self.variables.get("BIGQUERY_EMULATOR_HOST")))
 
     def postgres(self) -> AbstractContextManager[psycopg.Connection]:
@@ -268,9 +271,6 @@ class EnvironmentConnections:
         import google.auth
         from google.auth import impersonated_credentials
         from google.auth.credentials import AnonymousCredentials
-        from google.auth.exceptions import GoogleAuthError
-
-        from elt.stores import token_error
 
         google_ = self._fields(GOOGLE) or ConnectionFields()
         if google_.extra.get("is_anonymous"):
@@ -281,19 +281,32 @@ class EnvironmentConnections:
         *delegates, target = [n.strip() for n in (chain.split(",") if isinstance(chain, str) else chain)] or [
             ""
         ]
-        try:
-            # An external account is asked for its project here, which already takes a token.
-            if path:
-                found, _ = google.auth.load_credentials_from_file(path, scopes=_SCOPES)  # type: ignore[no-untyped-call]
-            else:
-                found, _ = google.auth.default(scopes=_SCOPES)
-            if not target:
-                return found
-            return impersonated_credentials.Credentials(  # type: ignore[no-untyped-call]
-                found, target_principal=target, delegates=delegates, target_scopes=list(_SCOPES)
-            )
-        except (GoogleAuthError, OSError, ValueError) as error:
-            raise token_error(error, "Google Cloud") from None
+        if path:
+            found, _ = google.auth.load_credentials_from_file(path, scopes=_SCOPES)  # type: ignore[no-untyped-call]
+        else:
+            found, _ = google.auth.default(scopes=_SCOPES)
+        if not target:
+            return found
+        return impersonated_credentials.Credentials(  # type: ignore[no-untyped-call]
+            found, target_principal=target, delegates=delegates, target_scopes=list(_SCOPES)
+        )
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    """Turn what Google's libraries raise while a client is made into errors of ours.
+
+    They ask already: an external account for its project, which takes a token, and a virtual machine for
+    the domain of its APIs.
+    """
+    from google.auth.exceptions import GoogleAuthError
+
+    from elt.stores import token_error
+
+    try:
+        yield
+    except (GoogleAuthError, OSError, ValueError) as error:
+        raise token_error(error, "Google Cloud") from None
 
 
 def _variable(connection: str) -> str:

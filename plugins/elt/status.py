@@ -41,6 +41,15 @@ def stages(dataset: Dataset, *, has_postgres: bool = True) -> tuple[LogStage, ..
     return tuple(wanted)
 
 
+def check_access(connections: Connections) -> None:
+    """Ask lake and warehouse what every stage asks; AccessDeniedError if the account may not, or not yet."""
+    with connections.lake() as lake:
+        lake.find("raw/")
+    with connections.warehouse() as warehouse:
+        warehouse.tables()
+        warehouse.query("SELECT 1 AS allowed", {}, {"step": "access"})
+
+
 def missing(
     connections: Connections, partitions: Collection[Partition]
 ) -> dict[Partition, tuple[LogStage, ...]]:

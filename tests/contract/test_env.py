@@ -24,6 +24,8 @@ from taxiway.targets.target import Checkout
 INVENTORIES = REPOSITORY / "tests" / "infra" / "inventories"
 SECRET = "a-secret-of-the-test"
 OWN = {"type": "authorized_user", "client_id": "a", "client_secret": "b", "refresh_token": SECRET}
+# As gcloud writes it, with the project that it had then.
+SIGNED_IN = {**OWN, "quota_project_id": "somewhere-else"}
 
 
 def outputs(scenario: str) -> dict[str, Any]:
@@ -40,7 +42,7 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty checkout of a developer who is signed in."""
     own = tmp_path / "gcloud" / "application_default_credentials.json"
     own.parent.mkdir()
-    own.write_text(json.dumps(OWN))
+    own.write_text(json.dumps(SIGNED_IN))
     monkeypatch.setenv("CLOUDSDK_CONFIG", str(own.parent))
     monkeypatch.delenv("GOOGLE_APPLICATION_CREDENTIALS", raising=False)
     return tmp_path
@@ -104,10 +106,18 @@ def test_each_credential_mode_has_its_kind_of_file(
     content = json.loads((checkout / "google_credentials").read_text())
     assert content["type"] == kind
     if scenario == "ephemeral":
-        assert content["source_credentials"] == OWN
+        assert content["source_credentials"] == {**OWN, "quota_project_id": "acme-data"}
         assert content["service_account_impersonation_url"].endswith(
             "/taxiway-alice@acme-data.iam.gserviceaccount.com:generateAccessToken"
         )
+
+
+def test_a_service_accounts_requests_are_on_its_own_project(run: Any, checkout: Path) -> None:
+    own = checkout / "gcloud" / "application_default_credentials.json"
+    key = {"type": "service_account", "client_email": "a@b.test", "private_key": SECRET}
+    own.write_text(json.dumps({**key, "quota_project_id": "somewhere-else"}))
+    run("ephemeral")
+    assert json.loads((checkout / "google_credentials").read_text())["source_credentials"] == key
 
 
 def test_googles_own_library_takes_each_credential_file(run: Any, checkout: Path) -> None:

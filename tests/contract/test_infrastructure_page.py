@@ -61,7 +61,11 @@ def test_the_way_by_hand_makes_a_stack():
 def test_the_way_by_hand_is_complete_from_the_stack_to_the_containers():
     block = TEXT.split("## By hand")[1].split("```")[1].split("\n")
     commands = [" ".join(line.split()[:2]) for line in block if line]
-    assert commands == ["pulumi stack", *["pulumi config"] * 2, "pulumi up", "scripts/env", "docker compose"]
+    made, brought_up = (
+        ["pulumi install", "pulumi stack", *["pulumi config"] * 2],
+        ["pulumi up", "scripts/env"],
+    )
+    assert commands == [*made, *brought_up, "docker compose"]
 
 
 def test_the_command_that_lists_the_pools_lists_them():

@@ -11,9 +11,10 @@ import pytest
 
 from taxiway.environment.home import REPOSITORY, write_json
 from taxiway.infrastructure import EMULATORS, Endpoints, EngineError, backend, environment, open_engine
+from taxiway.infrastructure.backend import selected
 from taxiway.infrastructure.plan import differences
 from taxiway.infrastructure.stackfile import StackFiles
-from taxiway.infrastructure.stacks import selected, stacks
+from taxiway.infrastructure.stacks import stacks
 
 LOCAL = {"on_emulators": True, "key_service": False}
 CLOUD = {"on_emulators": False, "key_service": False}
@@ -237,10 +238,10 @@ def test_the_developers_own_credentials_go_into_the_file_that_impersonates(home)
     path.parent.mkdir(parents=True)
     path.write_text(json.dumps(own))
     written = json.loads(environment.credential_file({**OUTPUTS, "google_credentials": IMPERSONATION}))
-    assert written["source_credentials"] == own
+    assert written["source_credentials"] == {**own, "quota_project_id": "acme-data"}
     path.write_text(json.dumps({"type": "impersonated_service_account", "source_credentials": own}))
     written = json.loads(environment.credential_file({**OUTPUTS, "google_credentials": IMPERSONATION}))
-    assert written["source_credentials"] == own
+    assert written["source_credentials"] == {**own, "quota_project_id": "acme-data"}
 
 
 def test_who_is_not_signed_in_is_told_how(home):

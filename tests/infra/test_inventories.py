@@ -1,8 +1,13 @@
+import ast
+import os
+import subprocess
+import sys
 from functools import cache
 
 import pytest
 import yaml
 
+from lakehouse.composer import uploads
 from taxiway.docgen.infrastructure import inventory
 from taxiway.environment.home import REPOSITORY
 from taxiway.infrastructure import EngineError
@@ -114,13 +119,46 @@ def test_a_key_is_the_only_secret_output():
     assert set().union(*secrets.values()) == set()
 
 
-def test_composer_gets_the_same_dags_and_plugins():
-    uploads = [r for r in declared_by("composer").resources if r.type == UPLOAD]
-    folders = [REPOSITORY / "dags", REPOSITORY / "plugins"]
-    files = [path for folder in folders for path in folder.rglob("*") if path.is_file()]
-    wanted = {str(path.relative_to(REPOSITORY)) for path in files if "__pycache__" not in path.parts}
-    assert {upload.inputs["name"] for upload in uploads} == wanted
-    assert "dags/to_lake.py" in wanted
+def test_composer_gets_dags_and_library_where_all_its_components_look():
+    """Its own Airflow copies `plugins/` neither to the scheduler nor to the triggerer."""
+    uploaded = {r.inputs["name"] for r in declared_by("composer").resources if r.type == UPLOAD}
+    files = [path for path in (REPOSITORY / "plugins").rglob("*.*") if "__pycache__" not in path.parts]
+    packages = {init.parent for init in (REPOSITORY / "plugins").glob("*/__init__.py")}
+    library = {f"dags/{p.relative_to(REPOSITORY / 'plugins')}" for p in files if packages & set(p.parents)}
+    dags = {f"dags/{path.name}" for path in (REPOSITORY / "dags").glob("*.py")}
+    assert uploaded == library | dags | {"dags/.airflowignore"}
+    assert {"dags/to_lake.py", "dags/elt/orchestration/triggers.py"} < uploaded
+    (environment,) = [r for r in declared_by("composer").resources if r.type.endswith(":Environment")]
+    software = environment.inputs["config"]["softwareConfig"]
+    assert software["envVariables"]["PYTHONPATH"] == "/home/airflow/gcs/dags"
+    assert set(software["pypiPackages"]) == {"isal", "orjson"}
+    assert all(bound.startswith("<") for bound in software["pypiPackages"].values())
+
+
+def test_what_composer_gets_is_whole(tmp_path):
+    """From its DAG folder alone: the triggerer's import, the catalogue, and no DAG but ours."""
+    for name, source in uploads().items():
+        file = tmp_path / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(source.encode() if isinstance(source, str) else source.read_bytes())
+    program = (
+        "import sys; sys.path[:] = [p for p in sys.path if not p.endswith('plugins')]\n"
+        "import elt.orchestration.triggers, to_lake\n"
+        "from elt.catalogue.registry import DATASETS, PROBLEMS\n"
+        "from airflow.utils.file import list_py_file_paths\n"
+        "files = [f.rpartition('/')[2] for f in list_py_file_paths(sys.argv[1])]\n"
+        "print(elt.__file__, sorted(DATASETS), PROBLEMS, sorted(files), sep='\\n')"
+    )
+    dags = tmp_path / "dags"
+    done = subprocess.run(
+        [sys.executable, "-c", program, dags],
+        capture_output=True, text=True, check=True, timeout=120, cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(dags)},
+    )  # fmt: skip
+    where, datasets, problems, files = done.stdout.splitlines()[-4:]
+    assert where == str(dags / "elt" / "__init__.py")
+    assert ("yellow" in datasets, problems) == (True, "()")
+    assert ast.literal_eval(files) == sorted(path.name for path in (REPOSITORY / "dags").glob("*.py"))
 
 
 @pytest.mark.parametrize("ephemeral", ["true", "false"])

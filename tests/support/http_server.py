@@ -14,8 +14,12 @@ class HttpServer(ThreadingHTTPServer):
         super().__init__(*arguments, **options)
         self._connections = set[socket.socket]()
 
+    def keep(self, connection: socket.socket) -> None:
+        """Close a connection with the others, one that was made of another."""
+        self._connections.add(connection)
+
     def process_request(self, request: Any, client_address: Any) -> None:
-        self._connections.add(request)
+        self.keep(request)
         super().process_request(request, client_address)
 
     def shutdown_request(self, request: Any) -> None:

@@ -46,27 +46,40 @@ def token_error(error: Exception, where: str) -> PipelineError:
     Its class does not tell: `RefreshError` is a grant that is missing as well as one hiccup of the service
     that mints tokens. That service's answer is among the arguments.
     """
-    answers = [_parsed(body) for body in error.args[1:] if isinstance(body, str | dict)]
+    # A virtual machine's own server: only its errors carry the answer itself.
+    answered = [
+        found for cause in error.args if isinstance(cause, TransportError) for found in cause.args[1:]
+    ]
+    # OAuth's own client hands over a page of HTML in the place of the answer, and says nothing else.
+    answers = [_parsed(body) for body in error.args if isinstance(body, dict) or _is_body(body)]
     details = [found.get("error") for found in answers if found]
-    statuses = [int(found.get("code") or 0) for found in details if isinstance(found, dict)]
+    structured = [found for found in details if isinstance(found, dict)]
+    statuses = [int(found.get("code") or 0) for found in structured]
+    statuses += [found.status for found in answered if hasattr(found, "status")]
+    message = next((str(found["message"]) for found in structured if found.get("message")), "")
+    said = message.splitlines()[0] if message else first_line(error.args[0] if answered else error)
     if 403 in statuses:
-        message = next(found.get("message") for found in details if isinstance(found, dict))
-        return denied(where, str(message or first_line(error)))
+        return denied(where, said)
     passing = (
         getattr(error, "retryable", False)
-        or any(is_busy(status) for status in statuses)
+        # 401: the token of whoever impersonates was refused before its time; another attempt takes another.
+        or any(is_busy(status) or status == 401 for status in statuses)
         or any(found in _OAUTH_BUSY for found in details if isinstance(found, str))
         # Google's load balancers answer in HTML, and only when something is broken.
         or None in answers
-        or any(isinstance(cause, TransportError) for cause in error.args)
+        or (not answered and any(isinstance(cause, TransportError) for cause in error.args))
         # A connection that broke has classes of its own.
         or not isinstance(error, RefreshError | OAuthError | DefaultCredentialsError | OSError | ValueError)
     )
     if passing:
-        return TransientError(f"{where}: no token could be had ({first_line(error)}).")
+        return TransientError(f"{where}: no token could be had ({said}).")
     absent = isinstance(error, DefaultCredentialsError | OSError | ValueError)
-    said = "no credentials" if absent else "the credentials are not accepted"
-    return PermanentError(f"{where}: {said} ({first_line(error)}).")
+    which = "no credentials" if absent else "the credentials are not accepted"
+    return PermanentError(f"{where}: {which} ({said}).")
+
+
+def _is_body(argument: object) -> bool:
+    return isinstance(argument, str) and argument.lstrip().startswith(("{", "<"))
 
 
 def _parsed(body: str | dict[str, Any]) -> dict[str, Any] | None:

@@ -14,6 +14,7 @@ from typing import Any
 
 import click
 
+from taxiway.environment.home import DEFAULT_STACK
 from taxiway.errors import TaxiwayError
 
 INTERRUPTED = 130
@@ -56,8 +57,10 @@ def main(arguments: list[str] | None = None, checkout: Any = None, *, wrapped: b
 
 def _run(arguments: list[str], checkout: Any, *, wrapped: bool) -> int:
     # Here, within the `try`: an import that fails is reported like everything else.
+    from taxiway.console.hints import HINTS
     from taxiway.targets.target import Checkout
 
+    HINTS.stack = DEFAULT_STACK  # until the command line says otherwise
     known: click.Group = group()
     called: click.Command = known
     name = "taxiway"
@@ -68,10 +71,10 @@ def _run(arguments: list[str], checkout: Any, *, wrapped: bool) -> int:
 
 
 def _report(sentence: str, remedy: str, code: int) -> int:
-    from taxiway.console.progress import plain  # Rich, which no help text needs
+    from taxiway.console.progress import shown  # Rich, which no help text needs
 
     text = f"taxiway: {sentence}\n" + (f"         {remedy}\n" if remedy else "")
-    sys.stderr.write(plain(text, keep="\n"))
+    sys.stderr.write(shown(text, keep="\n"))
     return code
 
 

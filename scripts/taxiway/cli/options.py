@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 import click
 
+from taxiway.console.hints import HINTS
 from taxiway.environment.home import DEFAULT_STACK
 from taxiway.targets.target import Checkout
 
@@ -39,10 +40,17 @@ def command(name: str, examples: str, **options: Any) -> Callable[[Callable[...,
 
 def stack_name(text: str) -> str:
     """A stack's name as Pulumi takes it; a usage error for any other text."""
-    # It is also the name of a folder beside `_engine` and the environments' locks.
-    if not re.fullmatch(r"(?!.*\.lock$)[A-Za-z0-9][A-Za-z0-9_.-]{0,99}", text):
-        raise click.BadParameter(f"{text!r} is not a name of letters, digits and _.-, such as alice")
+    # It is also the name of a folder beside `_engine` and the environments' locks; a - begins an option.
+    if not re.fullmatch(r"(?!_engine$|.*\.lock$)[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}", text):
+        raise click.BadParameter(
+            f"{text!r} is not a name of letters, digits and _.-, which begins with none of .-, such as alice"
+        )
     return text
+
+
+def _chosen(_ctx: click.Context, _parameter: click.Parameter, stack: str) -> str:
+    HINTS.stack = stack
+    return stack
 
 
 def source_name(text: str) -> str:
@@ -59,6 +67,7 @@ def stack_option(function: Function) -> Function:
         default=DEFAULT_STACK,
         show_default=True,
         type=stack_name,
+        callback=_chosen,
         metavar="NAME",
         help="Whose environment.",
     )(function)

@@ -14,8 +14,10 @@ from elt.errors import PipelineError
 from taxiway.airflow.bootstrap import open_dags, wait_until_healthy
 from taxiway.airflow.client import AirflowApi
 from taxiway.compose import TROUBLE
+from taxiway.console.hints import HINTS
 from taxiway.console.progress import Progress, Screen
 from taxiway.console.tables import show_datasets
+from taxiway.environment.home import DEFAULT_STACK
 from taxiway.errors import TaxiwayError
 from taxiway.loads.arguments import first_load
 from taxiway.loads.service import NOT_PUBLISHED_CODE, Loads
@@ -38,6 +40,7 @@ def main(months: str) -> int:
     """Return 0 if what is requested is loaded, or not published yet."""
     # The service's log is read in a terminal of unknown width, after the fact.
     console = Screen(width=110, force_terminal=False)
+    HINTS.stack = os.environ.get("TAXIWAY_STACK") or DEFAULT_STACK
     try:
         code = _open_and_load(months, Progress(console), console)
     except (TaxiwayError, PipelineError) as error:

@@ -17,6 +17,8 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
+from taxiway.console.hints import HINTS
+
 MARKS = {"done": ("✓", "green"), "failed": ("✗", "red"), "info": ("·", "dim")}
 # C0 and C1 controls, what turns the direction of writing, and halves of surrogates, which no file can hold.
 _UNSAFE = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -29,9 +31,14 @@ def plain(text: object, *, keep: str = "") -> str:
     )
 
 
+def shown(text: object, *, keep: str = "") -> str:
+    """The text as a user sees it: plain, its commands with the stack that they are about."""
+    return plain(HINTS.named(str(text)), keep=keep)
+
+
 def styled(text: object, style: str = "") -> Text:
     """One line of text, whatever is in it; `style` is ours, such as `red`."""
-    return Text(plain(text), style)
+    return Text(shown(text), style)
 
 
 class Screen(Console):
@@ -40,7 +47,7 @@ class Screen(Console):
     def render_str(self, text: str, **options: Any) -> Text:
         """Rich calls this for every str that it prints: lines, cells, headings, titles."""
         return super().render_str(
-            plain(text, keep="\n"), **{**options, "markup": False, "emoji": False, "highlight": False}
+            shown(text, keep="\n"), **{**options, "markup": False, "emoji": False, "highlight": False}
         )
 
 
@@ -59,7 +66,7 @@ class Progress:
 
     def say(self, text: object, mark: str = "info", *, style: str = "", detail: str = "") -> None:
         """One line, `detail` dim behind it."""
-        parts = [(f"{self.elapsed:6.1f} s  ", "dim"), MARKS[mark], (f" {plain(text)}", style)]
+        parts = [(f"{self.elapsed:6.1f} s  ", "dim"), MARKS[mark], (f" {shown(text)}", style)]
         if detail:
             parts.append((f" ({plain(detail)})", "dim"))
         with self._lock:

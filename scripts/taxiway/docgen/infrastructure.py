@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,7 +18,7 @@ from lakehouse.outputs import CREDENTIALS
 from taxiway.docgen.markdown import Parts, codes, table
 from taxiway.environment.home import REPOSITORY
 from taxiway.infrastructure import cost
-from taxiway.infrastructure.plan import Declared, plan
+from taxiway.infrastructure.plan import Declared, Plan, plan
 
 STACK: Final = "alice"
 _SETTINGS: Final = {"taxiway:project": "acme-data", "taxiway:owner": "alice@example.com"}
@@ -34,7 +35,17 @@ _INVENTORIES: Final = REPOSITORY / "tests" / "infra" / "inventories"
 
 
 def _declared(config: Mapping[str, str]) -> tuple[Declared, ...]:
-    return plan(STACK, {**_SETTINGS, **config}).resources
+    return _plan({**_SETTINGS, **config}).resources
+
+
+def _plan(config: Mapping[str, str]) -> Plan:
+    return _evaluated(tuple(sorted(config.items())))
+
+
+@cache
+def _evaluated(config: tuple[tuple[str, str], ...]) -> Plan:
+    # Half a second each, and the tables ask for the same few again and again.
+    return plan(STACK, dict(config))
 
 
 # --- The page's tables, each named as its part of the page -------------------------------------------------
@@ -142,7 +153,7 @@ def settings() -> str:
 
 def outputs() -> str:
     """Return what each output is for this stack."""
-    found = plan(STACK, _SETTINGS).outputs
+    found = _plan(_SETTINGS).outputs
     rows = [(f"`{name}`", f"`{found[name]}`") for name in sorted(found) if name != CREDENTIALS]
     return table(("output", "for the stack alice"), rows)
 
@@ -187,7 +198,7 @@ def inventory_text(path: Path) -> str:
 
 def inventory(config: Mapping[str, str]) -> dict[str, Any]:
     """Return counts, resources by type and name, and outputs of the stack `alice` with these settings."""
-    declared = plan(STACK, config)
+    declared = _plan(config)
     # One for each file of dags/ and plugins/: those are not the infrastructure's to list.
     listed = [one for one in declared.resources if one.type != "gcp:storage/bucketObject:BucketObject"]
     found: dict[str, Any] = {

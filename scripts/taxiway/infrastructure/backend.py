@@ -10,7 +10,7 @@ import socket
 from pathlib import Path
 from typing import Final
 
-from taxiway.environment.home import write_atomically
+from taxiway.environment.home import REPOSITORY, write_atomically
 from taxiway.infrastructure.engine import EngineError
 
 # Not one `pulumi` of ours asks for newer versions of itself: that takes seconds, and the answer goes unread.
@@ -27,6 +27,22 @@ def own() -> str:
         return str(json.loads((home / "credentials.json").read_text()).get("current", ""))
     except (FileNotFoundError, ValueError):
         return ""
+
+
+def selected() -> str:
+    """Return the stack that the user selected in their own backend; empty where there is none."""
+    # Heavy, and only for those who have Pulumi.
+    from pulumi import automation
+
+    if not own():
+        return ""
+    # Listing asks for no secret.
+    workspace = automation.LocalWorkspace(work_dir=str(REPOSITORY), env_vars=QUIET)
+    try:
+        current = workspace.stack()
+    except automation.CommandError:
+        return ""
+    return current.name.rsplit("/", 1)[-1] if current else ""
 
 
 def environment(folder: Path, *, on_emulators: bool, key_service: bool) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import signal
@@ -68,7 +69,10 @@ class Workspace(automation.LocalWorkspace):
     def __init__(self, variables: Mapping[str, str]) -> None:
         if not shutil.which("pulumi"):
             raise EngineError("There is no `pulumi` on PATH.", "Install it, or use --engine in-process.")
-        super().__init__(work_dir=str(REPOSITORY), env_vars=dict(variables))
+        # The program is run by `uv run`: by the uv that the commands install, and nothing is installed anew.
+        path = f"{REPOSITORY / '.tools' / 'uv' / 'bin'}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
+        uv = {"PATH": path, "UV_NO_SYNC": "1"}
+        super().__init__(work_dir=str(REPOSITORY), env_vars={**uv, **variables})
         self.url = variables.get("PULUMI_BACKEND_URL", "")
 
     def create_stack(self, stack_name: str) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from lakehouse.outputs import CREDENTIALS, VARIABLES
+from lakehouse.outputs import CREDENTIALS, PROJECT, VARIABLES
 from taxiway.infrastructure.engine import EngineError
 
 # All that google.auth.impersonated_credentials takes; any other fails in each task, at its first request.
@@ -30,14 +30,19 @@ def masked(outputs: Mapping[str, Any]) -> dict[str, str]:
 def credential_file(outputs: Mapping[str, Any]) -> str | None:
     """Return the content of the credential file, None where the stack needs none.
 
-    With impersonation the developer's own credentials go into it; raises EngineError where there are none.
+    With impersonation the developer's own credentials go into it, for requests on the stack's project; raises
+    EngineError where there are none.
     """
     content = outputs.get(CREDENTIALS)
     if content is None:
         return None
     parsed = json.loads(content)
     if parsed.get("type") == "impersonated_service_account":
-        parsed["source_credentials"] = own_credentials()
+        own = {name: value for name, value in own_credentials().items() if name != "quota_project_id"}
+        # Another project of the developer's may lack the API that tokens are asked of; a service account has
+        # its own project for that.
+        named = {} if own["type"] == "service_account" else {"quota_project_id": outputs[PROJECT]}
+        parsed["source_credentials"] = {**own, **named}
     return json.dumps(parsed, indent=2) + "\n"
 
 

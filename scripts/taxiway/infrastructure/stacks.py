@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 from lakehouse.settings import emulator_of
-from taxiway.environment.home import REPOSITORY
 from taxiway.infrastructure import backend
 from taxiway.infrastructure.cost import estimate, prices, total
 from taxiway.infrastructure.engine import EngineError, StackInfo
@@ -38,22 +37,6 @@ def stacks(folder: Path) -> Listing:
         except EngineError as error:
             trouble.append(str(error))
     return Listing(sorted(found, key=lambda stack: stack.name), trouble)
-
-
-def selected() -> str:
-    """Return the stack that the user selected in their own backend; empty where there is none."""
-    # Heavy, and only for those who have Pulumi.
-    from pulumi import automation
-
-    if not backend.own():
-        return ""
-    # Listing asks for no secret.
-    workspace = automation.LocalWorkspace(work_dir=str(REPOSITORY), env_vars=backend.QUIET)
-    try:
-        current = workspace.stack()
-    except automation.CommandError:
-        return ""
-    return current.name.rsplit("/", 1)[-1] if current else ""
 
 
 def _of_pulumi(variables: Mapping[str, str]) -> list[StackInfo]:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Self
 from elt import status
 from elt.catalogue.registry import DATASETS, MARTS, PROBLEMS
 from elt.connections import Connections, EnvironmentConnections
+from elt.errors import AccessDeniedError
 from elt.layout import Family, dag_id
 from elt.periods import Partition
 from elt.sources import changes
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 
 # Nothing changes for minutes while a large file is converted on a small machine.
 SILENCE_SECONDS = 300.0
+# Google: a change of access takes "typically 2 minutes, potentially 7 minutes or longer".
+GRANT_SECONDS = 600.0
 NOT_PUBLISHED_CODE = 4
 FAMILIES: Mapping[str, Family] = {
     "raw": "to_lake",
@@ -117,6 +120,26 @@ class Loads:
             self.progress.say(", ".join(counts), "failed" if 1 in codes else "done")
         # A failure outranks a period that is late, whatever their numbers.
         return max(codes, key=[0, NOT_PUBLISHED_CODE, 1].index)
+
+    def wait_until_allowed(self, patience: Patience | None = None) -> None:
+        """Return when the stack's account may use lake and warehouse; TaxiwayError after 10 minutes.
+
+        For `up`, which has just granted it: whoever calls later is denied for another reason, at once.
+        """
+        denial = ""
+
+        def allowed() -> bool:
+            nonlocal denial
+            try:
+                status.check_access(self.connections)
+            except AccessDeniedError as error:
+                denial = str(error)
+                return False
+            return True
+
+        remedy = "See who may do what: scripts/drift names grants that are missing."
+        patience = patience or Patience(GRANT_SECONDS, remedy, remind=self.progress.say, every=10.0)
+        patience.until(allowed, lambda: denial)
 
     def _wait_until_well(self) -> None:
         """Return when every component answers: a store that hangs is asked for minutes, without a word."""

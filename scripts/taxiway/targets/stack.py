@@ -138,7 +138,7 @@ def default_name() -> str:
     """The stack that is meant if none is named: the one selected in Pulumi, else this checkout's."""
     if not shutil.which("pulumi"):
         return DEFAULT_STACK
-    from taxiway.infrastructure.stacks import selected
+    from taxiway.infrastructure.backend import selected
 
     return selected() or DEFAULT_STACK
 

@@ -128,6 +128,27 @@ def test_a_protected_stack_goes_once_it_is_made_ephemeral(engine):
     teardown.destroy(engine({"taxiway:ephemeral": "true"}))
 
 
+def test_a_protected_stack_survives_a_bare_pulumi_destroy_whole(engine, folder):
+    """Grants and account are the leaves, which it would delete first, before it comes to what refuses."""
+    engine({"taxiway:ephemeral": "false"}).up()
+    before = engine().leftovers()
+    environment = {
+        **os.environ,
+        "PATH": f"{REPOSITORY / '.tools' / 'uv' / 'bin'}:{os.environ['PATH']}",
+        "PULUMI_BACKEND_URL": f"file://{folder / 'pulumi'}?metadata=skip",
+        "PULUMI_CONFIG_PASSPHRASE_FILE": str(folder / "passphrase"),
+    }
+    done = subprocess.run(
+        ["pulumi", "destroy", "--yes", "--non-interactive", "--stack", NAME],
+        cwd=REPOSITORY, env=environment, capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+    assert done.returncode != 0
+    assert "protected" in done.stdout + done.stderr
+    assert engine().leftovers() == before
+    assert engine({"taxiway:ephemeral": "false"}).drift() == []
+    teardown.destroy(engine({"taxiway:ephemeral": "true"}))
+
+
 def test_neither_state_nor_settings_hold_the_key_in_plain_text(engine, folder, capfd):
     key = json.loads(engine({"taxiway:credentials": "key"}).up()["google_credentials"])["private_key"]
     body = key.splitlines()[1]

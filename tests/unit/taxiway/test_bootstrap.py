@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 import shutil
 import sys
 import tomllib
@@ -10,6 +11,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+import yaml
 from repository import REPOSITORY
 
 
@@ -170,3 +172,30 @@ def test_it_parses_on_a_python_that_is_not_supported() -> None:
     import ast
 
     ast.parse((REPOSITORY / "scripts" / "_bootstrap.py").read_text(), feature_version=(3, 6))
+
+
+def test_groups_that_a_bare_uv_sync_took_away_are_installed_again(
+    bootstrap: ModuleType, tmp_path: Path
+) -> None:
+    """As `pulumi install` does, whose toolchain is uv."""
+    python = a_program(tmp_path / ".venv" / "bin" / "python", "exit 0")
+    programs = [a_program(python.with_name(name), "exit 0") for name in bootstrap.PROGRAMS.values()]
+    wanted = bootstrap.lock_hash()
+    (tmp_path / ".venv" / ".taxiway-lock").write_text(" ".join([wanted, *bootstrap.ALL_GROUPS]))
+    assert bootstrap.complete(wanted, bootstrap.ALL_GROUPS)
+    for program in programs:
+        program.unlink()
+    assert bootstrap.complete(wanted, ())
+    assert not any(bootstrap.complete(wanted, (group,)) for group in bootstrap.PROGRAMS)
+
+
+def test_on_a_fresh_clone_pulumi_installs_what_the_lock_says() -> None:
+    """Its toolchain for uv: `pulumi install` is a bare `uv sync`, which needs what the program imports."""
+    options = yaml.safe_load((REPOSITORY / "Pulumi.yaml").read_text())["runtime"]["options"]
+    assert options == {"toolchain": "uv"}
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())
+    assert "taxiway-lakehouse" in project["project"]["dependencies"]
+    infra = tomllib.loads((REPOSITORY / "infra" / "pyproject.toml").read_text())["project"]["dependencies"]
+    assert {"pulumi", "pulumi-gcp", "pulumi-policy"} <= {re.match(r"[\w-]+", one)[0] for one in infra}
+    # Whatever uv is on PATH, it knows every setting of this project, or says that it does not.
+    assert project["tool"]["uv"]["required-version"]

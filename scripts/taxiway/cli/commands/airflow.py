@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from taxiway.cli.options import PASS_THROUGH, command, pass_checkout, stack_option, wait_option
+from taxiway.console.hints import HINTS
 from taxiway.errors import TaxiwayError, UsageError
 from taxiway.targets.target import Checkout
 
@@ -103,7 +104,7 @@ def alerts(checkout: Checkout, on: bool, off: bool, stack: str) -> int:
     """Report failures and late files to a Slack-compatible webhook."""
     if on and off:
         raise UsageError("--set and --off exclude each other", "Choose one of them.")
-    click.echo(set_alerts(checkout.running(stack).api, on=on, off=off))
+    click.echo(HINTS.named(set_alerts(checkout.running(stack).api, on=on, off=off)))
     return 0
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from taxiway.cli.options import command, infrastructure_options, pass_checkout, stack_name
+from taxiway.console.hints import HINTS
 from taxiway.environment.home import DEFAULT_STACK, State, write_atomically
 from taxiway.errors import TaxiwayError
 from taxiway.targets.target import Checkout
@@ -159,6 +160,7 @@ def env(checkout: Checkout, stack: str | None, show: bool) -> int:
     from taxiway.targets.stack import StackSettings, default_name, open_stack
 
     wanted = StackSettings.known(checkout, stack or default_name())
+    HINTS.stack = wanted.name
     opened = open_stack(checkout, wanted)
     if not opened.exists():
         raise TaxiwayError(f"there is no stack {wanted.name}", "List those there are: scripts/stacks")

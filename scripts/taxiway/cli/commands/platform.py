@@ -20,6 +20,7 @@ from taxiway.cli.options import (
     stack_option,
     wait_option,
 )
+from taxiway.console.hints import HINTS
 from taxiway.environment.home import Home, State, exclusive
 from taxiway.environment.secrets import REQUIRE_AUTH
 from taxiway.errors import TaxiwayError
@@ -103,6 +104,8 @@ def up(
         ).start()
         loads = Loads.of(platform, progress)
         loads.report_problems()
+        if not platform.state.emulated:
+            loads.wait_until_allowed()
         code = loads.load(first, wait) if first else 0
     _show_up(platform, loads, arguments.next_load(first))
     progress.say(f"done in {progress.elapsed:.1f} s", "done")
@@ -125,12 +128,16 @@ def _show_up(platform: Target, loads: Loads, following: str) -> None:
     password = platform.home.secret("admin_password") if console.is_terminal else "scripts/status --password"
     where = f"Airflow   {platform.state.api_url}   user "
     console.print(Text.assemble(where, ("admin", "bold"), "   password ", (password, "bold")), soft_wrap=True)
-    console.print(
-        f"Next      {following:<38} {'load more months' if ' ' in following else 'add a dataset'}\n"
-        "          scripts/status                         what runs, what is loaded\n"
-        "          scripts/logs scheduler                 a component's log\n"
-        "          scripts/down                           remove everything and verify it"
-    )
+    steps = {
+        following: "load more months" if " " in following else "add a dataset",
+        "scripts/status": "what runs, what is loaded",
+        "scripts/logs scheduler": "a component's log",
+        "scripts/down": "remove everything and verify it",
+    }
+    named = {HINTS.named(step): what for step, what in steps.items()}
+    width = max(38, *map(len, named))
+    for number, (step, what) in enumerate(named.items()):
+        console.print(f"{'' if number else 'Next':<10}{step:<{width}} {what}", soft_wrap=True)
 
 
 @command(

@@ -36,15 +36,26 @@ def _become(folder: Path, *command: str | Path) -> int:
   scripts/test                     what a change should pass: ten minutes
   scripts/test --all               and the tests that take minutes each
   scripts/test --docker            the compose target, in real containers
+  scripts/test --cloud my-project  a stack's whole life on Google Cloud: says
+                                   what it costs, asks, leaves nothing
   scripts/test tests/unit          some of it; any option of pytest may follow
   scripts/test -k month -x
 """,
     context_settings=PASS_THROUGH,
 )
+@click.option("--cloud", metavar="PROJECT", help="Try a real project, or `emulators`, in place of tests.")
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="[PYTEST OPTIONS]…")
 @pass_checkout
-def test(checkout: Checkout, arguments: tuple[str, ...]) -> int:
-    """Run the tests; every option goes to pytest."""
+def test(checkout: Checkout, cloud: str | None, arguments: tuple[str, ...]) -> int:
+    """Run the tests; every other option goes to pytest."""
+    if cloud:
+        return _become(
+            checkout.folder,
+            sys.executable,
+            checkout.folder / "tests" / "support" / "lifecycle.py",
+            cloud,
+            *arguments,
+        )
     return _become(
         checkout.folder, BIN / "pytest", *(WORKERS if set(arguments) <= {"--all"} else ()), *arguments
     )

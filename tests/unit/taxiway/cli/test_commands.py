@@ -14,6 +14,7 @@ import pytest
 from repository import REPOSITORY
 
 from taxiway.cli.main import group, main
+from taxiway.console.hints import Hints
 from taxiway.embedded.components import Component
 from taxiway.environment.home import Home, State, write_atomically
 from taxiway.targets.target import Checkout
@@ -329,3 +330,45 @@ def test_an_environment_does_not_move_while_it_is_up(
     shown = capsys.readouterr().err
     assert sentence in shown
     assert "scripts/down --stack local" in shown
+
+
+# Hints
+
+
+@pytest.mark.parametrize("command", [["run", "yellow", "2024-01"], ["status"], ["logs", "postgres"]])
+def test_a_remedy_names_the_stack_that_the_command_was_about(
+    tmp_path: Path, capsys: Any, command: list[str]
+) -> None:
+    assert main([*command, "--stack", "alice"], Checkout(tmp_path)) == 1
+    assert "Create one: scripts/up --stack alice\n" in capsys.readouterr().err
+    assert main(command, Checkout(tmp_path)) == 1
+    assert "Create one: scripts/up\n" in capsys.readouterr().err
+
+
+def test_every_command_that_takes_a_stack_is_named_with_it() -> None:
+    takes = {n for n, c in COMMANDS.items() if {"--stack", "stack"} & {o for p in c.params for o in p.opts}}
+    assert takes >= {"up", "env", "airflow", "drift"}
+    hints = Hints("alice")
+    for name in COMMANDS:
+        named = {"env": " alice"}.get(name, " --stack alice") if name in takes else ""
+        assert hints.named(f"Call scripts/{name} again.") == f"Call scripts/{name}{named} again."
+
+
+def test_a_command_that_names_its_stack_and_a_file_of_that_name_stay_as_they_are() -> None:
+    for text in ("scripts/down --stack bob", "/srv/taxiway/scripts/up", "scripts/upgrade 3.4", "scripts/_x"):
+        assert Hints("alice").named(text) == text
+    assert Hints().named("scripts/up") == "scripts/up"
+
+
+@pytest.mark.parametrize("stack", ["Alice.Dev", "alice_dev", "0alice", "_mine", "a" * 100])
+def test_a_stack_may_have_the_names_that_pulumi_takes(tmp_path: Path, capsys: Any, stack: str) -> None:
+    assert main(["status", "--stack", stack], Checkout(tmp_path)) == 1
+    assert f"Create one: scripts/up --stack {stack}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("stack", ["..", ".x", "-x", "a/b", "_engine", "local.lock", "a b", "a" * 101])
+def test_a_name_that_cannot_be_a_folder_beside_the_others_is_refused(
+    tmp_path: Path, capsys: Any, stack: str
+) -> None:
+    assert main(["status", f"--stack={stack}"], Checkout(tmp_path)) == 2
+    assert "is not a name of letters, digits and _.-" in capsys.readouterr().err

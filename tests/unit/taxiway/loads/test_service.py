@@ -10,7 +10,7 @@ import pytest
 import taxi
 from fake_airflow import FakeAirflow
 from fake_postgres import FakePostgres
-from fakes import Stack
+from fakes import FakeClock, Stack
 from rich.console import Console
 
 from elt.catalogue.registry import DATASETS
@@ -19,6 +19,7 @@ from taxiway.console.progress import Progress
 from taxiway.errors import TaxiwayError
 from taxiway.loads.arguments import Request
 from taxiway.loads.service import NOT_PUBLISHED_CODE, Loads, stored_sources
+from taxiway.waiting import Patience
 
 JANUARY, FEBRUARY = Partition("yellow", Month(2024, 1)), Partition("yellow", Month(2024, 2))
 STAGES = {
@@ -105,6 +106,29 @@ def test_force_does_everything_again(platform: Platform) -> None:
     platform.loads.load([JANUARY], 0)
     assert platform.loads.load([JANUARY], 0, again=True, force=True) == 0
     assert platform.airflow.confs[-1]["force"] is True
+
+
+def test_up_waits_for_grants_that_are_not_effective_yet_and_says_so(platform: Platform) -> None:
+    clock, stack = FakeClock(), platform.stack
+    stack.storage.faults = [403] * 3
+    stack.bigquery.faults = [403]
+    patience = Patience(
+        600, remind=platform.loads.progress.say, every=10, clock=clock.monotonic, sleep=clock.sleep
+    )
+    platform.loads.wait_until_allowed(patience)
+    assert (clock.now, stack.storage.faults, stack.bigquery.faults) == (40, [], [])
+    shown = platform.shown()
+    assert "still waiting: gs://b/raw/: access denied" in shown
+    assert "Google needs up to 7 minutes" in shown
+
+
+def test_a_grant_that_never_comes_ends_in_a_sentence(platform: Platform) -> None:
+    clock = FakeClock()
+    platform.stack.bigquery.faults = [403] * 100
+    patience = Patience(600, every=10, clock=clock.monotonic, sleep=clock.sleep)
+    with pytest.raises(TaxiwayError, match=r"BigQuery: .*access denied .*\(after 600 s\)"):
+        platform.loads.wait_until_allowed(patience)
+    assert 600 <= clock.now <= 620
 
 
 def test_without_a_process_manager_the_command_ends_and_makes_room_for_up(platform: Platform) -> None:
