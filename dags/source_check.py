@@ -16,8 +16,9 @@ DOC = """
 Publishers replace files that they published before. Every day:
 
 1. **check** requests the headers of each file in `raw/{name}/` from the source and compares them (ETag, else
-   date and size) with what was loaded. It also finds periods that were published after `{name}_to_lake` had
-   stopped waiting for them.
+   date and size) with what was loaded. Rows of an API or a database have nothing to compare: as many of the
+   latest periods as the entry's `reread` says are read again. It also finds periods that were published
+   after `{name}_to_lake` had stopped waiting for them.
 2. **reload**, once for each period that is new or has changed, does what `{name}_to_lake` does. The resulting
    asset events trigger the downstream DAGs.
 

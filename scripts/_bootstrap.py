@@ -29,6 +29,8 @@ GROUPS = {"test": ("test",), "check": ("check",), "bench": ("bench",)}
 # Dependency groups that an entry needs, by what is in its file.
 GROUPS_OF_ENTRIES = {"sftp://": "sftp"}
 ALL_GROUPS = {group for groups in GROUPS.values() for group in groups}.union(GROUPS_OF_ENTRIES.values())
+# Groups that somebody adds with uv, for entries of the catalogue, and the package that tells.
+ADDED_BY_HAND = {"mysql": "pymysql"}
 # A program of each group that has one. A bare `uv sync`, such as that of `pulumi install`, takes groups away.
 PROGRAMS = {"test": "pytest", "check": "ruff"}
 
@@ -65,13 +67,19 @@ def ensure_environment(groups=()):
         python = supported_python()
         uv = private_uv(python)
         # What a command has added before stays: the commands would take it from each other else.
-        groups = sorted(installed_groups().intersection(ALL_GROUPS).union(groups))
+        groups = sorted(installed_groups().intersection(ALL_GROUPS).union(groups, added_by_hand()))
         say("installing the locked packages into .venv (once; 1.1 GB on disk)")
         sync(uv, python, groups)
         with open(STAMP + ".new", "w") as file:
             file.write(" ".join([wanted, *groups]))
         # A file of its own, not the old one's content: a copy of .venv may share its files by hard links.
         os.replace(STAMP + ".new", STAMP)
+
+
+def added_by_hand():
+    """The groups of ADDED_BY_HAND that are in .venv: what a user has added stays, too."""
+    packages = os.path.join(VENV, "lib", "python*", "site-packages")
+    return [name for name, package in ADDED_BY_HAND.items() if glob.glob(os.path.join(packages, package))]
 
 
 def complete(wanted, groups):

@@ -13,7 +13,7 @@ from typing import BinaryIO
 # What begins a page in the object.
 MARK = b"\x1e"
 # Bytes of a page, which is in memory as a whole, as text too.
-LONGEST_PAGE = 32 * 2**20
+LONGEST_PAGE = 16 * 2**20
 _BLOCK = 1 << 20
 _BLANK = re.compile(r"[ \t\n\r]*")
 # RFC 8259 forbids them in a text, so they can only be blanks between its parts.

@@ -171,6 +171,14 @@ def test_a_command_adds_the_groups_it_needs_and_takes_none_away(
     assert (tmp_path / "calls").read_text().splitlines() == calls * 2
 
 
+def test_what_somebody_has_added_for_an_entry_stays(bootstrap: ModuleType, tmp_path: Path) -> None:
+    a_program(tmp_path / ".tools" / "uv" / "bin" / "uv", f'echo "$@" >> {tmp_path}/calls')
+    shutil.copy(tmp_path / "scripts" / "uv.txt", tmp_path / ".tools" / "uv")
+    (tmp_path / ".venv/lib/python3.11/site-packages/pymysql").mkdir(parents=True)
+    bootstrap.ensure_environment()
+    assert "--group mysql" in (tmp_path / "calls").read_text()
+
+
 def test_it_parses_on_a_python_that_is_not_supported() -> None:
     """No syntax newer than 3.6: an old Python must reach the sentence that tells it so."""
     import ast
