@@ -7,10 +7,9 @@ from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any
 
-import pendulum
 import pytest
 from airflow.dag_processing.dagbag import DagBag
-from airflow.sdk import DAG, Asset
+from airflow.sdk import DAG, Asset, timezone
 from airflow.serialization.decoders import decode_timetable
 from airflow.serialization.encoders import encode_timetable
 from airflow.timetables.base import TimeRestriction
@@ -245,11 +244,11 @@ def test_the_schedule_asks_for_a_period_when_it_is_published(
     ds = Dataset("own", "Own", f"https://example.com/{names}.pdf", first=first, lag=lag)
     schedule = decode_timetable(encode_timetable(lake_schedule(ds)))
     found = []
-    after = pendulum.parse(tick).subtract(seconds=1)
+    after = timezone.parse(tick) - timedelta(seconds=1)
     for _ in keys:
         limits = TimeRestriction(after, None, catchup=True)
         info = schedule.next_dagrun_info_v2(last_dagrun_info=None, restriction=limits)
         found.append(info.partition_key)
-        after = info.run_after.add(seconds=1)
+        after = info.run_after + timedelta(seconds=1)
     assert found == keys
     assert [str(Period.parse(key)) for key in found] == keys

@@ -23,7 +23,7 @@ from threading import Lock, Thread
 from typing import Any, Final, Self
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
-import certifi
+import requests
 from http_server import HttpServer
 from tls_proxy import GOOGLE, Tunnel, certificate
 
@@ -89,7 +89,7 @@ class Recorder:
     def variables(self, folder: Path) -> dict[str, str]:
         """The variables of a process whose traffic shall be kept: it trusts one authority more."""
         paths = ssl.get_default_verify_paths()
-        known = [os.environ.get("SSL_CERT_FILE"), paths.cafile, paths.openssl_cafile, certifi.where()]
+        known = [os.environ.get("SSL_CERT_FILE"), paths.cafile, paths.openssl_cafile, requests.certs.where()]
         theirs = next(Path(file) for file in known if file and Path(file).exists())
         bundle = folder / "trusted.pem"
         bundle.write_bytes(theirs.read_bytes() + b"\n" + certificate()[0])
