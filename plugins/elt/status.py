@@ -5,7 +5,7 @@ that is configured now, by the catalogue's rules of today.
 """
 
 import datetime as dt
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, Self
@@ -75,7 +75,13 @@ def status(connections: Connections, partitions: Collection[Partition] | None = 
     stores = _Stores.read(connections, partitions)
     if partitions is None:
         logged = {partition for partition, _ in stores.log}
-        partitions = {*stores.raw, *stores.typed, *stores.warehouse, *(stores.postgres or ()), *logged}
+        partitions = {
+            *_whole(stores.raw),
+            *stores.typed,
+            *stores.warehouse,
+            *(stores.postgres or ()),
+            *logged,
+        }
     places = {name: place for place, name in enumerate(DATASETS)}
     # What was loaded by an entry that is no longer there has nobody to say what it should be.
     known = {partition for partition in partitions if partition.dataset in DATASETS}
@@ -110,6 +116,11 @@ class _Stores:
     postgres: Mapping[Partition, int] | None
     log: Log
     audits: Mapping[Partition, Tally]
+
+    def raw_of(self, partition: Partition) -> Stored | None:
+        """The file that a partition is in."""
+        file = DATASETS[partition.dataset].file_period(partition.period)
+        return self.raw.get(Partition(partition.dataset, file))
 
     @classmethod
     def read(cls, connections: Connections, partitions: Collection[Partition] | None) -> Self:
@@ -171,7 +182,7 @@ def _with_sources(log: Log, raw: Mapping[Partition, Stored]) -> Log:
 
 
 def _entry(partition: Partition, stores: _Stores, lacking: tuple[LogStage, ...]) -> dict[str, Any]:
-    raw, typed = stores.raw.get(partition), stores.typed.get(partition)
+    raw, typed = stores.raw_of(partition), stores.typed.get(partition)
     facts: Mapping[str, str] = typed.metadata if typed else {}
     ds, rows = DATASETS[partition.dataset], dict[str, int]()
     if ds.tabular:
@@ -206,7 +217,7 @@ def _entry(partition: Partition, stores: _Stores, lacking: tuple[LogStage, ...])
 def _state(
     partition: Partition, rows: Mapping[str, int], stores: _Stores, lacking: tuple[LogStage, ...]
 ) -> str:
-    raw, typed = stores.raw.get(partition), stores.typed.get(partition)
+    raw, typed = stores.raw_of(partition), stores.typed.get(partition)
     if raw is None and not any(rows.values()):
         return "missing"
     # The log says what was done; what somebody has deleted or replaced since is seen in the stores only.
@@ -224,6 +235,14 @@ def _objects(lake: Lake, prefixes: Iterable[str]) -> dict[Partition, Stored]:
         with suppress(KeyError, InvalidPeriodError):
             found[Partition.parse(stored.metadata["dataset"], stored.metadata.get("month"))] = stored
     return found
+
+
+def _whole(raw: Iterable[Partition]) -> Iterator[Partition]:
+    """The raw objects that are a partition: a file of several is none of its own."""
+    for partition in raw:
+        ds = DATASETS.get(partition.dataset)
+        if not (ds and ds.shares_files):
+            yield partition
 
 
 def _number(text: str) -> int:

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 from elt import layout
 from elt.catalogue.records import Api, Database, bounds
 from elt.errors import InvalidDatasetError, InvalidPeriodError, PermanentError
-from elt.periods import KINDS, Grain, Period
+from elt.periods import KINDS, Grain, Period, Span
 
 Type = Literal[
     "int16", "int32", "int64", "float64", "numeric", "string", "date", "datetime", "timestamp", "bool"
@@ -237,10 +237,10 @@ class Dataset:
     far as `first` has them. Its extension gives the format, unless `format` does. `file` is the name in the
     lake, for URLs that do not end in a file name. Where files can be listed (gs://, s3://, file://, sftp://),
     the path's last part may hold a `*`: all files that match are the partition, each kept under its own name.
-    `key` is the column that no row may lack; in a dataset by
-    periods it is the time that decides to which one a row belongs. `starter` datasets are loaded when a new
-    platform starts. `package` is set by the registry. A row of more than `longest_row` bytes is quarantined
-    by its beginning.
+    `key` is the column that no row may lack; in a dataset by periods it is the time that decides to which one
+    a row belongs. If the file's name says less than `first` (the month of a dataset by days), a file has
+    several periods, and each takes its rows. `starter` datasets are loaded when a new platform starts.
+    `package` is set by the registry. A row of more than `longest_row` bytes is quarantined by its beginning.
 
     Files that are no tables (no `columns`) are stored in the lake as they are.
 
@@ -283,7 +283,7 @@ class Dataset:
         yield from self._in_pattern()
         told_by = self.path if self.sharded else self._file
         present = tuple(part for part in PARTS if part in told_by)
-        if present != self._parts:
+        if present != self._parts and not self.shares_files:
             wanted = " and ".join(self._parts) or "none of " + ", ".join(PARTS)
             where = "the path's last part or into file"
             yield (
@@ -375,6 +375,31 @@ class Dataset:
     def _parts(self) -> tuple[str, ...]:
         """What has to stand in its file names."""
         return PARTS[: list(KINDS).index(self.every) + 1] if self.every else ()
+
+    @property
+    def shares_files(self) -> bool:
+        """Whether a file has several periods: its name says the month, say, and `first` is a day."""
+        return bool(self.columns) and self._file_parts not in ((), self._parts)
+
+    @property
+    def _file_parts(self) -> tuple[str, ...]:
+        """The first parts of a period, as many as the file names have; none where they have others, too."""
+        if self.sharded or isinstance(self.source, Api | Database):
+            return self._parts
+        present = tuple(part for part in PARTS if part in self._file)
+        return present if present == self._parts[: len(present)] else ()
+
+    def file_period(self, period: Period | None) -> Period | None:
+        """The period of the file that a period is in: longer where files have several of them."""
+        if period is None or not self.shares_files:
+            return period
+        return list(KINDS.values())[len(self._file_parts) - 1].of(period.start)
+
+    def periods_of(self, file: Period | None) -> tuple[Period | None, ...]:
+        """The dataset's periods in one file, in order."""
+        if file is None or not self.every or not self.first:
+            return (None,)
+        return tuple(period for period in Span(file, file).periods(self.every) if self.first <= period)
 
     @property
     def tabular(self) -> bool:

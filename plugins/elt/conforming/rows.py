@@ -7,6 +7,7 @@ from typing import NamedTuple
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from elt.catalogue import Dataset
 from elt.conforming.casting import as_text, cast, decode
 from elt.conforming.schema import ARROW, Binding, quarantine_schema, typed_schema
 from elt.errors import PermanentError
@@ -22,10 +23,14 @@ class RowCountError(PermanentError):
 
 
 class Conformed(NamedTuple):
-    """One source batch, split: `typed.num_rows` + `rejected` is the number of rows that came in."""
+    """One source batch, split: `typed.num_rows` + `rejected` + `elsewhere` is how many rows came in.
+
+    `elsewhere` counts the rows of a file of several periods that are another one's.
+    """
 
     typed: pa.RecordBatch
     quarantined: pa.RecordBatch | None
+    elsewhere: int = 0
 
     @property
     def rejected(self) -> int:
@@ -46,12 +51,16 @@ def conform(batches: Iterable[Batch], binding: Binding) -> Iterator[Conformed]:
     schema = typed_schema(binding.ds)
     for batch in batches:
         if isinstance(batch, Malformed):
+            if not _has_the_rest(binding):
+                yield Conformed(pa.RecordBatch.from_pylist([], schema), None, batch.lines.num_rows)
+                continue
             texts = [as_text(column) for column in batch.lines.columns]
             lines = [*texts, pa.array(batch.reasons, pa.string())]
             rejected = pa.RecordBatch.from_arrays(lines, schema=quarantine_schema(batch.lines.schema))
             yield Conformed(pa.RecordBatch.from_pylist([], schema), rejected)
             continue
-        rows = batch.rows if isinstance(batch, Typed) else batch
+        whole = batch.rows if isinstance(batch, Typed) else batch
+        rows = _own_rows(whole, binding) if binding.ds.shares_files else whole
         split = _conform_batch(rows, binding, schema)
         if split.typed.num_rows + split.rejected != rows.num_rows:
             raise RowCountError(
@@ -63,7 +72,44 @@ def conform(batches: Iterable[Batch], binding: Binding) -> Iterator[Conformed]:
             # Quarantine holds a row as published, and a typed value has lost how it was written.
             yield from conform(batch.texts(), binding)
         else:
-            yield split
+            yield split._replace(elsewhere=whole.num_rows - rows.num_rows)
+
+
+def _has_the_rest(binding: Binding) -> bool:
+    """Whether rows of which nobody knows the period are this one's: the first one of its file has them."""
+    ds, period = binding.ds, binding.period
+    return not ds.shares_files or ds.periods_of(ds.file_period(period))[0] == period
+
+
+def _own_rows(batch: pa.RecordBatch, binding: Binding) -> pa.RecordBatch:
+    """The rows of a file of several periods that are this one's."""
+    period = binding.period
+    column, source = next(
+        (column, source)
+        for column, source in zip(binding.ds.columns, binding.sources, strict=True)
+        if column.name == binding.ds.key
+    )
+    if period is None or source is None:
+        return batch
+    given = batch.column(source)
+    key, _ = cast(decode(given, column) if column.codes else given, ARROW[column.type])
+    own = _inside(key, (period.start, period.end))
+    if _has_the_rest(binding):
+        own = pc.or_(own, pc.invert(_inside(key, _bounds(binding.ds, period))))
+    return batch.filter(own)
+
+
+def _bounds(ds: Dataset, period: Period) -> tuple[dt.datetime, dt.datetime]:
+    """From when to when the rows of a period's file may be: of a dataset that begins within it, from then."""
+    file = ds.file_period(period) or period
+    begin = ds.periods_of(file)[0] if ds.shares_files else None
+    return (begin or file).start, file.end
+
+
+def _inside(key: pa.Array, bounds: tuple[dt.datetime, dt.datetime]) -> pa.BooleanArray:
+    """Which keys lie within bounds, the end not included; no key does not."""
+    start, end = (_scalar(moment, key.type) for moment in bounds)
+    return pc.fill_null(pc.and_(pc.greater_equal(key, start), pc.less(key, end)), False)
 
 
 def _conform_batch(batch: pa.RecordBatch, binding: Binding, schema: pa.Schema) -> Conformed:
@@ -80,28 +126,29 @@ def _conform_batch(batch: pa.RecordBatch, binding: Binding, schema: pa.Schema) -
             verdict = "is not a known code" if column.codes else f"is not {column.type}"
             invalid.append(Invalid(source, mask, verdict))
         if column.name == binding.ds.key:
-            invalid += _invalid_keys(array, mask, source, binding.period)
+            invalid += _invalid_keys(array, mask, source, binding)
     typed = pa.RecordBatch.from_arrays(arrays, schema=schema)
     return _split(batch, typed, invalid) if invalid else Conformed(typed, None)
 
 
 def _invalid_keys(
-    key: pa.Array, not_cast: pa.BooleanArray | None, source: int, period: Period | None
+    key: pa.Array, not_cast: pa.BooleanArray | None, source: int, binding: Binding
 ) -> Iterator[Invalid]:
     """Rows without a key, and rows of another period. A key that was not cast is null, but not missing."""
     missing = pc.is_null(key) if not_cast is None else pc.and_not(pc.is_null(key), not_cast)
     if key.null_count and pc.any(missing).as_py():
         yield Invalid(source, missing, "is missing")
-    if period is None:
+    if binding.period is None:
         return
-    start, end = (_scalar(moment, key.type) for moment in (period.start, period.end))
-    bounds = pc.min_max(key)
+    bounds = _bounds(binding.ds, binding.period)
+    start, end = (_scalar(moment, key.type) for moment in bounds)
+    found = pc.min_max(key)
     # Two values decide for most batches, so that no mask is made for them.
-    if bounds["min"].is_valid and not (
-        pc.greater_equal(bounds["min"], start).as_py() and pc.less(bounds["max"], end).as_py()
+    if found["min"].is_valid and not (
+        pc.greater_equal(found["min"], start).as_py() and pc.less(found["max"], end).as_py()
     ):
-        inside = pc.and_(pc.greater_equal(key, start), pc.less(key, end))
-        yield Invalid(source, pc.fill_null(pc.invert(inside), False), f"is outside {period}")
+        outside = pc.and_(pc.is_valid(key), pc.invert(_inside(key, bounds)))
+        yield Invalid(source, outside, f"is outside {binding.ds.file_period(binding.period)}")
 
 
 def _scalar(moment: dt.datetime, kind: pa.DataType) -> pa.Scalar:

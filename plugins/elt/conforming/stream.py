@@ -31,7 +31,7 @@ class Split:
 
     def __init__(self, file: BinaryIO, ds: Dataset, period: Period | None, name: str = "") -> None:
         self.ds, self.period, self.name = ds, period, name or ds.file_name(period)
-        self.rows = self.quarantined = 0
+        self.rows = self.quarantined = self.elsewhere = 0
         self.first_reason = ""
         self._raw = open_raw(file, self.name, ds, parseable(ds))
         try:
@@ -55,11 +55,12 @@ class Split:
         for part in conform(self._raw.batches, self._binding):
             self.rows += part.typed.num_rows
             self.quarantined += part.rejected
+            self.elsewhere += part.elsewhere
             if part.quarantined and not self.first_reason:
                 self.first_reason = _told(part.quarantined.slice(0, 1).to_pylist()[0])
             yield part
         # What only the whole file shows.
-        total = self.rows + self.quarantined
+        total = self.rows + self.quarantined + self.elsewhere
         if self._raw.rows not in (None, total):
             raise PermanentError(
                 f"{self.name}: corrupt Parquet (it announces {self._raw.rows:,} rows and has {total:,})"
@@ -87,7 +88,7 @@ class Shards:
     ) -> None:
         self.ds, self.period, self.name = ds, period, ds.file_name(period)
         self._files = files
-        self.rows = self.quarantined = 0
+        self.rows = self.quarantined = self.elsewhere = 0
         self.first_reason = ""
         self.drift: tuple[str, ...] = ()
 
@@ -115,6 +116,11 @@ Parts = Split | Shards
 def _refuse_if_empty(parts: Parts, kept: str) -> None:
     quiet = parts.ds.every in ("day", "hour") and not parts.quarantined
     if not parts.rows and not quiet:
+        if parts.elsewhere and not parts.quarantined:
+            raise PermanentError(
+                f"{parts.name}: has no row of {parts.period} ({parts.elsewhere:,} of other periods). "
+                "When its publisher adds them, the source check loads them."
+            )
         first = f". The first: {parts.first_reason}" if parts.first_reason else ""
         where = f". Look at them in {kept}" if kept else ""
         raise PermanentError(

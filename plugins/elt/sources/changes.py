@@ -61,27 +61,30 @@ def scan(
     others are not asked for. Raises the TransientError of a source that answers for no period, or not for
     several in a row.
     """
+    # By the periods of files: most often, a file has one.
     stored: dict[Period | None, Stored] = {}
     failed: dict[str, str] = {}
     for each in _raw_objects(ds, lake):
         text = each.metadata.get("month")
         try:
             period = Period.parse(text) if text else None
-            ds.check_period(period)
+            ds.check_period(ds.periods_of(period)[-1] if ds.shares_files and period else period)
         except UsageError as error:
             failed[each.name] = str(error)
         else:
             stored[period] = each
     ordered = sorted(stored, key=str)
-    wanted = [period for period in ordered if not among or period in among][-COMPARED:]
+    named = {ds.file_period(period) for period in among}
+    wanted = [period for period in ordered if not among or period in named][-COMPARED:]
     if isinstance(ds.source, Api | Database):
         latest, base_url = ordered[-ds.reread :] if ds.reread else [], source.base_url
         wanted = [p for p in wanted if p in latest or not is_complete(stored[p], base_url)]
     late = given_up(ds, scheduled_since) if scheduled_since else ()
     to_load, silent, answered = list[Period | None](), 0, False
-    for period in [*wanted, *(period for period in late if period not in stored)]:
+    missed = dict.fromkeys(file for file in map(ds.file_period, late) if file not in stored)
+    for period in [*wanted, *missed]:
         try:
-            published = source.probe(period)
+            published = source.probe(ds.periods_of(period)[0])
         except (PermanentError, UsageError, TransientError) as error:
             failed[str(Partition(ds.name, period))] = str(error)
             silent = silent + 1 if isinstance(error, TransientError) else 0
@@ -93,7 +96,9 @@ def scan(
         silent, answered = 0, True
         present = stored.get(period)
         if published and not (present and is_unchanged(present, published, source.base_url)):
-            to_load.append(period)
+            to_load += (
+                [each for each in ds.periods_of(period) if is_over(each)] if ds.shares_files else [period]
+            )
     if silent and not answered:
         raise last
     return Scan(len(wanted), tuple(to_load), failed)

@@ -9,6 +9,7 @@ from elt.connections import Connections
 from elt.errors import PermanentError, SourceNotPublishedError
 from elt.formats.gzip_content import Gunzip
 from elt.layout import raw_folder, raw_object
+from elt.periods import Partition
 from elt.provenance import Loaded, Origin, read_size
 from elt.sources import Incoming, ShardedSource, Source
 from elt.sources.changes import is_unchanged
@@ -69,7 +70,9 @@ def download(request: StageRequest, connections: Connections) -> dict[str, Any]:
 
 
 def _transfer(request: StageRequest, source: Source, lake: Lake) -> Stored:
-    facts = {**request.names, "source": source.base_url}
+    # A file of several periods is each one's, and is called by its own.
+    file = Partition(request.dataset.name, request.dataset.file_period(request.period))
+    facts = {**request.names, **({"month": file.key} if file.key else {}), "source": source.base_url}
     with source.open(request.period) as transfer:
         return _store(
             request, lake, transfer, request.file, raw_object(request.dataset, request.period), facts

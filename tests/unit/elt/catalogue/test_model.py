@@ -91,8 +91,7 @@ REFUSED = [
     ({"columns": (replace(KEY, required=False),)}, "its key id is not a required column. Name one"),
     ({"first": Month(2020, 1)}, "its file names do not fit first=Month(2020, 1). Put {year} and"),
     ({"path": "/{year}-{month}.csv"}, "its file names do not fit first=None. Put none of {year}, {m"),
-    ({**MONTHS, "path": "/{year}.csv"}, "its file names do not fit first=Month(2020, 1). Put {year}"),
-    ({**MONTHS, "first": Day(2020, 1, 1)}, "its file names do not fit first=Day(2020, 1, 1). Put {year} and"),
+    ({**MONTHS, "path": "/{month}.csv"}, "its file names do not fit first=Month(2020, 1). Put {year}"),
     ({**MONTHS, "lag": -1}, "its lag is -1. Say how many periods after its start one is published"),
     ({"first": Hour(2020, 1, 1, 0), "path": "/{year}{month}{day}{hour}.csv", "key": "on",
       "columns": (Column("on", "date", "When."),)}, "its key on does not say which hour a row is of."),
@@ -181,6 +180,16 @@ def test_a_name_is_refused_exactly_if_a_table_that_the_layout_makes_of_it_would_
             ds = monthly(**{what: "x" * length})
             assert len(made(ds, month, "a run")) == 63 - room + length
             assert max(len(name) for name in (layout.partition_table(ds, month), layout.lake_table(ds))) <= 63
+
+
+def test_a_file_whose_name_says_less_than_the_period_has_several_of_them():
+    ds = monthly(path="/{year}-{month}.csv", first=Day(2020, 2, 27))
+    assert ds.shares_files
+    assert ds.file_period(Day(2020, 2, 29)) == Month(2020, 2)
+    assert ds.file_name(Day(2020, 2, 29)) == "2020-02.csv"
+    assert [str(day) for day in ds.periods_of(Month(2020, 2))] == ["2020-02-27", "2020-02-28", "2020-02-29"]
+    assert not monthly().shares_files
+    assert monthly().file_period(Month(2020, 2)) == Month(2020, 2)
 
 
 def test_a_column_may_have_in_files_the_name_that_it_cannot_have_in_stores():

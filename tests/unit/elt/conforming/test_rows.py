@@ -36,7 +36,7 @@ def reasons(table: pa.Table, **how: object) -> list[str]:
 
 
 def test_todays_layout_comes_out_in_the_catalogues_schema():
-    typed, quarantined = run(trips())
+    typed, quarantined, _ = run(trips())
     assert typed.schema == typed_schema(YELLOW)
     assert len(quarantined) == 0
     assert typed["pu_location_id"].to_pylist() == trips()["PULocationID"].to_pylist()
@@ -44,7 +44,7 @@ def test_todays_layout_comes_out_in_the_catalogues_schema():
 
 
 def test_rows_of_another_month_are_quarantined_whole_with_the_reason():
-    typed, quarantined = run(trips(strays=3))
+    typed, quarantined, _ = run(trips(strays=3))
     assert len(typed) == 97
     assert quarantined.schema.names == [*trips().schema.names, "reason"]
     assert quarantined["reason"][0].as_py() == (
@@ -60,7 +60,7 @@ def test_rows_of_another_month_are_quarantined_whole_with_the_reason():
 )  # fmt: skip
 def test_a_month_begins_and_ends_at_midnight(moment, inside):
     pickup = pa.array([dt.datetime.fromisoformat(moment)], pa.timestamp("us"))
-    typed, _ = run(with_column(trips(rows=1), "tpep_pickup_datetime", pickup))
+    typed, _, _ = run(with_column(trips(rows=1), "tpep_pickup_datetime", pickup))
     assert len(typed) == inside
 
 
@@ -104,7 +104,7 @@ def test_nan_of_an_amount_stays():
 )
 def test_an_untyped_column_becomes_nulls_of_its_type(name):
     table = with_column(trips(rows=5), name, pa.nulls(5))
-    typed, quarantined = run(table)
+    typed, quarantined, _ = run(table)
     assert typed[name.lower()].null_count == 5
     assert len(quarantined) == 0
 
@@ -138,7 +138,7 @@ def test_a_columns_case_does_not_matter(spelling):
 
 def test_a_column_is_missed_in_months_that_had_it_only():
     older = trips("2018-06", rows=3).drop_columns(["congestion_surcharge", "Airport_fee"])
-    typed, _ = run(older, month=Month(2018, 6))
+    typed, _, _ = run(older, month=Month(2018, 6))
     assert typed["congestion_surcharge"].null_count == typed["airport_fee"].null_count == 3
     with pytest.raises(PermanentError, match="column congestion_surcharge is lost"):
         run(trips("2019-06").drop_columns(["congestion_surcharge"]), month=Month(2019, 6))
@@ -150,7 +150,7 @@ def test_coordinates_stand_in_for_zones_in_years_without_them_only():
     table = trips("2014-03", rows=2).drop_columns(["PULocationID"])
     with pytest.raises(PermanentError, match="column pu_location_id is lost"):
         run(table, month=Month(2014, 3))
-    typed, _ = run(table.append_column("pickup_longitude", pa.array([-73.9, -73.8])), month=Month(2014, 3))
+    typed, _, _ = run(table.append_column("pickup_longitude", pa.array([-73.9, -73.8])), month=Month(2014, 3))
     assert typed["pu_location_id"].null_count == 2
     assert typed["pickup_longitude"].to_pylist() == [-73.9, -73.8]
     of_2010 = trips("2010-03", rows=2).append_column("pickup_longitude", pa.array([-73.9, -73.8]))
@@ -196,7 +196,7 @@ def test_moments_with_a_zone_are_instants_and_their_month_is_utc():
         ["2024-01-31T23:59:59Z", "2024-01-31T23:00:00-02:00", "2024-02-01T00:30:00+01:00", "2024-01-02"]
     )
     table = pa.table({"at": at, "open": ["true", "0", None, "1"], "on": ["2024-01-01", None, None, None]})
-    typed, quarantined = run(table, ds=OWN)
+    typed, quarantined, _ = run(table, ds=OWN)
     assert [str(moment) for moment in typed["at"].to_pylist()] == [
         "2024-01-31 23:59:59+00:00",
         "2024-01-31 23:30:00+00:00",
@@ -248,7 +248,7 @@ def test_a_nested_column_that_nobody_knows_still_reaches_the_quarantine():
 def test_text_with_a_nul_or_broken_utf8_is_quarantined_legibly():
     flags = pa.array([b"N", b"a\0b", b"\xff"]).view(pa.string())
     table = with_column(trips(rows=3), "store_and_fwd_flag", flags)
-    typed, quarantined = run(table)
+    typed, quarantined, _ = run(table)
     assert len(typed) == 1
     assert quarantined["store_and_fwd_flag"].to_pylist() == ["a\0b", "\\xff"]
     quarantined.validate(full=True)
@@ -276,7 +276,7 @@ def test_text_that_is_no_time_is_quarantined():
 def test_a_dataset_without_months_takes_rows_of_any_time():
     zones = pa.table({"LocationID": ["1", "x", None], "Borough": ["a", "b", "c"], "Zone": ["z", "z", "z"],
                       "service_zone": [None, "s", "s"]})  # fmt: skip
-    typed, quarantined = run(zones, ds=DATASETS["zones"], month=None)
+    typed, quarantined, _ = run(zones, ds=DATASETS["zones"], month=None)
     assert typed["location_id"].to_pylist() == [1]
     assert quarantined["reason"].to_pylist() == ["LocationID x is not int16", "LocationID (null) is missing"]
 
@@ -330,7 +330,7 @@ def tables(draw: st.DrawFn) -> pa.Table:
 @settings(max_examples=200, deadline=None)
 @given(tables(), st.integers(1, 31))
 def test_typed_and_quarantined_are_the_source_row_by_row(table, size):
-    typed, quarantined = run(table, ds=SMALL, size=size)
+    typed, quarantined, _ = run(table, ds=SMALL, size=size)
     numbers = pa.types.is_floating(table.schema.field("note").type)
 
     def shown(notes: list[str | None]) -> list[str]:
