@@ -137,7 +137,7 @@ def test_a_month_that_is_not_published_is_reported_and_is_no_failure(up: str, ch
         (("yellow", "2024-13"), "2024-13"),
         (("yellow", "January"), "January"),
         (("yellow",), "by month"),
-        (("zones", "2024-01"), "without months"),
+        (("zones", "2024-01"), "without periods"),
     ],
 )
 def test_a_wrong_command_line_is_a_usage_error_that_names_what_is_valid(
@@ -199,7 +199,7 @@ def test_the_ui_shows_dags_docs_and_green_runs_in_a_browser(up: str, checkout: A
         # The page lists the last runs, and other tests have loaded other months meanwhile.
         assert re.search(r"Partition Key: 20\d\d-\d\d", overview)
         browser.open_documentation()
-        assert "replaces the month" in browser.text()
+        assert "replaces the period" in browser.text()
 
 
 def test_down_keeps_the_data_if_it_is_told_to_and_up_goes_on_with_it(up: str, checkout: Any) -> None:
