@@ -30,7 +30,7 @@ from fakes import Stack
 from googlesql import Analyzed, Catalog, GoogleSql, RefusedError, Schema
 from repository import REPOSITORY
 
-from elt import status
+from elt import evolution, status
 from elt.catalogue import STANDARD_AUDITS, Column, Dataset, Day, Hour, Publisher, Year
 from elt.catalogue.model import PARTS
 from elt.catalogue.registry import DATASETS, MARTS
@@ -137,6 +137,12 @@ def _recorded() -> Recorder:
     older(stack)
     with stack.warehouse() as warehouse:
         assert load_log.latest(warehouse)
+    # A column that is new in the catalogue.
+    stack.bigquery.sql("ALTER TABLE d.zones DROP COLUMN service_zone")
+    schema = stack.bigquery.tables["zones"]["schema"]
+    schema["fields"] = [column for column in schema["fields"] if column["name"] != "service_zone"]
+    stack.connections.database = None
+    assert evolution.apply(stack.connections, DATASETS["zones"])
     return recorder
 
 

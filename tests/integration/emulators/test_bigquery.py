@@ -251,11 +251,6 @@ def test_a_second_service_does_not_take_the_data_of_the_first(service: Service, 
     assert "Conflicting lock" in second.log()
 
 
-def test_it_stops_when_told_and_closes_its_database(service: Service) -> None:
-    assert service.stop() == 0
-    assert not (service.folder / "bigquery" / "bqemulator.duckdb.wal").exists()
-
-
 def test_a_job_that_is_cancelled_while_it_runs_ends_and_makes_room(service: Service, dataset: str) -> None:
     """It would run for hours, and everybody else would wait."""
     base = f"{service.url}/bigquery/v2/projects/p1"
@@ -269,3 +264,8 @@ def test_a_job_that_is_cancelled_while_it_runs_ends_and_makes_room(service: Serv
     assert "Job execution was cancelled" in sent.result().text
     assert sent.result().status_code < 500, "a client would send it again"
     assert query(service.url, "SELECT 1") == [("1",)]
+
+
+def test_it_stops_when_told_and_closes_its_database(service: Service) -> None:
+    assert service.stop() == 0
+    assert not (service.folder / "bigquery" / "bqemulator.duckdb.wal").exists()

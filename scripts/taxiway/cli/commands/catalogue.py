@@ -176,6 +176,7 @@ def _variables(checkout: Checkout, stack: str) -> dict[str, str]:
 def _load(checkout: Checkout, stack: str, words: Sequence[str], progress: Progress) -> int:
     """Load what was looked at and show it, if the platform runs; else say what does."""
     from taxiway.environment.home import State
+    from taxiway.loads.runner import GIVE_UP_SECONDS
 
     line = f"scripts/run {' '.join(words)}"
     is_there = State.load(checkout.home(stack)) is not None
@@ -184,7 +185,7 @@ def _load(checkout: Checkout, stack: str, words: Sequence[str], progress: Progre
         return 0
     # In a process of its own: this one has read the catalogue before the entry was in it.
     called = [sys.executable, "-m", "taxiway", "run", *words, "--stack", stack]
-    code = subprocess.run(called, check=False).returncode
+    code = subprocess.run(called, check=False, timeout=GIVE_UP_SECONDS).returncode
     if code == 0:
         _show(checkout, stack, words)
     return code
