@@ -162,7 +162,7 @@ class EnvironmentConnections:
     def project(self) -> str:
         """The connection's project, else the stack's."""
         # In the hooks' order: a user who changes the connection moves commands and tasks alike.
-        google = self._fields(GOOGLE)
+        google = fields_in(self.variables, GOOGLE)
         return str(
             (google.extra.get("project") if google else "") or required(self.variables, "GCP_PROJECT_ID")
         )
@@ -170,7 +170,7 @@ class EnvironmentConnections:
     @property
     def has_postgres(self) -> bool:
         """Whether AIRFLOW_CONN_TAXI_POSTGRES is set."""
-        return self._fields(POSTGRES) is not None
+        return fields_in(self.variables, POSTGRES) is not None
 
     def lake(self) -> Lake:
         """The stack's bucket; on the emulator where STORAGE_EMULATOR_HOST says so."""
@@ -192,18 +192,18 @@ class EnvironmentConnections:
         """The Postgres of AIRFLOW_CONN_TAXI_POSTGRES."""
         from elt.stores.postgres import connect
 
-        found = self._fields(POSTGRES)
+        found = fields_in(self.variables, POSTGRES)
         if found is None:
             raise SettingError(
-                f"{_variable(POSTGRES)} is not set: this target has no Postgres. Set it to a connection like "
-                '{"conn_type": "postgres", "host": "127.0.0.1", "schema": "taxi", "login": "taxi"}.'
+                f"{variable_of(POSTGRES)} is not set: this target has no Postgres. Set it to a connection "
+                'like {"conn_type": "postgres", "host": "127.0.0.1", "schema": "taxi", "login": "taxi"}.'
             )
         return connect(**postgres_parameters(found))
 
     def source(self, dataset: Dataset) -> Source:
         """The source of a dataset, by the connection that its entry names."""
         name = source_connection(dataset)
-        found = self._fields(name) if name else None
+        found = fields_in(self.variables, name) if name else None
         return open_source(
             dataset, found, lambda: self._storage_client(name if found and name else GOOGLE), self.settings
         )
@@ -213,11 +213,6 @@ class EnvironmentConnections:
 
         with _explained():
             return Client(**self._google("STORAGE_EMULATOR_HOST", "storage", connection))
-
-    def _fields(self, connection: str) -> ConnectionFields | None:
-        name = _variable(connection)
-        text = self.variables.get(name, "")
-        return ConnectionFields.parse(text, name) if text else None
 
     def _google(self, emulator: str, service: str, connection: str = GOOGLE) -> dict[str, Any]:
         """A Google client's arguments. The endpoint is always given: without one it asks os.environ."""
@@ -237,7 +232,7 @@ class EnvironmentConnections:
         from google.auth.credentials import AnonymousCredentials
         from google.oauth2.credentials import Credentials
 
-        google_ = self._fields(GOOGLE) or ConnectionFields()
+        google_ = fields_in(self.variables, GOOGLE) or ConnectionFields()
         named = google_.extra.get("credential_config_file")
         content = {}
         # The provider also takes the content itself, which is never an emulator's.
@@ -258,7 +253,7 @@ class EnvironmentConnections:
         from google.auth import impersonated_credentials
         from google.auth.credentials import AnonymousCredentials
 
-        google_ = self._fields(connection) or ConnectionFields()
+        google_ = fields_in(self.variables, connection) or ConnectionFields()
         if google_.extra.get("is_anonymous"):
             return AnonymousCredentials()  # type: ignore[no-untyped-call]
         # Read here, not put into os.environ, where every library of this process would find it.
@@ -295,5 +290,13 @@ def _explained() -> Iterator[None]:
         raise token_error(error, "Google Cloud") from None
 
 
-def _variable(connection: str) -> str:
+def fields_in(variables: Mapping[str, str], connection: str) -> ConnectionFields | None:
+    """A connection as variables describe it; None where its variable is not set."""
+    name = variable_of(connection)
+    text = variables.get(name, "")
+    return ConnectionFields.parse(text, name) if text else None
+
+
+def variable_of(connection: str) -> str:
+    """The variable that Airflow reads a connection from."""
     return f"AIRFLOW_CONN_{connection.upper()}"

@@ -118,21 +118,14 @@ def _in_warehouse(warehouse: Warehouse, ds: Dataset, again: str = "") -> Compare
     if table is None:
         return Compared("warehouse", there=False)
 
-    table_ddl = f"ALTER TABLE {warehouse.name(ds.table)}"
-
-    def add(column: Column) -> str:
-        (described,) = tables.fields((column,))
-        kind = tables.SQL_TYPES.get(described["type"], described["type"])
-        options = f"OPTIONS (description = {tables.sql_text(described['description'])})"
-        return f"{table_ddl} ADD COLUMN IF NOT EXISTS `{column.name}` {kind} {options}"
-
+    name = warehouse.name(ds.table)
     dialect = _Dialect(
         store="warehouse",
-        table=warehouse.name(ds.table),
+        table=name,
         load_again=f"{again} --force",
         name=lambda name: f"`{name}`",
         widens=lambda old, new: (old, new) in _BIGQUERY_WIDENS,
-        add=add,
+        add=lambda column: f"ALTER TABLE {name} ADD COLUMN IF NOT EXISTS {tables.column_ddl(column)}",
         set_type="SET DATA TYPE",
         sql_types=tables.SQL_TYPES,
     )

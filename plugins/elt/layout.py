@@ -7,7 +7,7 @@ import re
 from typing import TYPE_CHECKING, Literal
 
 from elt.errors import PermanentError
-from elt.periods import KINDS, Grain, Month, Period
+from elt.periods import Grain, Month, Period, levels
 
 if TYPE_CHECKING:
     # The catalogue checks its names by what is made of them here.
@@ -51,7 +51,7 @@ def typed_object(ds: Dataset, period: Period | None) -> str:
 
 def folders(ds: Dataset) -> tuple[Grain, ...]:
     """The levels of the folders that a dataset by periods has below typed/: year, month, day, hour."""
-    return tuple(KINDS)[: list(KINDS).index(ds.every) + 1] if ds.every else ()
+    return levels(ds.every)
 
 
 def quarantine_object(ds: Dataset, period: Period | None) -> str:

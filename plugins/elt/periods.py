@@ -32,7 +32,7 @@ class Period:
         try:
             self.start = dt.datetime(year, month, day, hour)  # noqa: DTZ001 - in UTC, without a zone
         except ValueError:
-            numbers = (year, month, day, hour)[: list(KINDS).index(self.grain) + 1]
+            numbers = (year, month, day, hour)[: len(levels(self.grain))]
             raise self._invalid(f"{'-'.join(map(str, numbers))} does not exist") from None
         if self.start != self._floor(self.start):
             raise self._invalid(f"{self.start.isoformat()} is not the start of one")
@@ -139,6 +139,12 @@ class Hour(Period):
 
 KINDS: dict[Grain, type[Period]] = {"year": Year, "month": Month, "day": Day, "hour": Hour}
 """The classes by grain, the longest first."""
+
+
+def levels(grain: Grain | None) -> tuple[Grain, ...]:
+    """The grains whose numbers a period of this one has, the longest first; none where there is no period."""
+    grains = tuple(KINDS)
+    return grains[: grains.index(grain) + 1] if grain else ()
 
 
 @dataclass(frozen=True)

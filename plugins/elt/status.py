@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 from typing import Any, Self
 
 from elt.catalogue import Dataset, Mart
-from elt.catalogue.model import PERIOD_COLUMNS
 from elt.catalogue.registry import DATASETS
 from elt.connections import Connections
 from elt.errors import InvalidPeriodError, TableNotFoundError
@@ -271,7 +270,7 @@ def _warehouse_rows(warehouse: Warehouse, partitions: Collection[Partition] | No
         if ds.table not in present:
             continue
         # As a text, so that rows by dates, by times and by neither are one result.
-        start = f"CAST({PERIOD_COLUMNS[ds.every]} AS STRING)" if ds.every else "CAST(NULL AS STRING)"
+        start = f"CAST({ds.period_column or 'NULL'} AS STRING)"
         counts.append(
             f"SELECT '{ds.name}' AS dataset, {start} AS start, COUNT(*) AS row_count "  # noqa: S608
             f"FROM {warehouse.name(ds.table)} {_between(ds, partitions)} GROUP BY start"
@@ -280,7 +279,9 @@ def _warehouse_rows(warehouse: Warehouse, partitions: Collection[Partition] | No
         return {}
     rows = warehouse.query("\nUNION ALL\n".join(counts), {}, load_log.labels("report"))
     found = {_partition(row["dataset"], row["start"]): row["row_count"] for row in rows if row["row_count"]}
-    return found if partitions is None else {p: rows for p, rows in found.items() if p in set(partitions)}
+    # Those between them were counted, too.
+    wanted = found.keys() if partitions is None else set(partitions)
+    return {partition: rows for partition, rows in found.items() if partition in wanted}
 
 
 def _between(ds: Dataset, partitions: Collection[Partition] | None) -> str:

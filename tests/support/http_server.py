@@ -4,7 +4,8 @@ import socket
 import sys
 from contextlib import suppress
 from http.server import ThreadingHTTPServer
-from typing import Any
+from threading import Thread
+from typing import Any, Self
 
 
 class HttpServer(ThreadingHTTPServer):
@@ -31,6 +32,20 @@ class HttpServer(ThreadingHTTPServer):
         for connection in tuple(self._connections):
             with suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
+
+    def start(self) -> Self:
+        """Serve in a thread of its own."""
+        self.daemon_threads = True
+        options = {"poll_interval": 0.01}
+        self._thread = Thread(target=self.serve_forever, kwargs=options, daemon=True)
+        self._thread.start()
+        return self
+
+    def stop(self) -> None:
+        """Serve no more, and end the thread."""
+        self.shutdown()
+        self.server_close()
+        self._thread.join()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         # A client that has seen enough hangs up: tests do that on purpose.

@@ -19,7 +19,7 @@ import ssl
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from threading import Lock, Thread
+from threading import Lock
 from typing import Any, Final, Self
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
@@ -74,16 +74,11 @@ class Recorder:
         self.file.parent.mkdir(parents=True, exist_ok=True)
         self.file.write_text("")
         self.file.chmod(0o600)
-        self._server = HttpServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
-        self._thread = Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
-        self._thread.start()
+        self._server = HttpServer(("127.0.0.1", 0), Handler).start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
+        self._server.stop()
         self.check()
 
     def variables(self, folder: Path) -> dict[str, str]:

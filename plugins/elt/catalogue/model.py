@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 from elt import layout
 from elt.catalogue.records import Api, Database, bounds
 from elt.errors import InvalidDatasetError, InvalidPeriodError, PermanentError
-from elt.periods import KINDS, Grain, Period, Span
+from elt.periods import KINDS, Grain, Period, Span, levels
 
 Type = Literal[
     "int16", "int32", "int64", "float64", "numeric", "string", "date", "datetime", "timestamp", "bool"
@@ -346,9 +346,7 @@ class Dataset:
             yield f"its longest_row is {self.longest_row} bytes. Leave it out, or write 2**20 or more."
         if len(self.delimiter) != 1:
             yield f"its delimiter {self.delimiter!r} is not one character. Write it like delimiter=';'."
-        yield from _in_columns(
-            self.columns, self.cluster, (PERIOD_COLUMNS[self.every],) if self.every else ()
-        )
+        yield from _in_columns(self.columns, self.cluster, (self.period_column,) if self.every else ())
         keys = [column for column in self.columns if column.name == self.key and column.required]
         if len(keys) != 1:
             yield f"its key {self.key} is not a required column. Name one that is."
@@ -372,9 +370,14 @@ class Dataset:
         return self.first.grain if self.first else None
 
     @property
+    def period_column(self) -> str:
+        """The column that its tables have in front, like `source_month`; empty without periods."""
+        return PERIOD_COLUMNS[self.every] if self.every else ""
+
+    @property
     def _parts(self) -> tuple[str, ...]:
         """What has to stand in its file names."""
-        return PARTS[: list(KINDS).index(self.every) + 1] if self.every else ()
+        return PARTS[: len(levels(self.every))]
 
     @property
     def shares_files(self) -> bool:

@@ -77,8 +77,7 @@ def conform(batches: Iterable[Batch], binding: Binding) -> Iterator[Conformed]:
 
 def _has_the_rest(binding: Binding) -> bool:
     """Whether rows of which nobody knows the period are this one's: the first one of its file has them."""
-    ds, period = binding.ds, binding.period
-    return not ds.shares_files or ds.periods_of(ds.file_period(period))[0] == period
+    return binding.period is None or _bounds(binding.ds, binding.period)[0] == binding.period.start
 
 
 def _own_rows(batch: pa.RecordBatch, binding: Binding) -> pa.RecordBatch:
@@ -102,8 +101,7 @@ def _own_rows(batch: pa.RecordBatch, binding: Binding) -> pa.RecordBatch:
 def _bounds(ds: Dataset, period: Period) -> tuple[dt.datetime, dt.datetime]:
     """From when to when the rows of a period's file may be: of a dataset that begins within it, from then."""
     file = ds.file_period(period) or period
-    begin = ds.periods_of(file)[0] if ds.shares_files else None
-    return (begin or file).start, file.end
+    return max(file, ds.first or file).start, file.end
 
 
 def _inside(key: pa.Array, bounds: tuple[dt.datetime, dt.datetime]) -> pa.BooleanArray:

@@ -109,19 +109,16 @@ class DatabaseSource:
         """What to read from, and the condition that makes a partition of it."""
         entry = self._entry
 
-        def quoted(name: str) -> str:
-            return f"{quote}{name.replace(quote, quote * 2)}{quote}"
-
         def filled(template: str) -> str:
             return self._dataset.fill(template, period, zone="", separator=" ")
 
-        rows = ".".join(map(quoted, entry.table.split(".")))
+        rows = ".".join(_quoted(name, quote) for name in entry.table.split("."))
         if entry.query:
             # On lines of its own: it may end with a comment.
             rows = f"(\n{filled(entry.query).strip().rstrip(';')}\n)"
         if period is None or not entry.cursor:
             return rows, ""
-        column = f"q.{quoted(entry.cursor)}"
+        column = f"q.{_quoted(entry.cursor, quote)}"
         return rows, filled(f" WHERE {column} >= '{{start}}' AND {column} < '{{end}}'")
 
     def _write(self, rows: _Rows, name: str) -> BinaryIO:
@@ -181,6 +178,10 @@ class Table:
             yield piece
 
 
+def _quoted(name: str, quote: str) -> str:
+    return f"{quote}{name.replace(quote, quote * 2)}{quote}"
+
+
 def _described(rows: str) -> str:
     return f"SELECT * FROM {rows} AS q LIMIT 0"  # noqa: S608
 
@@ -238,7 +239,7 @@ class _Postgres:
         selected = ", ".join(
             f"to_json(q.{name})" if column.type_code in nested else f"q.{name}"
             for column in described
-            for name in [f'"{column.name.replace(self.quote, self.quote * 2)}"']
+            for name in [_quoted(column.name, self.quote)]
         )
         select = f"SELECT {selected} FROM {rows} AS q{where}"  # noqa: S608
         return _Rows(schema, self._batches(f"COPY ({select}) TO STDOUT (FORMAT csv)", schema))
@@ -378,7 +379,7 @@ class _MySql:
         selected = ", ".join(
             f"q.{quoted} + 0e0" if kind == self._FLOAT else f"q.{quoted}"
             for name, kind in columns
-            for quoted in [f"`{name.replace('`', '``')}`"]
+            for quoted in [_quoted(name, self.quote)]
         )
         statement = f"SELECT {selected} FROM {rows} AS q{where}"  # noqa: S608
         return _Rows(schema, self._batches(statement, schema, [kind for _, kind in columns]))

@@ -6,7 +6,6 @@ from dataclasses import replace
 from typing import Any
 
 from elt.catalogue import Dataset
-from elt.catalogue.model import PERIOD_COLUMNS
 from elt.connections import Connections
 from elt.errors import AuditError, PermanentError, TransientError
 from elt.layout import LOAD_LOG, digest, mart_table, staging_table, typed_object
@@ -73,7 +72,7 @@ def publish(request: StageRequest, connections: Connections) -> dict[str, Any]:
             "publish_period" if request.period else "publish_whole",
             table=warehouse.name(request.dataset.table),
             staging=warehouse.name(_staging(request)),
-            period=_period_column(request),
+            period=request.dataset.period_column,
             columns=", ".join(f"`{column.name}`" for column in request.dataset.columns),
             log=statement("log", load_log=warehouse.name(LOAD_LOG), rows="@rows"),
         )
@@ -122,7 +121,7 @@ def mart_origin(ds: Dataset, published: LogRow) -> Origin:
 def _rebuild(request: StageRequest, warehouse: Warehouse, published: LogRow) -> None:
     source = warehouse.name(request.dataset.table)
     marts = {feed.mart: warehouse.name(mart_table(feed.mart)) for feed in request.dataset.feeds}
-    period = _period_column(request)
+    period = request.dataset.period_column
     ours = f"dataset = @dataset AND {period} = @{period}"
     rebuilds = [
         f"DELETE FROM {table} WHERE {ours};\n{_insert(request.dataset, name, table, source)}"  # noqa: S608
@@ -173,10 +172,6 @@ def _check_table(request: StageRequest, warehouse: Warehouse) -> None:
             f"{request.partition}: table {request.dataset.table} is not as the catalogue says "
             f"({', '.join(differing)}). See what to do: scripts/schema {request.dataset.name}"
         )
-
-
-def _period_column(request: StageRequest) -> str:
-    return PERIOD_COLUMNS[request.period.grain] if request.period else ""
 
 
 def _staging(request: StageRequest) -> str:

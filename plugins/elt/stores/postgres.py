@@ -183,7 +183,7 @@ def ensure_table(connection: psycopg.Connection, ds: Dataset) -> None:
         by: sql.Composable = sql.SQL("")
         if ds.every:
             way = "RANGE" if is_shared(ds) else "LIST"
-            by = sql.SQL(f"PARTITION BY {way} ({{}})").format(sql.Identifier(PERIOD_COLUMNS[ds.every]))
+            by = sql.SQL(f"PARTITION BY {way} ({{}})").format(sql.Identifier(ds.period_column))
         table = sql.Identifier(identifier(ds.table))
         connection.execute(sql.SQL("CREATE TABLE {} ({}) {}").format(table, defined, by))
         connection.execute(sql.SQL("COMMENT ON TABLE {} IS {}").format(table, ds.title))

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Self
 
 from elt.catalogue import Dataset
-from elt.catalogue.model import PERIOD_COLUMNS
 from elt.errors import TableNotFoundError
 from elt.layout import AUDIT_RESULTS, digest
 from elt.periods import Partition
@@ -93,7 +92,7 @@ def rules(ds: Dataset, staging: str, table: str) -> str:
         "table": table,
         "key": f"`{ds.key}`",
         "key_name": ds.key,
-        "period": PERIOD_COLUMNS[ds.every] if ds.every else "",
+        "period": ds.period_column,
         "columns": ", ".join(columns),
         "null_shares": ", ".join(f"SAFE_DIVIDE(COUNTIF({c} IS NULL), COUNT(*)) AS {c}" for c in columns),
     }

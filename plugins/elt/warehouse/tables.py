@@ -88,11 +88,7 @@ def lake_statement(ds: Dataset, table: str, bucket: str) -> str:
     }
     if levels := _levels(ds):
         options["hive_partition_uri_prefix"] = sql_text(folder)
-    columns = (
-        f"  `{field['name']}` {SQL_TYPES.get(field['type'], field['type'])} "
-        f"OPTIONS (description = {sql_text(field['description'])})"
-        for field in fields(ds.columns)
-    )
+    columns = (f"  {column_ddl(column)}" for column in ds.columns)
     partitions = ", ".join(f"{name} INT64" for name in levels)
     return statement(
         "lake_table",
@@ -107,6 +103,12 @@ def _levels(ds: Dataset) -> tuple[Grain, ...]:
     """The folders that become columns: BigQuery takes none that has the name of a column."""
     taken = {column.name for column in ds.columns}
     return folders(ds) if taken.isdisjoint(folders(ds)) else ()
+
+
+def column_ddl(column: Column) -> str:
+    """A column as CREATE TABLE and ADD COLUMN have it."""
+    kind = SQL_TYPES.get(TYPES[column.type], TYPES[column.type])
+    return f"`{column.name}` {kind} OPTIONS (description = {sql_text(column.described)})"
 
 
 def sql_text(text: str) -> str:

@@ -9,7 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from elt.connections import GOOGLE, POSTGRES, ConnectionFields, EnvironmentConnections, postgres_parameters
+from elt.connections import (
+    GOOGLE,
+    POSTGRES,
+    ConnectionFields,
+    EnvironmentConnections,
+    fields_in,
+    postgres_parameters,
+)
 
 _PLAIN = re.compile(r"[^\s'\\]+")
 _SIGNED_IN = """\
@@ -49,7 +56,7 @@ def snippets(variables: Mapping[str, str], python: Path, show_password: str) -> 
     """
     stores = EnvironmentConnections(variables)
     found = []
-    if postgres := _fields(variables, POSTGRES):
+    if postgres := fields_in(variables, POSTGRES):
         reached = postgres_parameters(postgres)
         reached.pop("password", None)
         fields = "Host {host}   Port {port}   Database {dbname}   Username {user}"
@@ -67,7 +74,7 @@ def snippets(variables: Mapping[str, str], python: Path, show_password: str) -> 
     warehouse, lake = variables.get("BIGQUERY_EMULATOR_HOST"), variables.get("STORAGE_EMULATOR_HOST")
     dataset, project = stores.settings.dataset, stores.project
     question = f"SELECT table_name FROM {dataset}.INFORMATION_SCHEMA.TABLES"  # noqa: S608 - to be pasted
-    google = _fields(variables, GOOGLE) or ConnectionFields()
+    google = fields_in(variables, GOOGLE) or ConnectionFields()
     token = google.extra.get("credential_config_file") if warehouse else None
     first = _SIGNED_IN.format(file=token) if token else ""
     client = f"bigquery.Client({project!r}{f', **how({warehouse!r})' if token else ''})"
@@ -95,8 +102,3 @@ def snippets(variables: Mapping[str, str], python: Path, show_password: str) -> 
         )
     found.append(Snippet("These clients are installed for", str(python)))
     return found
-
-
-def _fields(variables: Mapping[str, str], connection: str) -> ConnectionFields | None:
-    name = f"AIRFLOW_CONN_{connection.upper()}"
-    return ConnectionFields.parse(variables[name], name) if variables.get(name) else None

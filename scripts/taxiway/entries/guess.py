@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from elt.catalogue import STANDARD_AUDITS, Audit, Column, Dataset, Publisher, Type
 from elt.catalogue.model import PERIOD_COLUMNS, ROOM_FOR_TABLE, Format
 from elt.conforming.stream import Split
-from elt.connections import ConnectionFields
+from elt.connections import fields_in, variable_of
 from elt.errors import PipelineError
 from elt.periods import Period
 from elt.sources.client import HttpClient
@@ -67,15 +67,14 @@ class Guess:
 
 def client(address: str, connection: str, variables: Mapping[str, str]) -> HttpClient:
     """What reads a publisher's file, with the login and headers of an Airflow connection if one is named."""
-    name = f"AIRFLOW_CONN_{connection.upper()}"
     if not connection:
         return HttpClient(address)
-    if name not in variables:
+    found = fields_in(variables, connection)
+    if found is None:
         raise UsageError(
-            f"{name} is not set, and --connection {connection} is to be used",
+            f"{variable_of(connection)} is not set, and --connection {connection} is to be used",
             'Set it like {"conn_type": "http", "host": "https://example.com", "login": "me"}.',
         )
-    found = ConnectionFields.parse(variables[name], name)
     # Its secrets are for its own host alone, which the client knows by this.
     return HttpClient(found.url(), **found.secrets())
 

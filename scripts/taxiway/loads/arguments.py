@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from elt.catalogue import Dataset
 from elt.catalogue.registry import DATASETS, dataset
-from elt.periods import KINDS, Month, Partition, Period, Span
+from elt.periods import Month, Partition, Period, Span, levels
 from taxiway.errors import UsageError
 
 ALL = "all"
@@ -86,8 +86,7 @@ def _check(entry: Dataset, span: Span | None) -> None:
     """Raise InvalidPeriodError for a span that a dataset does not have, or that cuts its periods in two."""
     if span is None or entry.every is None:
         return entry.check_period(span.first if span else None)
-    grains = list(KINDS)
-    if max(grains.index(p.grain) for p in (span.first, span.last)) > grains.index(entry.every):
+    if max(len(levels(p.grain)) for p in (span.first, span.last)) > len(levels(entry.every)):
         entry.check_period(span.last if span.last.grain != entry.every else span.first)
     return entry.check_period(next(span.periods(entry.every)))
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from elt import status
 from elt.catalogue.registry import DATASETS, MARTS, PROBLEMS
-from elt.connections import Connections, EnvironmentConnections
+from elt.connections import Connections, EnvironmentConnections, variable_of
 from elt.errors import AccessDeniedError
 from elt.layout import Family, dag_id
 from elt.periods import Partition, Period, Span
@@ -257,7 +257,7 @@ def stored_sources(api: AirflowApi, variables: Mapping[str, str]) -> dict[str, s
     """
     found = {}
     for connection in sorted({entry.source.connection for entry in DATASETS.values() if entry.source}):
-        name = f"AIRFLOW_CONN_{connection.upper()}"
+        name = variable_of(connection)
         if name not in variables and (stored := api.connection(connection)):
             fields = {field: stored[field] for field in ("conn_type", "host", "schema", "port")}
             # Of an S3 connection it says which service's bucket it is.
