@@ -24,9 +24,9 @@ from sqlglot import exp
 
 PATH = re.compile(r"/bigquery/v2/projects/p/(?P<what>.+)")
 TYPES = {
-    "INTEGER": "BIGINT", "FLOAT": "DOUBLE", "STRING": "VARCHAR", "DATE": "DATE", "BOOLEAN": "BOOLEAN",
-    "DATETIME": "TIMESTAMP", "TIMESTAMP": "TIMESTAMPTZ", "INT64": "BIGINT", "BOOL": "BOOLEAN",
-    "FLOAT64": "DOUBLE",
+    "INTEGER": "BIGINT", "FLOAT": "DOUBLE", "NUMERIC": "DECIMAL(38, 9)", "STRING": "VARCHAR", "DATE": "DATE",
+    "BOOLEAN": "BOOLEAN", "DATETIME": "TIMESTAMP", "TIMESTAMP": "TIMESTAMPTZ", "INT64": "BIGINT",
+    "BOOL": "BOOLEAN", "FLOAT64": "DOUBLE",
 }  # fmt: skip
 EXTERNAL = re.compile(
     r"CREATE OR REPLACE EXTERNAL TABLE `p\.d\.(?P<name>\w+)` \((?P<columns>.*)\n\)"
