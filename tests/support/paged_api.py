@@ -30,11 +30,12 @@ class PagedApi:
 
     `/links` has the next page's address in its body, `/headers` in its Link header, `/cursors` a cursor,
     `/numbers` counts pages and `/offsets` records; `answers` replace those of a path, one after the other
-    (None: a usual one).
+    (None: a usual one). `periods` are the records of queries whose `from` is such a moment.
     """
 
     url: str = ""
     records: list[str] = field(default_factory=list)
+    periods: dict[str, list[str]] = field(default_factory=dict)
     token: str = ""
     answers: dict[str, list[Answer | None]] = field(default_factory=dict)
     requests: list[tuple[str, dict[str, str]]] = field(default_factory=list)
@@ -57,13 +58,14 @@ class PagedApi:
         start = int(query.get("at") or query.get("offset") or 0)
         if "page" in query:
             start = (int(query["page"]) - 1) * PAGE
-        items = self.records[start : start + PAGE]
-        more = start + PAGE < len(self.records)
+        records = self.periods.get(query.get("from", ""), self.records)
+        items = records[start : start + PAGE]
+        more = start + PAGE < len(records)
         following = f"{path}?at={start + PAGE}"
         paging = {
             "/links": {"next": following if more else None},
             "/cursors": {"next": str(start + PAGE) if more else ""},
-        }.get(path, {"total": len(self.records)})
+        }.get(path, {"total": len(records)})
         # As pretty printers do: line breaks between the parts of a page, within records as well.
         listed = ",\n".join(items)
         body = f'{{"meta": {json.dumps(paging)},\r\n "data": {{"items": [\n{listed}\n]}}}}'
