@@ -47,7 +47,7 @@ MART_COLUMNS = ("dataset", *PERIOD_COLUMNS.values())
 _URLS = ("http://", "https://")
 # Where files can be listed, and so found by a pattern.
 _LISTED = ("gs://", "s3://", "file://", "sftp://")
-_ADDRESSES = (*_URLS, *_LISTED)
+ADDRESSES = (*_URLS, *_LISTED)
 # What a period is in a path: as many of them as it has numbers.
 PARTS = ("{year}", "{month}", "{day}", "{hour}")
 # A date does not say which hour a row is of.
@@ -83,7 +83,7 @@ class Publisher:
         mistake = ""
         if not re.fullmatch(r"[a-z][a-z0-9_]*", self.connection, re.ASCII):
             mistake = f"{self.connection!r} cannot be a connection's id. Use a-z, 0-9 and _."
-        elif not self.base_url.startswith(_ADDRESSES):
+        elif not self.base_url.startswith(ADDRESSES):
             mistake = f"{self.base_url!r} is not a URL. Write it like https://example.com or gs://bucket."
         elif self.base_url.startswith(_LISTED) and "@" in self.base_url:
             # The load log would keep it, for everybody who reads.
@@ -237,6 +237,7 @@ class Dataset:
     far as `first` has them. Its extension gives the format, unless `format` does. `file` is the name in the
     lake, for URLs that do not end in a file name. Where files can be listed (gs://, s3://, file://, sftp://),
     the path's last part may hold a `*`: all files that match are the partition, each kept under its own name.
+    With a `marker` (`_SUCCESS`), they are published once that is beside them; it is none of them.
     `key` is the column that no row may lack; in a dataset by periods it is the time that decides to which one
     a row belongs. If the file's name says less than `first` (the month of a dataset by days), a file has
     several periods, and each takes its rows. `starter` datasets are loaded when a new platform starts.
@@ -267,6 +268,7 @@ class Dataset:
     postgres: bool = True
     source: Publisher | Api | Database | None = field(default=None, kw_only=True)
     reread: int = field(default=0, kw_only=True)
+    marker: str = field(default="", kw_only=True)
     starter: bool = field(default=False, kw_only=True)
     longest_row: int = field(default=LONGEST_ROW, kw_only=True)
     package: str = field(default="", kw_only=True, compare=False)
@@ -312,6 +314,10 @@ class Dataset:
             yield f"its path {self.path!r} holds a * in a folder's name. Only its last part, {last!r}, may."
         elif self.sharded and "*" in self.file:
             yield f"its file {self.file!r} holds a *. It names a folder in the lake: leave the * out."
+        if self.marker and not self.sharded:
+            yield f"its marker {self.marker!r} is of no use: its path has no *. Leave marker out."
+        elif "/" in self.marker or "*" in self.marker:
+            yield f"its marker {self.marker!r} is no file's name. Write it like _SUCCESS."
 
     def _of_records(self) -> Iterator[str]:
         if self.reread < 0:
@@ -477,10 +483,17 @@ class Dataset:
 
         InvalidPeriodError outside the dataset's periods, InvalidDatasetError for a path below no source.
         """
+        return self._url(self.path, period, base_url)
+
+    def marker_url(self, period: Period | None, base_url: str = "") -> str:
+        """Address of the file that says that a period's files are complete; empty if the entry names none."""
+        return self.marker and self._url(f"{self.path.rpartition('/')[0]}/{self.marker}", period, base_url)
+
+    def _url(self, template: str, period: Period | None, base_url: str) -> str:
         self.check_source()
-        path, default = self.fill(self.path, period), getattr(self.source, "base_url", "")
+        path, default = self.fill(template, period), getattr(self.source, "base_url", "")
         # One slash only: file:/// is the root of a computer.
-        return path if path.startswith(_ADDRESSES) else (base_url or default).removesuffix("/") + path
+        return path if path.startswith(ADDRESSES) else (base_url or default).removesuffix("/") + path
 
     def check_source(self) -> None:
         """Raise InvalidDatasetError if path and source do not add up to a URL."""
@@ -494,7 +507,7 @@ class Dataset:
             raise InvalidDatasetError(
                 f"dataset {self.name}: its path {self.path!r} is not below the API's URL. Begin it with /."
             )
-        whole = self.path.startswith(_ADDRESSES)
+        whole = self.path.startswith(ADDRESSES)
         if not whole and not (self.source and self.path.startswith("/")):
             raise InvalidDatasetError(
                 f"dataset {self.name}: its path {self.path!r} is no URL. "

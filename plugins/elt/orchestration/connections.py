@@ -123,9 +123,13 @@ def source_of(dataset: Dataset, settings: Settings | None = None) -> Source:
 
 
 def address_of(dataset: Dataset, period: Period | None) -> str:
-    """The address of a period's file, or its pattern, at the host that the connection names."""
+    """What is there once a period is published, at the host that the connection names: an address or pattern.
+
+    That of its file, of the marker of its files, or of any of these.
+    """
     name = source_connection(dataset)
-    return dataset.url(period, base_of(dataset, find(name) if name else None))
+    base = base_of(dataset, find(name) if name else None)
+    return dataset.marker_url(period, base) or dataset.url(period, base)
 
 
 def place_of(connection: str | None, url: str) -> Place:

@@ -177,21 +177,33 @@ class FileSource:
         self._files.close()
 
     def probe(self, period: Period | None) -> Published | None:
-        """Ask for a period's file, or for all its files as one; None if there is none."""
-        return self._files.probe(self.url(period), self._dataset.file_name(period))
+        """Ask for a period's file, or for all its files as one; None if there is none, or not all."""
+        if not self._dataset.sharded:
+            return self._files.probe(self.url(period), self._dataset.file_name(period))
+        found = self._complete(period)
+        return as_one(self.url(period), found) if found else None
 
     def open(self, period: Period | None) -> AbstractContextManager[Incoming]:
         """Begin to read a period's file."""
         return self._files.open(self.url(period), self._dataset.file_name(period))
 
     def shards(self, period: Period | None) -> tuple[Published, ...]:
-        """The files of a period that is several; SourceNotPublishedError if there is none."""
-        found = self._files.matching(self.url(period))
+        """The files of a period that is several; SourceNotPublishedError if there is none, or not all."""
+        found = self._complete(period)
         if not found:
+            marker = self._dataset.marker_url(period, self._base)
             raise SourceNotPublishedError(
-                f"{self._dataset.file_name(period)}: not published ({self.url(period)})"
+                f"{self._dataset.file_name(period)}: not published ({self.url(period)}"
+                f"{f', and beside it {marker}' if marker else ''})"
             )
         return found
+
+    def _complete(self, period: Period | None) -> tuple[Published, ...]:
+        """The files of a period, without the marker, which is asked for first: none where it is missing."""
+        marker = self._dataset.marker_url(period, self._base)
+        if marker and self._files.find(marker) is None:
+            return ()
+        return tuple(file for file in self._files.matching(self.url(period)) if file.url != marker)
 
     def open_shard(self, shard: Published) -> AbstractContextManager[Incoming]:
         """Begin to read one of them."""

@@ -184,6 +184,23 @@ def test_a_pattern_finds_the_files_of_one_folder_by_name_and_every_change(place)
     assert len({state.etag for state in states}) == 4
 
 
+def test_files_with_a_marker_are_published_when_it_is_there_and_it_is_none_of_them(place):
+    dataset = at(place.base, replace(PARTS, path="/{year}-{month}/*", format="csv", marker="{month}.done"))
+    place.put("2024-01/part-0.csv", b"first")
+    with source(dataset, **place.how()) as found:
+        assert found.probe(JANUARY) is None
+        with pytest.raises(SourceNotPublishedError, match=r"2024-01/\*, and beside it .*/2024-01/01.done"):
+            found.shards(JANUARY)
+        place.put("2024-01/part-1.csv", b"second")
+        place.put("2024-01/01.done", b"")
+        names = [shard.url.rpartition("/")[2] for shard in found.shards(JANUARY)]
+        assert names == ["part-0.csv", "part-1.csv"]
+        assert found.probe(JANUARY).size == len(b"firstsecond")
+        # A period that is written anew.
+        place.remove("2024-01/01.done")
+        assert found.probe(JANUARY) is None
+
+
 def test_a_file_above_the_limit_is_given_up_before_it_is_read(place):
     place.put("s 2024-01+.csv", LARGE)
     with pytest.raises(PermanentError, match="set TAXI_MAX_FILE_BYTES to more"):

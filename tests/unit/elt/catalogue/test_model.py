@@ -243,6 +243,8 @@ def test_the_schema_version_follows_the_rules_but_not_the_prose():
             "an HTTP source cannot list its files",
         ),
         ({"path": "gs://b/*/a.csv"}, "holds a \\* in a folder's name. Only its last part, 'a.csv', may"),
+        ({"path": "gs://b/a.csv", "marker": "_SUCCESS"}, "is of no use: its path has no \\*"),
+        ({"path": "gs://b/a*.csv", "marker": "b/_SUCCESS"}, "is no file's name. Write it like _SUCCESS"),
         ({"path": "gs://b/a*.csv", "file": "a*.csv"}, "It names a folder in the lake"),
     ],
 )

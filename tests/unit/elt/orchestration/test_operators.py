@@ -340,6 +340,19 @@ def test_rows_that_are_not_there_yet_are_asked_for_again_until_they_are(rides):
     assert resume(sensor, again.value, {}, run) is None
 
 
+def test_files_that_are_not_complete_are_waited_for_by_their_marker(monkeypatch, tmp_path):
+    path = f"file://{tmp_path}/{{year}}-{{month}}-*.bin"
+    entry = Dataset("rides", "Rides", path, first=Month(2024, 1), marker="{year}-{month}.done")
+    monkeypatch.setitem(registry.DATASETS, "rides", entry)
+    (tmp_path / "2024-01-a.bin").touch()
+    sensor = PublishedSensor(task_id="wait", dataset="rides")
+    with pytest.raises(TaskDeferred) as deferred:
+        execute(sensor, context("2024-01"))
+    assert deferred.value.trigger.arguments["url"] == f"file://{tmp_path}/2024-01.done"
+    (tmp_path / "2024-01.done").touch()
+    assert execute(sensor, context("2024-01")) is None
+
+
 def test_rows_that_never_come_are_skipped_after_the_time_that_the_run_gives(rides):
     sensor = PublishedSensor(task_id="wait", dataset="rides")
     run = context("2024-01", publication_timeout=0)
