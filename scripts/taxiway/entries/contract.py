@@ -14,17 +14,17 @@ from typing import Any, get_args
 
 import yaml
 
-from elt.catalogue import STANDARD_AUDITS, Api, Audit, Column, Database, Dataset, Feed, Publisher, Type
-from elt.catalogue.model import ROOM_FOR_NAME, TABULAR_FORMATS, Severity
+from elt.catalogue import STANDARD_AUDITS, Api, Audit, Column, Database, Dataset, Feed, Type
+from elt.catalogue.model import ADDRESSES, ROOM_FOR_NAME, TABULAR_FORMATS, Severity
 from elt.errors import PipelineError
 from elt.periods import Period
+from taxiway.entries import servers
 from taxiway.entries.address import check_secrets, find_time, format_of
 from taxiway.entries.columns import described, legal, snake
+from taxiway.entries.servers import OURS, Json
 from taxiway.errors import UsageError
 
 VERSION = "v3.0.2"
-OURS = "taxiway"
-Json = dict[str, Any]
 _LOGICAL: Mapping[Type, tuple[str, Json]] = {
     "int16": ("integer", {"format": "i16"}),
     "int32": ("integer", {"format": "i32"}),
@@ -77,18 +77,6 @@ class Read:
 
 def write(ds: Dataset) -> str:
     """An entry as the YAML of a contract."""
-    if isinstance(ds.source, Api | Database):
-        raise UsageError(
-            f"{ds.name} comes from {'an API' if isinstance(ds.source, Api) else 'a database'}, "
-            "which a data contract has no words for",
-            "Copy its entry instead: it is a file of Python.",
-        )
-    server: Json = {"server": "source", "type": "custom", "path": ds.path, "format": ds.file_format}
-    if ds.file_format.startswith("csv"):
-        server["delimiter"] = ds.delimiter
-    if ds.source:
-        source = {"connection": ds.source.connection, "base_url": ds.source.base_url}
-        server["customProperties"] = [{"property": OURS, "value": source}]
     table: Json = {
         "name": ds.name,
         "physicalName": ds.table or ds.name,
@@ -106,7 +94,7 @@ def write(ds: Dataset) -> str:
         "version": "1.0.0",
         "status": "active",
         "description": {"purpose": ds.title},
-        "servers": [server],
+        "servers": [servers.written(ds)],
         "schema": [{key: value for key, value in table.items() if value}],
         "slaProperties": _cadence(ds),
         "customProperties": [{"property": OURS, "value": _own(ds)}],
@@ -172,6 +160,8 @@ def _own(ds: Dataset) -> Json:
         "cluster": list(ds.cluster),
         "feeds": [{"mart": feed.mart, "variables": dict(feed.variables)} for feed in ds.feeds],
         "starter": ds.starter,
+        "reread": ds.reread,
+        "marker": ds.marker,
     }
     found = {key: value for key, value in found.items() if value}
     found |= {} if ds.postgres else {"postgres": False}
@@ -201,10 +191,11 @@ def read(file: Path, name: str = "", address: str = "") -> Read:
     types = {str(each.get("type")) for each in contract.get("servers") or [] if isinstance(each, dict)}
     columns = _columns(table, notes, OURS if own else "bigquery" if "bigquery" in types else "")
     called = name or _legal(str(contract.get("name") or table["name"] or ""))
-    path = address or str(server.get("path") or server.get("location") or "")
-    if not path.startswith(("http://", "https://")) and not (own.get("key") and path.startswith("/")):
+    path = address or _path(server)
+    if not path.startswith(ADDRESSES) and not _custom(server):
         raise UsageError(
-            f"{file} names no http(s) address of its files", f"Add it: scripts/new {called} URL --from {file}"
+            f"{file} names no address of its files that can be read",
+            f"Add it: scripts/new {called} URL --from {file}",
         )
     check_secrets(path)
     try:
@@ -247,9 +238,22 @@ def _server(contract: Json) -> Json:
     """The server that files come from: ours, or the first with an address."""
     servers = [each for each in contract.get("servers") or [] if isinstance(each, dict)]
     with_address = [
-        each for each in servers if each.get("path") or str(each.get("location", "")).startswith("http")
+        each
+        for each in servers
+        if each.get("path") or _custom(each) or str(each.get("location", "")).startswith(ADDRESSES)
     ]
     return next(iter(with_address), {})
+
+
+def _path(server: Json) -> str:
+    """The address of its files, or what is below an API's; a database has none."""
+    own = _custom(server)
+    return str(own.get("path") or server.get("path") or ("" if own else server.get("location")) or "")
+
+
+def _is_ours(contract: Json) -> bool:
+    owned = contract.get("customProperties") or []
+    return any(isinstance(each, dict) and each.get("property") == OURS for each in owned)
 
 
 def _custom(owner: Json) -> Json:
@@ -319,16 +323,17 @@ def _dataset(
     name: str, contract: Json, table: Json, server: Json, own: Json, path: str, columns: Mapping[str, Column]
 ) -> Dataset:
     template, first = path, Period.parse(own["first"]) if own.get("first") else None
-    if first is None and (found := find_time(path)):
+    if not _is_ours(contract) and (found := find_time(path)):
         template, first = found.template, found.period
     form = str(own.get("format") or "")
     told = str(server.get("format") or "").lower()
-    if not form and columns and format_of(own.get("file") or path.partition("?")[0])[0] is None:
+    source = servers.source(server, _custom(server))
+    named = format_of(own.get("file") or path.partition("?")[0])[0] or isinstance(source, Api | Database)
+    if not form and columns and not named:
         form = told if told in TABULAR_FORMATS else "jsonl" if "json" in told else "csv"
     key = _key(own, columns, table, first)
     if key and key in columns and not columns[key].required:
         columns = {**columns, key: replace(columns[key], required=True)}
-    source = _custom(server)
     return Dataset(
         name,
         " ".join(
@@ -349,8 +354,10 @@ def _dataset(
         audits=_audits(table, own, first) if columns else (),
         feeds=tuple(Feed(each["mart"], each["variables"]) for each in own.get("feeds") or ()),
         postgres=own.get("postgres", True),
-        source=Publisher(source["connection"], source["base_url"]) if source else None,
+        source=source,
         starter=bool(own.get("starter")),
+        reread=int(own.get("reread") or 0),
+        marker=str(own.get("marker") or ""),
         **({"longest_row": own["longest_row"]} if "longest_row" in own else {}),
     )
 

@@ -9,12 +9,36 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
-from elt.catalogue import STANDARD_AUDITS, Audit, Column, Dataset, Feed, Publisher
+from elt.catalogue import (
+    STANDARD_AUDITS,
+    Api,
+    Audit,
+    Column,
+    Cursor,
+    Database,
+    Dataset,
+    Feed,
+    NextLink,
+    Offset,
+    PageNumber,
+    Publisher,
+)
 
 WIDTH = 110
 _INDENT = "    "
 # Arguments that every entry gives by position.
-_BY_POSITION = {Column: 3, Audit: 1, Feed: 2, Publisher: 2}
+_BY_POSITION = {
+    Column: 3,
+    Audit: 1,
+    Feed: 2,
+    Publisher: 2,
+    Api: 2,
+    Database: 1,
+    NextLink: 1,
+    Cursor: 2,
+    PageNumber: 0,
+    Offset: 0,
+}
 # Made by the registry.
 _NOT_WRITTEN = ("package",)
 
@@ -25,6 +49,7 @@ def module(
     """The file of one entry: `about` goes into its docstring, `comments` above fields and columns by name."""
     body = _dataset(ds, comments or {})
     periods = (ds.first, *(each for column in ds.columns for each in (column.since, column.until)))
+    paging = getattr(ds.source, "paging", None)
     audits = (
         ds.audits[len(STANDARD_AUDITS) :]
         if ds.audits[: len(STANDARD_AUDITS)] == STANDARD_AUDITS
@@ -36,8 +61,7 @@ def module(
         "Column": bool(ds.columns),
         "Dataset": True,
         "Feed": bool(ds.feeds),
-        "Publisher": ds.source is not None,
-    } | {type(period).__name__: True for period in periods if period}
+    } | {type(each).__name__: True for each in (*periods, ds.source, paging) if each}
     # A constant first, then classes, as ruff sorts them.
     names = sorted(
         (name for name, is_used in used.items() if is_used), key=lambda name: (not name.isupper(), name)
@@ -152,10 +176,9 @@ def _parts(value: Any) -> tuple[str, str, list[tuple[str, Any]]] | None:
     arguments = []
     for number, each in enumerate(fields(value)):
         found = getattr(value, each.name)
-        if number < _BY_POSITION[type(value)]:
-            arguments.append(("", found))
-        elif found not in (each.default, {}):
-            arguments.append((f"{each.name}=", found))
+        if found not in (each.default, {}):
+            by_position = number < _BY_POSITION[type(value)]
+            arguments.append(("" if by_position else f"{each.name}=", found))
     return f"{type(value).__name__}(", ")", arguments
 
 

@@ -11,7 +11,19 @@ import pytest
 import yaml
 from repository import REPOSITORY
 
-from elt.catalogue import STANDARD_AUDITS, Audit, Column, Dataset, Publisher
+from elt.catalogue import (
+    STANDARD_AUDITS,
+    Api,
+    Audit,
+    Column,
+    Cursor,
+    Database,
+    Dataset,
+    NextLink,
+    Offset,
+    PageNumber,
+    Publisher,
+)
 from elt.catalogue.registry import DATASETS
 from elt.periods import Hour, Month
 from taxiway.entries import contract
@@ -43,7 +55,28 @@ STATIONS = Dataset(
     audits=(Audit("row_count"), Audit("key_unique")),
 )  # fmt: skip
 HOURS = replace(FULL, name="hours", first=Hour(2024, 1, 5, 6), file="b_{year}{month}{day}{hour}.txt", lag=30)
-PLAN = Dataset("plan", "Plan", "https://example.com/plan.svg")
+PLAN = Dataset("plan", "Plan", "https://example.com/plan-of-2024.svg")
+SHARDS = replace(
+    STATIONS, name="shards", path="s3://bucket/{year}-{month}/part-*.csv", first=Month(2024, 1), key="at",
+    columns=(Column("at", "timestamp", "When."),), marker="_SUCCESS", audits=(),
+)  # fmt: skip
+PAGINGS = [None, NextLink(), NextLink("links.next"), Cursor("meta.next", "at"), PageNumber("p", 0, "total")]
+API = Api("rides_api", "https://example.com/v1", "data.items", {"from": "{start}", "to": "{end}"}, Offset())
+APIS = [
+    replace(
+        SHARDS, name=f"api_{number}", path="/rides", marker="", reread=2, source=replace(API, paging=paging)
+    )
+    for number, paging in enumerate([*PAGINGS, Offset()])
+]
+DATABASES = [
+    replace(APIS[0], name="table", path="", source=Database("shop", "public.rides", cursor="at")),
+    replace(
+        APIS[0],
+        name="query",
+        path="",
+        source=Database("shop", query="SELECT at FROM r\nWHERE at >= '{start}'"),
+    ),
+]
 
 
 def saved(text: str, folder: Path) -> Path:
@@ -53,7 +86,7 @@ def saved(text: str, folder: Path) -> Path:
 
 
 def entries() -> list[Dataset]:
-    return [FULL, STATIONS, HOURS, PLAN, *DATASETS.values()]
+    return [FULL, STATIONS, HOURS, PLAN, SHARDS, *APIS, *DATABASES, *DATASETS.values()]
 
 
 @pytest.mark.parametrize("entry", entries(), ids=lambda entry: entry.name)
@@ -77,6 +110,14 @@ def test_what_the_standard_has_words_for_is_said_in_them() -> None:
     assert [each["name"] for each in table["quality"]][-1] == "few"
     (stations,) = yaml.safe_load(contract.write(STATIONS))["schema"]
     assert stations["properties"][0]["primaryKey"]
+
+
+def test_an_api_is_one_of_the_standard_and_a_source_that_is_none_is_refused(tmp_path: Path) -> None:
+    text = contract.write(APIS[0])
+    (server,) = yaml.safe_load(text)["servers"]
+    assert (server["type"], server["location"]) == ("api", "https://example.com/v1")
+    with pytest.raises(UsageError, match="under taxiway is no source"):
+        contract.read(saved(text.replace("records:", "lines:"), tmp_path))
 
 
 FOREIGN = """
@@ -137,7 +178,7 @@ def test_a_contract_of_others_is_taken_as_far_as_it_goes(tmp_path: Path) -> None
         ("kind: Other", "is no Open Data Contract"),
         ("kind: DataContract\napiVersion: v2.2.2", "apiVersion v2.2.2"),
         ("kind: DataContract\napiVersion: v3.0.0\nid: a", "describes several tables, or none: none"),
-        (FOREIGN.replace("https://example.com/payments_2024-01.csv", "s3://bucket/a"), "names no http"),
+        (FOREIGN.replace("https://example.com/payments_2024-01.csv", "ftp://bucket/a"), "names no address"),
         (FOREIGN.replace("example.com", "me:word@example.com"), "no secrets"),
         (FOREIGN.replace("physicalName: tbl_1", "physicalName: load_log"), "library's own"),
     ],
@@ -148,7 +189,7 @@ def test_a_contract_that_is_none_or_says_too_little_is_refused(text: str, said: 
 
 
 def test_an_address_and_a_name_may_be_given_beside_a_contract(tmp_path: Path) -> None:
-    text = FOREIGN.replace("https://example.com/payments_2024-01.csv", "s3://bucket/a")
+    text = FOREIGN.replace("https://example.com/payments_2024-01.csv", "ftp://bucket/a")
     found = contract.read(saved(text, tmp_path), "payments", "https://example.com/p_2024-02.csv")
     assert (found.dataset.name, found.dataset.first) == ("payments", Month(2024, 2))
 

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 from repository import REPOSITORY
 
-from elt.catalogue import Audit, Column, Dataset, Feed, Publisher
+from elt.catalogue import Api, Audit, Column, Database, Dataset, Feed, NextLink, PageNumber, Publisher
 from elt.catalogue.registry import DATASETS
+from elt.periods import Month
 from taxiway.entries.text import module
 
 RUFF = Path(sys.executable).parent / "ruff"
@@ -25,11 +26,25 @@ STRANGE = Dataset(
     audits=(Audit("row_count"), Audit("x" * 40, "warn", {"one": "a" * 50, "two": "b" * 50})),
     feeds=(),
 )  # fmt: skip
+RIDES = Dataset(
+    "rides", "Rides", "/rides", "rides", "at",
+    (Column("at", "timestamp", "When."), Column("a", "string", "Text.")), first=Month(2024, 1),
+    source=Api("rides_api", "https://example.com", "items", {"a": "{start}"}, NextLink()), reread=1,
+)  # fmt: skip
+COUNTED = replace(RIDES, name="counted", source=replace(RIDES.source, paging=PageNumber(total="n")))
+SOLD = replace(RIDES, name="sold", path="", source=Database("shop", "sales", cursor="at"))
 
 
 def entries() -> list[Dataset]:
     fed = next(iter(DATASETS.values()))
-    return [STRANGE, replace(fed, feeds=(*fed.feeds, Feed("another", {"a": "b"}))), *DATASETS.values()]
+    return [
+        STRANGE,
+        RIDES,
+        COUNTED,
+        SOLD,
+        replace(fed, feeds=(*fed.feeds, Feed("another", {"a": "b"}))),
+        *DATASETS.values(),
+    ]
 
 
 @pytest.mark.parametrize("entry", entries(), ids=lambda entry: entry.name)
