@@ -49,7 +49,8 @@ def groups_of_entries():
         os.path.join(ROOT, "plugins", name) for name in ("elt", "left_out")
     )
     files = [f for folder in folders for f in glob.glob(os.path.join(folder, "**", "*.py"), recursive=True)]
-    texts = [text_of(file) for file in files]
+    # An address that scripts/new is to look at, too.
+    texts = [text_of(file) for file in files] + sys.argv[1:]
     return [group for mark, group in GROUPS_OF_ENTRIES.items() if any(mark in text for text in texts)]
 
 

@@ -176,7 +176,7 @@ class EnvironmentConnections:
         """The stack's bucket; on the emulator where STORAGE_EMULATOR_HOST says so."""
         from elt.stores.gcs import Lake
 
-        return Lake(self._storage_client(), self.settings.bucket)
+        return Lake(self.storage_client(), self.settings.bucket)
 
     def warehouse(self) -> Warehouse:
         """The stack's dataset; on the emulator where BIGQUERY_EMULATOR_HOST says so."""
@@ -205,10 +205,11 @@ class EnvironmentConnections:
         name = source_connection(dataset)
         found = fields_in(self.variables, name) if name else None
         return open_source(
-            dataset, found, lambda: self._storage_client(name if found and name else GOOGLE), self.settings
+            dataset, found, lambda: self.storage_client(name if found and name else GOOGLE), self.settings
         )
 
-    def _storage_client(self, connection: str = GOOGLE) -> Client:
+    def storage_client(self, connection: str = GOOGLE) -> Client:
+        """A client of Google's buckets, by a connection; an emulator's where STORAGE_EMULATOR_HOST is set."""
         from google.cloud.storage import Client
 
         with _explained():

@@ -80,6 +80,9 @@ class Place(Protocol):
     def open(self, url: str, name: str) -> AbstractContextManager[Incoming]:
         """Begin to read a file; SourceNotPublishedError if it is not published."""
 
+    def part(self, url: str, name: str, start: int, end: int) -> bytes | None:
+        """Read a part of a file, a few MiB; None where the source sends no parts."""
+
 
 def open_source(
     dataset: Dataset,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from functools import cached_property
@@ -86,7 +86,7 @@ class GoogleFiles(Files):
             for blob in self._client.list_blobs(bucket, prefix=prefix, delimiter="/", **self._how):
                 yield self._published(blob)
 
-    def read(self, file: Published, start: int) -> Iterator[bytes]:
+    def read(self, file: Published, start: int) -> Generator[bytes, None, None]:
         """Ask for one part after the other, of that very generation."""
         from google.api_core.exceptions import NotFound
 
@@ -184,7 +184,7 @@ class S3Files(Files):
                 return
             query["continuation-token"] = following
 
-    def read(self, file: Published, start: int) -> Iterator[bytes]:
+    def read(self, file: Published, start: int) -> Generator[bytes, None, None]:
         """Not used: `open` has HTTP's own way to continue a file."""
         raise NotImplementedError
 
@@ -195,6 +195,10 @@ class S3Files(Files):
         except (PermanentError, SourceNotPublishedError) as error:
             self._check_hidden(url, denied=isinstance(error, SourceNotPublishedError))
             raise
+
+    def part(self, url: str, name: str, start: int, end: int) -> bytes | None:
+        """Read a part of an object."""
+        return self._http.part(self._address(url), name, start, end)
 
     def _address(self, url: str) -> str:
         bucket, key = _bucket_and_key(url)

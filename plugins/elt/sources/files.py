@@ -11,8 +11,8 @@ import re
 import stat
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Collection, Generator, Iterator
+from contextlib import AbstractContextManager, closing, contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import Self
@@ -63,7 +63,7 @@ class Files(ABC):
         """The files of one folder, not of those in it, whose addresses begin so; in any order."""
 
     @abstractmethod
-    def read(self, file: Published, start: int) -> Iterator[bytes]:
+    def read(self, file: Published, start: int) -> Generator[bytes, None, None]:
         """The pieces of a file from a byte on; ChangedError if it is no longer that very file."""
 
     def probe(self, url: str, name: str) -> Published | None:  # noqa: ARG002 - an HTTP client's, too
@@ -90,6 +90,16 @@ class Files(ABC):
         if found is None:
             raise SourceNotPublishedError(f"{name}: not published ({url} is not there)")
         return _closing(FileTransfer(self, found, name, self._limits, self._patience))
+
+    def part(self, url: str, name: str, start: int, end: int) -> bytes | None:
+        """Read a part of a file, a few MiB; raises what `open` raises, and TransientError for less of it."""
+        with self.open(url, name) as transfer, closing(self.read(transfer.published, start)) as pieces:
+            part = bytearray()
+            while len(part) < end - start and (piece := next(pieces, b"")):
+                part += piece
+        if len(part) < end - start:
+            raise TransientError(f"{name}: a part of it did not arrive whole ({url}). Try again.")
+        return bytes(part[: end - start])
 
 
 class FileTransfer:
@@ -239,7 +249,7 @@ class LocalFiles(Files):
             if found := self.find(f"{folder}/{name}"):
                 yield found
 
-    def read(self, file: Published, start: int) -> Iterator[bytes]:
+    def read(self, file: Published, start: int) -> Generator[bytes, None, None]:
         """Read a file that nobody may write meanwhile: whoever publishes there has to rename."""
         with _readable(file.url), _path(file.url).open("rb") as stream:
             _check_same(file, stream.fileno())

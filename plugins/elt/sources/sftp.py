@@ -7,7 +7,7 @@ import base64
 import datetime as dt
 import logging
 import stat
-from collections.abc import Coroutine, Iterator
+from collections.abc import Coroutine, Generator, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -89,7 +89,7 @@ class SftpFiles(Files):
         is_link = about.permissions is not None and stat.S_ISLNK(about.permissions)
         return self.find(url) if is_link else _published(url, about)
 
-    def read(self, file: Published, start: int) -> Iterator[bytes]:
+    def read(self, file: Published, start: int) -> Generator[bytes, None, None]:
         """Read a file that nobody may write meanwhile."""
         try:
             handle = self._ask(file.url, lambda sftp: sftp.open(_path(file.url), "rb"))

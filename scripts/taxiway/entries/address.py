@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import parse_qsl, urlsplit
 
-from elt.catalogue.model import EXTENSIONS, PARTS, Format
+from elt.catalogue.model import ADDRESSES, EXTENSIONS, PARTS, Format
 from elt.periods import KINDS, Grain, Period
 from taxiway.errors import UsageError
 
@@ -126,11 +126,11 @@ def format_of(name: str) -> tuple[Format | None, str]:
 
 def local(address: str) -> Path | None:
     """The file of this machine that is meant; None for a URL."""
-    if re.match(r"https?://", address, re.IGNORECASE):
-        return None
     if found := re.match(r"([a-z][a-z0-9+.-]+)://", address, re.IGNORECASE):
+        if found[0].lower() in ADDRESSES:
+            return None
         raise UsageError(
-            f"{found[1]}:// is nothing that can be looked at here", "Name an http(s) URL or a local file."
+            f"{found[0]} is nothing that can be looked at here", f"Use one of {', '.join(ADDRESSES)}."
         )
     path = Path(address).expanduser()
     if not path.is_file():

@@ -11,10 +11,10 @@ from urllib.parse import urlsplit
 from elt.catalogue import STANDARD_AUDITS, Audit, Column, Dataset, Publisher, Type
 from elt.catalogue.model import PERIOD_COLUMNS, ROOM_FOR_TABLE, Format
 from elt.conforming.stream import Split
-from elt.connections import fields_in, variable_of
+from elt.connections import GOOGLE, EnvironmentConnections, fields_in, variable_of
 from elt.errors import PipelineError
 from elt.periods import Period
-from elt.sources.client import HttpClient
+from elt.sources import Place, base_of, reach
 from taxiway.entries.address import Found, file_part, find_time, format_of, local
 from taxiway.entries.columns import (
     TEMPORAL,
@@ -65,18 +65,25 @@ class Guess:
     notes: Sequence[str]
 
 
-def client(address: str, connection: str, variables: Mapping[str, str]) -> HttpClient:
-    """What reads a publisher's file, with the login and headers of an Airflow connection if one is named."""
-    if not connection:
-        return HttpClient(address)
-    found = fields_in(variables, connection)
-    if found is None:
+def place(address: str, wanted: Wanted, variables: Mapping[str, str]) -> Place:
+    """What reads a publisher's file, with what an Airflow connection has for it, if one is named."""
+    connection = wanted.connection
+    found = fields_in(variables, connection) if connection else None
+    if connection and found is None:
         raise UsageError(
             f"{variable_of(connection)} is not set, and --connection {connection} is to be used",
             'Set it like {"conn_type": "http", "host": "https://example.com", "login": "me"}.',
         )
-    # Its secrets are for its own host alone, which the client knows by this.
-    return HttpClient(found.url(), **found.secrets())
+    if address.startswith("sftp://") and not connection:
+        raise UsageError("an SFTP server wants a login", "Name the connection that has it: --connection ID.")
+    if local(address):
+        address = LOCAL_URL
+    # As the entry will have it: an SFTP connection may name another host.
+    dataset = Dataset("sample", "Sample", **_address(address, None, wanted, ""))
+    google = EnvironmentConnections(variables).storage_client
+    is_http = address.startswith(("http://", "https://"))
+    base = address if is_http else base_of(dataset, found)
+    return reach(base, found, lambda: google(connection or GOOGLE))
 
 
 def guess(sample: Sample, address: str, wanted: Wanted, ask: Ask) -> Guess:

@@ -21,7 +21,7 @@ from elt.errors import PermanentError, PipelineError, first_line
 from elt.formats.batches import Malformed
 from elt.formats.parquet_reader import BATCH_ROWS
 from elt.formats.raw_file import open_raw
-from elt.sources.client import HttpClient
+from elt.sources import Place
 from taxiway.entries.address import file_part, format_of, local
 
 # Bytes of text that are looked at: some hundred thousand rows.
@@ -56,7 +56,7 @@ class Sample:
 
 @contextmanager
 def take(
-    address: str, client: HttpClient, form: Format | None, delimiter: str, most: int = TEXT_BYTES
+    address: str, place: Place, form: Format | None, delimiter: str, most: int = TEXT_BYTES
 ) -> Iterator[Sample]:
     """Open a local file or a URL; format and delimiter are found out where they are not given.
 
@@ -64,7 +64,7 @@ def take(
     elt.errors.PipelineError if it is not there, or its beginning is damaged.
     """
     path = local(address)
-    with _Local(path) if path else _Remote(address, client) as file:
+    with _Local(path) if path else _Remote(address, place) as file:
         name = file_part(str(path) if path else address)
         named, with_it = format_of(name)
         start = file.head(1 << 16)
@@ -258,20 +258,20 @@ class _Local:
 class _Remote:
     """A file of a publisher, in one request where its beginning is enough."""
 
-    def __init__(self, url: str, client: HttpClient) -> None:
-        self._url, self._client = url, client
+    def __init__(self, url: str, place: Place) -> None:
+        self._url, self._place, self._name = url, place, file_part(url) or url
         self._begun = b""
-        self._transfer: Any = None
         self.size: int | None = None
 
     def __enter__(self) -> _Remote:
-        self._transfer = self._client.open(self._url, file_part(self._url) or self._url)
-        self.size = self._transfer.published.size
-        self._rest = iter(self._transfer)
+        self._opened = self._place.open(self._url, self._name)
+        transfer = self._opened.__enter__()
+        self.size = transfer.published.size
+        self._rest = iter(transfer)
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._transfer.__exit__()
+        self._opened.__exit__(None, None, None)
 
     def head(self, size: int) -> bytes:
         while len(self._begun) < size and (piece := next(self._rest, b"")):
@@ -285,7 +285,7 @@ class _Remote:
     def seekable(self, most: int) -> tuple[BinaryIO, bool]:
         size = self.size
         if size is not None and size > most:
-            part = self._client.part(self._url, file_part(self._url), size - min(size, _FOOTER_BYTES), size)
+            part = self._place.part(self._url, self._name, size - min(size, _FOOTER_BYTES), size)
             if part is not None:
                 parts = {0: self._begun, size - len(part): part}
                 return cast(BinaryIO, _Holes(size, parts, self._fetch)), False
@@ -296,7 +296,7 @@ class _Remote:
         return file, file.tell() <= most
 
     def _fetch(self, start: int, end: int) -> bytes:
-        return self._client.part(self._url, file_part(self._url), start, end) or b""
+        return self._place.part(self._url, self._name, start, end) or b""
 
 
 class _Holes(io.RawIOBase):

@@ -1,12 +1,16 @@
 """Files in buckets, in folders and on SFTP servers: real ones, described as a user does, and their faults."""
 
+import datetime as dt
 import gzip
 import hashlib
+import io
 import json
 import os
 from dataclasses import replace
 from urllib.parse import urlsplit
 
+import pyarrow as pa
+import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 import pytest
 import requests
@@ -24,6 +28,8 @@ from elt.errors import (
 from elt.layout import quarantine_object
 from elt.periods import Month
 from elt.sources.changes import scan
+from taxiway.entries import guess
+from taxiway.entries.sample import take
 
 JANUARY, FEBRUARY = Month(2024, 1), Month(2024, 2)
 LARGE = os.urandom(3 * 2**20)
@@ -199,6 +205,28 @@ def test_files_with_a_marker_are_published_when_it_is_there_and_it_is_none_of_th
         # A period that is written anew.
         place.remove("2024-01/01.done")
         assert found.probe(JANUARY) is None
+
+
+@pytest.mark.parametrize("form", ["csv", "parquet"])
+def test_an_entry_is_made_of_a_file_where_it_lies_and_reads_it(place, form):
+    file = io.BytesIO()
+    days = [JANUARY.start + dt.timedelta(days=number % 31) for number in range(5000)]
+    table = pa.table({"at": pa.array(days, pa.timestamp("us")), "id": range(5000)})
+    (pacsv.write_csv if form == "csv" else pq.write_table)(table, file)
+    place.put(f"b_2024-01.{form}", file.getvalue())
+    address = f"{place.base}/b_2024-01.{form}"
+    wanted = guess.Wanted("b", connection="partner" if place.connection else "")
+    variables = {**VARIABLES, "AIRFLOW_CONN_PARTNER": place.connection, **place.variables}
+    with (
+        guess.place(address, wanted, variables) as publisher,
+        take(address, publisher, None, "", 10_000) as sample,
+    ):
+        assert not sample.whole
+        entry = guess.guess(sample, address, wanted, lambda *_: pytest.fail("nothing is to be asked")).dataset
+    assert (entry.key, entry.first, [column.type for column in entry.columns]) == (
+        "at", JANUARY, ["datetime", "int64"],
+    )  # fmt: skip
+    assert received(entry, **place.how()) == file.getvalue()
 
 
 def test_a_file_above_the_limit_is_given_up_before_it_is_read(place):

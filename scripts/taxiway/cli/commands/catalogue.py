@@ -34,6 +34,7 @@ _GRAINS = ("hour", "day", "month", "year", "none")
   scripts/new bikes https://example.com/bikes_2024-01.csv
   scripts/new stations my-data/stations.csv --key nr
   scripts/new trips https://example.com/trips.csv --type zip=string
+  scripts/new rides s3://bucket/rides_2024-01.csv --connection partner
   scripts/new --from bikes.odcs.yaml       from an Open Data Contract
 It writes plugins/PACKAGE/datasets/NAME.py, with what it saw as comments, and
 loads one file if the platform runs. Without a terminal it asks nothing, and
@@ -144,7 +145,7 @@ def _wanted(name: str, given: dict[str, Any]) -> Wanted:
 def _from_file(address: str, wanted: Wanted, checkout: Checkout, stack: str, progress: Progress) -> Guess:
     """Look at a file."""
     from taxiway.entries.address import check_secrets
-    from taxiway.entries.guess import client, guess
+    from taxiway.entries.guess import guess, place
     from taxiway.entries.sample import take
 
     check_secrets(address)
@@ -160,8 +161,8 @@ def _from_file(address: str, wanted: Wanted, checkout: Checkout, stack: str, pro
 
     variables = _variables(checkout, stack)
     with (
-        client(address, wanted.connection, variables) as http,
-        take(address, http, wanted.format, wanted.delimiter) as sample,
+        place(address, wanted, variables) as publisher,
+        take(address, publisher, wanted.format, wanted.delimiter) as sample,
     ):
         return guess(sample, address, wanted, ask)
 

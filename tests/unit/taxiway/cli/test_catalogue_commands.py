@@ -106,6 +106,8 @@ def test_without_a_terminal_nothing_is_asked_and_the_guess_is_told(checkout: Che
         (["yellow", "FILE"], "the name yellow is in the catalogue already"),
         (["bikes", "nothing.csv"], "nothing.csv is no file and no URL"),
         (["bikes", "https://me:word@example.com/a.csv"], "an entry holds no secrets"),
+        (["bikes", "ftp://example.com/a.csv"], "ftp:// is nothing that can be looked at here"),
+        (["bikes", "sftp://example.com/a.csv"], "Name the connection that has it: --connection ID"),
         (["bikes", "https://example.com/a_{year}.csv"], "is not the address of one file"),
         (["bikes", "FILE", "--type", "bikes"], "--type bikes is no column and type"),
         (["bikes", "FILE", "--connection", "nowhere"], "AIRFLOW_CONN_NOWHERE is not set"),

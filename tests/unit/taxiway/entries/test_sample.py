@@ -152,5 +152,5 @@ def test_what_is_not_there_or_damaged_is_refused(served: tuple[str, type[Files]]
         looked_at(f"{url}/a.csv.gz")
     with pytest.raises(UsageError, match="is no file and no URL"):
         looked_at("nothing.csv")
-    with pytest.raises(UsageError, match="s3:// is nothing"):
-        looked_at("s3://bucket/a.csv")
+    with pytest.raises(UsageError, match="ftp:// is nothing"):
+        looked_at("ftp://bucket/a.csv")
