@@ -8,10 +8,10 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import urlsplit
 
-from elt.catalogue import STANDARD_AUDITS, Audit, Column, Dataset, Publisher, Type
+from elt.catalogue import STANDARD_AUDITS, Audit, Column, Database, Dataset, Publisher, Type
 from elt.catalogue.model import PERIOD_COLUMNS, ROOM_FOR_TABLE, Format
 from elt.conforming.stream import Split
-from elt.connections import GOOGLE, EnvironmentConnections, fields_in, variable_of
+from elt.connections import GOOGLE, ConnectionFields, EnvironmentConnections, fields_in, variable_of
 from elt.errors import PipelineError
 from elt.periods import Period
 from elt.sources import Place, base_of, reach
@@ -65,15 +65,21 @@ class Guess:
     notes: Sequence[str]
 
 
-def place(address: str, wanted: Wanted, variables: Mapping[str, str]) -> Place:
-    """What reads a publisher's file, with what an Airflow connection has for it, if one is named."""
-    connection = wanted.connection
-    found = fields_in(variables, connection) if connection else None
-    if connection and found is None:
+def connection_of(connection: str, variables: Mapping[str, str]) -> ConnectionFields:
+    """The fields of an Airflow connection that is named; UsageError where it is not set."""
+    found = fields_in(variables, connection)
+    if found is None:
         raise UsageError(
             f"{variable_of(connection)} is not set, and --connection {connection} is to be used",
             'Set it like {"conn_type": "http", "host": "https://example.com", "login": "me"}.',
         )
+    return found
+
+
+def place(address: str, wanted: Wanted, variables: Mapping[str, str]) -> Place:
+    """What reads a publisher's file, with what an Airflow connection has for it, if one is named."""
+    connection = wanted.connection
+    found = connection_of(connection, variables) if connection else None
     if address.startswith("sftp://") and not connection:
         raise UsageError("an SFTP server wants a login", "Name the connection that has it: --connection ID.")
     if local(address):
@@ -102,6 +108,13 @@ def guess(sample: Sample, address: str, wanted: Wanted, ask: Ask) -> Guess:
             "Name a file with rows; --format and --delimiter say how to read it.",
         )
     return _Table(sample, published, published != address, wanted, ask, seen, found).guess()
+
+
+def guess_table(sample: Sample, source: Database, period: Period | None, wanted: Wanted, ask: Ask) -> Guess:
+    """Make an entry of a table of a database; `period` is of its first rows, if they are to have one."""
+    found = Found("", period) if period else None
+    seen = look(sample, _bounds(found))
+    return _Table(sample, "", False, wanted, ask, seen, found, source).guess()
 
 
 def _published(address: str, wanted: Wanted) -> str:
@@ -165,6 +178,7 @@ class _Table:
     ask: Ask
     seen: Seen
     found: Found | None
+    source: Database | None = None
     notes: list[str] = field(default_factory=list)
 
     @property
@@ -182,15 +196,16 @@ class _Table:
             self.found = None
         columns = {name: self._as_key(column) if name == key else column for name, column in columns.items()}
         extension = {"csv.gz": "csv.gz", "jsonl.gz": "jsonl.gz"}.get(self.sample.format, self.sample.format)
-        address = _address(self.published, self.found, self.wanted, extension)
-        file = str(address.get("file") or file_part(str(address["path"])))
+        address = self._place(extension)
+        file = str(address.get("file") or file_part(str(address.get("path", ""))))
+        is_told = self.source or format_of(file) == (self.sample.format, "")
         dataset = Dataset(
             self.wanted.name,
             title(self.wanted.name),
             table=self.wanted.name[:ROOM_FOR_TABLE],
             key=key,
             columns=tuple(columns.values()),
-            format=None if format_of(file) == (self.sample.format, "") else self.sample.format,
+            format=None if is_told else self.sample.format,
             delimiter=self.sample.delimiter,
             audits=self._audits(key, columns),
             **address,
@@ -198,6 +213,12 @@ class _Table:
         )
         comments |= self._field_comments(key, columns)
         return Guess(dataset, self.period, self._about(dataset), comments, self.notes)
+
+    def _place(self, extension: str) -> dict[str, Any]:
+        """The fields that say where it is."""
+        if self.source:
+            return {"source": self.source}
+        return _address(self.published, self.found, self.wanted, extension)
 
     def _columns(self) -> tuple[dict[str, Column], dict[str, Sequence[str]]]:
         """The columns by name, and what was seen in each."""
@@ -315,17 +336,18 @@ class _Table:
             kind = "datetime" if profile.type == "date" else profile.type
             inside = profile.inside[profile.type] or profile.inside[kind]
             comments["key"] = [f"{inside:,} of {profile.rows:,} rows are of {self.period} by it."]
-            comments["first"] = ["The file that was looked at: there may be earlier ones."]
+            of_file = "The file that was looked at: there may be earlier ones."
+            comments["first"] = ["The earliest row's." if self.source else of_file]
         return comments
 
     def _about(self, ds: Dataset) -> list[str]:
         """What was looked at, and how much of it conform takes."""
         seen, of = (
             self.seen.rows + self.seen.broken,
-            "" if self.sample.whole else ", the beginning of the file",
+            "" if self.sample.whole else f", the beginning of the {'table' if self.source else 'file'}",
         )
         about = f"Inferred by scripts/new from {self.sample.name}: {seen:,} rows{of}."
-        checked = replace(ds, format=self.sample.plain, longest_row=ds.longest_row)
+        checked = replace(ds, format=None if self.source else self.sample.plain)
         self.sample.content.seek(0)
         try:
             with Split(self.sample.content, checked, self.period) as parts:

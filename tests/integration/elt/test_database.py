@@ -17,11 +17,13 @@ from psycopg.conninfo import conninfo_to_dict
 from elt.catalogue import Audit, Column, Database, Dataset
 from elt.connections import ConnectionFields
 from elt.errors import PermanentError, SettingError, SourceNotPublishedError, TransientError
-from elt.periods import Month, Period
+from elt.periods import Day, Month, Period
 from elt.sources.client import Limits
 from elt.sources.database import DatabaseSource
 from elt.stage_request import StageRequest
 from elt.stages import run
+from taxiway.cli.main import main
+from taxiway.targets.target import Checkout
 
 JANUARY = Month(2024, 1)
 
@@ -66,6 +68,48 @@ def sql(dsn) -> Iterator[psycopg.Connection]:
 def mysql(tmp_path_factory) -> Iterator[ConnectionFields]:
     with mariadb.running(tmp_path_factory.mktemp("mariadb")) as found:
         yield found
+
+
+COLUMNS = "(id int, placed timestamp, total numeric(12, 2), zip varchar(9), note text, done date)"
+ROWS = [
+    "(1, '2024-02-28 10:00:00', 1.10, '00123', '2024-01-01', NULL)",
+    "(2, '2024-02-29 10:00:00', 2, 'x', '', NULL)",
+]
+
+
+@pytest.mark.parametrize("server", ["postgres", "mysql"])
+def test_an_entry_is_made_of_a_table_and_reads_it(server, request, tmp_path, capsys):
+    found = request.getfixturevalue(server)
+    statements = [f"CREATE TABLE orders {COLUMNS}", *(f"INSERT INTO orders VALUES {row}" for row in ROWS)]
+    if server == "mysql":
+        mariadb.execute(found, *statements)
+    else:
+        for statement in statements:
+            request.getfixturevalue("sql").execute(statement)
+    (tmp_path / "plugins").mkdir()
+    fields = {
+        name: getattr(found, name) for name in ("conn_type", "host", "port", "login", "password", "schema")
+    }
+    request.getfixturevalue("monkeypatch").setenv("AIRFLOW_CONN_SHOP", json.dumps(fields))
+    command = ["new", "orders", "--connection", "shop", "--table", "orders", "--force"]
+    written = {}
+    for more in ([], ["--every", "day", "--key", "placed"]):
+        assert main([*command, *more], Checkout(tmp_path)) == 0, capsys.readouterr().err
+        exec((tmp_path / "plugins/orders/datasets/orders.py").read_text(), written)
+        orders = written["ORDERS"]
+        moment = "datetime" if server == "postgres" else "timestamp"
+        types = {column.name: column.type for column in orders.columns}
+        assert (types["placed"], types["total"], types["zip"], types["note"], types["done"]) == (
+            moment, "numeric", "string", "string", "date",
+        )  # fmt: skip
+        assert read(found, orders, orders.first).num_rows == (1 if more else 2)
+    assert main([*command[:-2], "nothing", "--force"], Checkout(tmp_path)) == 2
+    assert "there is no table nothing that the login of shop may read" in " ".join(
+        capsys.readouterr().err.split()
+    )
+    assert (orders.first, orders.key, orders.source) == (
+        Day(2024, 2, 28), "placed", Database("shop", "orders", cursor="placed"),
+    )  # fmt: skip
 
 
 # Each value as Postgres reads it, and as it has to arrive.

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from elt.evolution import Change
     from taxiway.console.progress import Progress
     from taxiway.entries.contract import Read
-    from taxiway.entries.guess import Guess, Wanted
+    from taxiway.entries.guess import Ask, Guess, Wanted
 
 # Exit code: something is not as it is described.
 DRIFTED = 5
@@ -35,6 +36,7 @@ _GRAINS = ("hour", "day", "month", "year", "none")
   scripts/new stations my-data/stations.csv --key nr
   scripts/new trips https://example.com/trips.csv --type zip=string
   scripts/new rides s3://bucket/rides_2024-01.csv --connection partner
+  scripts/new orders --connection shop --table public.orders
   scripts/new --from bikes.odcs.yaml       from an Open Data Contract
 It writes plugins/PACKAGE/datasets/NAME.py, with what it saw as comments, and
 loads one file if the platform runs. Without a terminal it asks nothing, and
@@ -68,6 +70,7 @@ says what it took for granted.
 @click.option(
     "--connection", default="", metavar="ID", help="The Airflow connection with its login or headers."
 )
+@click.option("--table", default="", help="A table of the database of --connection, instead of a file.")
 @click.option("--package", default="", metavar="NAME", help="The folder of plugins/ to write into.")
 @click.option("--force", is_flag=True, help="Replace a file that is there.")
 @click.option("--no-load", is_flag=True, help="Load nothing.")
@@ -98,12 +101,16 @@ def new(
         found: Guess | Read = read(contract, name or "", address or "")
         name = found.dataset.name
     else:
-        if not name or not address:
+        if not name or not (address or given["table"]):
             raise click.UsageError("give the NAME of the dataset and the ADDRESS of one of its files")
         place.check_name(name)
         # Before anything is downloaded: what cannot be written need not be looked at.
         place.entry_file(name, place.package_for(name, package, packages), packages, force=force)
-        found = _from_file(address, _wanted(name, given), checkout, stack, progress)
+        wanted, variables = _wanted(name, given), _variables(checkout, stack)
+        if given["table"]:
+            found = _from_table(given["table"], wanted, variables, progress)
+        else:
+            found = _from_file(str(address), wanted, variables, progress)
     package = place.package_for(name, package, packages)
     file = place.entry_file(name, package, packages, force=force)
     written = text.module(found.dataset, found.about, found.comments)
@@ -142,7 +149,27 @@ def _wanted(name: str, given: dict[str, Any]) -> Wanted:
     )
 
 
-def _from_file(address: str, wanted: Wanted, checkout: Checkout, stack: str, progress: Progress) -> Guess:
+def _from_table(name: str, wanted: Wanted, variables: Mapping[str, str], progress: Progress) -> Guess:
+    """Look at a table of a database."""
+    from elt.catalogue import Database
+    from taxiway.entries.guess import NONE, connection_of, guess_table
+    from taxiway.entries.tables import Table
+
+    grain = wanted.every if wanted.every != NONE else ""
+    if not wanted.connection or (grain and not wanted.key):
+        raise UsageError(
+            f"--table {name} needs {'--key, the time of a row' if wanted.connection else '--connection'}",
+            "Write it like --connection shop --table public.orders --every day --key ordered_at.",
+        )
+    source = Database(wanted.connection, name, cursor=wanted.key if grain else "")
+    table = Table(wanted.connection, connection_of(wanted.connection, variables), name)
+    period = table.first(wanted.key, grain) if grain else None  # type: ignore[arg-type]
+    wanted = replace(wanted, types={**table.types(), **wanted.types})
+    with table.sample(wanted.key, period) as sample:
+        return guess_table(sample, source, period, wanted, _asking(progress))
+
+
+def _from_file(address: str, wanted: Wanted, variables: Mapping[str, str], progress: Progress) -> Guess:
     """Look at a file."""
     from taxiway.entries.address import check_secrets
     from taxiway.entries.guess import guess, place
@@ -152,6 +179,16 @@ def _from_file(address: str, wanted: Wanted, checkout: Checkout, stack: str, pro
     if "{" in address:
         raise UsageError(f"{address} is not the address of one file", "Name a file that is there.")
 
+    with (
+        place(address, wanted, variables) as publisher,
+        take(address, publisher, wanted.format, wanted.delimiter) as sample,
+    ):
+        return guess(sample, address, wanted, _asking(progress))
+
+
+def _asking(progress: Progress) -> Ask:
+    """Asks at a terminal; elsewhere it takes the default, and says so."""
+
     def ask(question: str, answers: Sequence[str], default: str) -> str:
         if not (sys.stdin.isatty() and sys.stderr.isatty()):
             others = f" (of {', '.join(answers)})" if len(answers) > 1 else ""
@@ -159,12 +196,7 @@ def _from_file(address: str, wanted: Wanted, checkout: Checkout, stack: str, pro
             return default
         return str(click.prompt(question, type=click.Choice(list(answers)), default=default, err=True))
 
-    variables = _variables(checkout, stack)
-    with (
-        place(address, wanted, variables) as publisher,
-        take(address, publisher, wanted.format, wanted.delimiter) as sample,
-    ):
-        return guess(sample, address, wanted, ask)
+    return ask
 
 
 def _variables(checkout: Checkout, stack: str) -> dict[str, str]:
