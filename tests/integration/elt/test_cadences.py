@@ -224,8 +224,9 @@ def test_it_is_loaded_backfilled_republished_killed_and_finished(
             kill = AfterStep(steps)
             kill(act)
             assert not kill.missed, f"{stage} was over before"
-            for rows in (in_warehouse(sources, ds), in_postgres(sources, ds)):
-                assert rows in (as_stored(before), as_stored(expected)), f"half a period is read: {kill}"
+            # Where a stage replaces rows, readers see all old ones or all new ones.
+            if read := {"publish": in_warehouse, "postgres": in_postgres}.get(stage):
+                assert read(sources, ds) in (as_stored(before), as_stored(expected)), kill
         act()
     check(sources, ds, expected)
     assert changes(stack, ds) == (tuple(periods[1:]) if ds.reread else ())
