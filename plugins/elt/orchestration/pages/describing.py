@@ -52,7 +52,7 @@ def quarantine(connections: Connections, ds: Dataset, period: Period | None) -> 
             return {"columns": [], "rows": [], "total": 0}
         with lake.open(stored) as file:
             content = pq.ParquetFile(file)
-            batch = next(content.iter_batches(ROWS), None)
+            batch = next(content.iter_batches(ROWS, use_threads=False), None)
             total = content.metadata.num_rows
     names = sorted(content.schema_arrow.names, key=lambda name: name != "reason")
     rows = batch.select(names).to_pylist() if batch is not None else []

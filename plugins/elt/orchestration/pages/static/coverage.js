@@ -90,12 +90,12 @@ function draw(section, grid) {
     into.replaceChildren(make("h3", {}, key), rows(grid, places, finer, (k, p) => open(k, p, inner)), inner);
   };
   const all = grid.keys.map((_, place) => place);
-  section.replaceChildren(
+  section.replaceChildren(...[
     make("header", {}, make("h2", {}, make("a", { href: page("dataset", { name: grid.name }) }, grid.name)), make("span", { class: "title" }, grid.title),
       counts.map(([state, n]) => make("span", { class: "count" }, make("i", { class: `dot ${state}` }), ` ${number(n)} ${STATES[state][0]}`))),
     grid.paused.length ? notice(`Paused, so that nothing of it runs: ${grid.paused.join(", ")}.`, "warning") : null,
     grid.every ? rows(grid, all, level, (key, places) => open(key, places)) : make("div", { class: "row" }, make("span", { class: "when" }, "whole"), cell(grid, "", [0], (key, places) => select(grid, places[0]))),
-    below, range(section, grid));
+    below, range(section, grid)].filter(Boolean));
 }
 
 function range(section, grid) {
