@@ -19,25 +19,30 @@ Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 
-async def pages(scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
-    """The app (ASGI)."""
-    try:
-        app = await asyncio.to_thread(_make)
-    except Exception:
-        logging.getLogger(__name__).exception("the pages cannot be made")
-        body = json.dumps({"detail": "the pages cannot be made. The API server's log says why."}).encode()
-        headers = [(b"content-type", b"application/json")]
-        await send({"type": "http.response.start", "status": 503, "headers": headers})
-        await send({"type": "http.response.body", "body": body})
-        return
-    await app(scope, receive, send)
-
-
-@cache
 def _make() -> Any:
     from elt.orchestration.pages.airflow import app
 
     return app()
+
+
+class Pages:
+    """An ASGI app that `make` makes when it is first called."""
+
+    def __init__(self, make: Callable[[], Any] = _make) -> None:
+        self._make = cache(make)
+
+    async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+        """Answer a request, 503 if there is no app."""
+        try:
+            app = await asyncio.to_thread(self._make)
+        except Exception:
+            logging.getLogger(__name__).exception("the pages cannot be made")
+            body = json.dumps({"detail": "the pages cannot be made. The API server's log says why."}).encode()
+            headers = [(b"content-type", b"application/json")]
+            await send({"type": "http.response.start", "status": 503, "headers": headers})
+            await send({"type": "http.response.body", "body": body})
+            return
+        await app(scope, receive, send)
 
 
 # Airflow's own variable: its configuration would be an import.
@@ -49,7 +54,7 @@ class TaxiwayPages(AirflowPlugin):
     """Coverage and dataset pages below /taxiway."""
 
     name = "taxiway_pages"
-    fastapi_apps = [{"app": pages, "url_prefix": "/taxiway", "name": "taxiway pages"}]  # noqa: RUF012 - Airflow sets the type
+    fastapi_apps = [{"app": Pages(), "url_prefix": "/taxiway", "name": "taxiway pages"}]  # noqa: RUF012 - Airflow sets the type
     external_views = [  # noqa: RUF012
         {
             "name": "Coverage",

@@ -14,6 +14,7 @@ from airflow.api_fastapi.core_api.security import get_user
 from airflow.utils.session import create_session
 
 from elt.connections import Connections, EnvironmentConnections
+from elt.errors import SettingError
 from elt.orchestration.pages.app import SECONDS, Context, make
 from elt.orchestration.pages.coverage import Run
 
@@ -88,8 +89,21 @@ def _connections() -> Connections:
     variables = {**os.environ, "TAXI_JOB_SECONDS": str(int(SECONDS))}
     if file := os.environ.get("TAXIWAY_ENVIRONMENT"):
         # This server is started before there are stores. Without the hooks it stays 70 MB smaller, too.
-        return _Stores({**json.loads(Path(file).read_text()), **variables})
+        return _Stores({**_read(Path(file)), **variables})
+    if not os.environ.get("GCP_GCS_BUCKET"):
+        raise SettingError(
+            "this API server does not know the stack's stores (GCP_GCS_BUCKET is not set where it runs). "
+            "docs/pages.md says how to let it read them."
+        )
     from elt.orchestration.connections import AirflowConnections
     from elt.settings import Settings
 
     return AirflowConnections(Settings.from_environment(variables))
+
+
+def _read(file: Path) -> dict[str, str]:
+    try:
+        found: dict[str, str] = json.loads(file.read_text())
+    except (OSError, ValueError):
+        raise SettingError(f"the stack's variables are not in {file}. Call scripts/up again.") from None
+    return found

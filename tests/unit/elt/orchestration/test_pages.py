@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import ast
 import datetime as dt
 import json
 import re
+import sys
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
 import taxi
+from airflow.plugins_manager import get_fastapi_plugins, get_plugin_info
 from fake_postgres import FakePostgres
 from fakes import Stack
 from fastapi import HTTPException, Request
 from fastapi.testclient import TestClient
+from repository import REPOSITORY
 
+import taxiway_pages
 from elt.catalogue import Dataset
 from elt.catalogue.registry import DATASETS
 from elt.errors import TransientError
@@ -267,3 +272,36 @@ def test_texts_leave_as_json_and_enter_pages_as_text() -> None:
 def test_a_files_way_out_of_the_folder_is_no_page(site: Site) -> None:
     for path in ("/..%2fapp.py", "/%2e%2e/app.py", "/app.py"):
         assert site.client.get(path, headers={"x-user": "admin"}).status_code == 404
+
+
+def test_airflow_finds_the_plugin_and_what_the_navigation_shows() -> None:
+    (app,) = [app for app in get_fastapi_plugins()[0] if app["url_prefix"] == "/taxiway"]
+    assert callable(app["app"])
+    (plugin,) = [info for info in get_plugin_info() if info["name"] == "taxiway_pages"]
+    (view,) = plugin["external_views"]
+    assert (view["href"], view["destination"]) == ("/taxiway/coverage", "nav")
+    for icon in (view["icon"], view["icon_dark_mode"]):
+        assert (STATIC / icon.rpartition("/")[2]).is_file()
+
+
+def test_what_every_process_of_airflow_imports_of_it_is_next_to_nothing() -> None:
+    tree = ast.parse((REPOSITORY / "plugins" / "taxiway_pages.py").read_text())
+    imported = {
+        node.module if isinstance(node, ast.ImportFrom) else node.names[0].name
+        for node in tree.body
+        if isinstance(node, ast.Import | ast.ImportFrom)
+    }
+    assert {name for name in imported if name.split(".")[0] not in sys.stdlib_module_names} == {
+        "airflow.sdk.plugins_manager"
+    }
+
+
+def test_pages_that_cannot_be_made_are_a_sentence() -> None:
+    def make_none() -> Any:
+        raise ImportError("no module named elt")
+
+    answer = TestClient(taxiway_pages.Pages(make_none)).get("/coverage")
+    assert (answer.status_code, answer.json()) == (
+        503,
+        {"detail": "the pages cannot be made. The API server's log says why."},
+    )
