@@ -26,7 +26,8 @@ _BUFFER = 1 << 18
 # and in nanoseconds for less than 300 of them.
 _STORABLE = ("0001-01-01", "9999-12-31T23:59:59.999")
 _IN_NANOSECONDS = ("1678-01-01", "2262-01-01")
-_PLAIN = {pa.string_view(): pa.string(), pa.binary_view(): pa.binary()}
+# Arrow filters no views, and has few functions for halves.
+_PLAIN = {pa.string_view(): pa.string(), pa.binary_view(): pa.binary(), pa.float16(): pa.float32()}
 
 
 class _Plan(NamedTuple):
@@ -53,13 +54,22 @@ class ParquetReader:
                 found.append(field)
             else:
                 unread.append(field.name)
-        # Arrow filters no views.
-        plain = [field.with_type(_PLAIN.get(field.type, field.type)) for field in found]
-        self.schema, self.unread, self.rows = pa.schema(plain), tuple(unread), parquet.metadata.num_rows
         leaves = {leaf.path: leaf for leaf in (parquet.schema.column(n) for n in range(len(parquet.schema)))}
-        self._leaves = {name: leaves[name] for name in self.schema.names if name in leaves}
+        self._leaves = {field.name: leaves[field.name] for field in found if field.name in leaves}
+        plain = [field.with_type(self._plain_type(field)) for field in found]
+        self.schema, self.unread, self.rows = pa.schema(plain), tuple(unread), parquet.metadata.num_rows
         self._int96 = [name for name, leaf in self._leaves.items() if leaf.physical_type == "INT96"]
         self._texts = {field.name for field in found if is_text(field.type)}
+
+    def _plain_type(self, field: pa.Field) -> pa.DataType:
+        leaf = self._leaves.get(field.name)
+        if leaf is None or leaf.physical_type != "FIXED_LEN_BYTE_ARRAY":
+            return _PLAIN.get(field.type, field.type)
+        if leaf.logical_type.type == "UUID":
+            return pa.string()
+        # What has another meaning, like an interval, is no text.
+        annotated = (leaf.logical_type.type, leaf.converted_type) != ("NONE", "NONE")
+        return _PLAIN.get(field.type, field.type) if annotated else pa.binary()
 
     def __iter__(self) -> Generator[pa.RecordBatch | Malformed, None, None]:
         for batch in self._batches():
@@ -79,7 +89,8 @@ class ParquetReader:
         most = max(_LONGEST_ROWS * self._longest + _ROOM, _COLUMN * len(self._leaves))
         for name, chunk in chunks.items():
             pages = PageSizes(page_headers(self._source, chunk), chunk.packed, name in self._texts)
-            taken += pages.taken * (3 if name in self._int96 else 1)
+            # Arrow keeps room for a value of fixed length even where there is none.
+            taken += pages.taken * (3 if name in self._int96 else 1) + max(self._leaves[name].length, 0)
             if taken > most:
                 enough = taken // _LONGEST_ROWS + 1
                 raise ValueError(
@@ -122,11 +133,10 @@ class ParquetReader:
             for name in self._int96:
                 moments = _moments(batch.column(name), *(other.column(name) for other in beside))
                 batch = batch.set_column(batch.schema.names.index(name), name, moments)
-            for index, kind in enumerate(batch.schema.types):
-                if kind in _PLAIN:
-                    batch = batch.set_column(
-                        index, batch.schema.names[index], batch.column(index).cast(_PLAIN[kind])
-                    )
+            for index, field in enumerate(self.schema):
+                array = batch.column(index)
+                if array.type in _PLAIN or _is_fixed(array.type):
+                    batch = batch.set_column(index, field.name, _plain(array, field.type))
             yield batch
 
     def _columns(
@@ -152,6 +162,19 @@ def is_text(kind: pa.DataType) -> bool:
     """Whether values are bytes of any length, legible or not."""
     checks = (pa.types.is_string, pa.types.is_large_string, pa.types.is_binary, pa.types.is_large_binary)
     return any(check(kind) for check in checks)
+
+
+def _is_fixed(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_fixed_size_binary(getattr(kind, "storage_type", kind)))
+
+
+def _plain(array: pa.Array, kind: pa.DataType) -> pa.Array:
+    """Values in a type that all of Arrow's functions know; a UUID (16 bytes) as its text."""
+    array = getattr(array, "storage", array)
+    if not pa.types.is_fixed_size_binary(array.type) or kind != pa.string():
+        return array.cast(kind)
+    digits = (None if value is None else value.hex() for value in array.to_pylist())
+    return pa.array([h and f"{h[:8]}-{h[8:12]}-{h[12:16]}-{h[16:20]}-{h[20:]}" for h in digits], pa.string())
 
 
 def _moments(us: pa.Array, ms: pa.Array, ns: pa.Array) -> pa.Array:
