@@ -139,15 +139,17 @@ class _Compact:
         return self._data[self.at - 1]
 
     def _varint(self) -> int:
-        value = shift = 0
-        while True:
-            byte = self._byte()
-            value |= (byte & 127) << shift
-            if byte < 128:
-                return value
-            shift += 7
+        # Most are one byte, and a file has tens of thousands of them.
+        data, at = self._data, self.at
+        value, shift = data[at] & 127, 7
+        while data[at] > 127:
+            at += 1
             if shift > 63:
                 raise KeyError
+            value |= (data[at] & 127) << shift
+            shift += 7
+        self.at = at + 1
+        return value
 
 
 def _signed(value: int) -> int:
