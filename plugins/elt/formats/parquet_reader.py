@@ -1,7 +1,8 @@
 """Parquet as Arrow batches: the columns that somebody knows, in pieces of bounded bytes."""
 
-from collections.abc import Generator, Iterator, Set
-from typing import Any, BinaryIO
+from collections.abc import Generator, Iterator, Mapping, Sequence, Set
+from itertools import groupby
+from typing import Any, BinaryIO, NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -9,19 +10,31 @@ import pyarrow.parquet
 
 from elt.catalogue.model import LONGEST_ROW
 from elt.formats.batches import BEGINNING, Malformed
+from elt.formats.parquet_pages import Chunk, PageSizes, check_footer, page_headers, row_groups
 
 # A batch has so many rows, and so many bytes of text, at most: a file of a few kB can hold one long text and
 # a million references to it.
 BATCH_ROWS, BATCH_BYTES = 16_384, 8 * 2**20
-# Rows where a text may be written as what it shares with the one before, which no dictionary keeps short.
-_ROWS_OF_SHARED_TEXTS = 256
+# Bytes that the rows of a batch may take. Beside them unpacked pages may take so many times the longest row,
+# or so many bytes for each column that is read: of a table of 100, most programs write pages of 200 MB.
+_ROOM, _LONGEST_ROWS, _COLUMN = 8 * 2**20, 4, 4 * 2**20
+# Bytes of a value in Arrow. INT96 is read three times.
+_WIDTHS = {"BOOLEAN": 1, "INT32": 4, "FLOAT": 4, "INT64": 8, "DOUBLE": 8, "INT96": 24}
 # Bytes read at once, of each column.
 _BUFFER = 1 << 18
 # What INT96 holds is exact in milliseconds for all its days, in microseconds for 292,000 years around 1970,
 # and in nanoseconds for less than 300 of them.
 _STORABLE = ("0001-01-01", "9999-12-31T23:59:59.999")
 _IN_NANOSECONDS = ("1678-01-01", "2262-01-01")
-_PLAIN = {pa.string_view(): pa.string(), pa.binary_view(): pa.binary()}
+# Arrow filters no views, and has few functions for halves.
+_PLAIN = {pa.string_view(): pa.string(), pa.binary_view(): pa.binary(), pa.float16(): pa.float32()}
+
+
+class _Plan(NamedTuple):
+    """How to read a row group: rows at once, and the columns whose texts come by a dictionary."""
+
+    rows: int
+    texts: tuple[str, ...]
 
 
 class ParquetReader:
@@ -32,6 +45,7 @@ class ParquetReader:
 
     def __init__(self, source: BinaryIO, known: Set[str], longest: int = LONGEST_ROW) -> None:
         self._source, self._longest = source, longest
+        check_footer(source)
         parquet = self._open()
         self._metadata = parquet.metadata
         found, unread = list[pa.Field](), list[str]()
@@ -40,56 +54,96 @@ class ParquetReader:
                 found.append(field)
             else:
                 unread.append(field.name)
-        # Arrow filters no views.
-        plain = [field.with_type(_PLAIN.get(field.type, field.type)) for field in found]
-        self.schema, self.unread, self.rows = pa.schema(plain), tuple(unread), parquet.metadata.num_rows
         leaves = {leaf.path: leaf for leaf in (parquet.schema.column(n) for n in range(len(parquet.schema)))}
-        named = (name for name in self.schema.names if name in leaves)
-        self._int96 = [name for name in named if leaves[name].physical_type == "INT96"]
-        self._texts = [field.name for field in found if is_text(field.type)]
+        self._leaves = {field.name: leaves[field.name] for field in found if field.name in leaves}
+        plain = [field.with_type(self._plain_type(field)) for field in found]
+        self.schema, self.unread, self.rows = pa.schema(plain), tuple(unread), parquet.metadata.num_rows
+        self._int96 = [name for name, leaf in self._leaves.items() if leaf.physical_type == "INT96"]
+        self._texts = {field.name for field in found if is_text(field.type)}
+
+    def _plain_type(self, field: pa.Field) -> pa.DataType:
+        leaf = self._leaves.get(field.name)
+        if leaf is None or leaf.physical_type != "FIXED_LEN_BYTE_ARRAY":
+            return _PLAIN.get(field.type, field.type)
+        if leaf.logical_type.type == "UUID":
+            return pa.string()
+        # What has another meaning, like an interval, is no text.
+        annotated = (leaf.logical_type.type, leaf.converted_type) != ("NONE", "NONE")
+        return _PLAIN.get(field.type, field.type) if annotated else pa.binary()
 
     def __iter__(self) -> Generator[pa.RecordBatch | Malformed, None, None]:
         for batch in self._batches():
             yield from _in_pieces(batch, self._longest)
 
     def _batches(self) -> Iterator[pa.RecordBatch]:
-        done = 0
-        try:
-            # Texts stay references until it is known how long they are.
-            for batch in self._read(BATCH_ROWS, self._texts):
-                done += batch.num_rows
-                yield batch
-        except (OSError, pa.ArrowException):
-            # Some encodings are read into no dictionary: what is left is read without one, and fails again
-            # if that is not why. (The metadata would tell beforehand, but to ask for that of an encrypted
-            # column ends the process.)
-            for batch in self._read(_ROWS_OF_SHARED_TEXTS, []):
-                if done < batch.num_rows:
-                    yield batch.slice(done)
-                done = max(done - batch.num_rows, 0)
+        groups = row_groups(self._source, frozenset(self._leaves))
+        plans = [self._plan(number, chunks) for number, chunks in enumerate(groups)]
+        if len(plans) != self._metadata.num_row_groups:
+            raise ValueError("its footer cannot be read")
+        for plan, numbers in groupby(range(len(plans)), plans.__getitem__):
+            yield from self._read(plan, list(numbers))
 
-    def _read(self, rows: int, texts: list[str]) -> Iterator[pa.RecordBatch]:
-        def columns(names: list[str], unit: str, texts: list[str]) -> Iterator[pa.RecordBatch]:
+    def _plan(self, group: int, chunks: Mapping[str, Chunk]) -> _Plan:
+        """How to read a row group; ValueError if there is no way that takes bounded memory."""
+        taken, rate, texts = 0, 0, list[str]()
+        most = max(_LONGEST_ROWS * self._longest + _ROOM, _COLUMN * len(self._leaves))
+        for name, chunk in chunks.items():
+            pages = PageSizes(page_headers(self._source, chunk), chunk.packed, name in self._texts)
+            # Arrow keeps room for a value of fixed length even where there is none.
+            taken += pages.taken * (3 if name in self._int96 else 1) + max(self._leaves[name].length, 0)
+            if taken > most:
+                enough = taken // _LONGEST_ROWS + 1
+                raise ValueError(
+                    f"unpacked, the pages of {name} and the columns before it take {taken:,} bytes, and "
+                    f"{most:,} at most are read. Write smaller pages, or longest_row={enough} in the entry"
+                )
+            if name in self._texts and pages.coded and not pages.others:
+                texts.append(name)
+            rate += self._rate(group, name, pages)
+        return _Plan(min(BATCH_ROWS, max(1, _ROOM // max(rate, 1))), tuple(texts))
+
+    def _rate(self, group: int, name: str, pages: PageSizes) -> int:
+        """Bytes that a row of a column takes, page by page at most."""
+        kind = self._leaves[name].physical_type
+        if kind != "BYTE_ARRAY":
+            return _WIDTHS.get(kind) or int(self._leaves[name].length)
+        if name not in self._texts:
+            return pages.rate or pages.dictionary
+        if not pages.others:
+            # References to a dictionary, whatever the texts.
+            return _WIDTHS["INT32"]
+        if not pages.coded:
+            return pages.rate
+        # Most of its texts are in the dictionary, until that was full.
+        texts = next(iter(self._columns(1, [group], [name], read_dictionary=[name]))).column(0)
+        known = pa.types.is_dictionary(texts.type) and pages.coded_first
+        longest = pc.max(pc.binary_length(texts.dictionary)).as_py() or 0 if known else pages.dictionary
+        return max(pages.rate, longest)
+
+    def _read(self, plan: _Plan, groups: list[int]) -> Iterator[pa.RecordBatch]:
+        def columns(names: list[str], unit: str, texts: Sequence[str]) -> Iterator[pa.RecordBatch]:
             how = {"coerce_int96_timestamp_unit": unit, "read_dictionary": texts}
-            batches = self._open(metadata=self._metadata, **how).iter_batches(
-                rows, columns=names, use_threads=False
-            )
-            return iter(batches)
+            return self._columns(plan.rows, groups, names, **how)
 
-        others = [columns(self._int96, unit, []) for unit in ("ms", "ns") if self._int96]
-        for batch in columns(self.schema.names, "us", texts):
+        others = [columns(self._int96, unit, ()) for unit in ("ms", "ns") if self._int96]
+        for batch in columns(self.schema.names, "us", plan.texts):
             if batch.schema.names != self.schema.names:
                 raise ValueError(f"its columns cannot be told apart by their names: {batch.schema.names}")
             beside = [next(other) for other in others]
             for name in self._int96:
                 moments = _moments(batch.column(name), *(other.column(name) for other in beside))
                 batch = batch.set_column(batch.schema.names.index(name), name, moments)
-            for index, kind in enumerate(batch.schema.types):
-                if kind in _PLAIN:
-                    batch = batch.set_column(
-                        index, batch.schema.names[index], batch.column(index).cast(_PLAIN[kind])
-                    )
+            for index, field in enumerate(self.schema):
+                array = batch.column(index)
+                if array.type in _PLAIN or _is_fixed(array.type):
+                    batch = batch.set_column(index, field.name, _plain(array, field.type))
             yield batch
+
+    def _columns(
+        self, rows: int, groups: list[int], names: list[str], **how: Any
+    ) -> Iterator[pa.RecordBatch]:
+        parquet = self._open(metadata=self._metadata, **how)
+        return iter(parquet.iter_batches(rows, row_groups=groups, columns=names, use_threads=False))
 
     def _open(self, **how: Any) -> pa.parquet.ParquetFile:
         return pa.parquet.ParquetFile(
@@ -108,6 +162,19 @@ def is_text(kind: pa.DataType) -> bool:
     """Whether values are bytes of any length, legible or not."""
     checks = (pa.types.is_string, pa.types.is_large_string, pa.types.is_binary, pa.types.is_large_binary)
     return any(check(kind) for check in checks)
+
+
+def _is_fixed(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_fixed_size_binary(getattr(kind, "storage_type", kind)))
+
+
+def _plain(array: pa.Array, kind: pa.DataType) -> pa.Array:
+    """Values in a type that all of Arrow's functions know; a UUID (16 bytes) as its text."""
+    array = getattr(array, "storage", array)
+    if not pa.types.is_fixed_size_binary(array.type) or kind != pa.string():
+        return array.cast(kind)
+    digits = (None if value is None else value.hex() for value in array.to_pylist())
+    return pa.array([h and f"{h[:8]}-{h[8:12]}-{h[12:16]}-{h[16:20]}-{h[20:]}" for h in digits], pa.string())
 
 
 def _moments(us: pa.Array, ms: pa.Array, ns: pa.Array) -> pa.Array:

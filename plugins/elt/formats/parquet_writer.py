@@ -9,7 +9,7 @@ import pyarrow.parquet
 
 # A group is held in memory until it is written, and the next one beside it: about 10 MB of trips each. Rows
 # of long texts are fewer.
-GROUP_ROWS, GROUP_BYTES = 65_536, 32 * 2**20
+GROUP_ROWS, GROUP_BYTES = 65_536, 16 * 2**20
 
 
 class ParquetWriter:

@@ -15,6 +15,7 @@ from bench.measure import CommandFailedError, Contestant, Role, Run, WrongResult
 from bench.measure import run as run_once
 from bench.section import Bench, Json, Section, Target, peak_of, process, ratios, worker
 from bench.servers import Cloud, Database, cloud, ends, postgres
+from bench.wide import wide_rows
 from elt.catalogue.registry import dataset
 
 # The slow ones get a part of the rows, or they would take the whole afternoon.
@@ -293,7 +294,8 @@ def _loads(emulators: Cloud, rows: int) -> list[Contestant]:
 def use_memory(bench: Bench) -> Section:
     """Peak memory of each stage for one, three and ten times the rows: it must not follow the file.
 
-    Every stage runs once for each size: memory does not depend on how busy the machine is.
+    Every stage runs once for each size: memory does not depend on how busy the machine is. So do small files
+    that unpack large, which DuckDB copies beside.
     """
     peaks: dict[str, dict[int, float]] = {stage: {} for stage in _MEASURED}
     last: dict[str, Run] = {}
@@ -310,9 +312,9 @@ def use_memory(bench: Bench) -> Section:
                 bench.progress.say(f"{stage:9} {times:3} times  {done.peak_rss_mb:6.0f} MB", "done")
     rows = bench.rows * _SIZES[-1]
     contestants = [_largest(stage, peaks[stage], rows, last[stage]) for stage in _MEASURED if stage in last]
-    return Section(
-        "rows/s", contestants, [_flat(stage, peaks[stage]) for stage in _MEASURED], {"peaks_mb": peaks}
-    )
+    wide, bound = wide_rows(bench)
+    targets = [*(_flat(stage, peaks[stage]) for stage in _MEASURED), bound]
+    return Section("rows/s", [*contestants, *wide], targets, {"peaks_mb": peaks})
 
 
 def _measure(bench: Bench, stage: str, file: Path, emulators: Cloud, database: Database) -> Run:

@@ -77,6 +77,7 @@ TEXTS = st.one_of(
     st.text(max_size=5),
 )
 FLOATS = st.one_of(st.floats(), st.floats(-1e6, 1e6).map(lambda value: round(value, 2)), NUMBERS.map(float))
+ASCII = st.characters(min_codepoint=32, max_codepoint=126)
 SOURCES: dict[str, tuple[pa.DataType, st.SearchStrategy[Any]]] = {
     **{str(kind): (kind, whole(kind)) for kind in (
         pa.int8(), pa.int16(), pa.int32(), pa.int64(), pa.uint8(), pa.uint16(), pa.uint32(), pa.uint64()
@@ -93,6 +94,8 @@ SOURCES: dict[str, tuple[pa.DataType, st.SearchStrategy[Any]]] = {
     "binary": (pa.binary(), TEXTS.map(str.encode)),
     "string_view": (pa.string_view(), TEXTS),
     "binary_view": (pa.binary_view(), TEXTS.map(str.encode)),
+    "uuid": (pa.uuid(), st.uuids().map(lambda value: value.bytes)),
+    "fixed": (pa.binary(4), st.text(ASCII, min_size=4, max_size=4).map(str.encode)),
     "half": (pa.float16(), st.floats(width=16)),
     "dictionary": (pa.dictionary(pa.int32(), pa.string()), TEXTS),
     "date": (pa.date32(), st.one_of(MOMENTS.map(lambda s: s // 86400), st.integers(-(10**8), 10**8))),
@@ -256,3 +259,17 @@ def test_a_moment_in_a_zone_is_not_taken_for_a_local_time(target: str) -> None:
         conformed(file, target)
     typed, _ = conformed(file, "timestamp")
     assert typed[0].value == 0
+
+
+def test_bytes_of_a_fixed_length_are_a_uuid_or_text_as_the_file_says() -> None:
+    file = io.BytesIO()
+    values = [bytes(range(16)), None, b"0123456789abcdef"]
+    pq.write_table(table(pa.uuid(), values), file, store_schema=False)
+    found, _ = conformed(file, "string")
+    assert found[0].as_py() == "00010203-0405-0607-0809-0a0b0c0d0e0f"
+    assert [value.is_valid for value in found.values()] == [True, False, True]
+    plain = io.BytesIO()
+    pq.write_table(table(pa.binary(16), [*values[1:], b"\xff" * 16]), plain)
+    found, reasons = conformed(plain, "string")
+    assert [value.as_py() for value in found.values()] == [None, "0123456789abcdef"]
+    assert list(reasons) == [2]
