@@ -22,13 +22,14 @@ INTERRUPTED = 130
 
 def group() -> click.Group:
     """All commands, as `taxiway COMMAND`: the entry point, and what completes a command line."""
-    from taxiway.cli.commands import airflow, catalogue, data, infrastructure, platform, tools
+    from taxiway.cli.commands import airflow, catalogue, data, infrastructure, platform, tools, transforming
 
     commands = (
         *platform.COMMANDS,
         *airflow.COMMANDS,
         *catalogue.COMMANDS,
         *data.COMMANDS,
+        *transforming.COMMANDS,
         *infrastructure.COMMANDS,
         *tools.COMMANDS,
     )

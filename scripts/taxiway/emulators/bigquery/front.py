@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -224,9 +225,18 @@ class Front:
         return answer
 
     def _run(self, call: _Call, query: Json) -> httpx.Response:
+        """Run what the request asks for.
+
+        BigQuery: what it cannot run is the statement's fault, and final. Library: it fails itself, which is
+        500, and which Google's clients therefore ask for again for ten minutes.
+        """
         token = parameters.set(tuple(query.get("queryParameters") or ()))
         try:
             return self._library(call)
+        except Exception as error:
+            logging.getLogger("bigquery").exception("the library failed")
+            message = f"The emulated warehouse cannot run this statement: {error}".splitlines()[0]
+            raise HttpError(400, message, "invalidQuery") from None
         finally:
             parameters.reset(token)
 
