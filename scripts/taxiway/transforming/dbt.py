@@ -36,7 +36,7 @@ def program(folder: Path = REPOSITORY / ".tools" / "dbt", uv: Uv | None = None) 
     with (folder.parent / "dbt.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (found.exists() and stamp.exists() and stamp.read_text() == wanted):
-            sys.stderr.write("taxiway: installing dbt into .tools/dbt (once; 350 MB on disk)\n")
+            sys.stderr.write("taxiway: installing dbt into .tools/dbt (once; 450 MB on disk)\n")
             _install(folder, uv or Uv())
             write_atomically(stamp, wanted)
     return found
