@@ -123,6 +123,17 @@ def test_a_command_of_the_readme_runs_as_it_is_written(up: str, checkout: Any, l
     checkout.command(script.removeprefix("scripts/"), *arguments)
 
 
+def test_the_dag_of_the_page_runs_as_it_is_written(up: str, checkout: Any, tmp_path: Path) -> None:
+    page = (REPOSITORY / "docs" / "your-own-dag.md").read_text()
+    file = tmp_path / "borough_report.py"
+    file.write_text(page.partition("```python\n")[2].partition("```")[0])
+    done = checkout.command("airflow", "dags", "test", "--dagfile-path", str(file), "borough_report")
+    assert "state=success" in done.stdout + done.stderr
+    report = checkout.command("lake", "cat", "reports/borough_revenue.csv").stdout
+    assert report.splitlines()[0] == "borough,revenue"
+    assert any(line.startswith("Manhattan,") for line in report.splitlines())
+
+
 def test_a_month_that_is_not_published_is_reported_and_is_no_failure(up: str, checkout: Any) -> None:
     done = checkout.command("run", "yellow", "2099-01", "--wait", "4", code=4)
     assert "yellow 2099-01 is not published yet" in done.stderr

@@ -22,13 +22,23 @@ INTERRUPTED = 130
 
 def group() -> click.Group:
     """All commands, as `taxiway COMMAND`: the entry point, and what completes a command line."""
-    from taxiway.cli.commands import airflow, catalogue, data, infrastructure, platform, tools, transforming
+    from taxiway.cli.commands import (
+        airflow,
+        catalogue,
+        data,
+        debugging,
+        infrastructure,
+        platform,
+        tools,
+        transforming,
+    )
 
     commands = (
         *platform.COMMANDS,
         *airflow.COMMANDS,
         *catalogue.COMMANDS,
         *data.COMMANDS,
+        *debugging.COMMANDS,
         *transforming.COMMANDS,
         *infrastructure.COMMANDS,
         *tools.COMMANDS,

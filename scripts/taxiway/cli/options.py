@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from typing import Any, TypeVar
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from taxiway.console.hints import HINTS
 from taxiway.environment.home import DEFAULT_STACK
 from taxiway.targets.target import Checkout
+
+if TYPE_CHECKING:
+    from elt.connections import EnvironmentConnections
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 # Long enough for a source that is slow, short enough for who waits at a terminal.
@@ -101,3 +105,20 @@ def wait_option(function: Function) -> Function:
         metavar="SECONDS",
         help="How long to wait for a month that is not published.",
     )(function)
+
+
+def stores_of(
+    checkout: Checkout, stack: str, more: Mapping[str, str] = MappingProxyType({})
+) -> EnvironmentConnections:
+    """The stores of a stack; `more` are connections beside its own.
+
+    TaxiwayError where they are emulators that do not run.
+    """
+    from elt.connections import EnvironmentConnections
+    from taxiway.environment.home import State, read_json
+
+    home = checkout.home(stack)
+    # Lake and warehouse on Google Cloud answer whether or not this machine's part runs.
+    if State.require(home).emulated:
+        checkout.running(stack)
+    return EnvironmentConnections({**more, **read_json(home.environment)})

@@ -25,6 +25,7 @@ from taxiway.asking.connecting import snippets
 from taxiway.asking.lake import Files
 from taxiway.asking.stores import STORES, open_store
 from taxiway.cli.commands.data import COUNTS, quarantine
+from taxiway.cli.commands.debugging import try_
 from taxiway.embedded.postgres import binaries
 from taxiway.environment.home import Home, State, write_json
 from taxiway.errors import TaxiwayError, UsageError
@@ -205,6 +206,29 @@ def test_the_command_shows_counts_then_rows_and_says_when_there_are_none(loaded,
     assert [row["reason"].split()[0] for row in json.loads(run.output)] == ["tpep_pickup_datetime"] * 2
     with pytest.raises(TaxiwayError, match="yellow 2024-02 is not in the lake"):
         CliRunner().invoke(quarantine, ["yellow", "2024-02"], obj=Checkout(tmp_path), catch_exceptions=False)
+
+
+def test_a_stage_is_tried_in_this_process_though_it_is_done_and_shows_its_traceback(loaded, tmp_path: Path):
+    home = Home.of("local", tmp_path)
+    State({"supervisor": 9}, emulated=False).save(home)
+    write_json(home.environment, dict(loaded.variables))
+
+    def tried(*line: str):
+        how = {"catch_exceptions": False, "standalone_mode": False}
+        return CliRunner().invoke(try_, line, obj=Checkout(tmp_path), **how)
+
+    for stage in ("conform", "stage", "audit"):
+        run = tried("yellow", stage, "2024-01")
+        assert run.return_value == 0, run.output
+        assert json.loads(run.stdout)["reused"] is False
+    run = tried("green", "conform", "2024-01")
+    assert run.return_value == 1
+    assert "Traceback" in run.output
+    assert "green_tripdata_2024-01.parquet" in run.output.splitlines()[-1]
+    with pytest.raises(UsageError, match="yellow has periods"):
+        tried("yellow", "conform")
+    with pytest.raises(UsageError, match="stage 'dance' is unknown"):
+        tried("yellow", "dance", "2024-01")
 
 
 def test_the_lines_that_are_shown_to_be_pasted_work(loaded, tmp_path: Path):

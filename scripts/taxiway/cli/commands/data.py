@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from taxiway.cli.options import command, pass_checkout, stack_option
+from taxiway.cli.options import command, pass_checkout, stack_option, stores_of
 from taxiway.errors import TaxiwayError, UsageError
 from taxiway.targets.target import Checkout
 
@@ -50,18 +50,6 @@ def _output_options(function: Function) -> Function:
         help="All rows in another form than a table.",
     )
     return form(output(limit(function)))
-
-
-def _connections(checkout: Checkout, stack: str) -> EnvironmentConnections:
-    """The stores of a stack; TaxiwayError where they are emulators that do not run."""
-    from elt.connections import EnvironmentConnections
-    from taxiway.environment.home import State, read_json
-
-    home = checkout.home(stack)
-    # Lake and warehouse on Google Cloud answer whether or not this machine's part runs.
-    if State.require(home).emulated:
-        checkout.running(stack)
-    return EnvironmentConnections(read_json(home.environment))
 
 
 def _show(answer: Answer, form: str, output: str | None, limit: int) -> None:
@@ -121,7 +109,7 @@ def sql(
         statement = sys.stdin.read()
     if statement is not None and not statement.strip(" \t\r\n;"):
         raise UsageError("there is no statement", 'Such as: scripts/sql "SELECT 1"')
-    store = open_store(on, _connections(checkout, stack))
+    store = open_store(on, stores_of(checkout, stack))
     if statement is not None:
         few = limit + 1 if chosen == "table" else None
         with store.ask(statement, write=write, few=few) as answer:
@@ -156,7 +144,7 @@ head shows the first rows of Parquet, CSV and JSON, also where a .gz is.
 @pass_checkout
 def lake(checkout: Checkout, action: str, name: str, limit: int, stack: str) -> int:
     """List the lake's objects, show the first rows of one, or all its bytes."""
-    connections = _connections(checkout, stack)
+    connections = stores_of(checkout, stack)
     name = name.removeprefix(f"gs://{connections.settings.bucket}/")
     if action == "ls":
         return _list(connections, name)
@@ -247,7 +235,7 @@ def quarantine(
     every = ds.every is not None and period is None
     words = [dataset, *([period] if period else [])]
     wanted = [] if every else arguments.partitions(arguments.read(words))
-    connections = _connections(checkout, stack)
+    connections = stores_of(checkout, stack)
     with connections.lake() as lake_:
         if every:
             objects = list(lake_.list(f"{QUARANTINE}/{dataset}/"))
