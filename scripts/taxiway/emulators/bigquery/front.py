@@ -113,6 +113,7 @@ class Front:
             (DATASET + "/tables", self._listed, ("GET",)),
             (DATASET + "/tables", self._insert_table, ("POST",)),
             (TABLE, self._table, EVERY),
+            (DATASET + "/routines", self._routines, ("GET",)),
             ("/{path:path}", self._library, EVERY),
         )
         return Application("bigquery", [self._route(*entry) for entry in routes], None)
@@ -359,6 +360,16 @@ class Front:
         if kind != "tables":
             found.pop("totalItems", None)
         return found | {kind: shown, **more}
+
+    def _routines(self, call: _Call) -> Any:
+        """List routines.
+
+        BigQuery: the answer has routines and a page token alone. Library: it adds a kind and a count.
+        """
+        answer = self._library(call)
+        extra = ("kind", "totalItems")
+        known = {name: value for name, value in answer.json().items() if name not in extra}
+        return answer if answer.is_error else known
 
     def _insert_table(self, call: _Call) -> Any:
         answer = self._library(call)

@@ -317,6 +317,10 @@ def test_a_dataset_loses_attributes_and_labels_and_keeps_what_a_put_leaves_out(l
     assert library.http.put(url, json={}).json()["description"] == "x"
 
 
+def test_a_list_of_routines_has_fields_that_no_client_knows(library: Library) -> None:
+    assert {"kind", "totalItems"} <= library.get("datasets/d/routines").keys()
+
+
 def test_a_dataset_with_tables_is_not_found(library: Library) -> None:
     library.sql("CREATE TABLE d.t (a INT64)")
     answer = library.http.delete(f"{V2}/datasets/d")

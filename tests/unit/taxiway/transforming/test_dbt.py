@@ -79,6 +79,12 @@ def test_postgres_is_reached_by_a_file_with_the_password(tmp_path):
     assert (found["PGPASSFILE"], found["PGPORT"], found["PGUSER"]) == ("/x/pgpass", "5433", "taxi")
 
 
+def test_a_password_in_the_connection_is_kept_out_of_dbts_logs(tmp_path):
+    connection = json.dumps({**POSTGRES, "password": "hunter2", "extra": {}})
+    found = described({**EMULATED, "AIRFLOW_CONN_TAXI_POSTGRES": connection}, tmp_path)
+    assert [name for name, value in found.items() if value == "hunter2"] == ["DBT_ENV_SECRET_PASSWORD"]
+
+
 def test_what_dbt_writes_is_for_its_owner_alone(tmp_path):
     described(EMULATED, tmp_path)
     assert stat.S_IMODE((tmp_path / "dbt").stat().st_mode) == 0o700
