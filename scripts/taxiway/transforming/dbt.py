@@ -24,8 +24,8 @@ LOCKED = Path(__file__).with_name("requirements.txt")
 # libpq's own variables, but for a password: of those libpq takes a file's alone where dbt gives it none.
 POSTGRES_VARIABLES = {
     "host": "PGHOST", "port": "PGPORT", "user": "PGUSER", "dbname": "PGDATABASE",
-    "password": "DBT_ENV_SECRET_PASSWORD", "passfile": "PGPASSFILE", "require_auth": "PGREQUIREAUTH", "sslmode": "PGSSLMODE",
-    "sslrootcert": "PGSSLROOTCERT",
+    "password": "DBT_ENV_SECRET_PASSWORD", "passfile": "PGPASSFILE", "require_auth": "PGREQUIREAUTH",
+    "sslmode": "PGSSLMODE", "sslrootcert": "PGSSLROOTCERT",
 }  # fmt: skip
 
 
