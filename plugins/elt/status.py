@@ -14,6 +14,7 @@ from elt.catalogue import Dataset, Mart
 from elt.catalogue.registry import DATASETS
 from elt.connections import Connections
 from elt.errors import InvalidPeriodError, TableNotFoundError
+from elt.layout import Family
 from elt.periods import KINDS, Partition, Period
 from elt.provenance import read_drift, read_size, read_source
 from elt.stages.warehouse import is_current_mart
@@ -22,10 +23,19 @@ from elt.stores.bigquery import Parameter, Warehouse
 from elt.stores.gcs import Lake, Stored
 from elt.warehouse import load_log
 from elt.warehouse.audits import Tally
-from elt.warehouse.load_log import Log, LogStage
+from elt.warehouse.load_log import Log, LogRow, LogStage
 
 # Of a partition's rows in the log the first of these is shown.
 _SHOWN: tuple[LogStage, ...] = ("warehouse", "postgres", "typed", "raw")
+
+FAMILIES: Mapping[LogStage, Family] = {
+    "raw": "to_lake",
+    "typed": "to_lake",
+    "warehouse": "to_warehouse",
+    "mart": "to_warehouse",
+    "postgres": "to_postgres",
+}
+"""The family of the DAG that makes each stage, the lake's first."""
 
 
 def stages(dataset: Dataset, *, has_postgres: bool = True) -> tuple[LogStage, ...]:
@@ -55,10 +65,42 @@ def missing(
     """The stages that each partition lacks, in order; none where it is loaded. It counts no table."""
     with connections.warehouse() as warehouse:
         log = load_log.latest(warehouse, partitions)
-    if unknown := {p.dataset for (p, stage), row in log.items() if stage == "raw" and not row.origin.source}:
-        with connections.lake() as lake:
-            log = _with_sources(log, _objects(lake, [f"raw/{name}/" for name in sorted(unknown)]))
-    return _missing(connections, partitions, log)
+    return _missing(connections, partitions, _complete(connections, log))
+
+
+@dataclass(frozen=True)
+class Covered:
+    """What the log says of a partition; `missing` are the stages that `run` would do, none if it is loaded.
+
+    `logged` is the row of the last stage that it has, `source` where its file came from. `tally` has the
+    audits that its latest judgement did not pass.
+    """
+
+    missing: tuple[LogStage, ...]
+    logged: LogRow | None
+    source: str | None
+    tally: Tally
+
+
+def coverage(
+    connections: Connections, dataset: Dataset, first: Period | None, last: Period | None
+) -> dict[Partition, Covered]:
+    """What is logged of a dataset from one period to another (None: it has none), be there thousands.
+
+    Two queries, whatever their number, and no look into a store: what somebody has deleted there since,
+    `status` sees.
+    """
+    ends = {Partition(dataset.name, first), Partition(dataset.name, last)}
+    with connections.warehouse() as warehouse:
+        log, tallies = load_log.latest(warehouse, ends), Tally.latest(warehouse, ends)
+    log = _complete(connections, log)
+    partitions = {*tallies, *(partition for partition, _ in log)}
+    found = {}
+    for partition, lacking in _missing(connections, partitions, log).items():
+        raw = log.get((partition, "raw"))
+        source = raw.origin.source if raw else None
+        found[partition] = Covered(lacking, _shown(log, partition), source, tallies.get(partition, Tally()))
+    return found
 
 
 def status(connections: Connections, partitions: Collection[Partition] | None = None) -> list[dict[str, Any]]:
@@ -170,6 +212,19 @@ def _current(partition: Partition, ds: Dataset, log: Log, source: str) -> set[Lo
     return current
 
 
+def _shown(log: Log, partition: Partition) -> LogRow | None:
+    return next((row for stage in _SHOWN if (row := log.get((partition, stage)))), None)
+
+
+def _complete(connections: Connections, log: Log) -> Log:
+    """The log with the sources that it lacks; the lake is asked only if there are such."""
+    unknown = {p.dataset for (p, stage), row in log.items() if stage == "raw" and not row.origin.source}
+    if not unknown:
+        return log
+    with connections.lake() as lake:
+        return _with_sources(log, _objects(lake, [f"raw/{name}/" for name in sorted(unknown)]))
+
+
 def _with_sources(log: Log, raw: Mapping[Partition, Stored]) -> Log:
     """The log with sources that an older version did not note: the raw objects say where they are from."""
     completed = dict(log)
@@ -192,7 +247,7 @@ def _entry(partition: Partition, stores: _Stores, lacking: tuple[LogStage, ...])
         if stores.postgres is not None and ds.in_postgres:
             rows["postgres_rows"] = stores.postgres.get(partition, 0)
     tally = stores.audits.get(partition, Tally())
-    logged = next((row for stage in _SHOWN if (row := stores.log.get((partition, stage)))), None)
+    logged = _shown(stores.log, partition)
     return {
         "dataset": partition.dataset,
         "period": partition.key,

@@ -213,6 +213,30 @@ def test_the_ui_shows_dags_docs_and_green_runs_in_a_browser(up: str, checkout: A
         assert "replaces the period" in browser.text()
 
 
+def test_coverage_in_the_ui_is_what_status_says_and_for_who_is_signed_in(
+    up: str, checkout: Any, tmp_path: Path
+) -> None:
+    from browser import Browser
+
+    url = next(part["url"] for part in checkout.status()["components"] if part["name"] == "api-server")
+    for path in ("coverage", "coverage.js", "api/coverage/yellow"):
+        assert requests.get(f"{url}/taxiway/{path}", timeout=30).status_code == 401
+    with Browser.installed() as browser:
+        password = (checkout.home / "secrets" / "admin_password").read_text()
+        browser.sign_in(url, "admin", password)
+        browser.open_frame(f"{url}/plugin/coverage", "[aria-busy=false]")
+        shown = browser.labels("#of-yellow .cell.L.sample")
+        browser.screenshot(tmp_path / "coverage.png")
+        rows = checkout.datasets().items()
+        loaded = {period for (name, period), row in rows if name == "yellow" and row["state"] == "loaded"}
+        assert {re.search(r"\d{4}-\d\d", label)[0] for label in shown} == loaded  # type: ignore[index]
+        assert all(re.search(r"\d+,\d{3} rows, \d+ in quarantine. sample data", label) for label in shown)
+        browser.open_frame(f"{url}/plugin/coverage/taxiway/dataset?name=yellow", "[aria-busy=false]")
+        shown_text = browser.content()
+        for text in ("Loaded up to", "tpep_pickup_datetime", "daily_zone_revenue"):
+            assert text in shown_text
+
+
 def test_down_keeps_the_data_if_it_is_told_to_and_up_goes_on_with_it(up: str, checkout: Any) -> None:
     before = checkout.datasets()
     assert "data kept" in checkout.command("down", "--keep-data").stdout

@@ -74,6 +74,23 @@ class Browser:
         self._wait_for(lambda: self.driver.find_elements(By.CSS_SELECTOR, "[role=dialog]"))
         time.sleep(1)
 
+    def open_frame(self, url: str, ready: str) -> None:
+        """A page that Airflow shows in a frame, and go into it once it has what `ready` selects."""
+        self.driver.get(url)
+        self.driver.switch_to.default_content()
+        self._wait_for(lambda: self.driver.find_elements(By.TAG_NAME, "iframe"))
+        self.driver.switch_to.frame(self.driver.find_element(By.TAG_NAME, "iframe"))
+        self._wait_for(lambda: self.driver.find_elements(By.CSS_SELECTOR, ready))
+
+    def labels(self, selector: str) -> list[str]:
+        """What assistive software reads out of some elements."""
+        found = self.driver.find_elements(By.CSS_SELECTOR, selector)
+        return [element.get_attribute("aria-label") or "" for element in found]
+
+    def content(self) -> str:
+        """All texts of a page or frame, in view or not."""
+        return self.driver.find_element(By.TAG_NAME, "body").get_attribute("textContent") or ""
+
     def screenshot(self, file: Path) -> None:
         self.driver.save_screenshot(str(file))
 

@@ -66,6 +66,8 @@ class FakeStorage(Service):
         if request.method == "PATCH":
             self._check(request, found)
             found.metadata.update(request.json.get("metadata") or {})
+        if media and (part := re.fullmatch(r"bytes=(\d+)-(\d+)", request.headers.get("range", ""))):
+            return Answer(206, body=found.content[int(part[1]) : int(part[2]) + 1])
         if media:
             return Answer(body=found.content, headers={"X-Goog-Hash": f"crc32c={_crc32c(found.content)}"})
         return Answer(body=self._resource(bucket, name))

@@ -94,6 +94,8 @@ def airflow_environment(home: Home, state: State, outputs: Mapping[str, str]) ->
         "AIRFLOW_CONN_TAXI_POSTGRES": postgres_connection(home, state.ports["postgres"]),
         # Tasks and server are of one release: airflow_local_settings.py need not build the API of nine.
         "TAXIWAY_SAME_RELEASE": "1",
+        # The API server is started before there are outputs; its pages read them here.
+        "TAXIWAY_ENVIRONMENT": str(home.environment),
         "TAXI_SCHEDULE_START": state.schedule_start,
         **lineage(),
     }

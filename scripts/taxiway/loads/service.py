@@ -15,7 +15,7 @@ from elt import status
 from elt.catalogue.registry import DATASETS, MARTS, PROBLEMS
 from elt.connections import Connections, EnvironmentConnections, variable_of
 from elt.errors import AccessDeniedError
-from elt.layout import Family, dag_id
+from elt.layout import dag_id
 from elt.periods import Partition, Period, Span
 from elt.sources import changes
 from taxiway.airflow.client import AirflowApi
@@ -36,14 +36,6 @@ SILENCE_SECONDS = 300.0
 # Google: a change of access takes "typically 2 minutes, potentially 7 minutes or longer".
 GRANT_SECONDS = 600.0
 NOT_PUBLISHED_CODE = 4
-FAMILIES: Mapping[str, Family] = {
-    "raw": "to_lake",
-    "typed": "to_lake",
-    "warehouse": "to_warehouse",
-    "mart": "to_warehouse",
-    "postgres": "to_postgres",
-}
-"""The family of the DAG that makes each stage, the lake's first."""
 
 
 @dataclass
@@ -228,7 +220,7 @@ class Loads:
             stages = {p: status.stages(DATASETS[p.dataset], has_postgres=postgres) for p in partitions}
         else:
             stages = status.missing(self.connections, partitions)
-        families = {p: dict.fromkeys(FAMILIES[stage] for stage in stages[p]) for p in partitions}
+        families = {p: dict.fromkeys(status.FAMILIES[stage] for stage in stages[p]) for p in partitions}
         return {p: [dag_id(p.dataset, family) for family in families[p]] for p in partitions if families[p]}
 
     def _report(self, partition: Partition, outcome: str, still: list[str], *, brief: bool) -> int:

@@ -1,0 +1,63 @@
+"""One dataset, one partition, and rows that did not fit, for people."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from elt import status
+from elt.catalogue import Dataset
+from elt.connections import Connections
+from elt.layout import quarantine_object
+from elt.orchestration.pages.coverage import is_sample
+from elt.periods import Partition, Period
+
+# Rows, and letters of a value, that the page has room for.
+ROWS, LETTERS = 20, 200
+
+
+def dataset(ds: Dataset) -> dict[str, Any]:
+    """What the catalogue says of a dataset."""
+    columns = [
+        {"name": c.name, "type": c.type, "unit": c.unit, "required": c.required, "description": c.description}
+        for c in ds.columns
+    ]
+    return {
+        "name": ds.name,
+        "title": ds.title,
+        "every": ds.every,
+        "table": ds.table,
+        "address": ds.path,
+        "publisher": getattr(ds.source, "base_url", ""),
+        "columns": columns,
+        "audits": [{"name": audit.name, "severity": audit.severity} for audit in ds.audits],
+        "marts": [feed.mart for feed in ds.feeds],
+    }
+
+
+def partition(connections: Connections, ds: Dataset, period: Period | None) -> dict[str, Any]:
+    """What every store has of a partition, as `scripts/status` says it."""
+    ds.check_period(period)
+    (row,) = status.status(connections, [Partition(ds.name, period)])
+    return {**row, "sample": is_sample(ds, row["source"])}
+
+
+def quarantine(connections: Connections, ds: Dataset, period: Period | None) -> dict[str, Any]:
+    """The first rows of a partition that did not fit, the reason first; every value a text, or None."""
+    import pyarrow.parquet as pq
+
+    ds.check_period(period)
+    with connections.lake() as lake:
+        stored = lake.find(quarantine_object(ds, period)) if ds.tabular else None
+        if stored is None:
+            return {"columns": [], "rows": [], "total": 0}
+        with lake.open(stored) as file:
+            content = pq.ParquetFile(file)
+            batch = next(content.iter_batches(ROWS, use_threads=False), None)
+            total = content.metadata.num_rows
+    names = sorted(content.schema_arrow.names, key=lambda name: name != "reason")
+    rows = batch.select(names).to_pylist() if batch is not None else []
+    return {"columns": names, "rows": [[_short(row[name]) for name in names] for row in rows], "total": total}
+
+
+def _short(value: Any) -> str | None:
+    return None if value is None else str(value)[:LETTERS]
