@@ -585,3 +585,70 @@ def test_files_of_the_lake_are_a_table_with_their_folders_as_columns(
     folders = {("year", "INTEGER"), ("month", "INTEGER")}
     assert described["type"] == "EXTERNAL"
     assert columns_in(described["schema"]["fields"]) == columns_in(fields(yellow.columns)) | folders
+
+
+# What dbt sends (docs/dbt.md)
+
+INSERT_OVERWRITE = """
+DECLARE replaced ARRAY<DATE>;
+DECLARE latest DATE DEFAULT (SELECT MAX(source_month) FROM `{table}` WHERE source_month IS NOT NULL);
+CREATE OR REPLACE TABLE `{table}__tmp` PARTITION BY DATE_TRUNC(source_month, MONTH)
+OPTIONS (expiration_timestamp = TIMESTAMP_ADD(CURRENT_TIMESTAMP(), INTERVAL 12 HOUR))
+AS (SELECT source_month, zone, fare FROM `{table}__new` WHERE source_month >= latest);
+-- Months without a value are not replaced.
+SET (replaced) = (
+  SELECT AS STRUCT ARRAY_AGG(DISTINCT DATE_TRUNC(source_month, MONTH) IGNORE NULLS) FROM `{table}__tmp`
+);
+MERGE INTO `{table}` AS kept
+USING (SELECT * FROM `{table}__tmp`) AS made
+ON FALSE
+WHEN NOT MATCHED BY SOURCE AND DATE_TRUNC(kept.source_month, MONTH) IN UNNEST(replaced) THEN DELETE
+WHEN NOT MATCHED THEN INSERT (`source_month`, `zone`, `fare`) VALUES (`source_month`, `zone`, `fare`);
+DROP TABLE IF EXISTS `{table}__tmp`
+"""
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_script_replaces_the_months_that_it_brings(
+    bigquery_client: Any, new_table: Any, times: int
+) -> None:
+    table = new_table()
+    for name, rows in (
+        (table, [("2024-01-01", 1), ("2024-02-01", 1), ("2024-02-01", 2)]),
+        (f"{table}__new", [("2024-01-01", 7), ("2024-02-01", 3), ("2024-03-01", 4), (None, 5)]),
+    ):
+        values = ", ".join(
+            f"({f'DATE {month!r}' if month else 'CAST(NULL AS DATE)'}, {zone}, 0.5)" for month, zone in rows
+        )
+        if name != table:
+            bigquery_client.query_and_wait(
+                f"CREATE TABLE `{name}` (source_month DATE, zone INT64, fare FLOAT64)"
+            )
+        bigquery_client.query_and_wait(f"INSERT INTO `{name}` (source_month, zone, fare) VALUES {values}")
+    for _ in range(times):
+        bigquery_client.query_and_wait(INSERT_OVERWRITE.format(table=table))
+    found = bigquery_client.query_and_wait(f"SELECT source_month, zone FROM `{table}` ORDER BY 1, 2")
+    # The latest month moves on: what is older than it stays.
+    assert [(str(month), zone) for month, zone in found] == [
+        ("2024-01-01", 1), ("2024-02-01", 3), ("2024-03-01", 4),
+    ]  # fmt: skip
+
+
+def test_a_dataset_is_described_by_its_views(bigquery_client: Any, new_table: Any) -> None:
+    project, dataset, name = new_table().split(".")
+    place = f"`{project}`.`{dataset}`"
+    tables = bigquery_client.query_and_wait(
+        f"SELECT t.dataset_id, t.type, m.table_name, ARRAY_AGG(t.type IGNORE NULLS) AS kinds "
+        f"FROM {place}.__TABLES__ t "
+        f"LEFT JOIN {place}.INFORMATION_SCHEMA.MATERIALIZED_VIEWS m ON m.table_name = t.table_id "
+        f"WHERE t.table_id = '{name}' GROUP BY 1, 2, 3"
+    )
+    assert [tuple(row) for row in tables] == [(dataset, 1, None, [1])]
+    fields = bigquery_client.query_and_wait(
+        f"SELECT c.ordinal_position, p.field_path, p.data_type, p.description "
+        f"FROM {place}.INFORMATION_SCHEMA.COLUMNS c JOIN {place}.INFORMATION_SCHEMA.COLUMN_FIELD_PATHS p "
+        f"USING (table_name, column_name) WHERE table_name = '{name}' ORDER BY 1"
+    )
+    assert [tuple(row) for row in fields] == [
+        (1, "source_month", "DATE", None), (2, "zone", "INT64", "Taxi zone"), (3, "fare", "FLOAT64", None),
+    ]  # fmt: skip

@@ -22,7 +22,16 @@ INTERRUPTED = 130
 
 def group() -> click.Group:
     """All commands, as `taxiway COMMAND`: the entry point, and what completes a command line."""
-    from taxiway.cli.commands import airflow, catalogue, data, debugging, infrastructure, platform, tools
+    from taxiway.cli.commands import (
+        airflow,
+        catalogue,
+        data,
+        debugging,
+        infrastructure,
+        platform,
+        tools,
+        transforming,
+    )
 
     commands = (
         *platform.COMMANDS,
@@ -30,6 +39,7 @@ def group() -> click.Group:
         *catalogue.COMMANDS,
         *data.COMMANDS,
         *debugging.COMMANDS,
+        *transforming.COMMANDS,
         *infrastructure.COMMANDS,
         *tools.COMMANDS,
     )

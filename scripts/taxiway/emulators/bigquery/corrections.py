@@ -23,12 +23,16 @@ from bqemulator.catalog import ddl_sync
 from bqemulator.domain.errors import ValidationError
 from bqemulator.jobs import executor
 from bqemulator.scripting import interpreter
+from bqemulator.sql import inner_query
 from bqemulator.sql.parameters import _extract_value
+from bqemulator.sql.rewriter import aggregate_variants, information_schema
 from sqlglot import expressions
 from sqlglot.dialects.dialect import Dialect
 from sqlglot.expressions import Expr
+from sqlglot.generators.bigquery import BigQueryGenerator
 
 from taxiway.emulators.answers import Json
+from taxiway.emulators.bigquery.described import expanded, no_materialized_views
 from taxiway.emulators.gcs import find
 
 # Enough for the statements of a few jobs.
@@ -38,6 +42,7 @@ parameters: ContextVar[tuple[Json, ...]] = ContextVar("parameters", default=())
 _load = executor.execute_load_job
 _rewrite = interpreter._rewrite_vars_to_params
 _parse = Dialect.parse
+_filter_target = aggregate_variants._filter_target
 _sync_dropped = ddl_sync.sync_dropped_object
 _STANDARD = {"INTEGER": "INT64", "FLOAT": "FLOAT64", "BOOLEAN": "BOOL"}
 
@@ -60,6 +65,11 @@ def corrected() -> Iterator[None]:
             (executor, "sync_dropped_object", _sync_changed),
             (interpreter, "sync_dropped_object", _sync_changed),
             (Dialect, "parse", _parse_once),
+            (aggregate_variants, "_filter_target", _aggregated),
+            (inner_query, "expand_information_schema", expanded),
+            # Its steps hand each other BigQuery's SQL; only an alias gives the columns of VALUES names.
+            (BigQueryGenerator, "SUPPORTS_TABLE_ALIAS_COLUMNS", True),
+            (information_schema, "_empty_mv_values_subquery", no_materialized_views),
         ):
             stack.callback(setattr, owner, name, getattr(owner, name))
             setattr(owner, name, replacement)
@@ -80,6 +90,19 @@ class Script(interpreter.ScriptInterpreter):
             return await super().run(source)
         finally:
             await self._restore_txn_snapshots()
+
+    async def _exec_set(self, stmt: Any) -> None:
+        """Set variables.
+
+        BigQuery: SET (x) = (SELECT AS STRUCT …) sets `x` to the one field, as dbt's `insert_overwrite` wants
+        it. Library: to the struct.
+        """
+        await super()._exec_set(stmt)
+        name, *others = stmt.targets
+        variable = self._frames.all_visible()[name]
+        fields = variable.value if isinstance(variable.value, dict) and not others else {}
+        if len(fields) == 1 and not str(variable.type_name).upper().startswith(("STRUCT", "JSON")):
+            self._frames.set(name, *fields.values())
 
     async def _handle_txn_statement(self, op: str) -> None:
         if op == "ROLLBACK":
@@ -119,6 +142,16 @@ def _with_parameters(sql: str, frames: Any) -> tuple[str, list[Any]]:
             kind = (entry.get("parameterType") or {}).get("type")
             node.replace(interpreter._build_scalar_placeholder(_extract_value(entry), kind, values))
     return tree.sql(dialect="bigquery"), values
+
+
+def _aggregated(operand: Any) -> Any:
+    """The value that an aggregate with IGNORE NULLS leaves out where it is NULL.
+
+    BigQuery: ARRAY_AGG(DISTINCT x IGNORE NULLS) is a list, as dbt's `insert_overwrite` wants it. Library: it
+    takes `DISTINCT x` for the value, and cannot read the statement that it makes of that.
+    """
+    value = _filter_target(operand)
+    return value.expressions[0] if isinstance(value, expressions.Distinct) else value
 
 
 def _parse_once(dialect: Dialect, sql: str, **options: Any) -> list[Expr | None]:

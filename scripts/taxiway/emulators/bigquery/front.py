@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -112,6 +113,7 @@ class Front:
             (DATASET + "/tables", self._listed, ("GET",)),
             (DATASET + "/tables", self._insert_table, ("POST",)),
             (TABLE, self._table, EVERY),
+            (DATASET + "/routines", self._routines, ("GET",)),
             ("/{path:path}", self._library, EVERY),
         )
         return Application("bigquery", [self._route(*entry) for entry in routes], None)
@@ -224,9 +226,18 @@ class Front:
         return answer
 
     def _run(self, call: _Call, query: Json) -> httpx.Response:
+        """Run what the request asks for.
+
+        BigQuery: what it cannot run is the statement's fault, and final. Library: it fails itself, which is
+        500, and which Google's clients therefore ask for again for ten minutes.
+        """
         token = parameters.set(tuple(query.get("queryParameters") or ()))
         try:
             return self._library(call)
+        except Exception as error:
+            logging.getLogger("bigquery").exception("the library failed")
+            message = f"The emulated warehouse cannot run this statement: {error}".splitlines()[0]
+            raise HttpError(400, message, "invalidQuery") from None
         finally:
             parameters.reset(token)
 
@@ -349,6 +360,16 @@ class Front:
         if kind != "tables":
             found.pop("totalItems", None)
         return found | {kind: shown, **more}
+
+    def _routines(self, call: _Call) -> Any:
+        """List routines.
+
+        BigQuery: the answer has routines and a page token alone. Library: it adds a kind and a count.
+        """
+        answer = self._library(call)
+        extra = ("kind", "totalItems")
+        known = {name: value for name, value in answer.json().items() if name not in extra}
+        return answer if answer.is_error else known
 
     def _insert_table(self, call: _Call) -> Any:
         answer = self._library(call)

@@ -159,6 +159,45 @@ def test_a_script_knows_no_parameters(library: Library) -> None:
     assert answer.get("errors") or answer.get("error"), answer
 
 
+def test_a_list_without_null_and_repetition_cannot_be_made(library: Library) -> None:
+    listed = "SELECT ARRAY_AGG(DISTINCT x IGNORE NULLS) AS found FROM UNNEST([1, NULL, 1]) AS x"
+    assert library.sql(listed)["errors"]
+    with corrections.corrected():
+        assert library.rows(listed) == [([{"v": "1"}],)]
+
+
+def test_a_variable_is_set_to_the_struct_around_its_value(library: Library) -> None:
+    script = "DECLARE x ARRAY<INT64>; SET (x) = (SELECT AS STRUCT [1, 2]); SELECT 2 IN UNNEST(x) AS found;"
+    assert library.sql(script)["errors"]
+    with corrections.corrected():
+        assert library.rows(script) == [("true",)]
+        kept = "DECLARE x STRUCT<a INT64>; SET x = (SELECT AS STRUCT 1 AS a); SELECT x.a;"
+        assert library.rows(kept) == [("1",)]
+
+
+def test_a_dataset_has_no_views_that_describe_it(library: Library) -> None:
+    library.sql("CREATE TABLE d.t (a STRUCT<b INT64, c STRING>)")
+    paths = "SELECT field_path, data_type FROM d.INFORMATION_SCHEMA.COLUMN_FIELD_PATHS"
+    tables = "SELECT table_id FROM `p`.`d`.__TABLES__"
+    views = "SELECT table_name FROM d.INFORMATION_SCHEMA.MATERIALIZED_VIEWS AS v WHERE v.table_name = 'x'"
+    assert all(library.sql(statement)["errors"] for statement in (paths, tables))
+    with corrections.corrected():
+        assert library.rows(paths) == [
+            ("a", "STRUCT<b INT64, c STRING>"), ("a.b", "INT64"), ("a.c", "STRING"),
+        ]  # fmt: skip
+        assert library.rows(tables) == [("t",)]
+        assert library.rows(views) == []
+
+
+def test_the_library_fails_at_a_view_with_a_quoted_name(library: Library) -> None:
+    query = {"query": "SELECT schema_name FROM `d`.`INFORMATION_SCHEMA.SCHEMATA`"}
+    # Google's clients ask again for ten minutes.
+    assert library.http.post(f"{V2}/queries", json=query).status_code == 500
+    library.sql("CREATE TABLE d.t (a INT64)")
+    with corrections.corrected():
+        assert library.rows("SELECT table_name FROM `d`.`INFORMATION_SCHEMA`.`TABLES`") == [("t",)]
+
+
 def test_a_statement_is_parsed_many_times(library: Library) -> None:
     seen: list[str] = []
     really = Dialect.parse
@@ -276,6 +315,10 @@ def test_a_dataset_loses_attributes_and_labels_and_keeps_what_a_put_leaves_out(l
     assert (made["maxTimeTravelHours"], "access" in made) == ("168", False)
     assert library.http.patch(url, json={"labels": {"b": "3"}}).json()["labels"] == {"b": "3"}
     assert library.http.put(url, json={}).json()["description"] == "x"
+
+
+def test_a_list_of_routines_has_fields_that_no_client_knows(library: Library) -> None:
+    assert {"kind", "totalItems"} <= library.get("datasets/d/routines").keys()
 
 
 def test_a_dataset_with_tables_is_not_found(library: Library) -> None:

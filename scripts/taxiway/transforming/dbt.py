@@ -1,0 +1,120 @@
+"""Install dbt when it is first asked for, and describe a stack to it by variables that profiles.yml reads."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from elt.connections import (
+    GOOGLE,
+    POSTGRES,
+    ConnectionFields,
+    EnvironmentConnections,
+    fields_in,
+    postgres_parameters,
+)
+from taxiway.compose.packages import INSTALL_SECONDS, Uv
+from taxiway.environment.home import REPOSITORY, private_folder, write_atomically
+from taxiway.errors import TaxiwayError, UsageError
+
+LOCKED = Path(__file__).with_name("requirements.txt")
+# libpq's own variables, but for a password: of those libpq takes a file's alone where dbt gives it none.
+POSTGRES_VARIABLES = {
+    "host": "PGHOST", "port": "PGPORT", "user": "PGUSER", "dbname": "PGDATABASE",
+    "password": "DBT_ENV_SECRET_PASSWORD", "passfile": "PGPASSFILE", "require_auth": "PGREQUIREAUTH",
+    "sslmode": "PGSSLMODE", "sslrootcert": "PGSSLROOTCERT",
+}  # fmt: skip
+
+
+def program(folder: Path = REPOSITORY / ".tools" / "dbt", uv: Uv | None = None) -> Path:
+    """The dbt of the locked packages in `folder`, installed if need be; TaxiwayError if it cannot be."""
+    stamp, found, wanted = folder / "requirements.txt", folder / "bin" / "dbt", LOCKED.read_text()
+    folder.parent.mkdir(exist_ok=True)
+    with (folder.parent / "dbt.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (found.exists() and stamp.exists() and stamp.read_text() == wanted):
+            sys.stderr.write("taxiway: installing dbt into .tools/dbt (once; 450 MB on disk)\n")
+            _install(folder, uv or Uv())
+            write_atomically(stamp, wanted)
+    return found
+
+
+def _install(folder: Path, uv: Uv) -> None:
+    make = ("venv", "--quiet", "--clear", "--no-managed-python", "--python", sys.executable, str(folder))
+    sync = ("pip", "sync", "--quiet", "--require-hashes", "--python", str(folder), LOCKED.name)
+    try:
+        for command in (make, sync):
+            uv.run(LOCKED.parent, *command, seconds=INSTALL_SECONDS)
+    except TaxiwayError as error:
+        remedy = "Check the network to the package index and the free disk (500 MB), then call again."
+        raise TaxiwayError(f"dbt could not be installed: {error}", remedy) from None
+
+
+def project(checkout: Path = REPOSITORY) -> Path:
+    """The folder of the one dbt project below plugins/; UsageError where there is none, or more than one."""
+    if named := os.environ.get("DBT_PROJECT_DIR"):
+        return Path(named).resolve()
+    found = sorted(file.parent for file in checkout.glob("plugins/*/dbt/dbt_project.yml"))
+    if len(found) != 1:
+        names = ", ".join(str(folder.relative_to(checkout)) for folder in found) or "none"
+        raise UsageError(
+            f"which dbt project is meant? In plugins/*/dbt there is: {names}",
+            "Name its folder: DBT_PROJECT_DIR=plugins/NAME/dbt scripts/dbt build",
+        )
+    return found[0]
+
+
+def variables(connections: EnvironmentConnections, token: str, home: Path, folder: Path) -> dict[str, str]:
+    """What profiles.yml and dbt itself read; `token` is the emulator's, dbt writes below `home`."""
+    given, settings = connections.variables, connections.settings
+    emulator = given.get("BIGQUERY_EMULATOR_HOST", "")
+    written = private_folder(home / "dbt")
+    found = {
+        "TAXIWAY_DBT_TARGET": "emulator" if emulator else "google",
+        "TAXIWAY_DBT_PROJECT": connections.project,
+        "BIGQUERY_DATASET": settings.dataset,
+        "GCP_LOCATION": settings.location,
+        "DBT_PROJECT_DIR": str(folder),
+        "DBT_PROFILES_DIR": str(LOCKED.parent),
+        "DBT_TARGET_PATH": str(written / "target"),
+        "DBT_LOG_PATH": str(written / "logs"),
+    }
+    if limit := given.get("TAXI_MAX_BYTES_BILLED"):
+        found["TAXI_MAX_BYTES_BILLED"] = limit
+    # dbt takes what is called so for a secret: it is in no log.
+    found |= (
+        {"BIGQUERY_EMULATOR_HOST": emulator, "DBT_ENV_SECRET_TOKEN": token} if emulator else _google(given)
+    )
+    return found | _postgres(given)
+
+
+def _google(given: Mapping[str, str]) -> dict[str, str]:
+    """The credentials of the connection, as `elt.connections` chooses them."""
+    extra = (fields_in(given, GOOGLE) or ConnectionFields()).extra
+    path = extra.get("key_path") or given.get("GOOGLE_APPLICATION_CREDENTIALS")
+    chain = extra.get("impersonation_chain") or []
+    names = [name.strip() for name in (chain.split(",") if isinstance(chain, str) else chain)]
+    if len(names) > 1:
+        raise UsageError(
+            f"dbt impersonates one service account, not a chain of {len(names)} ({', '.join(names)})",
+            f"Let the connection {GOOGLE} name the last one alone.",
+        )
+    found = {"GOOGLE_APPLICATION_CREDENTIALS": str(path)} if path else {}
+    return found | ({"TAXIWAY_DBT_IMPERSONATE": names[0]} if names else {})
+
+
+def _postgres(given: Mapping[str, str]) -> dict[str, str]:
+    found = fields_in(given, POSTGRES)
+    reached = postgres_parameters(found) if found else {}
+    return {
+        POSTGRES_VARIABLES[name]: str(value) for name, value in reached.items() if name in POSTGRES_VARIABLES
+    }
+
+
+def surroundings(found: Mapping[str, str]) -> dict[str, str]:
+    """The environment of dbt: our own, without what is for other programs, and with `found`."""
+    foreign = ("AIRFLOW_", "GOOGLE_APPLICATION_CREDENTIALS", "PG", "PYTHONPATH", "VIRTUAL_ENV")
+    return {name: value for name, value in os.environ.items() if not name.startswith(foreign)} | dict(found)
