@@ -123,11 +123,14 @@ def test_a_command_of_the_readme_runs_as_it_is_written(up: str, checkout: Any, l
     checkout.command(script.removeprefix("scripts/"), *arguments)
 
 
-def test_the_dag_of_the_page_runs_as_it_is_written(up: str, checkout: Any, tmp_path: Path) -> None:
+def test_the_dag_of_the_page_runs_as_it_is_written(up: str, checkout: Any) -> None:
     page = (REPOSITORY / "docs" / "your-own-dag.md").read_text()
-    file = tmp_path / "borough_report.py"
+    file = checkout.folder / "dags" / "borough_report.py"
     file.write_text(page.partition("```python\n")[2].partition("```")[0])
-    done = checkout.command("airflow", "dags", "test", "--dagfile-path", str(file), "borough_report")
+    try:
+        done = checkout.command("airflow", "dags", "test", "--dagfile-path", str(file), "borough_report")
+    finally:
+        file.unlink()
     assert "state=success" in done.stdout + done.stderr
     report = checkout.command("lake", "cat", "reports/borough_revenue.csv").stdout
     assert report.splitlines()[0] == "borough,revenue"

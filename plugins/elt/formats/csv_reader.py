@@ -11,7 +11,7 @@ import pyarrow.csv
 
 from elt.catalogue.model import LONGEST_ROW
 from elt.formats.batches import LINE, Batch, TooLong, Typed, lines, malformed, read_blocks
-from elt.formats.csv_records import NOT_CSV, CsvRecords, Record
+from elt.formats.csv_records import NOT_CSV, CsvRecords, Record, WellFormed
 
 # Give up typed parsing after this many blocks with unparsable values: each costs a second pass.
 _MISSES = 4
@@ -63,9 +63,8 @@ class CsvReader:
         """Stop reading ahead; the file stays open."""
         self._blocks.close()
 
-    def _read(self, block: bytes) -> Iterator[Batch]:
-        # Arrow reads 0xFFFF as a whole number.
-        if self._types and self._misses < _MISSES and b"0x" not in block and b"0X" not in block:
+    def _read(self, block: WellFormed) -> Iterator[Batch]:
+        if self._types and self._misses < _MISSES and not _has_hexadecimals(block.data):
             table = self._parse(block, self._types)
             if table is not None:
                 for batch in table.to_batches():
@@ -74,10 +73,10 @@ class CsvReader:
             self._misses += 1
         yield from self._read_texts(block)
 
-    def _read_texts(self, block: bytes) -> Iterator[Batch]:
+    def _read_texts(self, block: WellFormed) -> Iterator[Batch]:
         table = self._parse(block, {})
         if table is None:
-            yield from self._by_record(self._records.split(block)[0])
+            yield from self._by_record(self._records.split(block.data)[0])
             return
         for batch in table.to_batches():
             yield self._with_line(batch)
@@ -85,8 +84,9 @@ class CsvReader:
     def _with_line(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         return batch.append_column(LINE, pa.nulls(batch.num_rows, pa.string()))
 
-    def _parse(self, block: bytes, types: Mapping[str, pa.DataType]) -> pa.Table | None:
+    def _parse(self, well_formed: WellFormed, types: Mapping[str, pa.DataType]) -> pa.Table | None:
         """Parse well-formed bytes; None where a record is not one row, or a value not of its type."""
+        block = well_formed.data
         try:
             table = pa.csv.read_csv(
                 pa.BufferReader(block),
@@ -116,10 +116,9 @@ class CsvReader:
             return None
         # What Arrow takes for a row and we do not, or the other way round: a blank line where there is one
         # column, and a carriage return on its own. Counting tells, and counting line ends is fast.
-        blank = block.startswith((b"\n", b"\r\n")) or b"\n\n" in block or b"\n\r\n" in block
-        if (len(self._names) > 1 or not blank) and block.count(b"\r") == block.count(b"\r\n"):
+        if (len(self._names) > 1 or not _has_blank_lines(block)) and not _has_lone_returns(block):
             ends = block.count(b"\n") + (not block.endswith(b"\n"))
-            if len(table) == ends - self._records.breaks_within(block):
+            if len(table) == ends - well_formed.breaks:
                 return table
         records, _ = self._records.split(block)
         # Arrow drops a lone carriage return in silence where that makes no row.
@@ -147,3 +146,19 @@ class CsvReader:
             yield pa.RecordBatch.from_arrays([*columns, pa.nulls(len(rows), pa.string())], schema=self.schema)
         if broken:
             yield malformed(broken, self.schema)
+
+
+# Of two bytes, the rare one is looked for first: the other is in every number, or line.
+
+
+def _has_hexadecimals(block: bytes) -> bool:
+    """Whether there may be one: Arrow reads 0xFFFF as a whole number."""
+    return (b"x" in block and b"0x" in block) or (b"X" in block and b"0X" in block)
+
+
+def _has_lone_returns(block: bytes) -> bool:
+    return b"\r" in block and block.count(b"\r") != block.count(b"\r\n")
+
+
+def _has_blank_lines(block: bytes) -> bool:
+    return block.startswith((b"\n", b"\r\n")) or b"\n\n" in block or b"\n\r\n" in block

@@ -14,8 +14,8 @@ _JUNK = NOT_CSV + "a quote ends inside the value"
 _RESUMED = 50
 # Possessive: a quote that is never closed would otherwise be looked for from every place behind it.
 _QUOTED = rb'"([^"]*+(?:""[^"]*+)*+)"'
-
-_NO_MARKS = bytes(set(range(256)) - set(b'"\n'))
+# The same without line breaks, which is most values: half the work.
+_QUOTED_LINE = rb'"[^"\n]*+(?:""[^"\n]*+)*+"'
 
 
 class Record(NamedTuple):
@@ -24,6 +24,13 @@ class Record(NamedTuple):
     text: bytes
     values: list[bytes]
     reason: str = ""
+
+
+class WellFormed(NamedTuple):
+    """Whole records whose quotes enclose values, and are nowhere else; `breaks` are line breaks in quotes."""
+
+    data: bytes
+    breaks: int
 
 
 class CsvRecords:
@@ -36,15 +43,15 @@ class CsvRecords:
         mark = re.escape(self._delimiter)
         self._quoted = re.compile(_QUOTED)
         self._bare = re.compile(rb"[^\n" + mark + rb"]*+")
-        opens, closes = rb"(?:\A|(?<=\n)|(?<=" + mark + rb"))", rb"(?=" + mark + rb"|\r?\n|\r?\Z)"
-        self._well_formed = re.compile(rb'(?:[^"]*+' + opens + _QUOTED + closes + rb')*+[^"]*+')
+        # Each between delimiters, line ends or the text's own.
+        opens, closes = rb"(?<![^\n" + mark + rb"])", rb"(?![^\r\n" + mark + rb"]|\r(?!\n|\Z))"
+        self._well_formed, self._on_one_line = (
+            re.compile(rb'(?:[^"]*+' + opens + quoted + closes + rb')*+[^"]*+')
+            for quoted in (_QUOTED, _QUOTED_LINE)
+        )
 
-    def chunks(self, blocks: Iterable[bytes | TooLong]) -> Iterator[bytes | list[Record]]:
-        """Yield what blocks of whole lines hold: well-formed bytes, and other records one by one.
-
-        Well-formed bytes are whole records whose quotes enclose values, and are nowhere else: all readers
-        take them alike.
-        """
+    def chunks(self, blocks: Iterable[bytes | TooLong]) -> Iterator[WellFormed | list[Record]]:
+        """Yield what blocks hold: whole lines that all readers take alike, and other records one by one."""
         rest, endless = b"", False
         for block in blocks:
             if isinstance(block, TooLong):
@@ -62,10 +69,10 @@ class CsvRecords:
                 block, endless = block[end:], found is None
             data, rest = rest + block, b""
             for _ in range(_RESUMED):
-                problem = self._first_problem(data)
+                problem, on_one_line = self._first_problem(data)
                 cut = _start_of_record(data, problem) if problem < len(data) else problem
                 if cut:
-                    yield data[:cut]
+                    yield WellFormed(data[:cut], 0 if on_one_line else self._breaks_within(data[:cut]))
                 found = self.record(data, cut) if cut < len(data) else None
                 if found is None:
                     data, rest = b"", data[cut:]
@@ -113,18 +120,20 @@ class CsvRecords:
                 return Record(whole, [] if reason else values, reason), position + 1
             position += len(self._delimiter)
 
-    def breaks_within(self, data: bytes) -> int:
-        """Count the line breaks within quotes of well-formed bytes."""
-        # Most lines have pairs of quotes only, so that none ends within a pair: seen without looking at each.
-        if b'"' not in data.translate(None, _NO_MARKS).replace(b'""', b""):
-            return 0
+    def _breaks_within(self, data: bytes) -> int:
         return sum(value.count(b"\n") for value in self._quoted.findall(data))
 
-    def _first_problem(self, data: bytes) -> int:
-        """Where the first quote is that encloses no value, or one that ends behind the data."""
-        if b'"' not in data:
-            return len(data)
-        found = self._well_formed.match(data)
+    def _first_problem(self, data: bytes) -> tuple[int, bool]:
+        """Where the first quote is that encloses no value, or one that ends behind the data.
+
+        And whether no quoted value before it holds a line break.
+        """
+        if b'"' not in data or self._end(self._on_one_line, data) == len(data):
+            return len(data), True
+        return self._end(self._well_formed, data), False
+
+    def _end(self, pattern: re.Pattern[bytes], data: bytes) -> int:
+        found = pattern.match(data)
         return found.end() if found else 0
 
 
