@@ -25,19 +25,21 @@ _TOO_LONG = rf"[1-9]\d{{{_WHOLE_DIGITS}}}|\.\d{{9}}\d*[1-9]|[eE]"
 _EXPONENT = r"^[+-]?(\d+\.?\d*|\.\d+)[eE][+-]?\d{1,3}$"
 
 
-def decode(array: pa.Array, column: Column) -> pa.Array:
-    """Replace texts by the codes they stand for; numbers in a column of numbers are codes already."""
+def decode(array: pa.Array, column: Column, target: pa.DataType) -> tuple[pa.Array, pa.BooleanArray | None]:
+    """Cast texts as the codes they stand for; in a column of numbers, numbers are codes already."""
     array = _plain(array)
     if pa.types.is_null(array.type) or not (column.type == "string" or _is_text(array.type)):
-        return array
-    # Each distinct text is looked up once.
+        return cast(array, target)
+    # Each distinct text is looked up, and cast, once.
     encoded = array.dictionary_encode()
     given = encoded.dictionary if _is_text(array.type) else as_text(encoded.dictionary)
     spellings = [text.strip().lower() for text in as_text(given).to_pylist()]
     known = pa.array([spelling in column.codes for spelling in spellings], pa.bool_())
     values = [column.codes.get(spelling) for spelling in spellings]
     codes = pa.array([None if value is None else str(value) for value in values], given.type)
-    return pc.if_else(known, codes, given).take(encoded.indices)
+    decoded, mask = cast(pc.if_else(known, codes, given), target)
+    invalid = None if mask is None else pc.fill_null(mask.take(encoded.indices), False)
+    return decoded.take(encoded.indices), invalid
 
 
 def _is_text(kind: pa.DataType) -> bool:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from elt.catalogue import Dataset
+from elt.catalogue import Column, Dataset
 from elt.conforming.casting import as_text, cast, decode
 from elt.conforming.schema import ARROW, Binding, quarantine_schema, typed_schema
 from elt.errors import PermanentError
@@ -91,7 +91,7 @@ def _own_rows(batch: pa.RecordBatch, binding: Binding) -> pa.RecordBatch:
     if period is None or source is None:
         return batch
     given = batch.column(source)
-    key, _ = cast(decode(given, column) if column.codes else given, ARROW[column.type])
+    key, _ = _cast(given, column)
     own = _inside(key, (period.start, period.end))
     if _has_the_rest(binding):
         own = pc.or_(own, pc.invert(_inside(key, _bounds(binding.ds, period))))
@@ -117,8 +117,7 @@ def _conform_batch(batch: pa.RecordBatch, binding: Binding, schema: pa.Schema) -
         if source is None:
             arrays.append(pa.nulls(batch.num_rows, ARROW[column.type]))
             continue
-        given = batch.column(source)
-        array, mask = cast(decode(given, column) if column.codes else given, ARROW[column.type])
+        array, mask = _cast(batch.column(source), column)
         arrays.append(array)
         if mask is not None:
             verdict = "is not a known code" if column.codes else f"is not {column.type}"
@@ -127,6 +126,11 @@ def _conform_batch(batch: pa.RecordBatch, binding: Binding, schema: pa.Schema) -
             invalid += _invalid_keys(array, mask, source, binding)
     typed = pa.RecordBatch.from_arrays(arrays, schema=schema)
     return _split(batch, typed, invalid) if invalid else Conformed(typed, None)
+
+
+def _cast(given: pa.Array, column: Column) -> tuple[pa.Array, pa.BooleanArray | None]:
+    target = ARROW[column.type]
+    return decode(given, column, target) if column.codes else cast(given, target)
 
 
 def _invalid_keys(
