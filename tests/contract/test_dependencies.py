@@ -18,7 +18,7 @@ from repository import REPOSITORY
 
 OURS = {
     "airflow_local_settings", "bench", "elt", "lakehouse", "nyc_taxi", "policy", "taxiway",
-    "taxiway_left_out",
+    "taxiway_left_out", "taxiway_pages",
 }  # fmt: skip
 # Parts of one distribution that is declared by its name.
 PARTS = {"apache-airflow-core": "apache-airflow", "apache-airflow-task-sdk": "apache-airflow"}
