@@ -111,6 +111,11 @@ class ConnectionFields:
             extra=dict(json.loads(query["__extra__"])) if "__extra__" in query else query,
         )
 
+    def impersonated(self) -> list[str]:
+        """The service accounts of a Google connection's chain, the one that is meant last; none without."""
+        chain = self.extra.get("impersonation_chain") or []
+        return [name.strip() for name in (chain.split(",") if isinstance(chain, str) else chain)]
+
     def url(self) -> str:
         """The base URL of an HTTP connection, without user and password and without a slash at its end."""
         if not self.host:
@@ -259,10 +264,7 @@ class EnvironmentConnections:
             return AnonymousCredentials()  # type: ignore[no-untyped-call]
         # Read here, not put into os.environ, where every library of this process would find it.
         path = google_.extra.get("key_path") or self.variables.get("GOOGLE_APPLICATION_CREDENTIALS")
-        chain = google_.extra.get("impersonation_chain") or []
-        *delegates, target = [n.strip() for n in (chain.split(",") if isinstance(chain, str) else chain)] or [
-            ""
-        ]
+        *delegates, target = google_.impersonated() or [""]
         if path:
             found, _ = google.auth.load_credentials_from_file(path, scopes=_SCOPES)  # type: ignore[no-untyped-call]
         else:

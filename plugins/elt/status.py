@@ -38,6 +38,11 @@ FAMILIES: Mapping[LogStage, Family] = {
 """The family of the DAG that makes each stage, the lake's first."""
 
 
+def families(made: Iterable[LogStage] = FAMILIES) -> tuple[Family, ...]:
+    """The families of the DAGs that make some stages, each once, in the stages' order."""
+    return tuple(dict.fromkeys(FAMILIES[stage] for stage in made))
+
+
 def stages(dataset: Dataset, *, has_postgres: bool = True) -> tuple[LogStage, ...]:
     """The load log's stages that a partition of a dataset goes through, in order."""
     if not dataset.tabular:

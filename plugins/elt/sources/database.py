@@ -112,13 +112,13 @@ class DatabaseSource:
         def filled(template: str) -> str:
             return self._dataset.fill(template, period, zone="", separator=" ")
 
-        rows = ".".join(_quoted(name, quote) for name in entry.table.split("."))
+        rows = ".".join(quoted(name, quote) for name in entry.table.split("."))
         if entry.query:
             # On lines of its own: it may end with a comment.
             rows = f"(\n{filled(entry.query).strip().rstrip(';')}\n)"
         if period is None or not entry.cursor:
             return rows, ""
-        column = f"q.{_quoted(entry.cursor, quote)}"
+        column = f"q.{quoted(entry.cursor, quote)}"
         return rows, filled(f" WHERE {column} >= '{{start}}' AND {column} < '{{end}}'")
 
     def _write(self, rows: _Rows, name: str) -> BinaryIO:
@@ -178,7 +178,8 @@ class Table:
             yield piece
 
 
-def _quoted(name: str, quote: str) -> str:
+def quoted(name: str, quote: str) -> str:
+    """A name as SQL has it, whatever is in it; `quote` is the database's: `"`, MySQL's is a backtick."""
     return f"{quote}{name.replace(quote, quote * 2)}{quote}"
 
 
@@ -239,7 +240,7 @@ class _Postgres:
         selected = ", ".join(
             f"to_json(q.{name})" if column.type_code in nested else f"q.{name}"
             for column in described
-            for name in [_quoted(column.name, self.quote)]
+            for name in [quoted(column.name, self.quote)]
         )
         select = f"SELECT {selected} FROM {rows} AS q{where}"  # noqa: S608
         return _Rows(schema, self._batches(f"COPY ({select}) TO STDOUT (FORMAT csv)", schema))
@@ -377,9 +378,9 @@ class _MySql:
         schema = pa.schema([pa.field(name, kinds.get(kind, pa.string())) for name, kind in columns])
         # A FLOAT is written with six digits only, unless it is made a DOUBLE.
         selected = ", ".join(
-            f"q.{quoted} + 0e0" if kind == self._FLOAT else f"q.{quoted}"
+            f"q.{column} + 0e0" if kind == self._FLOAT else f"q.{column}"
             for name, kind in columns
-            for quoted in [_quoted(name, self.quote)]
+            for column in [quoted(name, self.quote)]
         )
         statement = f"SELECT {selected} FROM {rows} AS q{where}"  # noqa: S608
         return _Rows(schema, self._batches(statement, schema, [kind for _, kind in columns]))

@@ -16,6 +16,7 @@ from elt.connections import ConnectionFields
 from elt.errors import SourceNotPublishedError
 from elt.periods import KINDS, Grain, Period
 from elt.sources import open_source
+from elt.sources.database import quoted
 from taxiway.entries.sample import Sample
 from taxiway.errors import UsageError
 
@@ -94,8 +95,7 @@ class Table:
         return ".".join(map(self._quoted, self.table.split(".")))
 
     def _quoted(self, name: str) -> str:
-        quote = "`" if self.found.conn_type == "mysql" else '"'
-        return f"{quote}{name.replace(quote, quote * 2)}{quote}"
+        return quoted(name, "`" if self.found.conn_type == "mysql" else '"')
 
 
 def _text(value: str) -> str:

@@ -8,13 +8,13 @@ from typing import Any
 
 from elt.catalogue.registry import DATASETS
 from elt.errors import PipelineError
-from elt.layout import Family, dag_id
+from elt.layout import dag_id
 from elt.periods import Partition
+from elt.status import families
 from taxiway.airflow.client import AirflowApi
 from taxiway.console.hints import HINTS
 from taxiway.errors import TaxiwayError
 
-FAMILIES: Sequence[Family] = ("to_lake", "to_warehouse", "to_postgres")
 # A task's log is a request of its own: of years that failed together the newest say why.
 REASONS = 20
 
@@ -39,7 +39,7 @@ def failures(api: AirflowApi) -> list[Failure]:
 
     One that is queued or running again has not failed.
     """
-    datasets = {dag_id(name, family): name for name in DATASETS for family in FAMILIES}
+    datasets = {dag_id(name, family): name for name in DATASETS for family in families()}
     failed = api.runs(sorted(datasets), states=["failed"])
     if not failed:
         return []

@@ -220,7 +220,7 @@ class Loads:
             stages = {p: status.stages(DATASETS[p.dataset], has_postgres=postgres) for p in partitions}
         else:
             stages = status.missing(self.connections, partitions)
-        families = {p: dict.fromkeys(status.FAMILIES[stage] for stage in stages[p]) for p in partitions}
+        families = {p: status.families(stages[p]) for p in partitions}
         return {p: [dag_id(p.dataset, family) for family in families[p]] for p in partitions if families[p]}
 
     def _report(self, partition: Partition, outcome: str, still: list[str], *, brief: bool) -> int:

@@ -93,10 +93,9 @@ def variables(connections: EnvironmentConnections, token: str, home: Path, folde
 
 def _google(given: Mapping[str, str]) -> dict[str, str]:
     """The credentials of the connection, as `elt.connections` chooses them."""
-    extra = (fields_in(given, GOOGLE) or ConnectionFields()).extra
-    path = extra.get("key_path") or given.get("GOOGLE_APPLICATION_CREDENTIALS")
-    chain = extra.get("impersonation_chain") or []
-    names = [name.strip() for name in (chain.split(",") if isinstance(chain, str) else chain)]
+    google = fields_in(given, GOOGLE) or ConnectionFields()
+    path = google.extra.get("key_path") or given.get("GOOGLE_APPLICATION_CREDENTIALS")
+    names = google.impersonated()
     if len(names) > 1:
         raise UsageError(
             f"dbt impersonates one service account, not a chain of {len(names)} ({', '.join(names)})",

@@ -193,29 +193,30 @@ def test_an_object_is_read_here_and_there(loaded):
             assert file.read(900_000) == content[1_100_000:2_000_000]
 
 
-def test_the_command_shows_counts_then_rows_and_says_when_there_are_none(loaded, tmp_path: Path):
+@pytest.fixture
+def checkout(loaded, tmp_path: Path) -> Checkout:
+    """Of the stack, as one on Google Cloud: that answers without a platform of this machine."""
     home = Home.of("local", tmp_path)
-    # As a stack on Google Cloud, which answers without a platform of this machine.
     State({"supervisor": 9}, emulated=False).save(home)
     write_json(home.environment, dict(loaded.variables))
-    run = CliRunner().invoke(quarantine, ["yellow", "2024-01"], obj=Checkout(tmp_path))
+    return Checkout(tmp_path)
+
+
+def test_the_command_shows_counts_then_rows_and_says_when_there_are_none(checkout):
+    run = CliRunner().invoke(quarantine, ["yellow", "2024-01"], obj=checkout)
     assert run.exit_code == 0, run.output
     assert "tpep_pickup_datetime … is outside 2024-01" in run.output
     assert run.output.rstrip().endswith("2 rows")
-    run = CliRunner().invoke(quarantine, ["yellow", "2024-01", "--format", "json"], obj=Checkout(tmp_path))
+    run = CliRunner().invoke(quarantine, ["yellow", "2024-01", "--format", "json"], obj=checkout)
     assert [row["reason"].split()[0] for row in json.loads(run.output)] == ["tpep_pickup_datetime"] * 2
     with pytest.raises(TaxiwayError, match="yellow 2024-02 is not in the lake"):
-        CliRunner().invoke(quarantine, ["yellow", "2024-02"], obj=Checkout(tmp_path), catch_exceptions=False)
+        CliRunner().invoke(quarantine, ["yellow", "2024-02"], obj=checkout, catch_exceptions=False)
 
 
-def test_a_stage_is_tried_in_this_process_though_it_is_done_and_shows_its_traceback(loaded, tmp_path: Path):
-    home = Home.of("local", tmp_path)
-    State({"supervisor": 9}, emulated=False).save(home)
-    write_json(home.environment, dict(loaded.variables))
-
+def test_a_stage_is_tried_in_this_process_though_it_is_done_and_shows_its_traceback(checkout):
     def tried(*line: str):
         how = {"catch_exceptions": False, "standalone_mode": False}
-        return CliRunner().invoke(try_, line, obj=Checkout(tmp_path), **how)
+        return CliRunner().invoke(try_, line, obj=checkout, **how)
 
     for stage in ("conform", "stage", "audit"):
         run = tried("yellow", stage, "2024-01")

@@ -7,7 +7,6 @@ after SECONDS, so that a store that hangs holds no request of Airflow's.
 import asyncio
 import datetime as dt
 import logging
-import time
 from collections.abc import Awaitable, Callable, Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -69,15 +68,13 @@ class _Waiting:
         self._threads = ThreadPoolExecutor(THREADS)
 
     async def __call__(self, ask: Callable[[], T]) -> T:
-        began = time.monotonic()
         try:
             return await asyncio.wait_for(
                 asyncio.get_running_loop().run_in_executor(self._threads, ask), SECONDS
             )
         except TimeoutError:
-            waited = time.monotonic() - began
             raise HTTPException(
-                504, f"the stores have not answered for {waited:.0f} s. Try again, or see scripts/status."
+                504, f"the stores have not answered for {SECONDS:.0f} s. Try again, or see scripts/status."
             ) from None
 
 

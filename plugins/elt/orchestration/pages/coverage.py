@@ -9,11 +9,10 @@ from urllib.parse import urlsplit
 
 from elt.catalogue import Dataset, Publisher
 from elt.layout import Family, dag_id
-from elt.periods import KINDS, Partition, Period
+from elt.periods import KINDS, Partition, Period, Span
 from elt.sources.changes import PATIENCE
-from elt.status import FAMILIES, Covered
+from elt.status import Covered, families, stages
 
-FAMILY_ORDER: tuple[Family, ...] = ("to_lake", "to_warehouse", "to_postgres")
 # A letter of a grid by what it means.
 STATES: Mapping[str, str] = {
     "loaded": "L",
@@ -39,8 +38,7 @@ class Run(NamedTuple):
 
 def dags(ds: Dataset) -> dict[str, Family]:
     """The DAGs that load a dataset, by their ids."""
-    families = FAMILY_ORDER if ds.in_postgres else FAMILY_ORDER[:2] if ds.tabular else FAMILY_ORDER[:1]
-    return {dag_id(ds.name, family): family for family in families}
+    return {dag_id(ds.name, family): family for family in families(stages(ds))}
 
 
 def last_due(ds: Dataset, now: dt.datetime) -> Period | None:
@@ -55,10 +53,8 @@ def partitions(ds: Dataset, last: Period | None) -> Iterator[Partition]:
     if ds.first is None or last is None:
         yield Partition(ds.name)
         return
-    period = ds.first
-    while period <= last:
+    for period in Span(ds.first, last).periods(ds.first.grain):
         yield Partition(ds.name, period)
-        period = period.next()
 
 
 def grid(
@@ -115,9 +111,9 @@ def todo(known: Covered | None, runs: Mapping[str, Run]) -> list[str]:
     """
     if known and known.logged and not known.missing:
         return []
-    missing = [FAMILIES[stage] for stage in known.missing] if known else ["to_lake"]
+    missing = families(known.missing) if known else ("to_lake",)
     failed = [family for family, run in runs.items() if run.state == "failed"]
-    wanted = [family for family in FAMILY_ORDER if family in (*missing, *failed)]
+    wanted = [family for family in families() if family in (*missing, *failed)]
     return ["to_lake"] if "to_lake" in wanted else [str(family) for family in wanted]
 
 
@@ -136,9 +132,9 @@ def is_sample(ds: Dataset, source: str | None) -> bool:
 
 
 def _by_key(ds: Dataset, runs: Iterable[Run]) -> dict[str | None, dict[str, Run]]:
-    families, found = dags(ds), dict[str | None, dict[str, Run]]()
+    by_dag, found = dags(ds), dict[str | None, dict[str, Run]]()
     for run in runs:
-        found.setdefault(run.key, {})[families[run.dag_id]] = run
+        found.setdefault(run.key, {})[by_dag[run.dag_id]] = run
     return found
 
 

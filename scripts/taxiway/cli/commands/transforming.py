@@ -6,7 +6,7 @@ import os
 
 import click
 
-from taxiway.cli.options import PASS_THROUGH, command, pass_checkout, stack_option
+from taxiway.cli.options import PASS_THROUGH, command, pass_checkout, stack_option, stores_of
 from taxiway.targets.target import Checkout
 
 
@@ -29,18 +29,12 @@ The first call installs dbt into .tools/dbt, an environment of its own.
 @pass_checkout
 def dbt(checkout: Checkout, stack: str, arguments: tuple[str, ...]) -> int:
     """Run dbt on the stores of a stack: BigQuery or its emulator, or Postgres."""
-    from elt.connections import EnvironmentConnections
-    from taxiway.environment.home import State, read_json
     from taxiway.transforming.dbt import program, project, surroundings, variables
 
     if not arguments:
         raise click.UsageError("Missing argument 'DBT'S ARGUMENTS…', such as build.")
     home = checkout.home(stack)
-    # A warehouse on Google Cloud answers whether or not this machine's part runs.
-    if State.require(home).emulated:
-        checkout.running(stack)
-    connections = EnvironmentConnections(read_json(home.environment))
-    found = variables(connections, home.emulator_token, home.root, project(checkout.folder))
+    found = variables(stores_of(checkout, stack), home.emulator_token, home.root, project(checkout.folder))
     called = program(checkout.folder / ".tools" / "dbt")
     os.execve(called, [str(called), *arguments], surroundings(found))  # noqa: S606
 
