@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+EXAMPLE = REPOSITORY / "plugins" / "nyc_taxi"
 
 for name in [name for name in os.environ if name.startswith("AIRFLOW_")]:
     del os.environ[name]
@@ -44,6 +45,8 @@ def chosen(config: pytest.Config) -> str | None:
 
 def pytest_report_header(config: pytest.Config) -> str | None:
     option, cache = chosen(config), getattr(config, "cache", None)
+    if not EXAMPLE.is_dir():
+        return "plugins/nyc_taxi is not here: of the product's tests, those of tests/project run."
     if option is None:
         return None
     took = cache.get(f"taxiway/minutes{option}", None) if cache else None
@@ -60,6 +63,14 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     option, cache = chosen(config), getattr(config, "cache", None)
     if option is not None and cache and exitstatus == 0 and not config.option.collectonly:
         cache.set(f"taxiway/minutes{option}", max(1, round((time.monotonic() - config.stash[BEGAN]) / 60)))
+
+
+def pytest_ignore_collect(collection_path: Path) -> bool | None:
+    """Without the example, the tests that every project has: the product's own are about its datasets."""
+    tests = REPOSITORY / "tests"
+    if EXAMPLE.is_dir() or tests not in collection_path.parents:
+        return None
+    return collection_path.relative_to(tests).parts[0] != "project" or None
 
 
 def place(item: pytest.Item) -> int:

@@ -7,13 +7,16 @@ A name that had to be changed or cut ends in a hash of the original, so that two
 import hashlib
 import re
 from dataclasses import dataclass
+from typing import Final
 
+# The Pulumi project: `name` in Pulumi.yaml, which scripts/init gives to both, and a test holds equal.
+PROJECT: Final = "taxiway"
 _HASH = 10
 _PLAIN = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 # Buckets refuse Google's own name and its misspellings.
 _GOOGLE = re.compile(r"g[o0]{2}g")
 # What could be read as another stack's name: our separator, or the hash of a name that was changed.
-_AMBIGUOUS = re.compile(rf"(^|-)(taxiway(-|$)|[0-9a-f]{{{_HASH}}}$)")
+_AMBIGUOUS = re.compile(rf"(^|-)({PROJECT}(-|$)|[0-9a-f]{{{_HASH}}}$)")
 
 
 @dataclass(frozen=True)
@@ -35,9 +38,9 @@ class Names:
         digest = hashlib.sha256(f"{project}\0{stack}".encode()).hexdigest()[:_HASH]
         return cls(
             bucket=bucket or _bucket(project, stack, digest),
-            dags_bucket=_fit("taxiway-dags-", stack, f"-{digest}", digest, 63),
-            dataset=_fit("taxiway-", stack, "", digest, 1024).replace("-", "_"),
-            account=_fit("taxiway-", stack, "", digest, 30),
+            dags_bucket=_fit(f"{PROJECT}-dags-", stack, f"-{digest}", digest, 63),
+            dataset=_fit(f"{PROJECT}-", stack, "", digest, 1024).replace("-", "_"),
+            account=_fit(f"{PROJECT}-", stack, "", digest, 30),
             label=_fit("", stack, "", digest, 63),
         )
 
@@ -63,9 +66,9 @@ def region(location: str) -> str:
 
 def _bucket(project: str, stack: str, digest: str) -> str:
     """Return a name that is unique in the world, as the project's id is."""
-    if _PLAIN.fullmatch(project) and not _GOOGLE.search(project) and "-taxiway-" not in f"{project}-":
-        return _fit(f"{project}-taxiway-", stack, "", digest, 63)
-    return _fit("taxiway-", stack, f"-{digest}", digest, 63)
+    if _PLAIN.fullmatch(project) and not _GOOGLE.search(project) and f"-{PROJECT}-" not in f"{project}-":
+        return _fit(f"{project}-{PROJECT}-", stack, "", digest, 63)
+    return _fit(f"{PROJECT}-", stack, f"-{digest}", digest, 63)
 
 
 def _fit(prefix: str, text: str, suffix: str, digest: str, limit: int) -> str:

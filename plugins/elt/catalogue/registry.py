@@ -1,7 +1,7 @@
 """All datasets and marts: the entries of every package in `plugins/`.
 
 Tables, DAGs, audits, docs and tests follow from an entry. To add a dataset, add a file to a package's
-`datasets` folder, or a new package beside `nyc_taxi`; nothing else has to be edited.
+`datasets` folder, or a new package with one; nothing else has to be edited.
 
 Importing this module never raises because of a user's file. Every command imports it, those that stop a
 platform or show its logs too, and a typo must not break them. An invalid file or entry is left out and
@@ -194,12 +194,13 @@ _CATALOGUE = read(Packages())
 DATASETS: Mapping[str, Dataset] = _CATALOGUE.datasets
 MARTS: Mapping[str, Mart] = _CATALOGUE.marts
 PROBLEMS: tuple[Problem, ...] = _CATALOGUE.problems
+NO_DATASET = "There is no dataset yet. Add the first: scripts/new NAME ADDRESS-OF-A-FILE"
 
 
 def dataset(name: str) -> Dataset:
     """The entry of that name; UnknownDatasetError names the valid ones, and what was left out."""
     if name not in DATASETS:
-        known = ", ".join(sorted(DATASETS)) or "none, because there is no entry"
+        known = f"Choose one of: {', '.join(sorted(DATASETS))}" if DATASETS else NO_DATASET
         left_out = "".join(f"\nLeft out: {problem}" for problem in PROBLEMS)
-        raise UnknownDatasetError(f"dataset {name!r} is unknown. Choose one of: {known}.{left_out}")
+        raise UnknownDatasetError(f"dataset {name!r} is unknown. {known}.{left_out}")
     return DATASETS[name]

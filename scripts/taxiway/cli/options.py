@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from taxiway.console.examples import named, names
 from taxiway.console.hints import HINTS
-from taxiway.environment.home import DEFAULT_STACK
+from taxiway.environment.home import DEFAULT_STACK, REPOSITORY
 from taxiway.targets.target import Checkout
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ class Command(click.Command):
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         """Write the examples; click would wrap them."""
-        formatter.write(f"\nexamples:\n{self.examples}\n")
+        formatter.write(f"\nexamples:\n{named(self.examples, names(REPOSITORY / 'plugins'))}\n")
 
 
 def command(name: str, examples: str, **options: Any) -> Callable[[Callable[..., int]], Command]:

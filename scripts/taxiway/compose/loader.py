@@ -7,10 +7,14 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
+from elt.catalogue import Dataset
+from elt.catalogue.registry import DATASETS, NO_DATASET
 from elt.connections import EnvironmentConnections
 from elt.errors import PipelineError
+from elt.periods import Month
 from taxiway.airflow.bootstrap import open_dags, wait_until_healthy
 from taxiway.airflow.client import AirflowApi
 from taxiway.compose import TROUBLE
@@ -19,7 +23,7 @@ from taxiway.console.progress import Progress, Screen
 from taxiway.console.tables import show_datasets
 from taxiway.environment.home import DEFAULT_STACK
 from taxiway.errors import TaxiwayError
-from taxiway.loads.arguments import first_load
+from taxiway.loads.arguments import first_load, nothing_first
 from taxiway.loads.service import NOT_PUBLISHED_CODE, Loads
 from taxiway.waiting import Patience
 
@@ -32,8 +36,17 @@ HOW_TO_SIGN_IN = f"""\
 Airflow   http://127.0.0.1:{os.environ.get("AIRFLOW_PORT", "8080")}   user admin, its password:
           docker compose exec airflow-api-server cat {PASSWORD}
 Flower    http://127.0.0.1:{os.environ.get("FLOWER_PORT", "5555")}   user admin, its password:
-          docker compose exec flower cat /run/taxiway/flower/flower_password
-More      in Airflow's interface: trigger yellow_to_lake with a partition key such as 2024-03"""
+          docker compose exec flower cat /run/taxiway/flower/flower_password"""
+
+
+def more(datasets: Mapping[str, Dataset] = DATASETS) -> str:
+    """How to load another period, of the first dataset that has some; how to add one where there is none."""
+    named = next(((name, entry.first) for name, entry in datasets.items() if entry.first), None)
+    if not named:
+        return f"More      {NO_DATASET}" if not datasets else "More      scripts/new NAME ADDRESS-OF-A-FILE"
+    name, first = named
+    first = max(first, type(first).of(Month(2024, 3).start))
+    return f"More      in Airflow's interface: trigger {name}_to_lake with a partition key such as {first}"
 
 
 def main(months: str) -> int:
@@ -46,7 +59,7 @@ def main(months: str) -> int:
     except (TaxiwayError, PipelineError) as error:
         console.print(f"loader: {error} {getattr(error, 'remedy', '')}", markup=False)
         return 1
-    console.print(HOW_TO_SIGN_IN, soft_wrap=True, markup=False)
+    console.print(f"{HOW_TO_SIGN_IN}\n{more()}", soft_wrap=True, markup=False)
     return 0 if code == NOT_PUBLISHED_CODE else code
 
 
@@ -63,12 +76,13 @@ def _open_and_load(months: str, progress: Progress, console: Screen) -> int:
     if not months:
         return 0
     if not os.environ.get("BIGQUERY_EMULATOR_HOST"):
-        progress.say(
-            "on Google Cloud no month is loaded unasked: scripts/run yellow 2024-01, or Airflow's UI"
-        )
+        progress.say("on Google Cloud nothing is loaded unasked: scripts/run, or Airflow's UI")
         return 0
     loads = Loads(api, EnvironmentConnections(), progress)
     loads.report_problems()
+    if empty := nothing_first(months):
+        progress.say(empty)
+        return 0
     code = loads.load(first_load(months), PUBLICATION_SECONDS)
     show_datasets(console, loads.status())
     return code

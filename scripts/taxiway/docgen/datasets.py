@@ -6,14 +6,14 @@ from collections.abc import Mapping
 from typing import Final
 
 from elt.catalogue import Column, Database, Dataset, Mart
-from elt.catalogue.registry import DATASETS, MARTS
+from elt.catalogue.registry import DATASETS, MARTS, NO_DATASET
 from elt.warehouse.tables import TYPES
 from taxiway.docgen.markdown import codes, table
 
 _HEAD: Final = """\
 # Datasets, columns and marts
 
-`scripts/docs` writes this page from `plugins/nyc_taxi/datasets/`; a test fails when it is not current.
+`scripts/docs` writes this page from `plugins/*/datasets/`; a test fails when it is not current.
 
 Every dataset has one schema for all its years. Files use other names and types for the same columns: names
 are matched without regard to case, and values are cast if that loses nothing. A row with a value that does
@@ -27,6 +27,8 @@ of your own, see [your-own-dataset.md](your-own-dataset.md).
 def page(datasets: Mapping[str, Dataset] = DATASETS, marts: Mapping[str, Mart] = MARTS) -> str:
     """Return the page of a catalogue, by default this project's."""
     known = datasets.values()
+    if not known:
+        return f"{_HEAD}\n{NO_DATASET}.\n"
     rows = [
         (
             f"[{ds.name}](#{ds.name})",

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
+from lakehouse.names import PROJECT
 from taxiway.infrastructure.engine import Endpoints, Engine, EngineError, StackNotRemovedError
 from taxiway.infrastructure.stackfile import StackFiles, is_on_google_cloud
 
@@ -25,7 +26,7 @@ __all__ = [
 # What a stack on emulators is unless its owner says otherwise. docker-compose.yaml repeats the project as the
 # default of a plain `docker compose up`; tests/contract/test_compose_file.py holds the two together.
 LOCAL_CONFIG: Final[Mapping[str, str]] = {
-    "taxiway:project": "taxiway-local",
+    "taxiway:project": f"{PROJECT}-local",
     "taxiway:credentials": "anonymous",
 }
 

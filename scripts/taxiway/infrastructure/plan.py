@@ -21,12 +21,12 @@ import pulumi
 from pulumi.runtime import mocks, rpc
 
 from lakehouse.guardrails import Resource, check
+from lakehouse.names import PROJECT
 from lakehouse.settings import SettingsError, refuse_unknown
 from taxiway.environment.home import REPOSITORY
 from taxiway.infrastructure.engine import Action, Change, Drift, EngineError, StackNotRemovedError
 from taxiway.infrastructure.resources import TYPES, plain
 
-PROJECT: Final = "taxiway"
 PROGRAM: Final = REPOSITORY / "infra"
 # An evaluation creates nothing and asks nobody: it takes a second, or it hangs.
 _PATIENCE_SECONDS: Final = 120

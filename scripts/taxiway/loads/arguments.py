@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from elt.catalogue import Dataset
-from elt.catalogue.registry import DATASETS, dataset
+from elt.catalogue.registry import DATASETS, NO_DATASET, dataset
 from elt.periods import Month, Partition, Period, Span, levels
 from taxiway.errors import UsageError
 
@@ -34,7 +34,8 @@ def read(words: Sequence[str]) -> list[Request]:
             continue
         span = Span.parse(word)
         if not names:
-            raise UsageError(f"{word} of which dataset?", f"Name some of: {', '.join(DATASETS)}, or {ALL}.")
+            known = f"Name some of: {', '.join(DATASETS)}, or {ALL}." if DATASETS else NO_DATASET
+            raise UsageError(f"{word} of which dataset?", known)
         requests.append(Request(_datasets(names), span))
         names = []
     return [*requests, Request(_datasets(names), None)] if names else requests
@@ -43,6 +44,8 @@ def read(words: Sequence[str]) -> list[Request]:
 def _datasets(names: Sequence[str]) -> list[Dataset]:
     # Every name is looked up, `all` or not: a misspelt one is never silently ignored.
     named = [dataset(name) for name in dict.fromkeys(names) if name != ALL]
+    if not DATASETS:
+        raise UsageError(f"{ALL} of no dataset", NO_DATASET)
     return list(DATASETS.values()) if ALL in names else named
 
 
@@ -111,13 +114,24 @@ def first_load(text: str | None = None, datasets: Iterable[Dataset] = DATASETS.v
     return found
 
 
-def next_load(loaded: Sequence[Partition]) -> str:
-    """A command that loads more of the same; how to add a dataset if nothing was loaded by period."""
+def nothing_first(text: str | None, datasets: Mapping[str, Dataset] = DATASETS) -> str:
+    """A sentence on why a new platform stays empty, where it does: no dataset, or none that is a starter."""
+    if not datasets:
+        return NO_DATASET
+    if any(entry.starter for entry in datasets.values()):
+        return ""
+    asked = f"; {text} is of none" if text else ""
+    return f"no dataset is loaded unasked{asked}: give its entry starter=True, or call scripts/run"
+
+
+def next_load(loaded: Sequence[Partition], datasets: Mapping[str, Dataset] = DATASETS) -> str:
+    """A command that loads more of the same; how to add a dataset if there is none by period."""
     latest: dict[str, Period] = {}
     for name, period in ((p.dataset, p.period) for p in loaded):
         if period and (name not in latest or latest[name] < period):
             latest[name] = period
     if not latest:
-        return "docs/your-own-dataset.md"
+        known = next((entry for entry in datasets.values() if entry.first), None)
+        return f"scripts/run {known.name} {known.first}" if known else "scripts/new NAME ADDRESS"
     name, period = list(latest.items())[-1]
     return f"scripts/run {name} {period.shift(1)}..{period.shift(2)}"

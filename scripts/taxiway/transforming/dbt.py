@@ -62,7 +62,9 @@ def project(checkout: Path = REPOSITORY) -> Path:
         names = ", ".join(str(folder.relative_to(checkout)) for folder in found) or "none"
         raise UsageError(
             f"which dbt project is meant? In plugins/*/dbt there is: {names}",
-            "Name its folder: DBT_PROJECT_DIR=plugins/NAME/dbt scripts/dbt build",
+            "Name its folder: DBT_PROJECT_DIR=plugins/NAME/dbt scripts/dbt build"
+            if found
+            else "docs/dbt.md shows how to begin one.",
         )
     return found[0]
 

@@ -276,7 +276,7 @@ exit code: 0 if every table is as the catalogue says, 5 if one is not
 def schema(checkout: Checkout, names: tuple[str, ...], act: bool, stack: str) -> int:
     """Compare the entries of datasets with the tables of each store."""
     from elt import evolution
-    from elt.catalogue.registry import DATASETS, dataset
+    from elt.catalogue.registry import DATASETS, NO_DATASET, dataset
     from taxiway.console.progress import Progress
     from taxiway.loads.service import Loads
 
@@ -284,6 +284,8 @@ def schema(checkout: Checkout, names: tuple[str, ...], act: bool, stack: str) ->
     progress = Progress()
     connections = Loads.of(checkout.running(stack, progress), progress).connections
     differs = False
+    if not wanted:
+        click.echo(NO_DATASET)
     for entry in (entry for entry in wanted if entry.tabular):
         for change in evolution.apply(connections, entry) if act else ():
             progress.say(f"{entry.name}, {change.store}: {change.statement}", "done")

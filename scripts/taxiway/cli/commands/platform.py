@@ -56,7 +56,7 @@ DAGS = "DAGs"
     type=source_name,
     metavar="SOURCE",
     show_default="sample; with --project tlc",
-    help="sample, tlc, or the URL of a mirror.",
+    help="Of the example's data: sample, tlc, or the URL of a mirror.",
 )
 @click.option(
     "--target",
@@ -107,6 +107,8 @@ def up(
         ).start()
         loads = Loads.of(platform, progress)
         loads.report_problems()
+        if empty := arguments.nothing_first(months):
+            progress.say(empty, style="yellow")
         if not platform.state.emulated:
             loads.wait_until_allowed()
         code = loads.load(first, wait) if first else 0
@@ -133,7 +135,7 @@ def _show_up(platform: Target, loads: Loads, following: str) -> None:
     where = f"Airflow   {platform.state.api_url}   user "
     console.print(Text.assemble(where, ("admin", "bold"), "   password ", (password, "bold")), soft_wrap=True)
     steps = {
-        following: "load more months" if " " in following else "add a dataset",
+        following: "add a dataset" if following.startswith("scripts/new") else "load more",
         "scripts/status": "what runs, what is loaded",
         "scripts/logs scheduler": "a component's log",
         "scripts/down": "remove everything and verify it",
@@ -241,6 +243,7 @@ def _datasets(platform: Target) -> list[dict[str, Any]]:
 
 
 def _show_status(platform: Target, facts: dict[str, Any], complaints: dict[str, str]) -> None:
+    from elt.catalogue.registry import DATASETS, NO_DATASET
     from taxiway.asking.connecting import psql
     from taxiway.console.progress import Screen, styled
     from taxiway.console.tables import show_components, show_datasets
@@ -250,6 +253,8 @@ def _show_status(platform: Target, facts: dict[str, Any], complaints: dict[str, 
     for name, sentence in complaints.items():
         console.print(styled(f"{name} {sentence}", "red"), soft_wrap=True)
     show_datasets(console, facts["datasets"])
+    if not DATASETS:
+        console.print(styled(NO_DATASET, "yellow"), soft_wrap=True)
     taxi = {"host": "127.0.0.1", "port": port, "dbname": "taxi", "user": "taxi"}
     taxi |= {"passfile": platform.home.secrets / "pgpass", "require_auth": REQUIRE_AUTH}
     console.print(

@@ -64,7 +64,7 @@ def test(checkout: Checkout, cloud: str | None, arguments: tuple[str, ...]) -> i
 @command(
     "bench",
     """
-  scripts/bench postgres           load Postgres, beside the limit and other tools
+  scripts/bench postgres           load Postgres, beside limit and other tools
   scripts/bench all                everything: half an hour
 """,
     # The benchmark, which is no part of this package, has help of its own.

@@ -10,7 +10,7 @@ from elt.catalogue.registry import DATASETS
 from elt.errors import InvalidPeriodError, UnknownDatasetError
 from elt.periods import Month, Partition
 from taxiway.errors import UsageError
-from taxiway.loads.arguments import first_load, next_load, partitions, read
+from taxiway.loads.arguments import first_load, next_load, nothing_first, partitions, read
 
 JANUARY, FEBRUARY = Month(2024, 1), Month(2024, 2)
 
@@ -113,7 +113,15 @@ def test_a_starter_that_begins_later_is_shown_by_its_own_first_months() -> None:
 
 def test_without_a_starter_dataset_nothing_is_loaded_and_the_next_step_is_to_add_one() -> None:
     assert first_load(datasets=[]) == []
-    assert next_load([]) == "docs/your-own-dataset.md"
+    assert next_load([], {}) == "scripts/new NAME ADDRESS"
+    assert "scripts/new" in nothing_first("2024-01", {})
+
+
+def test_datasets_of_which_none_is_a_starter_are_said_and_the_next_step_loads_one() -> None:
+    own = {"yellow": replace(DATASETS["yellow"], starter=False)}
+    assert "2024-01 is of none" in nothing_first("2024-01", own)
+    assert next_load([], own) == "scripts/run yellow 2009-01"
+    assert nothing_first(None) == ""
 
 
 def test_the_next_step_loads_the_months_that_follow() -> None:

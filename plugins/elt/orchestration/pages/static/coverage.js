@@ -214,7 +214,7 @@ async function start() {
     main.replaceChildren(make("header", { class: "top" }, make("h1", {}, "Coverage"), legend, again), ...problems.map((problem) => notice(`Left out: ${problem}`, "warning")), ...sections);
     document.body.append(panel);
     const all = () => Promise.all(datasets.map((entry, n) => refresh(sections[n], entry)));
-    if (!datasets.length) main.append(notice("There is no dataset that you may see.", "warning"));
+    if (!datasets.length) main.append(notice("There is no dataset yet, or none that you may see. Add one: scripts/new NAME ADDRESS", "warning"));
     await all();
   } catch (error) {
     main.replaceChildren(notice(error.message));
