@@ -30,17 +30,18 @@ class Names:
     label: str
 
     @classmethod
-    def of(cls, project: str, stack: str, bucket: str = "") -> "Names":
+    def of(cls, project: str, stack: str, bucket: str = "", pulumi: str = PROJECT) -> "Names":
         """Return the names for a stack; its project and name are any texts but empty ones.
 
-        `bucket` is a name of the owner's choice, for one that somebody else in the world has taken.
+        `bucket` is a name of the owner's choice, for one that somebody else in the world has taken; `pulumi`
+        the Pulumi project, by default this one.
         """
         digest = hashlib.sha256(f"{project}\0{stack}".encode()).hexdigest()[:_HASH]
         return cls(
-            bucket=bucket or _bucket(project, stack, digest),
-            dags_bucket=_fit(f"{PROJECT}-dags-", stack, f"-{digest}", digest, 63),
-            dataset=_fit(f"{PROJECT}-", stack, "", digest, 1024).replace("-", "_"),
-            account=_fit(f"{PROJECT}-", stack, "", digest, 30),
+            bucket=bucket or _bucket(project, stack, digest, pulumi),
+            dags_bucket=_fit(f"{pulumi}-dags-", stack, f"-{digest}", digest, 63),
+            dataset=_fit(f"{pulumi}-", stack, "", digest, 1024).replace("-", "_"),
+            account=_fit(f"{pulumi}-", stack, "", digest, 30),
             label=_fit("", stack, "", digest, 63),
         )
 
@@ -64,11 +65,11 @@ def region(location: str) -> str:
     return {"US": "us-central1", "EU": "europe-west1"}.get(location.upper(), location.lower())
 
 
-def _bucket(project: str, stack: str, digest: str) -> str:
+def _bucket(project: str, stack: str, digest: str, pulumi: str) -> str:
     """Return a name that is unique in the world, as the project's id is."""
-    if _PLAIN.fullmatch(project) and not _GOOGLE.search(project) and f"-{PROJECT}-" not in f"{project}-":
-        return _fit(f"{project}-{PROJECT}-", stack, "", digest, 63)
-    return _fit(f"{PROJECT}-", stack, f"-{digest}", digest, 63)
+    if _PLAIN.fullmatch(project) and not _GOOGLE.search(project) and f"-{pulumi}-" not in f"{project}-":
+        return _fit(f"{project}-{pulumi}-", stack, "", digest, 63)
+    return _fit(f"{pulumi}-", stack, f"-{digest}", digest, 63)
 
 
 def _fit(prefix: str, text: str, suffix: str, digest: str, limit: int) -> str:

@@ -125,16 +125,16 @@ def test_a_command_of_the_readme_runs_as_it_is_written(up: str, checkout: Any, l
 
 def test_the_dag_of_the_page_runs_as_it_is_written(up: str, checkout: Any) -> None:
     page = (REPOSITORY / "docs" / "your-own-dag.md").read_text()
-    file = checkout.folder / "dags" / "borough_report.py"
+    file = checkout.folder / "dags" / "row_report.py"
     file.write_text(page.partition("```python\n")[2].partition("```")[0])
     try:
-        done = checkout.command("airflow", "dags", "test", "--dagfile-path", str(file), "borough_report")
+        done = checkout.command("airflow", "dags", "test", "--dagfile-path", str(file), "row_report")
     finally:
         file.unlink()
     assert "state=success" in done.stdout + done.stderr
-    report = checkout.command("lake", "cat", "reports/borough_revenue.csv").stdout
-    assert report.splitlines()[0] == "borough,revenue"
-    assert any(line.startswith("Manhattan,") for line in report.splitlines())
+    report = checkout.command("lake", "cat", "reports/rows.csv").stdout
+    assert report.splitlines()[0] == "dataset,rows"
+    assert any(line.startswith("yellow,") for line in report.splitlines())
 
 
 def test_a_month_that_is_not_published_is_reported_and_is_no_failure(up: str, checkout: Any) -> None:

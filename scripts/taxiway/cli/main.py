@@ -29,6 +29,7 @@ def group() -> click.Group:
         debugging,
         infrastructure,
         platform,
+        projects,
         tools,
         transforming,
     )
@@ -36,6 +37,7 @@ def group() -> click.Group:
     commands = (
         *platform.COMMANDS,
         *airflow.COMMANDS,
+        *projects.COMMANDS,
         *catalogue.COMMANDS,
         *data.COMMANDS,
         *debugging.COMMANDS,

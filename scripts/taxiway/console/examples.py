@@ -35,6 +35,8 @@ def neutral(periodic: str = PERIODIC, whole: str = WHOLE) -> Mapping[str, str]:
         "yellow_trips": periodic,
         "yellow": periodic,
         "zones": whole,
+        "fct_daily_trips": f"{periodic}_by_month",
+        "monthly_payments": f"{periodic}_by_month",
         # A second one, in what is about two of them.
         "green": "other",
     }

@@ -13,7 +13,7 @@ from taxiway.docgen.markdown import codes, table
 _HEAD: Final = """\
 # Datasets, columns and marts
 
-`scripts/docs` writes this page from `plugins/*/datasets/`; a test fails when it is not current.
+`scripts/docs` writes this page from `plugins/*/datasets/`; `scripts/docs --check` says whether it is current.
 
 Every dataset has one schema for all its years. Files use other names and types for the same columns: names
 are matched without regard to case, and values are cast if that loses nothing. A row with a value that does

@@ -44,7 +44,8 @@ def current(text: str) -> str:
 
 def assets(datasets: Mapping[str, Dataset]) -> str:
     """Return the asset graph as the DAGs declare it: what each task reads and what it makes."""
-    dags = (dag for dag in _dags() if set(dag.tags) & datasets.keys())
+    # Without a dataset there is no DAG of one, and Airflow need not be imported.
+    dags = (dag for dag in _dags() if set(dag.tags) & datasets.keys()) if datasets else iter(())
     edges = sorted(
         {
             ((inlet.group, inlet.name), (outlet.group, outlet.name), task.task_id)

@@ -32,10 +32,10 @@ def package_for(name: str, asked: str, packages: Packages) -> str:
     """The package that is asked for, the only one of the user's, or a new one called like the dataset."""
     others = [each for each in packages.names if each != _OURS]
     package = asked or (others[0] if len(others) == 1 else name)
-    if package not in packages.names and not asked and _is_taken(package, packages.folder):
+    if package not in packages.names and not asked and is_taken(package, packages.folder):
         package = f"{package[:30]}_data"
     check_name(package, "--package")
-    if package not in packages.names and _is_taken(package, packages.folder):
+    if package not in packages.names and is_taken(package, packages.folder):
         raise UsageError(
             f"--package {package}: Python has a module of that name, which it would hide",
             "Choose another name.",
@@ -43,7 +43,7 @@ def package_for(name: str, asked: str, packages: Packages) -> str:
     return package
 
 
-def _is_taken(package: str, folder: Path) -> bool:
+def is_taken(package: str, folder: Path) -> bool:
     """Whether `import package` finds something that is none of the packages: json, say."""
     if package in sys.stdlib_module_names or (folder / package).exists():
         return True

@@ -45,7 +45,7 @@ def _datasets(names: Sequence[str]) -> list[Dataset]:
     # Every name is looked up, `all` or not: a misspelt one is never silently ignored.
     named = [dataset(name) for name in dict.fromkeys(names) if name != ALL]
     if not DATASETS:
-        raise UsageError(f"{ALL} of no dataset", NO_DATASET)
+        raise UsageError(NO_DATASET)
     return list(DATASETS.values()) if ALL in names else named
 
 

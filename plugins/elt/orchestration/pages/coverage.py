@@ -126,7 +126,7 @@ def sentences(known: Covered | None, runs: Mapping[str, Run]) -> list[str]:
 
 def is_sample(ds: Dataset, source: str | None) -> bool:
     """Whether rows come from the generated sample, and not from a publisher that is on this machine."""
-    own = ds.source.base_url if isinstance(ds.source, Publisher) else ""
+    own = ds.source.base_url if isinstance(ds.source, Publisher) else ds.path
     hosts = [urlsplit(url or "").hostname for url in (source, own)]
     return hosts[0] in _SAMPLE_HOSTS and hosts[1] not in _SAMPLE_HOSTS
 

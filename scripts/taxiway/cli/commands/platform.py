@@ -38,7 +38,7 @@ DAGS = "DAGs"
 @command(
     "up",
     """
-  scripts/up                                 generated months, on this machine
+  scripts/up                                 everything, on this machine
   scripts/up --months 2024-01..2024-06       more of them
   scripts/up --source tlc --months 2024-01   the real ones from TLC's site
   scripts/up --source http://127.0.0.1:8000  a mirror laid out like that site

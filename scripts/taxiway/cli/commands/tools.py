@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 
 from taxiway.cli.options import PASS_THROUGH, command, pass_checkout
-from taxiway.errors import TaxiwayError
+from taxiway.errors import TaxiwayError, UsageError
 from taxiway.targets.target import Checkout
 
 CHECKS = (("ruff", "check", "."), ("ruff", "format", "--check", "."), ("mypy",))
@@ -48,6 +48,11 @@ def _become(folder: Path, *command: str | Path) -> int:
 @pass_checkout
 def test(checkout: Checkout, cloud: str | None, arguments: tuple[str, ...]) -> int:
     """Run the tests; every other option goes to pytest."""
+    ours = {"--all", "--docker"}.intersection(arguments) or cloud
+    if ours and not (checkout.folder / "tests" / "support").is_dir():
+        raise UsageError(
+            "these tests are Taxiway's own, and not in this project", "scripts/test runs what is."
+        )
     if cloud:
         return _become(
             checkout.folder,

@@ -225,6 +225,11 @@ def test_generated_rows_are_called_sample(source: str | None, sample: bool) -> N
     assert is_sample(YELLOW, source) is sample
 
 
+def test_files_that_an_entry_has_on_this_machine_are_no_sample() -> None:
+    own = replace(YELLOW, source=None, path="http://127.0.0.1:8765/bikes_{year}-{month}.csv")
+    assert not is_sample(own, "http://127.0.0.1:8765")
+
+
 @pytest.mark.parametrize("path", ["/api/coverage/yellow", "/api/partitions/yellow?period=2024-01"])
 def test_a_store_that_does_not_answer_is_a_sentence(path: str) -> None:
     site = Site()
