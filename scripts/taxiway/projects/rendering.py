@@ -19,15 +19,17 @@ from taxiway.errors import TaxiwayError
 
 TEMPLATE = Path(__file__).with_name("template")
 EXAMPLE = Path("plugins", "nyc_taxi")
+# Pages on why the product is as it is, and how fast.
+PRODUCT_PAGES = ("decisions", "images", "performance.md", "scale.md", "style.md", "surprises.md")
 # The example, what is about the product itself, and tests that need one of both. `tests/project` stays.
 GONE = (
     EXAMPLE, Path(".ci"), Path("renovate.json"), Path("scripts", "bench"), Path("scripts", "upgrade"),
-    *(Path("docs", name) for name in ("decisions", "images", "performance.md", "surprises.md", "style.md")),
+    *(Path("docs", name) for name in PRODUCT_PAGES),
 )  # fmt: skip
 TESTS_THAT_STAY = ("project",)
 _EXAMPLE_PART = re.compile(r"<!-- example -->\n.*?<!-- /example -->\n", re.DOTALL)
 _PICTURE = re.compile(r"^!\[[^\]]*\]\(images/.*\n\n?", re.MULTILINE)
-_LINK = re.compile(r"\[([^\]]+)\]\((?:decisions|performance|surprises|style)\b[^)]*\)")
+_LINK = re.compile(rf"\[([^\]]+)\]\((?:{'|'.join(map(re.escape, PRODUCT_PAGES))})\b[^)]*\)")
 _MARKER = re.compile(r"<!-- (made [\w-]+|end) -->\n")
 
 
