@@ -45,11 +45,15 @@ def check_name(name: str, plugins: Path) -> None:
         raise UsageError(f"Python has a module {package_of(name)}, which it would hide", "Choose another.")
 
 
-def place(words: str, checkout: Path) -> Path:
-    """The folder of a project: a bare name is beside the checkout; UsageError for one that cannot be made."""
+def place(words: str, checkout: Path, *, again: bool = False) -> Path:
+    """The folder of a project: a bare name is beside the checkout; UsageError for one that cannot be made.
+
+    `again`: it has its name already, and Python may know its package.
+    """
     beside = checkout.parent / words
     target = beside if Path(words).name == words else Path(words).expanduser().absolute()
-    check_name(target.name, checkout / "plugins")
+    if not again:
+        check_name(target.name, checkout / "plugins")
     if target.is_relative_to(checkout):
         raise UsageError(f"{target} is inside this checkout", "Name a folder elsewhere.")
     if target.exists() or target.is_symlink():
@@ -153,7 +157,7 @@ def update(project: Path) -> str:
     with tempfile.TemporaryDirectory(prefix="taxiway-update-") as name:
         newer, again = Path(name, "upstream"), Path(name, _name(project))
         git(project, "clone", "-q", "--depth", "1", url, str(newer))
-        _call(newer, newer, NEW_SECONDS, "init", str(again), "--quiet")
+        _call(newer, newer, NEW_SECONDS, "init", str(again), "--again")
         git(project, "fetch", "-q", str(again), "main")
         tree, source = (
             git(project, "rev-parse", "FETCH_HEAD^{tree}"),

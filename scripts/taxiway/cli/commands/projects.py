@@ -29,7 +29,7 @@ This checkout stays as it is. What a project is: docs/your-own-project.md
 @click.argument("address", required=False)
 @click.option("--keep-history", is_flag=True, help="Begin with this checkout's commits, not with one.")
 @click.option("--update", "newer", is_flag=True, help="Fetch what is new in Taxiway into this project.")
-@click.option("--quiet", is_flag=True, help="Do not say what to do next.")
+@click.option("--again", is_flag=True, hidden=True, help="As an update does it.")
 @pass_checkout
 def init(
     checkout: Checkout,
@@ -38,7 +38,7 @@ def init(
     address: str | None,
     keep_history: bool,
     newer: bool,
-    quiet: bool,
+    again: bool,
 ) -> int:
     """Make a PROJECT of your own, without the taxi example, in a new folder."""
     if newer == bool(project) or bool(dataset) != bool(address):
@@ -49,14 +49,14 @@ def init(
     from taxiway.projects.making import make, place
 
     progress = Progress()
-    target = place(str(project), checkout.folder)
+    target = place(str(project), checkout.folder, again=again)
     source = make(
         checkout.folder,
         target,
         keep_history=keep_history,
         first=[dataset, address] if dataset and address else [],
     )
-    if quiet:
+    if again:
         return 0
     progress.say(f"{target.name} is made from Taxiway at {source}, in {progress.elapsed:.1f} s", "done")
     add = "" if dataset else "\n          scripts/new NAME ADDRESS       its first dataset, from a file"

@@ -235,6 +235,12 @@ def test_what_is_new_is_merged_without_a_question_where_only_one_has_changed_a_f
     assert (ours / "README.md").read_text() == "# Ours\n"
 
 
+def test_an_update_takes_no_offence_at_the_projects_own_package(checkout: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="Python has a module json"):
+        making.place(str(tmp_path / "json"), checkout)
+    assert making.place(str(tmp_path / "json"), checkout, again=True) == tmp_path / "json"
+
+
 def test_where_nothing_was_initialised_there_is_nothing_to_update(
     checkout: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
