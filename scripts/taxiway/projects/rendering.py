@@ -27,7 +27,7 @@ GONE = (
     *(Path("docs", name) for name in PRODUCT_PAGES),
 )  # fmt: skip
 TESTS_THAT_STAY = ("project",)
-_EXAMPLE_PART = re.compile(r"<!-- example -->\n.*?<!-- /example -->\n", re.DOTALL)
+_EXAMPLE_PART = re.compile(r"<!-- example -->\n.*?<!-- /example -->\n\n?", re.DOTALL)
 _PICTURE = re.compile(r"^!\[[^\]]*\]\(images/.*\n\n?", re.MULTILINE)
 _LINK = re.compile(rf"\[([^\]]+)\]\((?:{'|'.join(map(re.escape, PRODUCT_PAGES))})\b[^)]*\)")
 _MARKER = re.compile(r"<!-- (made [\w-]+|end) -->\n")

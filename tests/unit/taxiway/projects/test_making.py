@@ -246,3 +246,18 @@ def test_where_nothing_was_initialised_there_is_nothing_to_update(
 ) -> None:
     assert main(["init", "--update"], Checkout(checkout)) == 1
     assert "no branch taxiway" in capsys.readouterr().err
+
+
+def test_the_pages_own_dag_and_models_are_as_the_projects_checks_want_them(
+    project: Path, tmp_path: Path
+) -> None:
+    page = (project / "docs" / "your-own-dag.md").read_text()
+    (tmp_path / "row_report.py").write_text(page.partition("```python\n")[2].partition("```")[0])
+    for check in (["check"], ["format", "--check"]):
+        options = ("--no-cache", "--config", str(project / "pyproject.toml"))
+        done = run(project, "-m", "ruff", *check, *options, str(tmp_path))
+        assert done.returncode == 0, done.stdout
+    models = re.findall(
+        r"```(?:yaml|sql)\n(?:#|--) plugins/NAME/dbt/(\S+)\n", (project / "docs" / "dbt.md").read_text()
+    )
+    assert models == ["dbt_project.yml", "models/sources.yml", "models/bikes_by_month.sql"]
