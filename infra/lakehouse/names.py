@@ -42,7 +42,8 @@ class Names:
             dags_bucket=_fit(f"{pulumi}-dags-", stack, f"-{digest}", digest, 63),
             dataset=_fit(f"{pulumi}-", stack, "", digest, 1024).replace("-", "_"),
             account=_fit(f"{pulumi}-", stack, "", digest, 30),
-            label=_fit("", stack, "", digest, 63),
+            # Stacks of Taxiway's own have labels without it, and keep them.
+            label=_fit("" if pulumi == "taxiway" else f"{pulumi}-", stack, "", digest, 63),
         )
 
 

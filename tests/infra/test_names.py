@@ -1,4 +1,5 @@
 import re
+from dataclasses import astuple
 
 from hypothesis import assume, given
 from hypothesis import strategies as st
@@ -98,3 +99,19 @@ def test_projects_and_stacks_that_would_read_alike_are_told_apart():
 
 def test_an_owner_is_labelled_without_the_domain():
     assert label_value("group:Data.Team@example.com") == "data-team"
+
+
+@given(PROJECTS, STACKS)
+def test_stacks_of_two_pulumi_projects_share_no_name(project, stack):
+    mine, theirs = Names.of(project, stack), Names.of(project, stack, pulumi="bike-city")
+    assert set(astuple(mine)).isdisjoint(astuple(theirs))
+
+
+def test_names_of_a_project_of_ones_own_are_readable():
+    names = Names.of("acme-data", "alice", pulumi="bike-city")
+    assert names.bucket == "acme-data-bike-city-alice"
+    assert (names.dataset, names.account, names.label) == (
+        "bike_city_alice",
+        "bike-city-alice",
+        "bike-city-alice",
+    )
