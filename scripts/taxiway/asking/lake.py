@@ -96,6 +96,8 @@ class _Database:
         self.duck.execute("SET TimeZone = 'UTC'; SET enable_progress_bar = false")
         self._served: dict[str, Stored] = {}
         self.duck.register_filesystem(_filesystem(lake, self._served))
+        # A question may come from a program: it reads the lake, not the files and secrets of this machine.
+        self.duck.execute("SET allowed_directories = ['lake://']; SET enable_external_access = false")
 
     def __enter__(self) -> Self:
         return self
@@ -187,6 +189,8 @@ def _errors(statement: str) -> Iterator[None]:
         # What went wrong while it read a file is ours, and comes as DuckDB's.
         if isinstance(error.__cause__, PipelineError):
             raise error.__cause__ from None
+        if isinstance(error, duckdb.PermissionException):
+            raise UsageError("DuckDB: only the lake's own files are read", "See scripts/lake ls") from None
         lines = str(error).strip().splitlines()
         message = f"DuckDB: {lines[0]}"
         for shown, caret in itertools.pairwise(lines):

@@ -84,6 +84,14 @@ def test_nothing_is_changed_unless_it_is_meant(loaded, name, statement):
     assert rows(loaded, name, f"SELECT COUNT(*) FROM {table}")[1] == [(ROWS - 2,)]
 
 
+@pytest.mark.parametrize("secret", ["read_text('{}')", "'{}'", "read_csv('file://{}')", "glob('{}*')"])
+def test_a_question_to_the_lake_reads_no_file_of_this_machine(loaded, tmp_path: Path, secret):
+    file = tmp_path / "secret.csv"
+    file.write_text("very secret\n")
+    with pytest.raises(TaxiwayError, match=r"only the lake|does not exist"):
+        rows(loaded, "lake", f"SELECT * FROM {secret.format(file)}")
+
+
 def test_what_is_meant_to_change_something_does(loaded):
     for name in ("warehouse", "postgres"):
         with pytest.raises(UsageError, match="not run"):
