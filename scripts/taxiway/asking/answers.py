@@ -240,19 +240,39 @@ def _write_json(answer: Answer, file: BinaryIO) -> int:
 
 
 def _write_parquet(answer: Answer, file: BinaryIO) -> int:
-    import pyarrow as pa
     import pyarrow.parquet as pq
 
-    count, schema = 0, pa.schema(list(zip(answer.names, answer.types(), strict=True)))
+    count, schema = 0, _schema(answer)
+    with pq.ParquetWriter(file, schema) as writer:
+        for batch in _batches(answer, schema):
+            writer.write_batch(batch)
+            count += len(batch)
+    return count
+
+
+def table(answer: Answer) -> Any:
+    """All rows as a table of Arrow's, of the types that a Parquet file has."""
+    import pyarrow as pa
+
+    schema = _schema(answer)
+    return pa.Table.from_batches(_batches(answer, schema), schema)
+
+
+def _schema(answer: Answer) -> Any:
+    import pyarrow as pa
+
     if not answer.names:
         raise UsageError("the statement has no rows", "Leave --format parquet out.")
-    with pq.ParquetWriter(file, schema) as writer:
-        for piece in _pieces(answer.rows):
-            columns = zip(*piece, strict=True)
-            arrays = [_array(field, values) for field, values in zip(schema, columns, strict=True)]
-            writer.write_batch(pa.record_batch(arrays, schema=schema))
-            count += len(piece)
-    return count
+    return pa.schema(list(zip(answer.names, answer.types(), strict=True)))
+
+
+def _batches(answer: Answer, schema: Any) -> Iterator[Any]:
+    import pyarrow as pa
+
+    for piece in _pieces(answer.rows):
+        columns = zip(*piece, strict=True)
+        arrays = [_array(field, values) for field, values in zip(schema, columns, strict=True)]
+        yield pa.record_batch(arrays, schema=schema)
 
 
 def _array(field: Any, values: Sequence[Any]) -> Any:

@@ -10,13 +10,10 @@ import sys
 from decimal import Decimal
 from pathlib import Path
 
-import faulty_source as faulty
 import pyarrow.parquet as pq
 import pytest
-import taxi
 from click.testing import CliRunner
 
-import stacks
 from elt.errors import PipelineError
 from elt.stores.gcs import Content
 from stacks import Stack
@@ -32,19 +29,13 @@ from taxiway.errors import TaxiwayError, UsageError
 from taxiway.targets.target import Checkout
 
 pytestmark = pytest.mark.emulators
-PATH = taxi.YELLOW.format("2024-01")
-ROWS = 40
+ROWS = 40  # as tests/integration/elt/conftest.py loads them
 
 
-@pytest.fixture(scope="module")
-def loaded(emulators, postgres_server) -> Stack:
-    """January of yellow in lake, warehouse and Postgres, two of its rows in quarantine."""
-    with faulty.running() as source:
-        source.serve(PATH, taxi.parquet(taxi.trips("2024-01", ROWS, strays=2)))
-        whole = stacks.new_stack(emulators, source.url).with_postgres(stacks.new_database(postgres_server))
-        for stage in ("download", "conform", "stage", "audit", "publish", "postgres"):
-            whole.run(stage)
-    return whole
+@pytest.fixture
+def loaded(asked) -> Stack:
+    """The stack that these modules share; what a test makes in it has a name that no other uses."""
+    return asked
 
 
 def rows(stack: Stack, name: str, statement: str, **how):
