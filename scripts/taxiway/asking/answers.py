@@ -73,20 +73,20 @@ def text(value: Any) -> str:
     if isinstance(value, bytes | bytearray | memoryview):
         return base64.b64encode(value).decode()
     if isinstance(value, list | tuple | dict):
-        return json.dumps(_jsonable(value), ensure_ascii=False)
+        return json.dumps(jsonable(value), ensure_ascii=False)
     return str(value)
 
 
-def _jsonable(value: Any) -> Any:
-    """The same for JSON: a decimal is a text of its digits, since its readers would make a float of it."""
+def jsonable(value: Any) -> Any:
+    """A value for JSON: a decimal is a text of its digits, since its readers would make a float of it."""
     if value is None or isinstance(value, bool | int | str):
         return value
     if isinstance(value, float):
         return value if math.isfinite(value) else text(value)
     if isinstance(value, dict):
-        return {str(name): _jsonable(inner) for name, inner in value.items()}
+        return {str(name): jsonable(inner) for name, inner in value.items()}
     if isinstance(value, list | tuple):
-        return [_jsonable(inner) for inner in value]
+        return [jsonable(inner) for inner in value]
     return text(value)
 
 
@@ -231,7 +231,7 @@ def _write_json(answer: Answer, file: BinaryIO) -> int:
     file.write(b"[")
     for piece in _pieces(answer.rows):
         lines = [
-            json.dumps(_jsonable(dict(zip(names, row, strict=True))), ensure_ascii=False) for row in piece
+            json.dumps(jsonable(dict(zip(names, row, strict=True))), ensure_ascii=False) for row in piece
         ]
         file.write((("," if count else "") + "\n  " + ",\n  ".join(lines)).encode())
         count += len(piece)

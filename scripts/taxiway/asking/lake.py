@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Self
 
@@ -95,6 +96,7 @@ class _Database:
         self.duck = duckdb.connect(":memory:", config={"autoinstall_known_extensions": "false"})
         self.duck.execute("SET TimeZone = 'UTC'; SET enable_progress_bar = false")
         self._served: dict[str, Stored] = {}
+        self._worker = ThreadPoolExecutor(1)
         self.duck.register_filesystem(_filesystem(lake, self._served))
         # A question may come from a program: it reads the lake, not the files and secrets of this machine.
         self.duck.execute("SET allowed_directories = ['lake://']; SET enable_external_access = false")
@@ -103,6 +105,7 @@ class _Database:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._worker.shutdown()
         self.duck.close()
 
     def reader(self, objects: Sequence[Stored], *, folders: bool = False) -> str:
@@ -132,8 +135,9 @@ class _Database:
 
     def answer(self, query: str) -> Answer:
         """Run a query."""
-        batches = self.duck.execute(query).to_arrow_reader(_PIECE)
-        schema, counted = batches.schema, 0
+        reader = self._interruptible(lambda: self.duck.execute(query).to_arrow_reader(_PIECE))
+        batches = iter(lambda: self._interruptible(lambda: next(reader, None)), None)
+        schema, counted = reader.schema, 0
 
         def rows() -> Iterator[Sequence[Any]]:
             nonlocal counted
@@ -145,6 +149,15 @@ class _Database:
             return counted + sum(int(batch.num_rows) for batch in batches)
 
         return Answer(distinct(schema.names), rows(), lambda: schema.types, total)
+
+    def _interruptible(self, work: Callable[[], Any]) -> Any:
+        """Do it in a thread: in the main one, DuckDB looks for Ctrl-C only where a task of its has ended."""
+        waited_for = self._worker.submit(work)
+        try:
+            return waited_for.result()
+        except KeyboardInterrupt:
+            self.duck.interrupt()
+            raise
 
 
 def _filesystem(lake: Lake, served: Mapping[str, Stored]) -> Any:
