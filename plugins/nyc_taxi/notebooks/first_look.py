@@ -22,7 +22,8 @@ def _(mo):
     # A first look
 
     `ask` reads the stack that `scripts/notebook` was called for: all rows of a query, with exact values.
-    A cell whose query changes runs again, and so does each that uses it.
+    Run all cells by the button at the lower right. A cell that you change runs again, and so does each that
+    uses it.
     """)
     return
 
