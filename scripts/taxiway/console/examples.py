@@ -56,4 +56,7 @@ def _aligned(old: str, new: str) -> str:
     gap = re.search(r"(?<=\S) {2,}(?=\S)", new)
     if old == new or not gap:
         return new
+    # A comment of Python has two blanks before it, as its formatter wants them.
+    if new[gap.start() :].startswith("  #"):
+        return new
     return f"{new[: gap.start()]}{' ' * max(2, len(gap[0]) + len(old) - len(new))}{new[gap.end() :]}"

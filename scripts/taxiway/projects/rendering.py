@@ -77,6 +77,11 @@ def _changes(name: str) -> Mapping[str, Callable[[str], str]]:
             "and a source that looks like TLC's", "and a source of generated files",
         ),
         "pyproject.toml": _swap(', "tests/benchmarks/bench"]', "]"),
+        "docs/ci.md": _swap("`scripts/test --all`, `scripts/test --docker`", "`scripts/test`"),
+        "docs/asking.md": _swap(
+            "The starter is `plugins/nyc_taxi/notebooks/first_look.py`; keep\nyours in the same folder or",
+            "Keep\nyours in `plugins/nyc_taxi/notebooks/` or",
+        ),
         "docs/datasets.md": lambda _: datasets.page({}, {}),
         "docs/pipelines.md": lambda text: current(text, pipelines.parts({})),
         "docs/your-own-project.md": lambda text: text.replace("my-project", name).replace(
