@@ -10,7 +10,7 @@ from pathlib import Path
 PERIODIC, WHOLE = "bikes", "stations"
 _EXAMPLE = "nyc_taxi"
 # Lines that say nothing without it: `--source` chooses where its files come from.
-_OF_THE_EXAMPLE = re.compile(r"TLC|up --source")
+_OF_THE_EXAMPLE = re.compile(r"^ +scripts/up --source ")
 
 
 def names(plugins: Path) -> Mapping[str, str]:
