@@ -115,6 +115,15 @@ def test_only_on_emulators_the_token_takes_the_place_of_the_stacks_credentials(
     assert name not in airflow_environment(home, State(dict(USUAL), emulated=emulated), {})
 
 
+def test_who_makes_the_schedulers_pauses_is_the_executor_alone(home: Home) -> None:
+    """Without its executor the scheduler would not pause at all; with pauses of its own, tasks would wait."""
+    found = airflow_environment(home, State(dict(USUAL)), {})
+    assert found["AIRFLOW__CORE__EXECUTOR"] == "elt.orchestration.executor.RestingLocalExecutor"
+    assert found["AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME"] == "0"
+    bundles = json.loads(found["AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST"])
+    assert {b["classpath"] for b in bundles} == {"elt.orchestration.bundles.DagFolder"}
+
+
 def test_secrets_have_the_strength_that_airflow_asks_for(tmp_path: Path) -> None:
     credentials.generate(tmp_path)
     assert len((tmp_path / "jwt_secret").read_text()) >= 64
