@@ -22,7 +22,7 @@ from sqlalchemy.exc import SQLAlchemyError
 LOOK_SECONDS = 0.2
 """Between two looks: what happens waits half of it."""
 ROUND_SECONDS = 10.0
-"""The longest pause between two rounds, for which heartbeat and timers wait; 30 s without one are called ill."""
+"""The longest pause between two rounds, for which the heartbeat waits: after 30 s it counts as ill."""
 WORKER_SECONDS = 60.0
 """How long a worker is kept that has nothing to do."""
 
