@@ -3,37 +3,71 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any
 
 import pytest
-from sqlalchemy import create_engine, select
-from sqlalchemy.orm import Session
+from airflow.models.dag import DagModel
+from airflow.models.dagbag import DagPriorityParsingRequest as Request
+from sqlalchemy import Engine, create_engine, delete, insert, select
+from sqlalchemy.orm import Session, sessionmaker
 
-from elt.orchestration.bundles import DagFolder, add_requests
+from elt.orchestration.bundles import DagFolder
 
 DAG = "from airflow.sdk import DAG\n"
 
 
 class Folder(DagFolder):
-    """Keeps what it would ask the DAG processor for."""
+    """Its database is one of its own."""
 
-    def ask_to_parse(self, files: Iterable[str]) -> None:
-        self.asked = sorted(files)
+    engine: Engine
+
+    def session(self) -> AbstractContextManager[Session]:
+        return sessionmaker(self.engine).begin()
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Folder:
-    for name in ("dags/one.py", "dags/two.py"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_text(DAG)
+def folder(tmp_path: Path) -> Iterator[Folder]:
+    """Two DAG files, each with a sound DAG, and a package."""
+    engine = create_engine("sqlite://")
+    DagModel.metadata.create_all(engine, tables=[DagModel.__table__, Request.__table__])
+    for name in ("one", "two"):
+        (tmp_path / "dags").mkdir(exist_ok=True)
+        (tmp_path / "dags" / f"{name}.py").write_text(DAG)
+        add_dag(engine, name)
     package = tmp_path / "plugins" / "package"
     package.mkdir(parents=True)
     (package / "module.py").write_text("1")
-    (package / "entry.toml").write_text("1")
+    (package / "audit.sql").write_text("1")
     made = Folder(name="dags", path=str(tmp_path / "dags"), packages=str(tmp_path / "plugins"))
+    made.engine = engine
     made.refresh()
-    return made
+    yield made
+    engine.dispose()
+
+
+def add_dag(engine: Engine, name: str) -> None:
+    flags = dict.fromkeys(
+        ("is_paused", "is_stale", "has_import_errors", "fail_fast", "exceeds_max_non_backfill"), False
+    )
+    with engine.begin() as connection:
+        connection.execute(
+            insert(DagModel.__table__).values(
+                dag_id=name, relative_fileloc=f"{name}.py", bundle_name="dags", max_active_tasks=1,
+                max_consecutive_failed_dag_runs=0, has_task_concurrency_limits=False, **flags,
+            )
+        )  # fmt: skip
+
+
+def asked(folder: Folder) -> list[str]:
+    """What the DAG processor is asked for; it takes that up."""
+    with Session(folder.engine) as session:
+        found = sorted(session.scalars(select(Request.relative_fileloc).where(Request.bundle_name == "dags")))
+        session.execute(delete(Request))
+        session.commit()
+    return found
 
 
 def edit(file: Path) -> None:
@@ -41,29 +75,29 @@ def edit(file: Path) -> None:
 
 
 def test_nothing_is_asked_for_at_first_nor_while_nothing_changes(folder: Folder) -> None:
+    assert asked(folder) == []
     folder.refresh()
-    assert not hasattr(folder, "asked")
+    assert asked(folder) == []
 
 
 @pytest.mark.parametrize(
     ("name", "change"),
     [
         ("module.py", edit),
-        ("entry.toml", edit),
+        ("audit.sql", edit),
         ("module.py", Path.unlink),
         ("new.py", Path.touch),
     ],
-    ids=["module", "entry", "gone", "new"],
+    ids=["module", "audit", "gone", "new"],
 )
 def test_an_edited_package_has_all_dag_files_read_again_once(
     folder: Folder, tmp_path: Path, name: str, change: Callable[[Path], object]
 ) -> None:
     change(tmp_path / "plugins" / "package" / name)
     folder.refresh()
-    assert folder.asked == ["one.py", "two.py"]
-    del folder.asked
+    assert asked(folder) == ["one.py", "two.py"]
     folder.refresh()
-    assert not hasattr(folder, "asked")
+    assert asked(folder) == []
 
 
 def test_what_python_writes_beside_the_modules_is_no_edit(folder: Folder, tmp_path: Path) -> None:
@@ -71,17 +105,24 @@ def test_what_python_writes_beside_the_modules_is_no_edit(folder: Folder, tmp_pa
     cache.mkdir()
     (cache / "module.cpython-311.pyc").write_text("1")
     folder.refresh()
-    assert not hasattr(folder, "asked")
+    assert asked(folder) == []
 
 
-def test_what_the_dag_processor_is_asked_for_already_is_asked_for_once() -> None:
-    from airflow.models.dagbag import DagPriorityParsingRequest as Request
+@pytest.mark.parametrize("fault", [{"has_import_errors": True}, {"is_stale": True}], ids=str)
+def test_a_file_without_a_sound_dag_is_read_again_ever_less_often(
+    folder: Folder, fault: dict[str, Any]
+) -> None:
+    with folder.engine.begin() as connection:
+        connection.execute(DagModel.__table__.update().where(DagModel.dag_id == "two").values(**fault))
+    times = []
+    for number in range(1, 17):
+        folder.refresh()
+        times += [number] if asked(folder) == ["two.py"] else []
+    assert times == [1, 2, 4, 8, 16]
 
-    engine = create_engine("sqlite://")
-    Request.__table__.create(engine)
-    with Session(engine) as session:
-        for files in (["one.py"], ["one.py", "two.py"]):
-            add_requests(session, "dags", files)
-            session.commit()
-        found = session.execute(select(Request.bundle_name, Request.relative_fileloc)).all()
-    assert sorted(found) == [("dags", "one.py"), ("dags", "two.py")]
+
+def test_what_is_asked_for_already_is_asked_for_once(folder: Folder, tmp_path: Path) -> None:
+    for name in ("new.py", "newer.py"):
+        (tmp_path / "plugins" / name).touch()
+        folder.refresh()
+    assert asked(folder) == ["one.py", "two.py"]
