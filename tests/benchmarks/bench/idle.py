@@ -56,8 +56,8 @@ def idle(bench: Bench) -> Section:
     platform.down()
     with platform.running() as target:
         watched = _watch(bench, int((platform.HOME.root / "supervisord.pid").read_text()))
+        ours = _contestant("taxiway, nothing to do", "ours", watched, bench)
         waits = _first_tasks(bench, target)
-    ours = _contestant("taxiway, nothing to do", "ours", watched, bench)
     contestants, peers_waits = [ours], None
     if bench.compared:
         contestant, peers_waits = _standalone(bench)

@@ -199,7 +199,8 @@ def add_empty_dag(target: Any, folder: Path) -> None:
     write_empty_dag(folder)
     variables = read_json(platform.HOME.environment)
     bundles = json.loads(variables[_BUNDLES])
-    bundles.append({**bundles[0], "name": "bench", "kwargs": {"path": str(folder)}})
+    kwargs = {**bundles[0]["kwargs"], "path": str(folder)}
+    bundles.append({**bundles[0], "name": "bench", "kwargs": kwargs})
     write_json(platform.HOME.environment, {**variables, _BUNDLES: json.dumps(bundles)})
     target.supervisor.stop_components(components.AIRFLOW)
     for name in components.AIRFLOW:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import configparser
 import fcntl
 import json
 import socket
@@ -122,6 +123,15 @@ def test_who_makes_the_schedulers_pauses_is_the_executor_alone(home: Home) -> No
     assert found["AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME"] == "0"
     bundles = json.loads(found["AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST"])
     assert {b["classpath"] for b in bundles} == {"elt.orchestration.bundles.DagFolder"}
+
+
+def test_dag_files_that_have_not_changed_are_seldom_read_and_looked_at_often() -> None:
+    """By those bundles, here and in Compose."""
+    settings = configparser.RawConfigParser()
+    settings.read(REPOSITORY / "airflow" / "airflow.cfg")
+    assert settings.getint("dag_processor", "min_file_process_interval") >= 600
+    assert settings.getint("dag_processor", "refresh_interval") <= 10
+    assert "LocalDagBundle" not in (REPOSITORY / "docker-compose.yaml").read_text()
 
 
 def test_secrets_have_the_strength_that_airflow_asks_for(tmp_path: Path) -> None:
