@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import tomllib
 
 import pytest
 import yaml
 from repository import REPOSITORY
 
+from taxiway.cli.main import group
+
+DEPLOY = yaml.safe_load((REPOSITORY / ".github" / "workflows" / "deploy.yml").read_text())
 WORKFLOW = yaml.safe_load((REPOSITORY / ".github" / "workflows" / "ci.yml").read_text())
 RENOVATE = json.loads((REPOSITORY / "renovate.json").read_text())
 
@@ -21,6 +25,43 @@ def test_a_fork_runs_what_ci_runs() -> None:
     assert of_the_fork == {part for part in parts if part.startswith("scripts/")}
     assert job["steps"][-1]["run"] == "scripts/${{ matrix.command }}"
     assert WORKFLOW["permissions"] == {"contents": "read"}
+
+
+@pytest.mark.parametrize("job", DEPLOY["jobs"])
+def test_what_is_deployed_by_exists_and_takes_these_options(job: str) -> None:
+    ran = [shlex.split(step["run"].split("|")[0]) for step in DEPLOY["jobs"][job]["steps"] if "run" in step]
+    assert {line[0] for line in ran} <= {"python", "pulumi", "scripts/preview"}
+    for line in ran:
+        assert all((REPOSITORY / word).exists() for word in line[1:] if "/" in word)
+        if line[0].startswith("scripts/"):
+            name = line[0].removeprefix("scripts/")
+            group().commands[name].make_context(name, ["alice" if w == "$STACK" else w for w in line[1:]])
+
+
+def test_no_workflow_of_somebody_else_gets_a_token() -> None:
+    assert DEPLOY["permissions"] == {"contents": "read"}
+    # `pull_request_target` would run a fork's code with this repository's rights.
+    assert set(DEPLOY[True]) == {"pull_request", "workflow_run"}  # YAML 1.1 reads `on` as true
+    preview, deploy = DEPLOY["jobs"]["preview"], DEPLOY["jobs"]["deploy"]
+    assert "head.repo.full_name == github.repository" in preview["if"]
+    assert "workflow_run.event == 'push'" in deploy["if"]
+    assert "workflow_run.conclusion == 'success'" in deploy["if"]
+    assert DEPLOY[True]["workflow_run"]["workflows"] == [WORKFLOW["name"]]
+    assert deploy["environment"] == "production"
+    for job in (preview, deploy):
+        assert job["permissions"] == {"contents": "read", "id-token": "write"}
+        assert job["steps"][0]["with"]["persist-credentials"] is False
+
+
+def test_the_page_names_each_variable_that_the_workflow_reads() -> None:
+    page = (REPOSITORY / "docs" / "ci.md").read_text()
+    text = (REPOSITORY / ".github" / "workflows" / "deploy.yml").read_text()
+    read = set(re.findall(r"\b(?:vars|secrets)\.(\w+)", text))
+    assert set(re.findall(r"^\| `([A-Z_]+)` \|", page, re.MULTILINE)) == read
+    assert "environment:production" in page
+    # Values are variables of the shell: what is in them is never a command.
+    for job in DEPLOY["jobs"].values():
+        assert not any("${{" in step.get("run", "") for step in job["steps"])
 
 
 @pytest.mark.parametrize(

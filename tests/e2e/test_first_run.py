@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import shutil
@@ -14,6 +15,7 @@ from typing import Any
 
 import pytest
 import requests
+import stranger
 from repository import REPOSITORY
 
 from taxiway.environment.home import Home
@@ -194,6 +196,38 @@ def test_services_listen_on_loopback_only(up: str, checkout: Any) -> None:
     ]
     assert {address.port for address in listening} == ports
     assert {address.ip for address in listening} == {"127.0.0.1"}
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be somebody else")
+def test_another_account_of_this_machine_is_given_nothing(up: str, checkout: Any) -> None:
+    platform = stranger.Platform.of(checkout.folder)
+    assert len(platform.ports) >= 7
+    assert stranger.as_nobody(platform) == []
+
+
+def test_pages_of_other_sites_read_and_change_nothing_in_a_browser_that_is_signed_in(
+    up: str, checkout: Any
+) -> None:
+    from browser import Browser
+
+    def state() -> tuple[object, ...]:
+        pools = checkout.command("airflow", "pools", "list", "--output", "json").stdout
+        runs = checkout.command("airflow", "dags", "list-runs", "zones_to_lake", "--output", "plain").stdout
+        lake = checkout.command("lake", "ls").stdout
+        return pools, len(runs.splitlines()), lake, checkout.command("drift").stdout, checkout.datasets()
+
+    before = state()
+    url = next(part["url"] for part in checkout.status()["components"] if part["name"] == "api-server")
+    platform = stranger.Platform.of(checkout.folder)
+    with Browser.installed() as browser, stranger.site(platform.web_ports) as site:
+        browser.sign_in(url, "admin", (checkout.home / "secrets" / "admin_password").read_text())
+        # To the browser one is another site; the other is the same, and is sent Airflow's cookies.
+        for host in ("localhost", "127.0.0.1"):
+            got = browser.run_page(f"http://{host}:{site.port}/")
+            assert got
+            assert [line for line in got if f"127.0.0.1:{site.port}/" not in line] == []
+        assert site.kinds >= {"text/plain", "application/json"}
+    assert state() == before
 
 
 def test_the_ui_shows_dags_docs_and_green_runs_in_a_browser(up: str, checkout: Any, tmp_path: Path) -> None:

@@ -82,6 +82,13 @@ class Browser:
         self.driver.switch_to.frame(self.driver.find_element(By.TAG_NAME, "iframe"))
         self._wait_for(lambda: self.driver.find_elements(By.CSS_SELECTOR, ready))
 
+    def run_page(self, url: str) -> list[str]:
+        """Open a page that says `done` in its title when it is, and return what it got."""
+        self.driver.get(url)
+        self._wait_for(lambda: self.driver.title == "done", 300)
+        got: list[str] = self.driver.execute_script("return got")
+        return got
+
     def labels(self, selector: str) -> list[str]:
         """What assistive software reads out of some elements."""
         found = self.driver.find_elements(By.CSS_SELECTOR, selector)
@@ -97,8 +104,8 @@ class Browser:
     def text(self) -> str:
         return str(self.driver.find_element(By.TAG_NAME, "body").text)
 
-    def _wait_for(self, condition: Callable[[], object]) -> None:
-        deadline = time.monotonic() + SECONDS
+    def _wait_for(self, condition: Callable[[], object], seconds: float = SECONDS) -> None:
+        deadline = time.monotonic() + seconds
         while not condition():
             assert time.monotonic() < deadline, f"{self.driver.current_url} shows: {self.text()[:500]}"
             time.sleep(0.3)

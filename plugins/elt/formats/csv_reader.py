@@ -95,7 +95,7 @@ class CsvReader:
                     column_names=self._names, use_threads=False, block_size=len(block) + 1
                 ),
                 parse_options=pa.csv.ParseOptions(
-                    delimiter=self._delimiter, newlines_in_values=b'"' in block
+                    delimiter=self._delimiter, newlines_in_values=well_formed.breaks > 0
                 ),
                 convert_options=pa.csv.ConvertOptions(
                     column_types={name: types.get(name, pa.string()) for name in self._names},

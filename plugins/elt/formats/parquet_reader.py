@@ -1,6 +1,7 @@
 """Parquet as Arrow batches: the columns that somebody knows, in pieces of bounded bytes."""
 
 from collections.abc import Generator, Iterator, Mapping, Sequence, Set
+from contextlib import ExitStack
 from itertools import groupby
 from typing import Any, BinaryIO, NamedTuple
 
@@ -11,13 +12,13 @@ import pyarrow.parquet
 from elt.catalogue.model import LONGEST_ROW
 from elt.formats.batches import BEGINNING, Malformed
 from elt.formats.parquet_pages import Chunk, PageSizes, check_footer, page_headers, row_groups
+from elt.formats.spill import side_by_side, spilled
 
 # A batch has so many rows, and so many bytes of text, at most: a file of a few kB can hold one long text and
 # a million references to it.
 BATCH_ROWS, BATCH_BYTES = 16_384, 8 * 2**20
-# Bytes that the rows of a batch may take. Beside them unpacked pages may take so many times the longest row,
-# or so many bytes for each column that is read: of a table of 100, most programs write pages of 200 MB.
-_ROOM, _LONGEST_ROWS, _COLUMN = 8 * 2**20, 4, 4 * 2**20
+# Bytes that the rows of a batch may take. Beside them unpacked pages may take so many times the longest row.
+_ROOM, _LONGEST_ROWS = 8 * 2**20, 4
 # Bytes of a value in Arrow. INT96 is read three times.
 _WIDTHS = {"BOOLEAN": 1, "INT32": 4, "FLOAT": 4, "INT64": 8, "DOUBLE": 8, "INT96": 24}
 # Bytes read at once, of each column.
@@ -31,10 +32,14 @@ _PLAIN = {pa.string_view(): pa.string(), pa.binary_view(): pa.binary(), pa.float
 
 
 class _Plan(NamedTuple):
-    """How to read a row group: rows at once, and the columns whose texts come by a dictionary."""
+    """How to read a row group: rows at once, and the columns whose texts come by a dictionary.
+
+    `beside` has the columns by what may be unpacked side by side: all, unless they are many.
+    """
 
     rows: int
     texts: tuple[str, ...]
+    beside: tuple[tuple[str, ...], ...]
 
 
 class ParquetReader:
@@ -81,26 +86,47 @@ class ParquetReader:
         if len(plans) != self._metadata.num_row_groups:
             raise ValueError("its footer cannot be read")
         for plan, numbers in groupby(range(len(plans)), plans.__getitem__):
-            yield from self._read(plan, list(numbers))
+            if len(plan.beside) == 1:
+                yield from self._read(plan, list(numbers), *plan.beside)
+            else:
+                for number in numbers:
+                    yield from self._read_apart(plan, number)
+
+    def _read_apart(self, plan: _Plan, group: int) -> Iterator[pa.RecordBatch]:
+        """A row group some columns after the others: side by side, their pages would take too much."""
+        with ExitStack() as files:
+            parts = [files.enter_context(spilled(self._read(plan, [group], names))) for names in plan.beside]
+            for batch in side_by_side(parts):
+                yield batch.select(self.schema.names)
 
     def _plan(self, group: int, chunks: Mapping[str, Chunk]) -> _Plan:
         """How to read a row group; ValueError if there is no way that takes bounded memory."""
-        taken, rate, texts = 0, 0, list[str]()
-        most = max(_LONGEST_ROWS * self._longest + _ROOM, _COLUMN * len(self._leaves))
+        rate, texts = 0, list[str]()
+        room = most = _LONGEST_ROWS * self._longest + _ROOM
+        # Columns by the part in which they are read.
+        part, parts = 0, dict[str, int]()
         for name, chunk in chunks.items():
             pages = PageSizes(page_headers(self._source, chunk), chunk.packed, name in self._texts)
             # Arrow keeps room for a value of fixed length even where there is none.
-            taken += pages.taken * (3 if name in self._int96 else 1) + max(self._leaves[name].length, 0)
+            taken = pages.taken * (3 if name in self._int96 else 1) + max(self._leaves[name].length, 0)
             if taken > most:
-                enough = taken // _LONGEST_ROWS + 1
                 raise ValueError(
-                    f"unpacked, the pages of {name} and the columns before it take {taken:,} bytes, and "
-                    f"{most:,} at most are read. Write smaller pages, or longest_row={enough} in the entry"
+                    f"unpacked, the pages of {name} take {taken:,} bytes, and {most:,} at most are read. "
+                    f"Write smaller pages, or longest_row={taken // _LONGEST_ROWS + 1} in the entry"
                 )
+            if taken > room:
+                room, part = most, part + 1
+            room -= taken
+            parts[name] = part
             if name in self._texts and pages.coded and not pages.others:
                 texts.append(name)
             rate += self._rate(group, name, pages)
-        return _Plan(min(BATCH_ROWS, max(1, _ROOM // max(rate, 1))), tuple(texts))
+        rows = min(BATCH_ROWS, max(1, _ROOM // max(rate, 1)))
+        # Nested ones, of whose leaves nothing is known, in the first.
+        beside = (
+            tuple(n for n in self.schema.names if parts.get(n, 0) == number) for number in range(part + 1)
+        )
+        return _Plan(rows, tuple(texts), tuple(beside))
 
     def _rate(self, group: int, name: str, pages: PageSizes) -> int:
         """Bytes that a row of a column takes, page by page at most."""
@@ -120,30 +146,31 @@ class ParquetReader:
         longest = pc.max(pc.binary_length(texts.dictionary)).as_py() or 0 if known else pages.dictionary
         return max(pages.rate, longest)
 
-    def _read(self, plan: _Plan, groups: list[int]) -> Iterator[pa.RecordBatch]:
-        def columns(names: list[str], unit: str, texts: Sequence[str]) -> Iterator[pa.RecordBatch]:
+    def _read(self, plan: _Plan, groups: list[int], names: Sequence[str]) -> Iterator[pa.RecordBatch]:
+        def columns(names: Sequence[str], unit: str, texts: Sequence[str]) -> Iterator[pa.RecordBatch]:
             how = {"coerce_int96_timestamp_unit": unit, "read_dictionary": texts}
             return self._columns(plan.rows, groups, names, **how)
 
-        others = [columns(self._int96, unit, ()) for unit in ("ms", "ns") if self._int96]
-        for batch in columns(self.schema.names, "us", plan.texts):
-            if batch.schema.names != self.schema.names:
+        int96 = [name for name in names if name in self._int96]
+        others = [columns(int96, unit, ()) for unit in ("ms", "ns") if int96]
+        for batch in columns(names, "us", plan.texts):
+            if batch.schema.names != list(names):
                 raise ValueError(f"its columns cannot be told apart by their names: {batch.schema.names}")
             beside = [next(other) for other in others]
-            for name in self._int96:
+            for name in int96:
                 moments = _moments(batch.column(name), *(other.column(name) for other in beside))
                 batch = batch.set_column(batch.schema.names.index(name), name, moments)
-            for index, field in enumerate(self.schema):
+            for index, name in enumerate(names):
                 array = batch.column(index)
                 if array.type in _PLAIN or _is_fixed(array.type):
-                    batch = batch.set_column(index, field.name, _plain(array, field.type))
+                    batch = batch.set_column(index, name, _plain(array, self.schema.field(name).type))
             yield batch
 
     def _columns(
-        self, rows: int, groups: list[int], names: list[str], **how: Any
+        self, rows: int, groups: list[int], names: Sequence[str], **how: Any
     ) -> Iterator[pa.RecordBatch]:
         parquet = self._open(metadata=self._metadata, **how)
-        return iter(parquet.iter_batches(rows, row_groups=groups, columns=names, use_threads=False))
+        return iter(parquet.iter_batches(rows, row_groups=groups, columns=list(names), use_threads=False))
 
     def _open(self, **how: Any) -> pa.parquet.ParquetFile:
         return pa.parquet.ParquetFile(

@@ -73,20 +73,20 @@ def text(value: Any) -> str:
     if isinstance(value, bytes | bytearray | memoryview):
         return base64.b64encode(value).decode()
     if isinstance(value, list | tuple | dict):
-        return json.dumps(_jsonable(value), ensure_ascii=False)
+        return json.dumps(jsonable(value), ensure_ascii=False)
     return str(value)
 
 
-def _jsonable(value: Any) -> Any:
-    """The same for JSON: a decimal is a text of its digits, since its readers would make a float of it."""
+def jsonable(value: Any) -> Any:
+    """A value for JSON: a decimal is a text of its digits, since its readers would make a float of it."""
     if value is None or isinstance(value, bool | int | str):
         return value
     if isinstance(value, float):
         return value if math.isfinite(value) else text(value)
     if isinstance(value, dict):
-        return {str(name): _jsonable(inner) for name, inner in value.items()}
+        return {str(name): jsonable(inner) for name, inner in value.items()}
     if isinstance(value, list | tuple):
-        return [_jsonable(inner) for inner in value]
+        return [jsonable(inner) for inner in value]
     return text(value)
 
 
@@ -231,7 +231,7 @@ def _write_json(answer: Answer, file: BinaryIO) -> int:
     file.write(b"[")
     for piece in _pieces(answer.rows):
         lines = [
-            json.dumps(_jsonable(dict(zip(names, row, strict=True))), ensure_ascii=False) for row in piece
+            json.dumps(jsonable(dict(zip(names, row, strict=True))), ensure_ascii=False) for row in piece
         ]
         file.write((("," if count else "") + "\n  " + ",\n  ".join(lines)).encode())
         count += len(piece)
@@ -240,19 +240,39 @@ def _write_json(answer: Answer, file: BinaryIO) -> int:
 
 
 def _write_parquet(answer: Answer, file: BinaryIO) -> int:
-    import pyarrow as pa
     import pyarrow.parquet as pq
 
-    count, schema = 0, pa.schema(list(zip(answer.names, answer.types(), strict=True)))
+    count, schema = 0, _schema(answer)
+    with pq.ParquetWriter(file, schema) as writer:
+        for batch in _batches(answer, schema):
+            writer.write_batch(batch)
+            count += len(batch)
+    return count
+
+
+def table(answer: Answer) -> Any:
+    """All rows as a table of Arrow's, of the types that a Parquet file has."""
+    import pyarrow as pa
+
+    schema = _schema(answer)
+    return pa.Table.from_batches(_batches(answer, schema), schema)
+
+
+def _schema(answer: Answer) -> Any:
+    import pyarrow as pa
+
     if not answer.names:
         raise UsageError("the statement has no rows", "Leave --format parquet out.")
-    with pq.ParquetWriter(file, schema) as writer:
-        for piece in _pieces(answer.rows):
-            columns = zip(*piece, strict=True)
-            arrays = [_array(field, values) for field, values in zip(schema, columns, strict=True)]
-            writer.write_batch(pa.record_batch(arrays, schema=schema))
-            count += len(piece)
-    return count
+    return pa.schema(list(zip(answer.names, answer.types(), strict=True)))
+
+
+def _batches(answer: Answer, schema: Any) -> Iterator[Any]:
+    import pyarrow as pa
+
+    for piece in _pieces(answer.rows):
+        columns = zip(*piece, strict=True)
+        arrays = [_array(field, values) for field, values in zip(schema, columns, strict=True)]
+        yield pa.record_batch(arrays, schema=schema)
 
 
 def _array(field: Any, values: Sequence[Any]) -> Any:

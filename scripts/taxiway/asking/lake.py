@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Self
 
@@ -95,12 +96,16 @@ class _Database:
         self.duck = duckdb.connect(":memory:", config={"autoinstall_known_extensions": "false"})
         self.duck.execute("SET TimeZone = 'UTC'; SET enable_progress_bar = false")
         self._served: dict[str, Stored] = {}
+        self._worker = ThreadPoolExecutor(1)
         self.duck.register_filesystem(_filesystem(lake, self._served))
+        # A question may come from a program: it reads the lake, not the files and secrets of this machine.
+        self.duck.execute("SET allowed_directories = ['lake://']; SET enable_external_access = false")
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._worker.shutdown()
         self.duck.close()
 
     def reader(self, objects: Sequence[Stored], *, folders: bool = False) -> str:
@@ -130,8 +135,9 @@ class _Database:
 
     def answer(self, query: str) -> Answer:
         """Run a query."""
-        batches = self.duck.execute(query).to_arrow_reader(_PIECE)
-        schema, counted = batches.schema, 0
+        reader = self._interruptible(lambda: self.duck.execute(query).to_arrow_reader(_PIECE))
+        batches = iter(lambda: self._interruptible(lambda: next(reader, None)), None)
+        schema, counted = reader.schema, 0
 
         def rows() -> Iterator[Sequence[Any]]:
             nonlocal counted
@@ -143,6 +149,15 @@ class _Database:
             return counted + sum(int(batch.num_rows) for batch in batches)
 
         return Answer(distinct(schema.names), rows(), lambda: schema.types, total)
+
+    def _interruptible(self, work: Callable[[], Any]) -> Any:
+        """Do it in a thread: in the main one, DuckDB looks for Ctrl-C only where a task of its has ended."""
+        waited_for = self._worker.submit(work)
+        try:
+            return waited_for.result()
+        except KeyboardInterrupt:
+            self.duck.interrupt()
+            raise
 
 
 def _filesystem(lake: Lake, served: Mapping[str, Stored]) -> Any:
@@ -187,6 +202,8 @@ def _errors(statement: str) -> Iterator[None]:
         # What went wrong while it read a file is ours, and comes as DuckDB's.
         if isinstance(error.__cause__, PipelineError):
             raise error.__cause__ from None
+        if isinstance(error, duckdb.PermissionException):
+            raise UsageError("DuckDB: only the lake's own files are read", "See scripts/lake ls") from None
         lines = str(error).strip().splitlines()
         message = f"DuckDB: {lines[0]}"
         for shown, caret in itertools.pairwise(lines):

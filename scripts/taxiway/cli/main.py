@@ -23,6 +23,7 @@ INTERRUPTED = 130
 def group() -> click.Group:
     """All commands, as `taxiway COMMAND`: the entry point, and what completes a command line."""
     from taxiway.cli.commands import (
+        agents,
         airflow,
         catalogue,
         data,
@@ -38,6 +39,7 @@ def group() -> click.Group:
         *airflow.COMMANDS,
         *catalogue.COMMANDS,
         *data.COMMANDS,
+        *agents.COMMANDS,
         *debugging.COMMANDS,
         *transforming.COMMANDS,
         *infrastructure.COMMANDS,

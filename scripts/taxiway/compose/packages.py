@@ -25,6 +25,8 @@ EXPORTS: Mapping[str, tuple[str, ...]] = {
     "scripts/taxiway/emulators/requirements.txt": (
         "--only-group", "emulators-image", "--no-emit-package", "pip", "--no-emit-package", "pulumi-policy",
     ),
+    "scripts/taxiway/asking/mcp.txt": ("--package", "taxiway", "--only-group", "mcp"),
+    "scripts/taxiway/asking/notebook.txt": ("--package", "taxiway", "--only-group", "notebook"),
     # What installs all others: scripts/_bootstrap.py and both images take it from here.
     "scripts/uv.txt": ("--only-group", "uv"),
 }  # fmt: skip

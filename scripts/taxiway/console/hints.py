@@ -13,8 +13,8 @@ from taxiway.environment.home import DEFAULT_STACK
 
 # Those that take a stack, unless one is named already; never a part of a path.
 _COMMAND = re.compile(
-    r"(?<![\w./-])scripts/(airflow|alerts|dbt|doctor|down|drift|env|lake|logs|new|preview|quarantine|run|schema|sql"
-    r"|status|try|up)"
+    r"(?<![\w./-])scripts/(airflow|alerts|dbt|doctor|down|drift|env|lake|logs|mcp|new|notebook|preview|quarantine|run"
+    r"|schema|sql|status|try|up)"
     r"\b(?! --stack)"
 )
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -16,11 +14,13 @@ from elt.connections import (
     fields_in,
     postgres_parameters,
 )
-from taxiway.compose.packages import INSTALL_SECONDS, Uv
-from taxiway.environment.home import REPOSITORY, private_folder, write_atomically
-from taxiway.errors import TaxiwayError, UsageError
+from taxiway.compose.on_demand import OnDemand
+from taxiway.compose.packages import Uv
+from taxiway.environment.home import REPOSITORY, private_folder
+from taxiway.errors import UsageError
 
 LOCKED = Path(__file__).with_name("requirements.txt")
+DBT = OnDemand("dbt", LOCKED, there="bin/dbt", megabytes=450)
 # libpq's own variables, but for a password: of those libpq takes a file's alone where dbt gives it none.
 POSTGRES_VARIABLES = {
     "host": "PGHOST", "port": "PGPORT", "user": "PGUSER", "dbname": "PGDATABASE",
@@ -29,28 +29,9 @@ POSTGRES_VARIABLES = {
 }  # fmt: skip
 
 
-def program(folder: Path = REPOSITORY / ".tools" / "dbt", uv: Uv | None = None) -> Path:
+def program(folder: Path | None = None, uv: Uv | None = None) -> Path:
     """The dbt of the locked packages in `folder`, installed if need be; TaxiwayError if it cannot be."""
-    stamp, found, wanted = folder / "requirements.txt", folder / "bin" / "dbt", LOCKED.read_text()
-    folder.parent.mkdir(exist_ok=True)
-    with (folder.parent / "dbt.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not (found.exists() and stamp.exists() and stamp.read_text() == wanted):
-            sys.stderr.write("taxiway: installing dbt into .tools/dbt (once; 450 MB on disk)\n")
-            _install(folder, uv or Uv())
-            write_atomically(stamp, wanted)
-    return found
-
-
-def _install(folder: Path, uv: Uv) -> None:
-    make = ("venv", "--quiet", "--clear", "--no-managed-python", "--python", sys.executable, str(folder))
-    sync = ("pip", "sync", "--quiet", "--require-hashes", "--python", str(folder), LOCKED.name)
-    try:
-        for command in (make, sync):
-            uv.run(LOCKED.parent, *command, seconds=INSTALL_SECONDS)
-    except TaxiwayError as error:
-        remedy = "Check the network to the package index and the free disk (500 MB), then call again."
-        raise TaxiwayError(f"dbt could not be installed: {error}", remedy) from None
+    return DBT.installed(folder, uv) / DBT.there
 
 
 def project(checkout: Path = REPOSITORY) -> Path:
@@ -111,9 +92,3 @@ def _postgres(given: Mapping[str, str]) -> dict[str, str]:
     return {
         POSTGRES_VARIABLES[name]: str(value) for name, value in reached.items() if name in POSTGRES_VARIABLES
     }
-
-
-def surroundings(found: Mapping[str, str]) -> dict[str, str]:
-    """The environment of dbt: our own, without what is for other programs, and with `found`."""
-    foreign = ("AIRFLOW_", "GOOGLE_APPLICATION_CREDENTIALS", "PG", "PYTHONPATH", "VIRTUAL_ENV")
-    return {name: value for name, value in os.environ.items() if not name.startswith(foreign)} | dict(found)

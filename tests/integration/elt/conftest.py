@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+import faulty_source as faulty
 import pytest
 import taxi
 from emulators import Emulators
@@ -37,3 +38,14 @@ def stack(emulators: Emulators, faulty_source: FaultySource) -> Stack:
     """Lake and warehouse that are empty, no Postgres, and a source that has the zones."""
     faulty_source.serve(taxi.ZONES, taxi.ZONES_CSV)
     return stacks.new_stack(emulators, faulty_source.url)
+
+
+@pytest.fixture(scope="session")
+def asked(emulators: Emulators, postgres_server: PostgresServer) -> Stack:
+    """January of yellow in lake, warehouse and Postgres, two of its 40 rows in quarantine; to be asked."""
+    with faulty.running() as running:
+        running.serve(taxi.YELLOW.format("2024-01"), taxi.parquet(taxi.trips("2024-01", 40, strays=2)))
+        whole = stacks.new_stack(emulators, running.url).with_postgres(stacks.new_database(postgres_server))
+        for stage in ("download", "conform", "stage", "audit", "publish", "postgres"):
+            whole.run(stage)
+    return whole

@@ -10,13 +10,10 @@ import sys
 from decimal import Decimal
 from pathlib import Path
 
-import faulty_source as faulty
 import pyarrow.parquet as pq
 import pytest
-import taxi
 from click.testing import CliRunner
 
-import stacks
 from elt.errors import PipelineError
 from elt.stores.gcs import Content
 from stacks import Stack
@@ -32,19 +29,13 @@ from taxiway.errors import TaxiwayError, UsageError
 from taxiway.targets.target import Checkout
 
 pytestmark = pytest.mark.emulators
-PATH = taxi.YELLOW.format("2024-01")
-ROWS = 40
+ROWS = 40  # as tests/integration/elt/conftest.py loads them
 
 
-@pytest.fixture(scope="module")
-def loaded(emulators, postgres_server) -> Stack:
-    """January of yellow in lake, warehouse and Postgres, two of its rows in quarantine."""
-    with faulty.running() as source:
-        source.serve(PATH, taxi.parquet(taxi.trips("2024-01", ROWS, strays=2)))
-        whole = stacks.new_stack(emulators, source.url).with_postgres(stacks.new_database(postgres_server))
-        for stage in ("download", "conform", "stage", "audit", "publish", "postgres"):
-            whole.run(stage)
-    return whole
+@pytest.fixture
+def loaded(asked) -> Stack:
+    """The stack that these modules share; what a test makes in it has a name that no other uses."""
+    return asked
 
 
 def rows(stack: Stack, name: str, statement: str, **how):
@@ -82,6 +73,14 @@ def test_nothing_is_changed_unless_it_is_meant(loaded, name, statement):
     with pytest.raises((TaxiwayError, PipelineError)):
         rows(loaded, name, statement.format(table))
     assert rows(loaded, name, f"SELECT COUNT(*) FROM {table}")[1] == [(ROWS - 2,)]
+
+
+@pytest.mark.parametrize("secret", ["read_text('{}')", "'{}'", "read_csv('file://{}')", "glob('{}*')"])
+def test_a_question_to_the_lake_reads_no_file_of_this_machine(loaded, tmp_path: Path, secret):
+    file = tmp_path / "secret.csv"
+    file.write_text("very secret\n")
+    with pytest.raises(TaxiwayError, match=r"only the lake|does not exist"):
+        rows(loaded, "lake", f"SELECT * FROM {secret.format(file)}")
 
 
 def test_what_is_meant_to_change_something_does(loaded):

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from functools import partial
 from typing import Any, NamedTuple
+from unittest.mock import patch
 
 import faulty_source as http
 import paged_api
@@ -97,10 +98,13 @@ class Sources:
 def sources(emulators: Emulators, postgres_server: PostgresServer) -> Iterator[Sources]:
     """A stack whose catalogue is empty, and its sources."""
     dsn = stacks.new_database(postgres_server)
-    with http.running() as files, paged_api.running() as api, pytest.MonkeyPatch.context() as patch:
-        for entries in (DATASETS, MARTS):
-            for name in list(entries):
-                patch.delitem(entries, name)
+    with (
+        http.running() as files,
+        paged_api.running() as api,
+        # Which puts all entries back in their order: other tests rely on it.
+        patch.dict(DATASETS, clear=True),
+        patch.dict(MARTS, clear=True),
+    ):
         stack = stacks.new_stack(emulators, files.url).with_postgres(dsn)
         shop = stacks.connection(stacks.new_database(postgres_server))
         yield Sources(stack.changed(AIRFLOW_CONN_SHOP=shop), dsn, files, api, emulators.storage_url)

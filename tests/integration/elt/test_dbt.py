@@ -11,7 +11,8 @@ import taxi
 
 import stacks
 from stacks import Stack
-from taxiway.transforming.dbt import program, project, surroundings, variables
+from taxiway.compose.on_demand import surroundings
+from taxiway.transforming.dbt import program, project, variables
 
 pytestmark = [pytest.mark.emulators, pytest.mark.long]
 MONTHS = ("2024-01", "2024-02")

@@ -4,12 +4,15 @@ Compared with `work.yaml` beside this file. Fewer is progress and goes there; mo
 """
 
 import collections
+import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 import requests
+import sqlglot
 import taxi
 import yaml
 from emulators import Emulators
@@ -26,11 +29,12 @@ AROUND = 20_000
 
 
 class Count:
-    """Requests by server, and the bytes of bodies sent and received by the one for storage."""
+    """Requests by server, the bytes of bodies to and from the one for storage, and BigQuery's jobs."""
 
     def __init__(self, servers: dict[str, str]) -> None:
         self._servers = servers
         self.requests: collections.Counter[str] = collections.Counter()
+        self.jobs: list[str] = []
         self.sent = self.received = 0
 
     def add(self, request: requests.PreparedRequest, response: requests.Response) -> None:
@@ -39,6 +43,24 @@ class Count:
         if name == "storage":
             self.sent += int(request.headers.get("Content-Length") or 0)
             self.received += int(response.headers.get("Content-Length") or 0)
+        elif request.method == "POST" and urlsplit(str(request.url)).path.endswith(JOBS):
+            self.jobs.append(what(json.loads(request.body)))
+
+
+JOBS = ("/queries", "/jobs")
+
+
+def what(job: dict[str, Any]) -> str:
+    """The statements of a job, each with the table that it changes or reads first: `INSERT load_log`."""
+    configured = job.get("configuration", {})
+    if "load" in configured:
+        return "load"
+    found = []
+    for statement in sqlglot.parse(configured.get("query", job)["query"], read="bigquery"):
+        if table := statement.find(sqlglot.exp.Table):
+            name = "staging" if table.name.startswith("staging") else table.name
+            found.append(f"{statement.key.upper()} {name}")
+    return ", ".join(found)
 
 
 def published(month: str) -> bytes:

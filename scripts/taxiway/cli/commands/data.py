@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -270,4 +272,31 @@ def _nothing_kept(lake_: Lake, ds: Dataset, wanted: list[Partition]) -> int:
     return 0
 
 
-COMMANDS = (sql, lake, quarantine)
+@command(
+    "notebook",
+    """
+  scripts/notebook                     the starter: a question to each store
+                                       and a chart
+  scripts/notebook mine.py             one of yours, which need not exist
+  scripts/notebook --port 8888
+  scripts/notebook --stack alice       for a stack on Google Cloud
+The first call installs marimo into .tools/notebook. It listens on this machine
+alone and wants the token in the address that it prints; Ctrl-C ends it.
+""",
+)
+@click.argument("file", required=False, type=click.Path(dir_okay=False, path_type=Path))
+@click.option(
+    "--port", type=click.IntRange(1, 65535), show_default="a free one", metavar="N", help="Where it listens."
+)
+@stack_option
+@pass_checkout
+def notebook(checkout: Checkout, file: Path | None, port: int | None, stack: str) -> int:
+    """Open a notebook that is connected to lake, warehouse and Postgres."""
+    from taxiway.asking.notebook import NOTEBOOK, command_line, starter, variables
+
+    given = stores_of(checkout, stack).variables
+    called = command_line(file or starter(checkout.folder), port)
+    os.execve(called[0], called, variables(given, NOTEBOOK.installed()))  # noqa: S606
+
+
+COMMANDS = (sql, lake, quarantine, notebook)

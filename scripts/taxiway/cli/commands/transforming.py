@@ -29,7 +29,8 @@ The first call installs dbt into .tools/dbt, an environment of its own.
 @pass_checkout
 def dbt(checkout: Checkout, stack: str, arguments: tuple[str, ...]) -> int:
     """Run dbt on the stores of a stack: BigQuery or its emulator, or Postgres."""
-    from taxiway.transforming.dbt import program, project, surroundings, variables
+    from taxiway.compose.on_demand import surroundings
+    from taxiway.transforming.dbt import program, project, variables
 
     if not arguments:
         raise click.UsageError("Missing argument 'DBT'S ARGUMENTS…', such as build.")

@@ -27,7 +27,8 @@ CONFORM = """
 import sys
 from elt.catalogue import Column, Dataset
 from elt.conforming.stream import Split, write
-columns = (Column("id", "int64", "Key."), Column("note", "string", "Any.", required=False))
+notes = sys.argv[3:]
+columns = (Column("id", "int64", "Key."), *(Column(name, "string", "Any.", required=False) for name in notes))
 ds = Dataset("own", "Own", "/own." + sys.argv[2], "own", "id", columns)
 with open(sys.argv[1], "rb") as file, Split(file, ds, None) as parts:
     typed, rejected = write(parts)
@@ -65,6 +66,17 @@ def pages(file: Path, texts: list[str], encoding: str = "PLAIN") -> None:
     pq.write_table(rows, file, write_batch_size=8, max_rows_per_page=1 << 30, **how)
 
 
+NOTES = [f"note_{n}" for n in range(100)]
+
+
+def hundred(file: Path) -> None:
+    """A hundred columns of texts, in one page of 4 MB each: some programs write a page for a row group."""
+    texts = [pa.array([f"{n}{c:012d}" for n in range(200_000)]) for c in range(4)]
+    rows = pa.table([pa.array(range(200_000)), *texts * 25], ["id", *NOTES])
+    how = {"use_dictionary": False, "compression": "zstd", "data_page_size": 1 << 30}
+    pq.write_table(rows, file, max_rows_per_page=1 << 30, **how)
+
+
 WIDE = "x" * WIDTH
 FILES = {
     "jsonl.gz": lambda file: file.write_bytes(
@@ -81,6 +93,7 @@ FILES = {
     "distinct.parquet": lambda file: pages(file, [f"{n:060d}" for n in range(700_000)]),
     "shared.parquet": lambda file: pages(file, [WIDE * 8] * 9 + ["x"] * ROWS, "DELTA_BYTE_ARRAY"),
     "parquet": lambda file: table(file, "note"),
+    "hundred.parquet": hundred,
     "unknown.parquet": lambda file: table(file, "other"),
 }
 
@@ -90,7 +103,8 @@ def test_a_file_of_wide_rows_takes_no_more_memory_than_any_other(name: str, tmp_
     file = tmp_path / name
     FILES[name](file)
     form = name.split(".", 1)[-1] if name.count(".") > ("gz" in name) else name
-    command = [sys.executable, "-c", CONFORM, file, form]
+    notes = NOTES if name == "hundred.parquet" else ["note"]
+    command = [sys.executable, "-c", CONFORM, file, form, *notes]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
     rows, quarantined, peak = map(int, done.stdout.split())
