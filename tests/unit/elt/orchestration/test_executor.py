@@ -154,16 +154,49 @@ def run_all(executor: Executor, *keys: str) -> None:
         executor.sync()
 
 
-def test_there_are_as_many_workers_as_tasks_at_once_and_none_before(executor: Executor) -> None:
-    assert executor.workers == {}
-    run_all(executor, "a")
-    assert len(executor.workers) == 1
-    run_all(executor, "b")
-    assert len(executor.workers) == 1, "it was free"
-    run_all(executor, "c", "d", "e")
-    assert len(executor.workers) == 3
-    assert executor.at_work.total() == 0
-    assert set(executor.event_buffer) == {"a", "b", "c", "d", "e"}
+class Hand:
+    """A worker that takes nothing."""
+
+    def is_alive(self) -> bool:
+        return True
+
+
+class Counted(Executor):
+    """Its workers are there to be counted; `worked` is when the last task was sent, of which it waits."""
+
+    worked = property(lambda self: self.sent, lambda *_: None)  # type: ignore[assignment]
+    sent = float("inf")
+
+    def _spawn_worker(self) -> None:
+        self.workers[len(self.workers)] = Hand()  # type: ignore[assignment]
+
+    def send(self, *keys: str) -> int:
+        """How many workers there are when these tasks were sent, too."""
+        workloads = [Workload(key) for key in keys]
+        self.queued_tasks.update(zip(keys, workloads, strict=True))  # type: ignore[misc]
+        self._process_workloads(workloads)
+        return len(self.workers)
+
+
+def test_there_are_as_many_workers_as_tasks_at_once_and_none_before() -> None:
+    counted = Counted(parallelism=8)
+    counted.start()
+    assert counted.workers == {}
+    assert counted.send("a") == 1
+    assert counted.send("b") == 2
+    counted.change_state("a", "success")
+    assert counted.send("c") == 2, "one was free"
+    assert counted.send(*"defghijk") == 8, "no more than allowed"
+
+
+def test_a_task_that_nobody_has_taken_gets_a_worker_whatever_was_counted() -> None:
+    counted = Counted(parallelism=8)
+    counted.start()
+    counted.send("a")
+    counted.at_work.clear()
+    counted.sent = float("-inf")
+    counted.sync()
+    assert len(counted.workers) == 2
 
 
 def test_workers_without_work_are_ended_and_come_back(executor: Executor) -> None:
@@ -173,4 +206,5 @@ def test_workers_without_work_are_ended_and_come_back(executor: Executor) -> Non
     for worker in leaving:
         worker.join(30)
     run_all(executor, "c")
-    assert len(executor.workers) == 1
+    assert set(executor.event_buffer) == {"a", "b", "c"}
+    assert executor.at_work.total() == 0
