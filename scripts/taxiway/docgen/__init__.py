@@ -24,13 +24,14 @@ def generated(*, check: bool = True) -> dict[Path, Generator]:
     """
     # Pulumi's and Airflow's imports take seconds; only this command needs both.
     from taxiway.compose import packages
-    from taxiway.docgen import datasets, infrastructure, pipelines
+    from taxiway.docgen import datasets, infrastructure, pipelines, troubleshooting
     from taxiway.docgen.markdown import current
 
     pages: dict[str, Callable[[str], str]] = {
         "datasets.md": datasets.current if check else lambda _: datasets.page(),
         "infrastructure.md": lambda text: current(text, infrastructure.PARTS),
         "pipelines.md": pipelines.current if check else lambda text: current(text, pipelines.parts()),
+        "troubleshooting.md": lambda _: troubleshooting.page(),
     }
     docs = REPOSITORY / "docs"
     found: dict[Path, Generator] = {

@@ -1,5 +1,6 @@
 from taxiway import docgen
 from taxiway.docgen.markdown import codes, current, named, table
+from taxiway.docgen.troubleshooting import Sentence, sentences
 
 PAGE = "# Title\n\n<!-- made names -->\nold\n<!-- end -->\n\nProse.\n"
 
@@ -37,3 +38,15 @@ def test_a_check_names_what_is_behind_and_writes_nothing(tmp_path, capsys):
     assert docgen.main(check=True, files={page: lambda: "new"}) == 1
     assert page.read_text() == "old"
     assert capsys.readouterr().err == f"{page} is behind the code: scripts/docs\n"
+
+
+def test_the_sentences_of_errors_are_those_in_the_code_with_their_variable_parts_left_out(tmp_path):
+    (tmp_path / "some.py").write_text(
+        'raise UsageError(f"{name} is no {kind:>3}", "Use " "another.")\n'
+        'found = DataError(f"{file}: lost")\n'
+        'raise OtherError(f"{all}")\nraise MadeError(elsewhere)\nwarn("no error")\n'
+    )
+    assert list(sentences(tmp_path)) == [
+        Sentence("UsageError", "… is no …", "Use another."),
+        Sentence("DataError", "…: lost"),
+    ]
