@@ -108,6 +108,10 @@ class LocalAirflow:
                     found.append(process)
         return found
 
+    def workers(self) -> list[psutil.Process]:
+        """LocalExecutor's workers, forks of the scheduler."""
+        return psutil.Process(self._processes["scheduler"].pid).children()
+
     # API
 
     @property
@@ -233,6 +237,8 @@ def environment(
         "AIRFLOW_HOME": str(folder),
         "AIRFLOW_CONFIG": str(REPOSITORY / "airflow" / "airflow.cfg"),
         "AIRFLOW__CORE__DAGS_FOLDER": str(dags),
+        "AIRFLOW__CORE__EXECUTOR": "elt.orchestration.executor.RestingLocalExecutor",
+        "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0",
         "AIRFLOW__CORE__PLUGINS_FOLDER": str(REPOSITORY / "plugins"),
         "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{api}/execution/",
         "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",
@@ -246,8 +252,8 @@ def environment(
             [
                 {
                     "name": "dags",
-                    "classpath": "airflow.dag_processing.bundles.local.LocalDagBundle",
-                    "kwargs": {"path": str(dags)},
+                    "classpath": "elt.orchestration.bundles.DagFolder",
+                    "kwargs": {"path": str(dags), "packages": str(REPOSITORY / "plugins")},
                 }
             ]
         ),

@@ -57,12 +57,8 @@ def airflow_environment(home: Home, state: State, outputs: Mapping[str, str]) ->
     """`outputs` of the stack plus what this machine decides: paths, ports, where secrets are."""
 
     def bundle(folder: str) -> dict[str, object]:
-        path = {"path": str(REPOSITORY / folder)}
-        return {
-            "name": folder,
-            "classpath": "airflow.dag_processing.bundles.local.LocalDagBundle",
-            "kwargs": path,
-        }
+        paths = {"path": str(REPOSITORY / folder), "packages": str(REPOSITORY / "plugins")}
+        return {"name": folder, "classpath": "elt.orchestration.bundles.DagFolder", "kwargs": paths}
 
     def cat(name: str) -> str:
         # Airflow reads each by a command: no secret in a process's environment.
@@ -73,6 +69,9 @@ def airflow_environment(home: Home, state: State, outputs: Mapping[str, str]) ->
         **(google_connection(home.secrets / EMULATOR_CREDENTIALS, outputs) if state.emulated else {}),
         "AIRFLOW_HOME": str(home.airflow),
         "AIRFLOW_CONFIG": str(REPOSITORY / "airflow" / "airflow.cfg"),
+        # It makes the scheduler's pauses, which without it would be none: the two belong together.
+        "AIRFLOW__CORE__EXECUTOR": "elt.orchestration.executor.RestingLocalExecutor",
+        "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0",
         "AIRFLOW__CORE__PLUGINS_FOLDER": str(REPOSITORY / "plugins"),
         "AIRFLOW__CORE__DAGS_FOLDER": str(REPOSITORY / "dags"),
         "AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST": json.dumps([bundle("dags"), bundle("dags_local")]),

@@ -10,7 +10,7 @@ from typing import Any
 
 from rich.console import Console
 
-from bench import library, machine, orchestration, report
+from bench import idle, library, machine, orchestration, report
 from bench.section import Bench, Section
 from taxiway.console.progress import Progress
 from taxiway.embedded.supervisor import Supervisor
@@ -27,14 +27,18 @@ SECTIONS: Mapping[str, tuple[str, Callable[[Bench], Section]]] = {
     "memory": ("Memory", library.use_memory),
     "start": ("Start", orchestration.start),
     "backfill": ("Backfill", orchestration.backfill),
+    "idle": ("Idle", idle.idle),
 }
 """Title and measurement by name, in the order in which they are measured: the short ones first."""
+# Nothing is installed for these alone.
+PEERLESS = {"parse", "memory", "start", "backfill", "idle"}
 
 EXAMPLES = """\
   scripts/bench all                                       everything, and docs/performance.md (half an hour)
   scripts/bench postgres                                  one section
   scripts/bench postgres --rows 300000 --n 3 --json FILE  a quick look, for programs too
-  scripts/bench lake conform --no-peers                   limits and ours only: nothing is installed"""
+  scripts/bench lake conform --no-peers                   limits and ours only: nothing is installed
+  scripts/bench idle --seconds 300                        what a platform with nothing to do costs"""
 HOME = Home.of("_bench").root
 PAGE = REPOSITORY / "docs" / "performance.md"
 PICTURE = REPOSITORY / "docs" / "images" / "performance.svg"
@@ -47,8 +51,9 @@ def main(arguments: list[str]) -> int:
     progress, console = Progress(), Console()
     Machine.at(REPOSITORY).check()
     Supervisor(Home(HOME), 0).end_strays()
-    peers = machine.peers(progress) if chosen.peers else None
-    bench = Bench(HOME, chosen.rows, chosen.n, chosen.seed, peers, progress)
+    peers = machine.peers(progress) if chosen.peers and not PEERLESS.issuperset(names) else None
+    settings = (chosen.rows, chosen.n, chosen.seed)
+    bench = Bench(HOME, *settings, peers, progress, chosen.seconds, chosen.peers)
     figures: dict[str, Any] = {
         "machine": machine.describe(),
         "rows": chosen.rows,
@@ -110,6 +115,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--rows", type=_count, default=3_000_000, help="rows of the files (%(default)s)")
     parser.add_argument("--n", type=_count, default=5, help="runs of each contestant (%(default)s)")
+    parser.add_argument(
+        "--seconds", type=_count, default=60, help="how long the idle platform is watched (%(default)s)"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures to FILE")
     parser.add_argument("--seed", type=int, default=2024, help="of the random order (%(default)s)")
     parser.add_argument(

@@ -25,11 +25,11 @@ from taxiway.waiting import Patience
 # A start takes half a minute: three of each are enough.
 _MOST = 3
 _MONTHS, _COUNT = "2023-01..2023-06", 6
-_EMPTY, _TASKS = "bench_empty", 5
+EMPTY, _TASKS = "bench_empty", 5
 _DAG = f'''
 from airflow.sdk import DAG, task
 
-with DAG("{_EMPTY}", schedule=None) as dag:
+with DAG("{EMPTY}", schedule=None) as dag:
     before = None
     for number in range({_TASKS}):
 
@@ -177,24 +177,30 @@ def _count_tasks(api: AirflowApi) -> tuple[int, int]:
 
 def _empty_runs(bench: Bench, target: Any) -> list[float]:
     """Seconds of some runs of five empty tasks, one run after the other."""
-    if not isinstance(target, Embedded):
-        raise TaxiwayError("the empty DAG needs the embedded target")
-    _add_folder(target, bench.folder / "dags")
+    add_empty_dag(target, bench.folder / "dags")
     api = target.api
-    Patience(60).until(lambda: _EMPTY in api.dags(), lambda: f"Airflow does not parse {_EMPTY}")
-    api.unpause(_EMPTY)
-    seconds = [_one_run(api) for _ in range(bench.n + 1)]
+    Patience(60).until(lambda: EMPTY in api.dags(), lambda: f"Airflow does not parse {EMPTY}")
+    api.unpause(EMPTY)
+    seconds = [_seconds_of(finished_run(api)) for _ in range(bench.n + 1)]
     bench.progress.say(f"{_TASKS} empty tasks: {', '.join(f'{s:.2f}' for s in seconds)} s", "done")
     return seconds[1:]  # the first one warms what is built at first use
 
 
-def _add_folder(target: Embedded, folder: Path) -> None:
-    """Give Airflow one more folder of DAGs, and start it anew."""
+def write_empty_dag(folder: Path) -> None:
+    """A DAG file of empty tasks, one after the other."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / f"{_EMPTY}.py").write_text(_DAG)
+    (folder / f"{EMPTY}.py").write_text(_DAG)
+
+
+def add_empty_dag(target: Any, folder: Path) -> None:
+    """Give Airflow one more folder of DAGs, with the empty one, and start it anew."""
+    if not isinstance(target, Embedded):
+        raise TaxiwayError("the empty DAG needs the embedded target")
+    write_empty_dag(folder)
     variables = read_json(platform.HOME.environment)
     bundles = json.loads(variables[_BUNDLES])
-    bundles.append({**bundles[0], "name": "bench", "kwargs": {"path": str(folder)}})
+    kwargs = {**bundles[0]["kwargs"], "path": str(folder)}
+    bundles.append({**bundles[0], "name": "bench", "kwargs": kwargs})
     write_json(platform.HOME.environment, {**variables, _BUNDLES: json.dumps(bundles)})
     target.supervisor.stop_components(components.AIRFLOW)
     for name in components.AIRFLOW:
@@ -204,17 +210,22 @@ def _add_folder(target: Embedded, folder: Path) -> None:
     )
 
 
-def _one_run(api: AirflowApi) -> float:
-    """From the trigger to the end of the last task, by Airflow's own clock."""
-    run_id = api.trigger(_EMPTY, None, {})["dag_run_id"]
-    found: list[dict[str, Any]] = []
+def finished_run(api: AirflowApi) -> Json:
+    """Trigger the empty DAG and wait for its end; the run as Airflow describes it."""
+    run_id = api.trigger(EMPTY, None, {})["dag_run_id"]
+    found: list[Json] = []
 
     def over() -> bool:
-        found[:] = [run for run in api.runs([_EMPTY]) if run["dag_run_id"] == run_id]
+        found[:] = [run for run in api.runs([EMPTY]) if run["dag_run_id"] == run_id]
         return bool(found) and found[0]["state"] in ("success", "failed")
 
-    Patience(120).until(over, lambda: f"{_EMPTY} does not end")
+    Patience(120).until(over, lambda: f"{EMPTY} does not end")
     if found[0]["state"] != "success":
-        raise TaxiwayError(f"{_EMPTY} did not succeed")
-    first, last = (datetime.fromisoformat(found[0][key]) for key in ("queued_at", "end_date"))
+        raise TaxiwayError(f"{EMPTY} did not succeed")
+    return found[0]
+
+
+def _seconds_of(run: Json) -> float:
+    """From the trigger to the end of the last task, by Airflow's own clock."""
+    first, last = (datetime.fromisoformat(run[key]) for key in ("queued_at", "end_date"))
     return (last - first).total_seconds()

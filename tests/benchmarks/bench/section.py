@@ -19,7 +19,11 @@ PEERS = FOLDER / "peers"
 
 @dataclass(frozen=True)
 class Bench:
-    """One call of the benchmark. `peers` is the Python of their environment; None without peers."""
+    """One call of the benchmark. `peers` is the Python of their environment; None without peers.
+
+    `compared` says whether peers that need no environment take part.
+    An idle platform is watched for `seconds`.
+    """
 
     folder: Path
     rows: int
@@ -27,6 +31,8 @@ class Bench:
     seed: int
     peers: Path | None
     progress: Progress
+    seconds: int = 60
+    compared: bool = True
 
     def file(self, form: str, rows: int | None = None) -> Path:
         """A file of trips in a form (`.parquet`, `.csv`, `.csv.gz`), written at the first call."""

@@ -23,6 +23,10 @@ def clean(platform: Platform) -> Iterator[None]:
     platform.bigquery.finish()
 
 
+def test_no_worker_waits_for_the_first_task(platform: Platform) -> None:
+    assert platform.airflow.workers() == []
+
+
 def test_without_a_schedule_start_an_unpaused_dag_makes_no_run_of_its_own(platform: Platform) -> None:
     runs = platform.airflow.call("GET", "/dags/wait/dagRuns")
     assert runs["total_entries"] == 0

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from taxiway.emulators.answers import Application
 from taxiway.emulators.serving import parser, serve
-from taxiway.emulators.tlc_sample.source import Store, application, later, parse_month
+from taxiway.emulators.tlc_sample.source import Store, application, later, parse_month, write_elsewhere
 
 PUBLICATION_LAG = 2  # months
 
@@ -33,7 +33,8 @@ def main(argv: list[str] | None = None) -> int:
     async def open_app() -> AsyncIterator[Application]:
         with tempfile.TemporaryDirectory(prefix="taxiway-source-") as folder:
             cache = (chosen.cache or Path(folder)).resolve()
-            yield application(Store(cache, chosen.rows, chosen.first, chosen.last))
+            store = Store(cache, chosen.rows, chosen.first, chosen.last, write_elsewhere)
+            yield application(store)
 
     return serve("sample-source", chosen, open_app)
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import subprocess
+import sys
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time
 from email.utils import format_datetime
@@ -18,6 +21,8 @@ from starlette.routing import Route
 from taxiway.emulators.answers import Application, FileAnswer, part
 
 EDITION = 1  # raise it when the generator writes other bytes
+# Twenty million rows take minutes.
+WRITING_SECONDS = 3600
 ZONES = Path(__file__).parent / "taxi_zone_lookup.csv"
 DENIED = (
     b'<?xml version="1.0" encoding="UTF-8"?>\n'
@@ -48,11 +53,23 @@ class Dataset:
     name: str
     first: date
 
-    def write(self, path: Path, month: date, rows: int) -> None:
-        """Write one month's file, the same bytes each time."""
-        # It brings pyarrow and numpy: only once a month is requested.
-        trips = import_module("taxiway.emulators.tlc_sample.trips")
-        getattr(trips, f"write_{self.name}")(path, month, rows)
+
+Write = Callable[[Dataset, Path, date, int], None]
+"""Writes a month's file of so many rows, the same bytes each time."""
+
+
+def write_here(dataset: Dataset, path: Path, month: date, rows: int) -> None:
+    """Write it in this process."""
+    # It brings pyarrow and numpy: only once a month is requested.
+    trips = import_module("taxiway.emulators.tlc_sample.trips")
+    getattr(trips, f"write_{dataset.name}")(path, month, rows)
+
+
+def write_elsewhere(dataset: Dataset, path: Path, month: date, rows: int) -> None:
+    """Write it in a process that ends: a server that waits need not keep the 90 MB which that takes."""
+    program = [sys.executable, "-m", "taxiway.emulators.tlc_sample.trips"]
+    arguments = [dataset.name, str(path), f"{month:%Y-%m}", str(rows)]
+    subprocess.run([*program, *arguments], check=True, stdin=subprocess.DEVNULL, timeout=WRITING_SECONDS)
 
 
 FIRST = {"yellow": "2009-01", "green": "2013-08", "fhv": "2015-01", "fhvhv": "2019-02"}
@@ -65,8 +82,9 @@ class Store:
     A file is generated when it is first requested, and kept in `cache` under a name with all its parameters.
     """
 
-    def __init__(self, cache: Path, rows: int, first: date, last: date) -> None:
+    def __init__(self, cache: Path, rows: int, first: date, last: date, write: Write = write_here) -> None:
         self._cache, self._rows, self._first, self._last = cache, rows, first, last
+        self._write = write
         self._lock, self._tags = threading.Lock(), dict[Path, str]()
         cache.mkdir(parents=True, exist_ok=True)
 
@@ -89,7 +107,7 @@ class Store:
         with self._lock:
             if not kept.exists():
                 unfinished = kept.with_name(f".{kept.name}.tmp")
-                dataset.write(unfinished, month, self._rows)
+                self._write(dataset, unfinished, month, self._rows)
                 unfinished.replace(kept)
         return self._published(kept, month, "binary/octet-stream")
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import calendar
 import csv
 import hashlib
+import sys
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from taxiway.emulators.tlc_sample import layouts
-from taxiway.emulators.tlc_sample.source import ZONES, later
+from taxiway.emulators.tlc_sample.source import ZONES, later, parse_month
 
 # Arrays of a value per trip by column; `missing` holds masks of nulls by column.
 Columns = dict[str, Any]
@@ -332,3 +333,8 @@ def _high_volume(month: date, rows: int, part: int) -> Columns:
 def _words(words: Any, codes: np.ndarray) -> pa.Array:
     """A text per code, without an object for each."""
     return pa.DictionaryArray.from_arrays(pa.array(codes.astype(np.int8)), pa.array(list(words)))
+
+
+if __name__ == "__main__":
+    _name, _path, _month, _count = sys.argv[1:]
+    globals()[f"write_{_name}"](Path(_path), parse_month(_month), int(_count))

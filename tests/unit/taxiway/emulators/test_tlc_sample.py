@@ -1,6 +1,8 @@
 """The generator behind the sample source: TLC's layouts and dirt, the same every time."""
 
 import io
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -187,7 +189,7 @@ def test_the_source_has_every_dataset_of_the_catalogue_from_its_first_month() ->
     + [("green", "2013-08"), ("fhv", "2015-01"), ("fhvhv", "2019-02")],
 )  # fmt: skip
 def test_what_is_generated_conforms_but_for_the_strays(name: str, month: str, tmp_path: Path) -> None:
-    DATASETS[name].write(tmp_path / "file", parse_month(month), 2_000)
+    source.write_here(DATASETS[name], tmp_path / "file", parse_month(month), 2_000)
     with (tmp_path / "file").open("rb") as file:
         parts = Split(file, TRIPS[name], Month.parse(month))
         reasons = [
@@ -200,9 +202,23 @@ def test_what_is_generated_conforms_but_for_the_strays(name: str, month: str, tm
 
 @pytest.mark.parametrize("name", TRIPS)
 def test_every_datasets_month_is_the_same_bytes_every_time(name: str, tmp_path: Path) -> None:
-    for copy in ("one", "two"):
-        DATASETS[name].write(tmp_path / copy, JANUARY, 300)
+    source.write_here(DATASETS[name], tmp_path / "one", JANUARY, 300)
+    source.write_elsewhere(DATASETS[name], tmp_path / "two", JANUARY, 300)
     assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
+
+
+def test_the_server_writes_a_month_without_what_that_imports(tmp_path: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; from taxiway.emulators.tlc_sample.__main__ import *; "
+        "from taxiway.emulators.tlc_sample.source import *; month = parse_month('2024-01'); "
+        "assert Store(Path(sys.argv[1]), 10, month, month, write_elsewhere)"
+        ".find('/trip-data/yellow_tripdata_2024-01.parquet'); "
+        "print(*{'pyarrow', 'numpy'} & {*sys.modules})"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, tmp_path], capture_output=True, text=True, timeout=120, check=True
+    )
+    assert done.stdout.strip() == ""
 
 
 def test_a_large_month_is_written_in_parts_that_differ(tmp_path: Path) -> None:

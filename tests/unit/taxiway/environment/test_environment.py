@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import configparser
 import fcntl
 import json
 import socket
@@ -113,6 +114,24 @@ def test_only_on_emulators_the_token_takes_the_place_of_the_stacks_credentials(
     assert json.loads(found[name])["extra"] == (ours if emulated else written["extra"])
     # The API server needs no outputs, and is not given a connection either.
     assert name not in airflow_environment(home, State(dict(USUAL), emulated=emulated), {})
+
+
+def test_who_makes_the_schedulers_pauses_is_the_executor_alone(home: Home) -> None:
+    """Without its executor the scheduler would not pause at all; with pauses of its own, tasks would wait."""
+    found = airflow_environment(home, State(dict(USUAL)), {})
+    assert found["AIRFLOW__CORE__EXECUTOR"] == "elt.orchestration.executor.RestingLocalExecutor"
+    assert found["AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME"] == "0"
+    bundles = json.loads(found["AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST"])
+    assert {b["classpath"] for b in bundles} == {"elt.orchestration.bundles.DagFolder"}
+
+
+def test_dag_files_that_have_not_changed_are_seldom_read_and_looked_at_often() -> None:
+    """By those bundles, here and in Compose."""
+    settings = configparser.RawConfigParser()
+    settings.read(REPOSITORY / "airflow" / "airflow.cfg")
+    assert settings.getint("dag_processor", "min_file_process_interval") >= 600
+    assert settings.getint("dag_processor", "refresh_interval") <= 10
+    assert "LocalDagBundle" not in (REPOSITORY / "docker-compose.yaml").read_text()
 
 
 def test_secrets_have_the_strength_that_airflow_asks_for(tmp_path: Path) -> None:
