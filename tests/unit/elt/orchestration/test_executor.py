@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -132,6 +133,9 @@ class Workload:
 
 class Executor(RestingLocalExecutor):
     """Without a database: nothing is due."""
+
+    # Airflow asks its logger for its name, which it has lost where another library has configured structlog.
+    log = logging.getLogger(__name__)
 
     def sync(self) -> None:
         """Only the part that reads results."""
