@@ -22,6 +22,7 @@ RESTART = "Docker's engine may hang: restart it, then call again."
 # An image is built from a hundred packages; everything else answers or ends within a minute or two.
 BUILD_SECONDS = 3600
 SECONDS = 300
+_LOOKS = 10
 Container = Mapping[str, Any]
 """One object of `docker compose ps --format json`."""
 
@@ -91,9 +92,8 @@ class Project:
         """`docker compose ARGUMENTS`; TaxiwayError with what it complains about if it fails."""
         _, *words = self.command(*arguments)
         done = self.docker.run(*words, seconds=seconds, env=self.environment(), cwd=self.folder)
-        if check and done.returncode:
-            reason = complaint(done.stderr or done.stdout)
-            raise TaxiwayError(f"docker compose {arguments[0]} failed: {reason}")
+        if check:
+            _check(arguments[0], done)
         return done
 
     def command(self, *arguments: str) -> list[str]:
@@ -114,7 +114,13 @@ class Project:
 
     def containers(self) -> list[dict[str, Any]]:
         """What `docker compose ps` says of each container, those that have ended included."""
-        return [json.loads(line) for line in self.run("ps", "--all", "--format", "json").stdout.splitlines()]
+        for _ in range(_LOOKS):
+            done = self.run("ps", "--all", "--format", "json", check=False)
+            # It lists them, then looks at each: meanwhile `up` may put another into one's place.
+            if "No such container" not in done.stderr:
+                break
+        _check("ps", done)
+        return [json.loads(line) for line in done.stdout.splitlines()]
 
     def read(self, service: str, file: str) -> str:
         """The text of a file in a running container."""
@@ -149,6 +155,11 @@ def address(service: Mapping[str, Any]) -> str:
         return ""
     database = str(service.get("image", "")).startswith("postgres")
     return f"postgresql://127.0.0.1:{published[0]}/taxi" if database else f"http://127.0.0.1:{published[0]}"
+
+
+def _check(name: str, done: subprocess.CompletedProcess[str]) -> None:
+    if done.returncode:
+        raise TaxiwayError(f"docker compose {name} failed: {complaint(done.stderr or done.stdout)}")
 
 
 def complaint(output: str) -> str:

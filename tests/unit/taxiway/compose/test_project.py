@@ -62,6 +62,14 @@ def test_the_service_that_compose_complains_about_is_found(complaint: str, servi
     assert project.named_in(complaint, there) == service
 
 
+def test_a_container_that_is_replaced_while_they_are_listed_is_looked_for_again(tmp_path: Path) -> None:
+    gone = "echo Error response from daemon: No such container: fc7d >&2; exit 1"
+    once = f'[ -f {tmp_path}/looked ] || {{ touch {tmp_path}/looked; {gone}; }}\necho \'{{"Service": "a"}}\''
+    assert Project(tmp_path, tmp_path / "env", docker(tmp_path, once)).containers() == [{"Service": "a"}]
+    with pytest.raises(TaxiwayError, match="ps failed: Error response from daemon: No such container"):
+        Project(tmp_path, tmp_path / "env", docker(tmp_path, gone)).containers()
+
+
 @pytest.mark.parametrize(
     ("text", "version"),
     [("v2.26.1-4\n", (2, 26)), ("2.40.3", (2, 40)), ("5.0.1", (5, 0)), ("", ()), ("dev", ())],
