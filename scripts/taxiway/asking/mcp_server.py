@@ -93,10 +93,7 @@ class Tools:
     def tables(self, store: StoreName = "warehouse") -> str:
         """List a store's tables with their columns, as JSON."""
         with limited(self.seconds):
-            return json.dumps(self._tables(store), ensure_ascii=False)
-
-    def _tables(self, store: StoreName) -> dict[str, list[str]]:
-        return dict(open_store(store, self.stores()).tables())
+            return json.dumps(dict(open_store(store, self.stores()).tables()), ensure_ascii=False)
 
     def datasets(self, name: str = "") -> str:
         """List the datasets of the catalogue, or describe one with its columns, types and units; JSON."""
@@ -163,7 +160,7 @@ class Tools:
 
 
 def _fitting(rows: Iterator[Sequence[Any]], wanted: int) -> tuple[list[Any], bool]:
-    """The first rows, as many as are wanted and fit into half of an answer, and whether there are more."""
+    """The first rows, as many as are wanted and fit into an answer, and whether there are more."""
     found = list[Any]()
     size = 0
     for row in itertools.islice(rows, wanted):

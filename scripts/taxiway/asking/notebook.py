@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from elt.connections import EnvironmentConnections
 from taxiway.asking import answers
 from taxiway.asking.stores import open_store
-from taxiway.compose.on_demand import SITE, OnDemand, surroundings
+from taxiway.compose.on_demand import SITE, OnDemand, surroundings, the_one
 from taxiway.errors import UsageError
 
 if TYPE_CHECKING:
@@ -36,13 +36,8 @@ def ask(store: str, statement: str) -> pa.Table:
 def starter(checkout: Path) -> Path:
     """The one notebook of the packages below plugins/; UsageError where there is none, or more than one."""
     found = sorted(checkout.glob("plugins/*/notebooks/*.py"))
-    if len(found) != 1:
-        names = ", ".join(str(file.relative_to(checkout)) for file in found) or "none"
-        raise UsageError(
-            f"which notebook is meant? In plugins/*/notebooks there is: {names}",
-            "Name one, or a new one: scripts/notebook mine.py",
-        )
-    return found[0]
+    remedy = "Name one, or a new one: scripts/notebook mine.py"
+    return the_one("notebook", "plugins/*/notebooks", found, checkout, remedy)
 
 
 def command_line(file: Path, port: int | None, python: str = sys.executable) -> list[str]:

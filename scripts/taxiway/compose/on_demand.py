@@ -5,13 +5,13 @@ from __future__ import annotations
 import fcntl
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from taxiway.compose.packages import INSTALL_SECONDS, Uv
 from taxiway.environment.home import REPOSITORY, write_atomically
-from taxiway.errors import TaxiwayError
+from taxiway.errors import TaxiwayError, UsageError
 
 SITE = f"lib/python{sys.version_info[0]}.{sys.version_info[1]}/site-packages"
 """Where an environment's packages are, those of .venv included: all are made with this Python."""
@@ -55,6 +55,14 @@ class OnDemand:
             raise TaxiwayError(
                 f"{self.name} could not be installed: {error}", remedy.format(self.megabytes + 50)
             ) from None
+
+
+def the_one(what: str, where: str, found: Sequence[Path], checkout: Path, remedy: str) -> Path:
+    """The only file or folder that packages keep for such a program; UsageError if there is none, or more."""
+    if len(found) != 1:
+        names = ", ".join(str(path.relative_to(checkout)) for path in found) or "none"
+        raise UsageError(f"which {what} is meant? In {where} there is: {names}", remedy)
+    return found[0]
 
 
 def surroundings(found: Mapping[str, str]) -> dict[str, str]:

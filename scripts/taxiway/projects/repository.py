@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-import subprocess
 from pathlib import Path
 
 from taxiway.errors import TaxiwayError
+from taxiway.waiting import run
 
 # A clone over a slow network; everything else takes a second.
 SECONDS = 1800
@@ -20,17 +20,9 @@ def git(folder: Path, *arguments: str) -> str:
     # Nobody would see the question, and wait.
     environment["GIT_TERMINAL_PROMPT"] = "0"
     try:
-        done = subprocess.run(
-            ["git", "-C", str(folder), *arguments],
-            capture_output=True,
-            text=True,
-            env=environment,
-            timeout=SECONDS,
-        )
+        done = run(["git", *arguments], SECONDS, "Try it alone.", cwd=folder, env=environment)
     except FileNotFoundError:
         raise TaxiwayError("git is not on PATH", "Install it, then call this again.") from None
-    except subprocess.TimeoutExpired:
-        raise TaxiwayError(f"git {arguments[0]} did not end within {SECONDS} s", "Try it alone.") from None
     if done.returncode:
         reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
         raise TaxiwayError(f"git {arguments[0]} failed in {folder}: {reason}", "Then call this again.")

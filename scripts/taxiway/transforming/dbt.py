@@ -14,7 +14,7 @@ from elt.connections import (
     fields_in,
     postgres_parameters,
 )
-from taxiway.compose.on_demand import OnDemand
+from taxiway.compose.on_demand import OnDemand, the_one
 from taxiway.compose.packages import Uv
 from taxiway.environment.home import REPOSITORY, private_folder
 from taxiway.errors import UsageError
@@ -39,15 +39,10 @@ def project(checkout: Path = REPOSITORY) -> Path:
     if named := os.environ.get("DBT_PROJECT_DIR"):
         return Path(named).resolve()
     found = sorted(file.parent for file in checkout.glob("plugins/*/dbt/dbt_project.yml"))
-    if len(found) != 1:
-        names = ", ".join(str(folder.relative_to(checkout)) for folder in found) or "none"
-        raise UsageError(
-            f"which dbt project is meant? In plugins/*/dbt there is: {names}",
-            "Name its folder: DBT_PROJECT_DIR=plugins/NAME/dbt scripts/dbt build"
-            if found
-            else "docs/dbt.md shows how to begin one.",
-        )
-    return found[0]
+    remedy = "Name its folder: DBT_PROJECT_DIR=plugins/NAME/dbt scripts/dbt build"
+    if not found:
+        remedy = "docs/dbt.md shows how to begin one."
+    return the_one("dbt project", "plugins/*/dbt", found, checkout, remedy)
 
 
 def variables(connections: EnvironmentConnections, token: str, home: Path, folder: Path) -> dict[str, str]:
