@@ -200,7 +200,7 @@ def test_services_listen_on_loopback_only(up: str, checkout: Any) -> None:
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can be somebody else")
 def test_another_account_of_this_machine_is_given_nothing(up: str, checkout: Any) -> None:
-    platform = stranger.Platform.of(checkout.folder)
+    platform = stranger.Platform.of(checkout.by_pid())
     assert len(platform.ports) >= 7
     assert stranger.as_nobody(platform) == []
 
@@ -218,7 +218,7 @@ def test_pages_of_other_sites_read_and_change_nothing_in_a_browser_that_is_signe
 
     before = state()
     url = next(part["url"] for part in checkout.status()["components"] if part["name"] == "api-server")
-    platform = stranger.Platform.of(checkout.folder)
+    platform = stranger.Platform.of(checkout.by_pid())
     with Browser.installed() as browser, stranger.site(platform.web_ports) as site:
         browser.sign_in(url, "admin", (checkout.home / "secrets" / "admin_password").read_text())
         # To the browser one is another site; the other is the same, and is sent Airflow's cookies.

@@ -49,15 +49,19 @@ class Checkout:
         return {(row["dataset"], row["period"]): row for row in self.status()["datasets"]}
 
     def processes(self) -> list[str]:
+        """What runs in this checkout."""
+        return list(self.by_pid().values())
+
+    def by_pid(self) -> dict[int, str]:
         """What runs in this checkout, seen from outside: by working folder or command line."""
-        found = []
+        found = {}
         for process in psutil.process_iter():
             try:
                 words = [process.cwd(), *process.cmdline()]
             except (psutil.Error, OSError):
                 continue
             if any(str(self.folder) in word for word in words):
-                found.append(" ".join(words))
+                found[process.pid] = " ".join(words)
         return found
 
 

@@ -12,7 +12,7 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -57,14 +57,9 @@ class Platform(NamedTuple):
     ports: list[int]
 
     @classmethod
-    def of(cls, folder: Path) -> Platform:
-        pids = []
-        for process in psutil.process_iter():
-            with suppress(psutil.Error, OSError):
-                if any(str(folder) in word for word in (process.cwd(), *process.cmdline())):
-                    pids.append(process.pid)
+    def of(cls, pids: Collection[int]) -> Platform:
         listening = (c for c in psutil.net_connections("tcp") if c.status == psutil.CONN_LISTEN)
-        return cls(pids, sorted({c.laddr.port for c in listening if c.pid in pids}))
+        return cls(sorted(pids), sorted({c.laddr.port for c in listening if c.pid in pids}))
 
     @property
     def web_ports(self) -> list[int]:
