@@ -38,6 +38,9 @@ def decode(array: pa.Array, column: Column, target: pa.DataType) -> tuple[pa.Arr
     values = [column.codes.get(spelling) for spelling in spellings]
     codes = pa.array([None if value is None else str(value) for value in values], given.type)
     decoded, mask = cast(pc.if_else(known, codes, given), target)
+    if mask is None and decoded.equals(encoded.dictionary):
+        # They are written as they are decoded.
+        return array, None
     invalid = None if mask is None else pc.fill_null(mask.take(encoded.indices), False)
     return decoded.take(encoded.indices), invalid
 

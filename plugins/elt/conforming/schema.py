@@ -121,15 +121,20 @@ def some(names: Sequence[str]) -> list[str]:
 def parseable(ds: Dataset) -> dict[str, pa.DataType]:
     """Types, by each name in lower case, of the columns that Arrow's CSV parser reads as `cast` would.
 
-    Not so texts and `numeric` (they need checks), codes, and truth values, of which the parser knows other
-    spellings.
+    Not so texts and `numeric` (they need checks), truth values, of which the parser knows other spellings,
+    and codes that a number may be.
     """
     return {
         name: ARROW[column.type]
         for column in ds.columns
-        if not column.codes and column.type not in ("bool", "numeric", "string")
+        if column.type not in ("bool", "numeric", "string")
+        and (not column.codes or (pa.types.is_integer(ARROW[column.type]) and not _has_digits(column.codes)))
         for name in column.known_names
     }
+
+
+def _has_digits(texts: Iterable[str]) -> bool:
+    return any(letter.isdigit() for text in texts for letter in text)
 
 
 def _find(schema: pa.Schema, column: Column, file: str) -> int | None:

@@ -74,7 +74,7 @@ def read_blocks(file: BinaryIO, longest: int) -> Generator[bytes | TooLong, None
                 yield TooLong(whole[:BEGINNING], len(whole), longest)
                 piece, cut, rest = piece[end + 1 :], cut - end - 1, []
             if cut:
-                yield b"".join((*rest, piece[:cut]))
+                yield b"".join((*rest, memoryview(piece)[:cut]))
                 rest = [piece[cut:]]
                 continue
             # Joined only once the line is complete: adding to one long text would copy it every time.

@@ -1,20 +1,28 @@
 """CSV as Arrow batches: well-formed blocks by Arrow's parser, all others record by record."""
 
+import math
+import re
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from functools import partial
 from itertools import chain
 from typing import BinaryIO
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
 
 from elt.catalogue.model import LONGEST_ROW
 from elt.formats.batches import LINE, Batch, TooLong, Typed, lines, malformed, read_blocks
-from elt.formats.csv_records import NOT_CSV, CsvRecords, Record, WellFormed
+from elt.formats.csv_records import NOT_CSV, CsvRecords, Record
 
-# Give up typed parsing after this many blocks with unparsable values: each costs a second pass.
+# Give up typed parsing of a column after this many blocks with unparsable values, and of a block after as
+# many such columns: each costs another pass.
 _MISSES = 4
+# What Arrow says then, with the number of the column.
+_MISFIT = re.compile(r"In CSV column #(\d+): (?:Row #\d+: )?CSV conversion error")
+_LF = ord("\n")
 # As many as a table of BigQuery may have: each column costs memory for every block.
 MOST_COLUMNS = 10_000
 
@@ -23,8 +31,8 @@ class CsvReader:
     """An open CSV file: `schema`, then its batches (once).
 
     Every value is text and an empty one is null, quoted or not. `types` names columns, in lower case, whose
-    texts Arrow's parser reads as the very values that conform would cast them to: a block in which all of
-    them fit comes as `Typed`, which is half the work.
+    texts Arrow's parser reads as the very values that conform would cast them to, which is half the work. A
+    block in which all texts of one of them fit comes as `Typed`.
     """
 
     def __init__(
@@ -39,7 +47,7 @@ class CsvReader:
             raise
         spelled = {name: name.strip().lower() for name in self._names}
         self._types = {name: types[key] for name, key in spelled.items() if key in types}
-        self._misses = 0
+        self._misses = Counter[str]()
         self.schema = pa.schema([pa.field(name, pa.string()) for name in (*self._names, LINE)])
 
     def _read_header(self, block: bytes | TooLong) -> tuple[list[str], bytes]:
@@ -63,68 +71,76 @@ class CsvReader:
         """Stop reading ahead; the file stays open."""
         self._blocks.close()
 
-    def _read(self, block: WellFormed) -> Iterator[Batch]:
-        if self._types and self._misses < _MISSES and not _has_hexadecimals(block.data):
-            table = self._parse(block, self._types)
-            if table is not None:
-                for batch in table.to_batches():
-                    yield Typed(self._with_line(batch), partial(self._read_texts, block))
-                return
-            self._misses += 1
-        yield from self._read_texts(block)
+    def _read(self, block: bytes) -> Iterator[Batch]:
+        types = {name: kind for name, kind in self._types.items() if self._misses[name] < _MISSES}
+        yield from self._batches(block, {} if _has_hexadecimals(block) else types)
 
-    def _read_texts(self, block: WellFormed) -> Iterator[Batch]:
-        table = self._parse(block, {})
+    def _batches(self, block: bytes, types: dict[str, pa.DataType]) -> Iterator[Batch]:
+        table = self._parse(block, types)
         if table is None:
-            yield from self._by_record(self._records.split(block.data)[0])
+            yield from self._by_record(self._records.split(block)[0])
             return
         for batch in table.to_batches():
-            yield self._with_line(batch)
+            rows = batch.append_column(LINE, pa.nulls(batch.num_rows, pa.string()))
+            yield Typed(rows, partial(self._batches, block, {})) if types else rows
 
-    def _with_line(self, batch: pa.RecordBatch) -> pa.RecordBatch:
-        return batch.append_column(LINE, pa.nulls(batch.num_rows, pa.string()))
+    def _parse(self, block: bytes, types: dict[str, pa.DataType]) -> pa.Table | None:
+        """Parse well-formed bytes; None where a record is not one row.
 
-    def _parse(self, well_formed: WellFormed, types: Mapping[str, pa.DataType]) -> pa.Table | None:
-        """Parse well-formed bytes; None where a record is not one row, or a value not of its type."""
-        block = well_formed.data
-        try:
-            table = pa.csv.read_csv(
-                pa.BufferReader(block),
-                # One thread and one chunk: the block is small, and blocks are prefetched already.
-                read_options=pa.csv.ReadOptions(
-                    column_names=self._names, use_threads=False, block_size=len(block) + 1
-                ),
-                parse_options=pa.csv.ParseOptions(
-                    delimiter=self._delimiter, newlines_in_values=well_formed.breaks > 0
-                ),
-                convert_options=pa.csv.ConvertOptions(
-                    column_types={name: types.get(name, pa.string()) for name in self._names},
-                    # Arrow's own list has "NA" and "null": texts that somebody published.
-                    strings_can_be_null=True,
-                    null_values=[""],
-                    # One byte that is not UTF-8 would reject the whole block; conform checks each row.
-                    check_utf8=False,
-                ),
-            )
-        except pa.ArrowInvalid:
-            return None
-        if any(
-            pa.types.is_floating(column.type) and pc.any(pc.is_inf(column)).as_py()
-            for column in table.columns
-        ):
-            # Written so, or a number that no float64 can hold: the text tells.
-            return None
+        Columns with a value that is not of their type leave `types`, and come as texts. After some of them
+        all others do: each costs another pass.
+        """
+        few = len(types) - _MISSES
+        while True:
+            try:
+                table = self._parsed(block, types)
+            except pa.ArrowInvalid as error:
+                misfit = _MISFIT.match(str(error))
+                if misfit is None:
+                    return None
+                misfits = [self._names[int(misfit[1])]]
+            else:
+                # Written so, or a number that no float64 can hold: the text tells.
+                columns = zip(self._names, table.columns, strict=True)
+                misfits = [name for name, column in columns if _has_infinities(column)]
+                if not misfits:
+                    return table if self._has_all_rows(block, len(table)) else None
+            for name in misfits:
+                types.pop(name, None)
+                self._misses[name] += 1
+            if len(types) < few:
+                types.clear()
+
+    def _parsed(self, block: bytes, types: Mapping[str, pa.DataType]) -> pa.Table:
+        return pa.csv.read_csv(
+            pa.BufferReader(block),
+            # One thread and one chunk: the block is small, and blocks are prefetched already.
+            read_options=pa.csv.ReadOptions(
+                column_names=self._names, use_threads=False, block_size=len(block) + 1
+            ),
+            parse_options=pa.csv.ParseOptions(delimiter=self._delimiter, newlines_in_values=True),
+            convert_options=pa.csv.ConvertOptions(
+                column_types={name: types.get(name, pa.string()) for name in self._names},
+                # Arrow's own list has "NA" and "null": texts that somebody published.
+                strings_can_be_null=True,
+                null_values=[""],
+                # One byte that is not UTF-8 would reject the whole block; conform checks each row.
+                check_utf8=False,
+            ),
+        )
+
+    def _has_all_rows(self, block: bytes, rows: int) -> bool:
         # What Arrow takes for a row and we do not, or the other way round: a blank line where there is one
         # column, and a carriage return on its own. Counting tells, and counting line ends is fast.
         if (len(self._names) > 1 or not _has_blank_lines(block)) and not _has_lone_returns(block):
-            ends = block.count(b"\n") + (not block.endswith(b"\n"))
-            if len(table) == ends - well_formed.breaks:
-                return table
+            ends = np.count_nonzero(np.frombuffer(block, np.uint8) == _LF) + (not block.endswith(b"\n"))
+            if rows == ends or rows == ends - self._records.breaks_within(block):
+                return True
         records, _ = self._records.split(block)
         # Arrow drops a lone carriage return in silence where that makes no row.
-        if any(record.reason for record in records):
-            return None
-        return table if len(table) == sum(bool(record.text) for record in records) else None
+        return not any(record.reason for record in records) and rows == sum(
+            bool(record.text) for record in records
+        )
 
     def _by_record(self, records: list[Record]) -> Iterator[Batch]:
         rows: list[list[bytes]] = []
@@ -146,6 +162,15 @@ class CsvReader:
             yield pa.RecordBatch.from_arrays([*columns, pa.nulls(len(rows), pa.string())], schema=self.schema)
         if broken:
             yield malformed(broken, self.schema)
+
+
+def _has_infinities(column: pa.ChunkedArray) -> bool:
+    # A sum shows at a glance that there is none, but for sums that no float64 can hold.
+    return bool(
+        pa.types.is_floating(column.type)
+        and not math.isfinite(pc.sum(column).as_py() or 0)
+        and pc.any(pc.is_inf(column)).as_py()
+    )
 
 
 # Of two bytes, the rare one is looked for first: the other is in every number, or line.

@@ -14,7 +14,7 @@ from pieces import Pieces
 from elt.catalogue import Column, Dataset
 from elt.conforming.rows import conform
 from elt.conforming.schema import bind, parseable
-from elt.formats.batches import Typed
+from elt.formats.batches import LINE, Typed
 from elt.formats.csv_reader import CsvReader
 from elt.periods import Month
 
@@ -33,11 +33,13 @@ NUMBERS = st.one_of(
 )
 # Words that other readers take for null.
 WORDS = st.sampled_from(["NA", "N/A", "null", "NULL", "nan", "NaN", "none", "-"])
+# "NA" is one of them, and "1" is none.
+CODES = {"na": 5, "none": None, "-": 0}
 
 
-def entry(kind: str, key: str = "other") -> Dataset:
-    columns = (Column("value", kind, "Any."), Column("other", "string", "Any."))  # type: ignore[arg-type]
-    return Dataset("own", "Own", "/own.csv", "own", key, columns)
+def entry(kind: str, key: str = "other", codes: Mapping[str, int | None] | None = None) -> Dataset:
+    value = Column("value", kind, "Any.", codes=codes or {})  # type: ignore[arg-type]
+    return Dataset("own", "Own", "/own.csv", "own", key, (value, Column("other", "string", "Any.")))
 
 
 def countable(batch: pa.RecordBatch) -> pa.RecordBatch:
@@ -59,7 +61,7 @@ def conformed(
     return typed, rejected, any(isinstance(batch, Typed) for batch in batches)
 
 
-@pytest.mark.parametrize("kind", TYPES)
+@pytest.mark.parametrize(("kind", "codes"), [*((kind, None) for kind in TYPES), ("int16", CODES)])
 @settings(deadline=None, max_examples=300)
 @given(values=st.lists(st.one_of(TEXTS, MOMENTS, NUMBERS, WORDS), min_size=1, max_size=3))
 @example(values=["0x10"])
@@ -70,11 +72,13 @@ def conformed(
 @example(values=["2024-01-01", "2024-02-30"])
 @example(values=["0001-01-01 00:00:00+01:00"])
 @example(values=["", " "])
-def test_what_is_typed_at_once_is_what_the_texts_become(kind: str, values: list[str]) -> None:
+def test_what_is_typed_at_once_is_what_the_texts_become(
+    kind: str, codes: Mapping[str, int | None] | None, values: list[str]
+) -> None:
     quoted = [value.replace('"', '""') for value in values]
     text = "value,other\n" + "".join(f'"{value}",x\n' for value in quoted)
-    at_once = conformed(text, entry(kind))
-    by_texts = conformed(text, entry(kind), types={})
+    ds = entry(kind, codes=codes)
+    at_once, by_texts = conformed(text, ds), conformed(text, ds, types={})
     assert not by_texts[2]
     assert repr(at_once[:2]) == repr(by_texts[:2])
 
@@ -129,3 +133,22 @@ def test_after_four_blocks_that_do_not_fit_a_file_is_read_as_texts_only(bad: int
     reader = CsvReader(Pieces(content, len(block)), ",", {"value": pa.int16()})
     *_, last = reader
     assert isinstance(last, then)
+
+
+def test_a_column_that_does_not_fit_leaves_the_others_typed() -> None:
+    content = b"value,rest,other\n7,CMT,1\n1,VTS,1e999\n"
+    types = {"value": pa.int16(), "rest": pa.int16(), "other": pa.float64()}
+    (batch,) = CsvReader(io.BytesIO(content), ",", types)
+    assert isinstance(batch, Typed)
+    assert batch.rows.drop_columns([LINE]).to_pydict() == {
+        "value": [7, 1],
+        "rest": ["CMT", "VTS"],
+        "other": ["1", "1e999"],
+    }
+
+
+@pytest.mark.parametrize(("codes", "at_once"), [(CODES, True), ({"1": 2}, False)])
+def test_codes_are_typed_at_once_unless_a_number_is_one(codes: Mapping[str, int], at_once: bool) -> None:
+    typed, _, was = conformed("value,other\n1,x\n,y\n", entry("int16", codes=codes))
+    assert was == at_once
+    assert [row["value"] for row in typed] == [1 if at_once else 2, None]  # type: ignore[index]

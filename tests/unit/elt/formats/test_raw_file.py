@@ -18,7 +18,7 @@ from elt.conforming.stream import Split, row_groups
 from elt.errors import PermanentError
 from elt.formats.batches import BEGINNING, BLOCK, LINE, lines, read_blocks
 from elt.formats.csv_reader import CsvReader
-from elt.formats.csv_records import CsvRecords, Record, WellFormed
+from elt.formats.csv_records import CsvRecords, Record
 from elt.periods import Month
 
 # Bytes; the entries say so, to be quick.
@@ -177,7 +177,7 @@ def test_a_block_is_read_as_its_records_are_whoever_reads_it(names, body):
     header = ",".join(names).encode() + b"\n"
     records = CsvRecords(",", LONGEST)
     found = list(records.chunks(read_blocks(io.BytesIO(header + body.encode()), LONGEST)))
-    split = [records.split(chunk.data)[0] if isinstance(chunk, WellFormed) else chunk for chunk in found]
+    split = [records.split(chunk)[0] if isinstance(chunk, bytes) else chunk for chunk in found]
     kept = [one.values for part in split for one in part if len(one.values) == len(names) and one.text]
     batches = list(CsvReader(io.BytesIO(header + body.encode()), ",", {}))
     tables = [batch for batch in batches if isinstance(batch, pa.RecordBatch)]
@@ -186,11 +186,11 @@ def test_a_block_is_read_as_its_records_are_whoever_reads_it(names, body):
 
 
 def every(
-    chunks: Iterable[WellFormed | list[Record]], records: CsvRecords
+    chunks: Iterable[bytes | list[Record]], records: CsvRecords
 ) -> Iterator[tuple[list[bytes], str, bytes]]:
     """Records, however they are cut into chunks; of malformed ones their lines."""
     for chunk in chunks:
-        found, rest = records.split(chunk.data) if isinstance(chunk, WellFormed) else (chunk, b"")
+        found, rest = records.split(chunk) if isinstance(chunk, bytes) else (chunk, b"")
         assert not rest
         for record in found:
             for line in lines(record.text) if record.reason else [b""]:
