@@ -7,8 +7,6 @@ What a task does about an error is Airflow's to do: `attempts` follows the rule 
 import json
 import re
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +18,7 @@ from google.api_core.retry import retry_unary
 from google.auth import _exponential_backoff
 from google_hosts import GONE, HTML, IAM, OAUTH, RESET, GoogleHosts
 from google_hosts import MODES as OF_GOOGLE
-from served import served
+from served import SECRET, served
 
 from elt.connections import Connections, EnvironmentConnections
 from elt.errors import AccessDeniedError, PermanentError, PipelineError, TransientError
@@ -56,18 +54,13 @@ def google(monkeypatch, tmp_path, clock):
         yield google
 
 
-@pytest.fixture
-def server(google, tmp_path) -> Iterator[Callable[[], dict[str, str]]]:
-    """Start the token server, once; returns the variables of its clients."""
-    with ExitStack() as stack:
-
-        @cache
-        def start() -> dict[str, str]:
-            _, own = google.credentials("impersonation", tmp_path)
-            (file,) = map(Path, own.values())
-            return dict.fromkeys(own, str(stack.enter_context(served(file, tmp_path))))
-
-        yield start
+@pytest.fixture(scope="module")
+def server(tmp_path_factory) -> Iterator[Path]:
+    """A token server; returns its clients' credential file. It finds the test's Google as its clients do."""
+    folder = tmp_path_factory.mktemp("server")
+    _, own = GoogleHosts().credentials("impersonation", folder)
+    with served(*map(Path, own.values()), folder) as file:
+        yield file
 
 
 @pytest.fixture
@@ -75,7 +68,10 @@ def connect(monkeypatch, google, server, tmp_path) -> Callable[[str, str], Conne
     """Connections as `who` has them, by the credentials of a mode."""
 
     def make(who: str, mode: str) -> Connections:
-        extra, variables = ({}, server()) if mode == "served" else google.credentials(mode, tmp_path)
+        extra, variables = google.credentials("impersonation" if mode == "served" else mode, tmp_path)
+        if mode == "served":
+            (file,) = variables.values()
+            Path(file).write_text(server.read_text())
         fields = {"conn_type": "google_cloud_platform", "extra": {"project": "p", **extra}}
         variables |= {"AIRFLOW_CONN_GOOGLE_CLOUD_DEFAULT": json.dumps(fields)}
         if who == "commands":
@@ -202,17 +198,19 @@ def test_nobody_elses_project_is_named_for_the_quota(connect, google, who, mode)
 def test_a_token_server_that_is_not_there_is_asked_again(connect, google, tmp_path, who):
     """While it is started anew, say."""
     connections = connect(who, "served")
-    file = tmp_path / "tasks.json"
+    file = tmp_path / "impersonation.json"
     file.write_text(re.sub(r"(http://127.0.0.1):\d+", rf"\1:{free_port()}", file.read_text()))
     with pytest.raises(TransientError, match="Connection refused") as failure:
         use(connections)
-    assert "what-tasks-show" not in sentence(failure.value)
+    assert SECRET not in sentence(failure.value)
 
 
 @pytest.mark.parametrize("who", WHO)
-def test_a_task_without_the_secret_gets_no_token_and_is_told_why(connect, google, tmp_path, who):
+def test_a_task_without_the_secret_gets_no_token_and_is_told_why(connect, google, server, tmp_path, who):
     connections = connect(who, "served")
-    (tmp_path / "secret").write_text("guessed")
+    file, guess = tmp_path / "impersonation.json", tmp_path / "guess"
+    file.write_text(file.read_text().replace(str(server.with_name("secret")), str(guess)))
+    guess.write_text("guessed")
     with pytest.raises(PermanentError, match="not the secret of this environment's token server") as failure:
         use(connections)
     assert "guessed" not in sentence(failure.value)
