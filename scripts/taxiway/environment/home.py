@@ -106,10 +106,13 @@ class Home:
     def variables(self) -> dict[str, str]:
         """By what commands reach the stores: as tasks do, but impersonating without the token server.
 
-        It need not run, and in containers it answers nobody else.
+        It need not run, and in containers it answers nobody else. A command that a task calls is the task's.
         """
-        own = {CREDENTIAL_FILE: str(self.own_credentials)} if self.own_credentials.exists() else {}
-        return read_json(self.environment) | own
+        found = read_json(self.environment)
+        of_a_task = CREDENTIAL_FILE in found and os.environ.get(CREDENTIAL_FILE) == found[CREDENTIAL_FILE]
+        if of_a_task or not self.own_credentials.exists():
+            return found
+        return found | {CREDENTIAL_FILE: str(self.own_credentials)}
 
     @property
     def emulator_token(self) -> str:

@@ -24,7 +24,7 @@ from taxiway.console.progress import Progress
 from taxiway.embedded.components import components
 from taxiway.embedded.platform import Embedded
 from taxiway.environment import secrets
-from taxiway.environment.home import Home, State
+from taxiway.environment.home import Home, State, write_json
 from taxiway.environment.ports import USUAL
 
 REFRESH_TOKEN = "1//a-developers-refresh-token"
@@ -191,10 +191,16 @@ def test_no_secret_is_in_a_command_line_or_readable_by_others(tasks: dict[str, s
     assert all(file.stat().st_mode & 0o077 == 0 for file in secrets_folder.iterdir())
 
 
-def test_commands_need_no_token_server(tasks: dict[str, str]) -> None:
-    home = Home(Path(tasks["GOOGLE_APPLICATION_CREDENTIALS"]).parents[1])
-    assert home.variables()["GOOGLE_APPLICATION_CREDENTIALS"] == str(home.own_credentials)
+def test_commands_need_no_token_server_unless_a_task_calls_them(
+    tasks: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = "GOOGLE_APPLICATION_CREDENTIALS"
+    home = Home(Path(tasks[file]).parents[1])
+    write_json(home.environment, tasks)
+    assert home.variables()[file] == str(home.own_credentials)
     assert REFRESH_TOKEN in home.own_credentials.read_text()
+    monkeypatch.setenv(file, tasks[file])
+    assert home.variables()[file] == tasks[file]
 
 
 def test_a_server_without_a_secret_does_not_start(tmp_path: Path) -> None:
