@@ -12,7 +12,6 @@ from __future__ import annotations
 import hmac
 import logging
 import sys
-import warnings
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -60,10 +59,7 @@ class Minter:
         404 for any other account than the file's.
         """
         try:
-            with warnings.catch_warnings():
-                # Of files that others have written.
-                warnings.simplefilter("ignore", DeprecationWarning)
-                found, _ = google.auth.load_credentials_from_file(self.file, scopes=scopes)  # type: ignore[no-untyped-call]
+            found, _ = google.auth.load_credentials_from_file(self.file, scopes=scopes)  # type: ignore[no-untyped-call]
             if found.service_account_email != account:
                 raise HttpError(404, f"This server has no tokens of {account}.")
             found.refresh(partial(Transport(), timeout=ANSWER_SECONDS))
