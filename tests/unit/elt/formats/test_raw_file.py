@@ -5,6 +5,7 @@ import gzip
 import io
 import json
 from collections.abc import Iterable, Iterator
+from itertools import product
 
 import pyarrow as pa
 import pytest
@@ -183,6 +184,17 @@ def test_a_block_is_read_as_its_records_are_whoever_reads_it(names, body):
     tables = [batch for batch in batches if isinstance(batch, pa.RecordBatch)]
     rows = [list(row.values())[:-1] for table in tables for row in table.to_pylist()]
     assert rows == [[value.decode() or None for value in values] for values in kept[1:]]
+
+
+def test_no_quote_that_encloses_no_value_is_taken_for_one_that_does():
+    """All texts of seven letters, of which some are several rows."""
+    records = CsvRecords(",", LONGEST)
+    for letters in product(b'a,"\n', repeat=7):
+        for chunk in records.chunks([bytes(letters) + b"\n"]):
+            if isinstance(chunk, bytes):
+                found, rest = records.split(chunk)
+                assert not rest
+                assert not any(record.reason for record in found), letters
 
 
 def every(
