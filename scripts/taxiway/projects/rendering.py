@@ -77,6 +77,7 @@ def _changes(name: str) -> Mapping[str, Callable[[str], str]]:
             "and a source that looks like TLC's", "and a source of generated files",
         ),
         "pyproject.toml": _swap(', "tests/benchmarks/bench"]', "]"),
+        "mkdocs.yml": lambda text: _site(text, name),
         "docs/ci.md": _swap("`scripts/test --all`, `scripts/test --docker`", "`scripts/test`"),
         "docs/asking.md": _swap(
             "The starter is `plugins/nyc_taxi/notebooks/first_look.py`; keep\nyours in the same folder or",
@@ -110,6 +111,16 @@ def _pulumi(text: str, name: str) -> str:
     return _swap(f"name: {PROJECT}\n", f"name: {name}\n")(head) + (
         "\n# Settings (taxiway:owner and others) are in docs/infrastructure.md; the program checks them.\n"
     )
+
+
+def _site(text: str, name: str) -> str:
+    """The site's settings with the project's name, without the pages that went."""
+    text = _swap("site_name: Taxiway\n", f"site_name: {name}\n")(text)
+    head, _, _ = text.partition("      - Decisions:\n")
+    kept = [
+        line for line in head.splitlines() if not line.endswith(tuple(f"- {page}" for page in PRODUCT_PAGES))
+    ]
+    return "\n".join(kept).removesuffix("\n  - Why:") + "\n"
 
 
 def _infrastructure(text: str, name: str) -> str:

@@ -102,14 +102,35 @@ def check(checkout: Checkout) -> int:
     """
   scripts/docs                     write every generated page and file
   scripts/docs --check             name those that are behind the code
+  scripts/docs --site              build the site into site/; a link that
+                                   leads nowhere is an error
+  scripts/docs --site --serve      show it, and each page as you change it
+The first --site installs Zensical into .tools/site.
 """,
 )
 @click.option("--check", is_flag=True, help="Write nothing; exit with 1 if one is behind.")
-def docs(check: bool) -> int:
-    """Write every generated page and file from the code that knows the answers."""
+@click.option("--site", is_flag=True, help="Build the site of docs/ instead.")
+@click.option("--serve", is_flag=True, help="With --site: serve it on this machine until Ctrl-C.")
+@pass_checkout
+def docs(checkout: Checkout, check: bool, site: bool, serve: bool) -> int:
+    """Write the generated pages and files, or build the site."""
+    if (check and site) or (serve and not site):
+        raise click.UsageError("--check stands alone, --serve needs --site")
+    if site:
+        return _site(checkout, serve=serve)
     from taxiway import docgen
 
     return docgen.main(check=check)
+
+
+def _site(checkout: Checkout, *, serve: bool) -> int:
+    from taxiway.docgen.site import SITE, build, serve_command
+
+    program = SITE.installed() / SITE.there
+    if serve:
+        return _become(checkout.folder, *serve_command(program))
+    click.echo(f"built {build(checkout.folder, program)}; to look at it: scripts/docs --site --serve")
+    return 0
 
 
 @command(
