@@ -37,10 +37,28 @@ PROGRAMS = {"test": "pytest", "check": "ruff"}
 
 def run(command):
     """Run `command` inside the locked environment, which is set up first if it is missing."""
-    ensure_environment((*GROUPS.get(command, ()), *groups_of_entries()))
+    groups = (*GROUPS.get(command, ()), *groups_of_entries())
+    text = help_text(command, sys.argv[1:])
+    # Nobody waits for a gigabyte to read what a command is for.
+    if text and not complete(lock_hash(), groups):
+        sys.stdout.write(text)
+        return
+    ensure_environment(groups)
     # Bytecode is written when a module is first imported: of 22,000 modules the platform imports 3,500.
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     os.execv(VENV_PYTHON, [VENV_PYTHON, "-m", "taxiway", command, *sys.argv[1:]])
+
+
+def help_text(command, words):
+    """What a command line that asks for help prints, from docs/commands.md; empty for any other."""
+    section = "scripts/" + command
+    if command == "help" and "--help" not in words:
+        section = "scripts/" + words[0] if words else "Overview"
+    elif "--help" not in words[: words.index("--") if "--" in words else None]:
+        return ""
+    page = text_of(os.path.join(ROOT, "docs", "commands.md"))
+    found = page.partition("\n## %s\n\n```text\n" % section)[2]
+    return found.partition("```\n")[0]
 
 
 def groups_of_entries():

@@ -77,6 +77,7 @@ def _changes(name: str) -> Mapping[str, Callable[[str], str]]:
             "and a source that looks like TLC's", "and a source of generated files",
         ),
         "pyproject.toml": _swap(', "tests/benchmarks/bench"]', "]"),
+        "docs/commands.md": _commands,
         "mkdocs.yml": lambda text: _site(text, name),
         "docs/ci.md": _swap("`scripts/test --all`, `scripts/test --docker`", "`scripts/test`"),
         "docs/asking.md": _swap(
@@ -111,6 +112,14 @@ def _pulumi(text: str, name: str) -> str:
     return _swap(f"name: {PROJECT}\n", f"name: {name}\n")(head) + (
         "\n# Settings (taxiway:owner and others) are in docs/infrastructure.md; the program checks them.\n"
     )
+
+
+def _commands(text: str) -> str:
+    """The page without commands that went, and without the option that is about the example alone."""
+    for command in [gone.name for gone in GONE if gone.parent == Path("scripts")]:
+        text = re.sub(rf"(?s)\n## scripts/{command}\n\n```text\n.*?```\n", "", text)
+        text = re.sub(rf"(?m)^  {command} .*\n", "", text)
+    return re.sub(r"(?m)^  --source .*\n(?: {4,}.*\n)*", "", text)
 
 
 def _site(text: str, name: str) -> str:

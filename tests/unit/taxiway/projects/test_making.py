@@ -261,3 +261,11 @@ def test_the_pages_own_dag_and_models_are_as_the_projects_checks_want_them(
         r"```(?:yaml|sql)\n(?:#|--) plugins/NAME/dbt/(\S+)\n", (project / "docs" / "dbt.md").read_text()
     )
     assert models == ["dbt_project.yml", "models/sources.yml", "models/bikes_by_month.sql"]
+
+
+def test_its_page_of_commands_is_what_its_own_commands_say(project: Path) -> None:
+    code = "from pathlib import Path; from taxiway.cli.reference import page; print(page(Path()), end='')"
+    done = run(project, "-c", code)
+    assert done.stdout == (project / "docs" / "commands.md").read_text(), done.stderr
+    assert "## scripts/up\n" in done.stdout
+    assert not re.search(r"\b(bench|upgrade|--source)\b", done.stdout)
