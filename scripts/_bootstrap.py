@@ -57,8 +57,10 @@ def help_text(command, words):
     elif "--help" not in words[: words.index("--") if "--" in words else None]:
         return ""
     page = text_of(os.path.join(ROOT, "docs", "commands.md"))
-    found = page.partition("\n## %s\n\n```text\n" % section)[2]
-    return found.partition("```\n")[0]
+    # A command that there is not is answered by those that there are.
+    sections = [section, "Overview"] if command == "help" else [section]
+    found = [page.partition("\n## %s\n\n```text\n" % name)[2].partition("```\n")[0] for name in sections]
+    return next(filter(None, found), "")
 
 
 def groups_of_entries():

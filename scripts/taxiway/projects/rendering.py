@@ -20,7 +20,15 @@ from taxiway.errors import TaxiwayError
 TEMPLATE = Path(__file__).with_name("template")
 EXAMPLE = Path("plugins", "nyc_taxi")
 # Pages on why the product is as it is, and how fast.
-PRODUCT_PAGES = ("decisions", "images", "performance.md", "scale.md", "style.md", "surprises.md")
+PRODUCT_PAGES = (
+    "decisions",
+    "images",
+    "performance.md",
+    "scale.md",
+    "style.md",
+    "surprises.md",
+    "tutorial.md",
+)
 # The example, what is about the product itself, and tests that need one of both. `tests/project` stays.
 GONE = (
     EXAMPLE, Path(".ci"), Path("renovate.json"), Path("scripts", "bench"), Path("scripts", "upgrade"),

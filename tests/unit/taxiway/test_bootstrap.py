@@ -162,6 +162,7 @@ def test_a_fresh_clone_explains_each_command_and_installs_nothing(name: str, tmp
 
 def test_a_fresh_clone_lists_all_commands(tmp_path: Path) -> None:
     assert without_environment(tmp_path, "help").stdout == overview(REPOSITORY)
+    assert without_environment(tmp_path, "help", "nothing").stdout == overview(REPOSITORY)
 
 
 def test_without_the_page_help_is_what_is_installed(bootstrap: ModuleType, tmp_path: Path) -> None:
