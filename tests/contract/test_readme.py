@@ -40,10 +40,12 @@ def test_a_command_exists_and_knows_the_options_it_is_given(command: str) -> Non
     assert [option for option in arguments if option.startswith("--") and option not in help_text] == []
 
 
-def test_the_table_of_commands_has_every_command_once() -> None:
-    table = re.findall(r"^\| `scripts/([\w-]+)` \|", README, re.MULTILINE)
+def test_the_page_of_commands_has_every_command_once() -> None:
+    page = (REPOSITORY / "docs" / "commands.md").read_text()
+    listed = re.findall(r"^## scripts/([\w-]+)$", page, re.MULTILINE)
+    assert "docs/commands.md" in LINKS
     files = [path for path in (REPOSITORY / "scripts").iterdir() if path.is_file() and not path.suffix]
-    assert sorted(table) == sorted(path.name for path in files)
+    assert sorted(listed) == sorted(path.name for path in files)
 
 
 @pytest.mark.parametrize("link", [link for link in LINKS if "://" not in link])

@@ -25,7 +25,7 @@ COMMANDS = group().commands
 WRAPPERS = sorted(
     file.name for file in (REPOSITORY / "scripts").iterdir() if file.is_file() and os.access(file, os.X_OK)
 )
-README = (REPOSITORY / "README.md").read_text()
+PAGE = (REPOSITORY / "docs" / "commands.md").read_text()
 # Seconds of import that neither help nor completion may cost, by what brings them.
 HEAVY = (
     "airflow",
@@ -62,14 +62,14 @@ def test_every_command_has_a_wrapper_and_every_wrapper_a_command() -> None:
 
 
 @pytest.mark.parametrize("name", WRAPPERS)
-def test_every_command_has_help_with_an_example_and_is_in_the_readme(name: str) -> None:
+def test_every_command_has_help_with_an_example_and_is_in_the_reference(name: str) -> None:
     command = [sys.executable, REPOSITORY / "scripts" / name, "--help"]
     environment = {**os.environ, "COLUMNS": "80"}
     done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment, timeout=120)
     assert done.stdout.startswith(("Usage: ", "usage: "))
     examples = done.stdout.partition("examples:\n")[2]
     assert f"scripts/{name}" in examples
-    assert f"scripts/{name}" in README
+    assert f"## scripts/{name}\n" in PAGE
 
 
 @pytest.mark.parametrize("name", WRAPPERS)
@@ -156,7 +156,7 @@ printf '%s\n' "${COMPREPLY[@]}"
     ],
 )
 def test_bash_completes_the_scripts_themselves(line: list[str], offered: list[str]) -> None:
-    assert "source scripts/completion.bash" in (REPOSITORY / "docs" / "commands.md").read_text()
+    assert "source scripts/completion.bash" in PAGE
     done = subprocess.run(
         ["bash", "-c", BASH, "bash", *line], cwd=REPOSITORY, capture_output=True, text=True, timeout=60
     )
@@ -165,7 +165,7 @@ def test_bash_completes_the_scripts_themselves(line: list[str], offered: list[st
 
 @pytest.mark.parametrize("shell", ["zsh", "fish"])
 def test_the_pages_line_for_other_shells_prints_their_script(shell: str) -> None:
-    assert f"{shell}_source" in (REPOSITORY / "docs" / "commands.md").read_text()
+    assert f"{shell}_source" in PAGE
     assert "_TAXIWAY_COMPLETE" in taxiway(_TAXIWAY_COMPLETE=f"{shell}_source").stdout
 
 
