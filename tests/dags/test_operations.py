@@ -67,6 +67,7 @@ def test_every_wait_ends(dags: dict[str, DAG]) -> None:
         "download": {3},
         "conform": {3},
         "load_postgres": {3},
+        "build": {3},
         **{name: {0.5} for name in ("stage", "audit", "publish", "mart")},
     }
 

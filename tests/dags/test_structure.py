@@ -13,6 +13,7 @@ from product import DATASETS
 from repository import REPOSITORY
 
 from elt.catalogue import registry
+from elt.orchestration.dbt import DbtProject
 from elt.orchestration.pools import POOLS
 
 DAG_FILES = sorted([*REPOSITORY.glob("dags/*.py"), *REPOSITORY.glob("dags_local/*.py")])
@@ -23,7 +24,8 @@ HEAVY = {"google.cloud", "pandas", "pyarrow", "psycopg", "requests", "airflow.pr
 def test_the_product_has_exactly_these_dags_and_every_other_dataset_its_own(dags: dict[str, DAG]) -> None:
     possible = {f"{name}_{family}" for name in registry.DATASETS for family in FAMILIES}
     others = {f"{name}_{family}" for name in registry.DATASETS.keys() - DATASETS for family in FAMILIES}
-    assert set(dags) - others == possible - others
+    others |= {f"{project.name}_dbt" for project in DbtProject.of_packages()} - {"nyc_taxi_dbt"}
+    assert set(dags) - others == (possible | {"nyc_taxi_dbt"}) - others
     assert {f"{name}_to_lake" for name in registry.DATASETS} <= set(dags)
 
 
@@ -78,6 +80,22 @@ def test_consumers_run_on_the_assets_that_the_lake_announces(dags: dict[str, DAG
     consumers = ("yellow_to_warehouse", "yellow_to_postgres")
     followed = {dags[dag_id].timetable.asset_condition.name for dag_id in consumers}
     assert followed == announced
+
+
+def test_dbt_runs_after_the_tables_that_its_project_reads_and_makes_its_models(dags: dict[str, DAG]) -> None:
+    dag = dags["nyc_taxi_dbt"]
+    assert [asset.name for asset in dag.timetable.asset_condition.objects] == ["yellow_table"]
+    assert [asset.name for asset in dag.get_task("build").inlets] == ["yellow_table", "zones_table"]
+    made = {asset.name for asset in dag.get_task("build").outlets}
+    assert made == {
+        "stg_yellow_trips",
+        "stg_zones",
+        "fct_daily_trips",
+        "monthly_zone_revenue",
+        "monthly_payments",
+    }
+    # Whoever has not asked for it installs no dbt; one run at a time lets the last do the work of all.
+    assert (dag.is_paused_upon_creation, dag.max_active_runs) == (True, 1)
 
 
 @pytest.mark.parametrize("file", DAG_FILES, ids=lambda file: file.stem)

@@ -29,6 +29,7 @@ from elt.periods import Month
 from elt.stores.bigquery import Warehouse
 from elt.stores.gcs import Lake
 from taxiway.airflow.client import AirflowApi
+from taxiway.transforming.dbt import DBT
 
 COUNT = int(os.environ.get("TAXIWAY_MONTHS", "2"))
 ROWS = int(os.environ.get("TAXIWAY_ROWS", "300"))
@@ -181,6 +182,37 @@ def test_a_second_pass_of_airflow_itself_changes_nothing(loaded: dict[str, Any],
         assert time.monotonic() < deadline, [run for run in runs if run["state"] != "success"]
         time.sleep(1)
     assert checkout.datasets() == before
+
+
+def test_dbt_computes_its_models_once_for_all_that_was_published(
+    loaded: dict[str, Any], checkout: Any
+) -> None:
+    (checkout.folder / ".tools").mkdir(exist_ok=True)
+    (checkout.folder / ".tools" / "dbt").symlink_to(DBT.installed())
+    api, dbt = api_of(checkout), ["nyc_taxi_dbt"]
+    assert api.runs(dbt) == []
+    api.unpause(*dbt)
+    for month in MONTHS:
+        api.trigger("yellow_to_lake", str(month), {})
+    deadline = time.monotonic() + PATIENCE
+    while not built(api, dbt) or api.runs(["yellow_to_warehouse", *dbt], states=["queued", "running"]):
+        assert time.monotonic() < deadline, api.runs(dbt)
+        time.sleep(1)
+    assert {run["state"] for run in api.runs(dbt)} == {"success"}
+    with checkout.connections.warehouse() as warehouse:
+        name = warehouse.name("monthly_payments")
+        counted = f"SELECT source_month, SUM(trips) AS trips FROM {name} GROUP BY 1"
+        trips = {
+            f"{row['source_month']:%Y-%m}": row["trips"]
+            for row in warehouse.query(counted, {}, {"app": "test"})
+        }
+    assert trips == {str(month): checkout.datasets()["yellow", str(month)]["typed_rows"] for month in MONTHS}
+
+
+def built(api: AirflowApi, dbt: list[str]) -> bool:
+    """Whether dbt has been called; the last run of several calls it."""
+    tasks = api.task_instances(dbt, [run["dag_run_id"] for run in api.runs(dbt)])
+    return any(task["state"] == "success" for task in tasks)
 
 
 def digest(rows: Iterable[dict[str, Any]]) -> str:

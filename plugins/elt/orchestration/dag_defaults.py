@@ -67,9 +67,10 @@ EXECUTION_TIMEOUTS: Mapping[str, timedelta] = MappingProxyType(
         **dict.fromkeys(("download", "conform", "postgres"), timedelta(hours=3)),
         # What waits for BigQuery only begins here: a job that takes longer is awaited by the triggerer.
         **dict.fromkeys(("stage", "audit", "publish", "mart"), timedelta(minutes=30)),
+        "dbt": timedelta(hours=3),
     }
 )
-"""How long a task may hold a worker, by its stage (or `wait` and `check`)."""
+"""How long a task may hold a worker, by its stage (or `wait`, `check` and `dbt`)."""
 
 TRIGGER_GRACE = timedelta(minutes=10)
 """How long after what it waits for must be over a trigger is given up."""

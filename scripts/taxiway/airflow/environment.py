@@ -67,6 +67,8 @@ def airflow_environment(home: Home, state: State, outputs: Mapping[str, str]) ->
     return {
         **outputs,
         **(google_connection(home.secrets / EMULATOR_CREDENTIALS, outputs) if state.emulated else {}),
+        # Whose tasks these are, for those that call a command.
+        "TAXIWAY_STACK": home.stack,
         "AIRFLOW_HOME": str(home.airflow),
         "AIRFLOW_CONFIG": str(REPOSITORY / "airflow" / "airflow.cfg"),
         # It makes the scheduler's pauses, which without it would be none: the two belong together.

@@ -32,7 +32,8 @@ class OnDemand:
     def installed(self, folder: Path | None = None, uv: Uv | None = None) -> Path:
         """The environment's folder, installed if need be; TaxiwayError if it cannot be."""
         folder = folder or REPOSITORY / ".tools" / self.name
-        stamp, wanted = folder / "requirements.txt", self.locked.read_text()
+        # Its programs name its Python by the whole path: in a folder that was moved none of them starts.
+        stamp, wanted = folder / "requirements.txt", f"# {folder.resolve()}\n{self.locked.read_text()}"
         folder.parent.mkdir(exist_ok=True)
         with (folder.parent / f"{self.name}.lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)

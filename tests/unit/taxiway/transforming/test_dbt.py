@@ -126,3 +126,7 @@ def test_what_is_installed_is_locked_by_hash_and_not_installed_twice(tmp_path):
     for _ in range(2):
         assert dbt.program(tmp_path / "dbt", Uv(str(uv))) == tmp_path / "dbt" / "bin" / "dbt"
     assert (tmp_path / "calls").read_text().count("called") == 2
+    # A checkout that was moved: the programs' first lines name a Python that is there no more.
+    (tmp_path / "dbt").rename(tmp_path / "moved")
+    assert dbt.program(tmp_path / "moved", Uv(str(uv)))
+    assert (tmp_path / "calls").read_text().count("called") == 4
