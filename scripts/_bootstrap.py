@@ -4,13 +4,19 @@ Runs on the system Python: standard library only, and syntax that an old Python 
 so that an unsupported one prints a sentence instead of a SyntaxError.
 """
 
-import fcntl
 import glob
 import hashlib
 import os
 import shutil
 import subprocess
 import sys
+
+try:
+    import fcntl
+except ImportError:
+    sys.stderr.write("taxiway: neither Airflow nor this command runs on Windows itself.\n")
+    sys.stderr.write("         Use WSL 2 or a container: docs/systems.md\n")
+    sys.exit(3)
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 VENV = os.path.join(ROOT, ".venv")

@@ -160,6 +160,16 @@ def test_a_fresh_clone_explains_each_command_and_installs_nothing(name: str, tmp
     assert without_environment(tmp_path, "help", name).stdout == done.stdout
 
 
+def test_on_windows_it_says_where_it_runs(tmp_path: Path) -> None:
+    code = "import sys; sys.modules['fcntl'] = None; sys.path.insert(0, sys.argv[1]); import _bootstrap"
+    command = [sys.executable, "-c", code, REPOSITORY / "scripts"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 3
+    assert len(done.stderr.splitlines()) == 2
+    assert "WSL 2" in done.stderr
+    assert "docs/systems.md" in done.stderr
+
+
 def test_a_fresh_clone_lists_all_commands(tmp_path: Path) -> None:
     assert without_environment(tmp_path, "help").stdout == overview(REPOSITORY)
     assert without_environment(tmp_path, "help", "nothing").stdout == overview(REPOSITORY)
