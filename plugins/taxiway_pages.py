@@ -51,7 +51,7 @@ _COVERAGE = f"{_ROOT}/taxiway/coverage"
 
 
 class TaxiwayPages(AirflowPlugin):
-    """Coverage and dataset pages below /taxiway."""
+    """Coverage, dataset and mart pages below /taxiway."""
 
     name = "taxiway_pages"
     fastapi_apps = [{"app": Pages(), "url_prefix": "/taxiway", "name": "taxiway pages"}]  # noqa: RUF012 - Airflow sets the type

@@ -35,6 +35,7 @@ from elt.catalogue import STANDARD_AUDITS, Column, Dataset, Day, Hour, Publisher
 from elt.catalogue.model import PARTS
 from elt.catalogue.registry import DATASETS, MARTS
 from elt.layout import lake_table, mart_table
+from elt.orchestration.pages import charts
 from elt.periods import Partition, Period
 from elt.stages.warehouse import _insert
 from elt.stores import period_column
@@ -134,6 +135,7 @@ def _recorded() -> Recorder:
     assert not any(status.missing(stack.connections, partitions).values())
     for mart in MARTS.values():
         status.mart_head(stack.connections, mart, 5)
+        charts.read(stack.connections, mart)
     older(stack)
     with stack.warehouse() as warehouse:
         assert load_log.latest(warehouse)

@@ -272,6 +272,11 @@ def test_coverage_in_the_ui_is_what_status_says_and_for_who_is_signed_in(
         shown_text = browser.content()
         for text in ("Loaded up to", "tpep_pickup_datetime", "daily_zone_revenue"):
             assert text in shown_text
+        browser.open_frame(f"{url}/plugin/coverage/taxiway/marts", "[aria-busy=false]")
+        browser.screenshot(tmp_path / "marts.png")
+        shown_text = browser.content()
+        for text in ("by day", "revenue (USD)", "by zone", "Manhattan", "sample data"):
+            assert text in shown_text
 
 
 def test_down_keeps_the_data_if_it_is_told_to_and_up_goes_on_with_it(up: str, checkout: Any) -> None:

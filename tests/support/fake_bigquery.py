@@ -145,6 +145,9 @@ class FakeBigQuery(Service):
 
     def _insert(self, job: Json) -> Json:
         job_id = job["jobReference"]["jobId"]
+        if job["configuration"].get("dryRun"):
+            described = _results(self._execute(job["configuration"]["query"]["query"], []))["schema"]
+            return {**job, "status": {"state": "DONE"}, "statistics": {"query": {"schema": described}}}
         if job_id in self.jobs:
             raise GoogleError(409, f"Already Exists: Job p:{job_id}")
         error = self.outcomes.pop(0) if self.outcomes else None

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self, TypeVar
 from urllib.parse import urlsplit
 
 import requests
@@ -99,6 +99,14 @@ class Work:
     id: str
     labels: Mapping[str, str]
     awaited: str | None = None
+
+
+class Plan(NamedTuple):
+    """A statement's type as BigQuery names it (SELECT), the bytes that it would read, its columns' types."""
+
+    kind: str
+    size: int
+    fields: Mapping[str, str]
 
 
 class Warehouse:
@@ -241,18 +249,16 @@ class Warehouse:
         with _errors("query", labels.get("step", "")):
             return self._uncontended(run)
 
-    def plan(self, statement: str) -> tuple[str, int]:
-        """The type of a statement, as BigQuery names it (SELECT), and how many bytes it would read.
-
-        Nothing is run, and nothing is billed.
-        """
+    def plan(self, statement: str) -> Plan:
+        """What BigQuery would do for a statement. Nothing is run, and nothing is billed."""
         config = self._question()
         config.dry_run = True
         with _errors("query", ""):
             job = self._client.query(
                 statement, config, location=self._settings.location, job_retry=None, **self._how
             )
-        return str(job.statement_type or ""), int(job.total_bytes_processed or 0)
+        fields = {field.name: field.field_type for field in job.schema or ()}
+        return Plan(str(job.statement_type or ""), int(job.total_bytes_processed or 0), fields)
 
     def ask(self, statement: str, page_rows: int | None = None) -> RowIterator:
         """Run a statement that somebody has typed; a table's name alone means one of the stack's dataset.

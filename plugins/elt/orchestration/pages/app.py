@@ -1,4 +1,4 @@
-"""The routes: three kinds of answers in JSON, and the files that a browser makes pages of.
+"""The routes: answers in JSON, and the files that a browser makes pages of.
 
 Each asks for a user of Airflow's first. What stores are asked is asked in threads of its own and given up
 after SECONDS, so that a store that hangs holds no request of Airflow's.
@@ -17,10 +17,10 @@ from fastapi import APIRouter, Depends, FastAPI, HTTPException, Request, Respons
 from fastapi.responses import FileResponse, JSONResponse
 
 from elt import status
-from elt.catalogue import Dataset
+from elt.catalogue import Dataset, Mart
 from elt.connections import Connections
 from elt.errors import InvalidPeriodError, PipelineError
-from elt.orchestration.pages import coverage, describing
+from elt.orchestration.pages import charts, coverage, describing
 from elt.periods import Period
 
 SECONDS = 30.0
@@ -132,11 +132,34 @@ def _visible(dataset: str, context: Asked, user: User) -> Dataset:
     return ds
 
 
+def _feeding(mart: Mart) -> list[Dataset]:
+    from elt.catalogue.registry import DATASETS
+
+    return [ds for ds in DATASETS.values() if any(feed.mart == mart.name for feed in ds.feeds)]
+
+
+def _shown(mart: Mart, context: Context, user: User) -> bool:
+    """Whether a user may see a mart: it has sums of the rows of all that feeds it."""
+    readable, fed = context.airflow.readable(user), [coverage.dags(ds) for ds in _feeding(mart)]
+    return all(names.keys() & readable for names in fed) and all(
+        context.airflow.may_read_results(user, name) for names in fed for name in names
+    )
+
+
+def _readable(mart: str, context: Asked, user: User) -> Mart:
+    from elt.catalogue.registry import MARTS
+
+    if mart not in MARTS or not _shown(MARTS[mart], context, user):
+        raise HTTPException(404, f"there is no mart {mart!r} that you may see")
+    return MARTS[mart]
+
+
 def _period(period: str = "") -> Period | None:
     return Period.parse(period) if period else None
 
 
 Visible = Annotated[Dataset, Depends(_visible)]
+Readable = Annotated[Mart, Depends(_readable)]
 Chosen = Annotated[Period | None, Depends(_period)]
 
 
@@ -203,6 +226,24 @@ async def show_quarantine(ds: Visible, period: Chosen, context: Asked, user: Use
     if not all(context.airflow.may_read_results(user, name) for name in coverage.dags(ds)):
         raise HTTPException(403, f"you may not read what the DAGs of {ds.name} have returned")
     return await context.in_time(lambda: describing.quarantine(context.connect(), ds, period))
+
+
+@routes.get("/api/marts")
+def list_marts(context: Asked, user: User) -> dict[str, Any]:
+    """The marts that a user may see, and what feeds them."""
+    from elt.catalogue.registry import MARTS
+
+    seen = [mart for mart in MARTS.values() if _shown(mart, context, user)]
+    described = [
+        {"name": m.name, "title": m.title, "datasets": [ds.name for ds in _feeding(m)]} for m in seen
+    ]
+    return {"marts": described}
+
+
+@routes.get("/api/marts/{mart}")
+async def show_mart(mart: Readable, context: Asked) -> dict[str, Any]:
+    """A mart's charts: sums by day, by hour and by category."""
+    return await context.in_time(lambda: charts.read(context.connect(), mart))
 
 
 async def _secured(request: Request, answer: Callable[[Request], Awaitable[Response]]) -> Response:

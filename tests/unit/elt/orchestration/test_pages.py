@@ -24,6 +24,7 @@ import taxiway_pages
 from elt.catalogue import Dataset
 from elt.catalogue.registry import DATASETS
 from elt.errors import TransientError
+from elt.orchestration.pages import charts
 from elt.orchestration.pages.app import STATIC, Context, make
 from elt.orchestration.pages.coverage import Run, grid, is_sample, last_due, partitions
 from elt.periods import Hour, Month, Partition
@@ -31,8 +32,9 @@ from elt.status import Covered
 from elt.warehouse.audits import Tally, Verdict
 
 NOW = dt.datetime(2024, 5, 10)  # noqa: DTZ001 - in UTC, without a zone
+MART_ANSWERS = ("/api/marts", "/api/marts/hourly_demand")
 STAGES = ("download", "conform", "stage", "audit", "publish", "mart", "postgres")
-PAGES = ("/coverage", "/dataset", "/coverage.js", "/pages.css", "/coverage.svg", "/nothing")
+PAGES = ("/coverage", "/dataset", "/marts", "/coverage.js", "/pages.css", "/coverage.svg", "/nothing")
 ANSWERS = (
     "/api/datasets", "/api/datasets/yellow", "/api/coverage/yellow",
     "/api/partitions/yellow?period=2024-01", "/api/quarantine/yellow?period=2024-01",
@@ -105,7 +107,7 @@ def state(facts: dict[str, Any], month: str, ds: Dataset = YELLOW) -> str:
     return facts["states"][(asked.start.year - first.start.year) * 12 + asked.start.month - first.start.month]
 
 
-@pytest.mark.parametrize("path", [*PAGES, *ANSWERS])
+@pytest.mark.parametrize("path", [*PAGES, *ANSWERS, *MART_ANSWERS])
 def test_nothing_is_served_without_a_session(site: Site, path: str) -> None:
     assert site.client.get(path).status_code == 401
     assert site.client.get(path, headers={"x-user": "mallory"}).status_code == 401
@@ -128,6 +130,38 @@ def test_rows_are_for_who_may_read_what_tasks_return(site: Site) -> None:
     assert "2008-12-31" in found["rows"][0][0]
 
 
+@pytest.mark.parametrize("user", ["guest", "viewer"])
+def test_sums_are_for_who_may_read_the_rows_that_they_are_of(site: Site, user: str) -> None:
+    assert site.get("/api/marts", user)["marts"] == []
+    hidden = site.get("/api/marts/hourly_demand", user, 404)["detail"]
+    assert hidden.replace("hourly_demand", "nothing") == site.get("/api/marts/nothing", code=404)["detail"]
+
+
+def test_a_mart_is_drawn_by_day_by_hour_and_by_what_its_rows_are_told_apart_by(site: Site) -> None:
+    listed = {mart["name"]: mart["datasets"] for mart in site.get("/api/marts")["marts"]}
+    assert listed["payment_mix"] == ["yellow", "green"]
+    assert site.get("/api/marts/payment_mix")["charts"] == []
+    site.load("2024-01")
+    rows = site.stack.bigquery.sql("SELECT pickup_date, revenue FROM d.payment_mix")
+    facts = site.get("/api/marts/payment_mix")
+    assert facts["measures"] == {"trips": "trips", "revenue": "USD", "tips": "USD"}
+    days, payments = facts["charts"]
+    assert [days["title"], payments["title"]] == ["by day", "by payment"]
+    assert days["keys"] == sorted({f"{day}" for day, _ in rows})
+    assert sum(days["values"]["trips"]) == sum(payments["values"]["trips"]) == 20
+    assert payments["values"]["trips"] == sorted(payments["values"]["trips"], reverse=True)
+    assert sum(days["values"]["revenue"]) == pytest.approx(sum(revenue for _, revenue in rows))
+    titles = [chart["title"] for chart in site.get("/api/marts/hourly_demand")["charts"]]
+    assert titles == ["by day", "by hour of the day", "by borough", "by zone"]
+
+
+def test_what_is_no_number_is_not_drawn() -> None:
+    """NaN is no JSON: a browser would refuse the whole answer."""
+    assert [charts._plain(value) for value in (None, float("nan"), float("-inf"), 1.5, 2)] == [
+        None, None, None, 1.5, 2.0,
+    ]  # fmt: skip
+
+
 def test_who_may_look_but_not_run_is_told_so(site: Site) -> None:
     assert site.get("/api/coverage/yellow", "viewer")["may_run"] is False
     assert site.get("/api/coverage/yellow")["may_run"] is True
@@ -135,7 +169,7 @@ def test_who_may_look_but_not_run_is_told_so(site: Site) -> None:
 
 def test_no_route_changes_anything(site: Site) -> None:
     """A reload is the browser's own request to Airflow's API, which judges the user itself."""
-    for path in ANSWERS:
+    for path in (*ANSWERS, *MART_ANSWERS):
         assert site.client.post(path, headers={"x-user": "admin"}, json={}).status_code == 405
 
 

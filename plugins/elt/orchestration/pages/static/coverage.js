@@ -211,7 +211,7 @@ async function start() {
     const legend = make("p", { class: "legend" }, WORST.map((state) => make("span", {}, make("i", { class: `cell ${state}` }, STATES[state][1]), ` ${STATES[state][0]}`)),
       make("span", {}, make("i", { class: "cell L sample" }, "✓"), " sample data"), make("span", {}, make("i", { class: "cell L kept" }, "✓"), " with quarantine"));
     const again = make("button", { type: "button", click: () => all() }, "Refresh");
-    main.replaceChildren(make("header", { class: "top" }, make("h1", {}, "Coverage"), legend, again), ...problems.map((problem) => notice(`Left out: ${problem}`, "warning")), ...sections);
+    main.replaceChildren(make("header", { class: "top" }, make("h1", {}, "Coverage"), make("a", { href: page("marts", {}) }, "Marts"), legend, again), ...problems.map((problem) => notice(`Left out: ${problem}`, "warning")), ...sections);
     document.body.append(panel);
     const all = () => Promise.all(datasets.map((entry, n) => refresh(sections[n], entry)));
     if (!datasets.length) main.append(notice("There is no dataset yet, or none that you may see. Add one: scripts/new NAME ADDRESS", "warning"));

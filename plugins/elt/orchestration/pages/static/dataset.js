@@ -1,28 +1,10 @@
 // Dataset: freshness, rows and quarantine over its partitions, schema, audits, marts, rows that did not fit.
 import { ask, make, notice, number, page, periods } from "./common.js";
+import { chart, part, table } from "./parts.js";
 
 const main = document.getElementById("main");
 const query = new URLSearchParams(location.search);
 const name = query.get("name") ?? "";
-const table = (head, rows) => make("div", { class: "wide" }, make("table", {}, make("thead", {}, make("tr", {}, head.map((text) => make("th", {}, text)))),
-  make("tbody", {}, rows.map((row) => make("tr", {}, row.map((value) => make("td", { class: value == null ? "none" : null }, value == null ? "NULL" : value)))))));
-const part = (title, ...children) => make("section", {}, make("h2", {}, title), ...children);
-
-/** Bars over partitions, oldest first; many partitions share a bar, so that none is thinner than two pixels. */
-function chart(title, keys, values, kind) {
-  const width = 900, height = 120, share = Math.ceil(keys.length / 400), bars = Math.ceil(keys.length / share);
-  const sums = Array.from({ length: bars }, (_, bar) => values.slice(bar * share, (bar + 1) * share).reduce((sum, value) => sum + (value ?? 0), 0));
-  const most = Math.max(1, ...sums), step = width / bars;
-  const drawn = sums.map((sum, bar) => {
-    const size = (sum / most) * height, last = Math.min((bar + 1) * share, keys.length) - 1;
-    const when = share > 1 ? `${keys[bar * share]} to ${keys[last]}` : keys[last];
-    return make("rect", { class: kind, x: bar * step, y: height - size, width: Math.max(1, step - 1), height: size }, make("title", {}, `${when}: ${number(sum)}`));
-  });
-  return make("figure", {}, make("figcaption", {}, `${title} (most: ${number(most)})`),
-    make("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": title, preserveAspectRatio: "none" }, drawn, make("line", { x1: 0, x2: width, y1: height, y2: height })),
-    make("div", { class: "ends" }, make("span", {}, keys[0] ?? ""), make("span", {}, keys.at(-1) ?? "")));
-}
-
 function history(facts, ds) {
   const keys = facts.first ? periods(facts.first, ds.every, facts.states.length) : ["whole"];
   const places = Object.keys(facts.cells).map(Number);
@@ -64,7 +46,7 @@ async function start() {
     document.title = ds.name;
     const waiting = make("div", {}, make("p", { class: "waiting" }, "Asking the load log …"));
     main.replaceChildren(
-      make("header", { class: "top" }, make("h1", {}, ds.name), make("span", { class: "title" }, ds.title), make("a", { href: page("coverage", {}) }, "Coverage")),
+      make("header", { class: "top" }, make("h1", {}, ds.name), make("span", { class: "title" }, ds.title), make("a", { href: page("coverage", {}) }, "Coverage"), make("a", { href: page("marts", {}) }, "Marts")),
       waiting,
       part("Columns", ds.columns.length ? table(["column", "type", "unit", "required", "description"], ds.columns.map((c) => [c.name, c.type, c.unit, c.required ? "yes" : "no", c.description])) : make("p", {}, "It is no table: files are kept as they are.")),
       part("Where it goes", table(["what", "which"], [["source", `${ds.publisher}${ds.address}`], ["table", ds.table || "none"], ["marts", ds.marts.join(", ") || "none"], ["audits", ds.audits.map((audit) => `${audit.name} (${audit.severity})`).join(", ") || "none"]])));

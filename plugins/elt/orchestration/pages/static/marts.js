@@ -1,0 +1,41 @@
+// Marts: what each measures, over time, by hour and by category.
+import { ask, make, notice, page } from "./common.js";
+import { chart, part, ranked } from "./parts.js";
+
+const main = document.getElementById("main");
+const query = new URLSearchParams(location.search);
+
+function drawn(facts) {
+  if (!facts.charts.some(({ keys }) => keys.length)) return [make("p", {}, "There is nothing in it yet.")];
+  return Object.entries(facts.measures).map(([measure, unit]) => part(unit && unit !== measure ? `${measure} (${unit})` : measure, facts.charts.map(({ title, ranked: byRank, keys, values }) =>
+    byRank ? ranked(title, keys, values[measure]) : chart(title, keys, values[measure].map((value) => value ?? 0), "rows"))));
+}
+
+/** A warning for each dataset that has generated rows in it. */
+async function samples(names) {
+  const found = await Promise.all(names.map((name) => ask(`coverage/${encodeURIComponent(name)}`).catch(() => null)));
+  const generated = names.filter((_, place) => found[place]?.sources.some((source) => source.sample));
+  return generated.length ? [notice(`Rows of ${generated.join(", ")} are sample data: generated, not published.`, "warning")] : [];
+}
+
+async function start() {
+  try {
+    const { marts } = await ask("marts");
+    const chosen = marts.find(({ name }) => name === query.get("name")) ?? (query.has("name") ? null : marts[0]);
+    const links = marts.map(({ name }) => (name === chosen?.name ? make("strong", {}, name) : make("a", { href: page("marts", { name }) }, name)));
+    const head = make("header", { class: "top" }, make("h1", {}, "Marts"), ...links, make("a", { href: page("coverage", {}) }, "Coverage"));
+    if (!chosen) {
+      main.replaceChildren(head, marts.length ? notice(`There is no mart ${query.get("name")} that you may see.`) : make("p", {}, "There is no mart that you may see."));
+    } else {
+      const body = make("div", {}, make("p", { class: "waiting" }, "Asking the warehouse …")), fed = make("p", { class: "title" }, `${chosen.title}. Fed by `);
+      chosen.datasets.forEach((name, place) => fed.append(place ? ", " : "", make("a", { href: page("dataset", { name }) }, name)));
+      main.replaceChildren(head, fed, body);
+      const [facts, warnings] = await Promise.all([ask(`marts/${encodeURIComponent(chosen.name)}`), samples(chosen.datasets)]);
+      body.replaceChildren(...warnings, ...drawn(facts));
+    }
+  } catch (error) {
+    main.replaceChildren(notice(error.message));
+  }
+  main.setAttribute("aria-busy", "false");
+}
+start();
