@@ -39,7 +39,8 @@ SERVE = {*SERVICES} - {*target.ONCE, "janitor"}
 
 
 def test_the_services_are_exactly_these() -> None:
-    assert set(SERVICES) == EMULATED | AIRFLOW | {"prepare", "postgres", "redis", "taxi-postgres"}
+    others = {"prepare", "postgres", "redis", "taxi-postgres", "google-tokens"}
+    assert set(SERVICES) == EMULATED | AIRFLOW | others
 
 
 @pytest.mark.parametrize("name", SERVICES)
@@ -123,6 +124,30 @@ def test_only_what_runs_tasks_has_the_credential_file() -> None:
     }
     assert set(told) == having
     assert set(told.values()) == {f"${{GOOGLE_CREDENTIALS_FILE:+{CREDENTIALS_PATH}}}"}
+
+
+def test_only_the_token_server_has_the_developers_credentials_and_only_tasks_reach_it() -> None:
+    served, server = {"airflow-worker", "airflow-triggerer"}, SERVICES["google-tokens"]
+    having = {n for n, s in SERVICES.items() if "google_own_credentials" in s.get("secrets", [])}
+    assert having == {"google-tokens"}
+    assert server["networks"] == ["google"]
+    assert "ports" not in server
+    assert {n for n, s in SERVICES.items() if "google" in s.get("networks", [])} == served | {"google-tokens"}
+    volume = "google-secrets:/run/taxiway/google:ro"
+    assert {n for n, s in SERVICES.items() if volume in s["volumes"]} == served | {"google-tokens"}
+    assert server["profiles"] == ["${GOOGLE_TOKENS_OFF-1}"]
+    needed = {"condition": "service_healthy", "required": False}
+    assert all(SERVICES[name]["depends_on"]["google-tokens"] == needed for name in served)
+
+
+def test_the_token_server_is_where_tasks_ask_and_asks_for_the_secret_that_they_have() -> None:
+    command = SERVICES["google-tokens"]["command"]
+    options = dict(zip(command[::2], command[1::2], strict=True))
+    assert f"http://{options['--allow-host']}:{options['--port']}" == variables.TOKENS
+    assert options["--token-file"] == variables.TOKEN_SECRET
+    assert options["--credentials"] == "/run/secrets/google_own_credentials"
+    made = prepare.forms({name: f"<{name}>" for name in prepare.GENERATORS})["google"]
+    assert made == {Path(variables.TOKEN_SECRET).name: "<google_tokens_secret>"}
 
 
 def test_only_what_runs_tasks_has_the_folder_of_the_platforms_token_read_only_where_the_host_has_it() -> None:
@@ -224,7 +249,11 @@ def test_what_forks_imports_first_what_its_forks_need() -> None:
 @pytest.mark.parametrize(
     ("image", "absent", "modules"),
     [
-        ("airflow", "pulumi lakehouse bqemulator duckdb", "taxiway.compose.prepare taxiway.compose.loader"),
+        (
+            "airflow",
+            "pulumi lakehouse bqemulator duckdb",
+            "taxiway.compose.prepare taxiway.compose.loader taxiway.token_server",
+        ),
         ("emulators", "airflow elt nyc_taxi supervisor", "taxiway.compose.infrastructure"),
     ],
 )
@@ -263,7 +292,7 @@ def test_every_port_that_the_commands_choose_is_one_that_the_file_publishes() ->
 
 def test_every_variable_that_the_commands_write_is_read_by_the_file() -> None:
     outputs = {name: "x" for name in VARIABLES if "EMULATOR" not in name}
-    written = {*variables.emulated("alice"), *variables.of_stack("alice", outputs, None)}
+    written = {*variables.emulated("alice"), *variables.of_stack("alice", outputs, {})}
     written -= {"COMPOSE_PROJECT_NAME"}
     assert [name for name in sorted(written) if f"${{{name}" not in TEXT] == []
 

@@ -87,14 +87,21 @@ def test_the_credential_file_is_its_owners_alone_and_where_compose_is_told(
     assert file.stat().st_uid == variables.uid(), "whom the containers run as"
     written = variables.read(checkout / ".env")
     assert written["GOOGLE_CREDENTIALS_FILE"] == str(file)
+    own, impersonates = checkout / "google_own_credentials", scenario == "ephemeral"
+    assert own.exists() == impersonates
+    if impersonates:
+        assert (mode(own), own.stat().st_uid) == (0o600, variables.uid())
+    assert written["GOOGLE_OWN_CREDENTIALS_FILE"] == (str(own) if impersonates else "")
+    assert written["GOOGLE_TOKENS_OFF"] == ("" if impersonates else "1")
     source = json.loads(file.read_text()).get("credential_source")
-    assert written["GOOGLE_TOKEN_FOLDER"] == (str(Path(source["file"]).parent) if source else "")
+    folder = str(Path(source["file"]).parent) if source and not impersonates else ""
+    assert written["GOOGLE_TOKEN_FOLDER"] == folder
 
 
 @pytest.mark.parametrize(
     ("scenario", "kind"),
     [
-        ("ephemeral", "impersonated_service_account"),
+        ("ephemeral", "external_account"),
         ("key", "service_account"),
         ("workload-identity", "external_account"),
     ],
@@ -106,6 +113,12 @@ def test_each_credential_mode_has_its_kind_of_file(
     content = json.loads((checkout / "google_credentials").read_text())
     assert content["type"] == kind
     if scenario == "ephemeral":
+        method = "/v1/projects/-/serviceAccounts/taxiway-alice@acme-data.iam.gserviceaccount.com"
+        assert content["token_url"] == "http://google-tokens:9085/v1/token"
+        assert content["service_account_impersonation_url"] == (
+            f"http://google-tokens:9085{method}:generateAccessToken"
+        )
+        content = json.loads((checkout / "google_own_credentials").read_text())
         assert content["source_credentials"] == {**OWN, "quota_project_id": "acme-data"}
         assert content["service_account_impersonation_url"].endswith(
             "/taxiway-alice@acme-data.iam.gserviceaccount.com:generateAccessToken"
@@ -117,20 +130,21 @@ def test_a_service_accounts_requests_are_on_its_own_project(run: Any, checkout: 
     key = {"type": "service_account", "client_email": "a@b.test", "private_key": SECRET}
     own.write_text(json.dumps({**key, "quota_project_id": "somewhere-else"}))
     run("ephemeral")
-    assert json.loads((checkout / "google_credentials").read_text())["source_credentials"] == key
+    assert json.loads((checkout / "google_own_credentials").read_text())["source_credentials"] == key
 
 
 def test_googles_own_library_takes_each_credential_file(run: Any, checkout: Path) -> None:
     from google.auth.identity_pool import Credentials as Federated
     from google.auth.impersonated_credentials import Credentials as Impersonated
 
-    takes = {
-        "ephemeral": Impersonated.from_impersonated_service_account_info,
-        "workload-identity": Federated.from_info,
-    }
-    for scenario, take in takes.items():
+    takes: list[tuple[str, str, Any]] = [
+        ("ephemeral", "google_own_credentials", Impersonated.from_impersonated_service_account_info),
+        ("ephemeral", "google_credentials", Federated.from_info),
+        ("workload-identity", "google_credentials", Federated.from_info),
+    ]
+    for scenario, name, take in takes:
         run(scenario)
-        made = take(json.loads((checkout / "google_credentials").read_text()), scopes=["x"])
+        made = take(json.loads((checkout / name).read_text()), scopes=["x"])
         assert made.service_account_email == "taxiway-alice@acme-data.iam.gserviceaccount.com"
 
 
@@ -141,7 +155,8 @@ def test_the_environment_holds_no_secret_and_none_is_shown(
     run(scenario)
     run(scenario, "--print")
     shown = capfd.readouterr()
-    assert SECRET in (checkout / "google_credentials").read_text()
+    name = "google_own_credentials" if scenario == "ephemeral" else "google_credentials"
+    assert SECRET in (checkout / name).read_text()
     assert SECRET not in (checkout / ".env").read_text() + shown.out + shown.err
     assert "google_credentials='********'" in shown.out
 
@@ -152,16 +167,35 @@ def test_print_writes_nothing(run: Any, checkout: Path) -> None:
     assert not (checkout / "google_credentials").exists()
 
 
+def test_tasks_are_handed_nothing_of_the_developers(run: Any, checkout: Path) -> None:
+    """What of this machine docker-compose.yaml gives to whom."""
+    run("ephemeral")
+    written = variables.read(checkout / ".env")
+    file = yaml.safe_load((REPOSITORY / "docker-compose.yaml").read_text())
+    mounted = {
+        name: Path(written[re.findall(r"\w+", secret["file"])[0]]) for name, secret in file["secrets"].items()
+    }
+    telling = {name for name, path in mounted.items() if SECRET in path.read_text()}
+    assert telling == {"google_own_credentials"}
+    services = file["services"].items()
+    assert [n for n, service in services if telling & set(service.get("secrets", []))] == ["google-tokens"]
+    # The checkout itself is mounted nowhere: its folders are.
+    sources = {v.split(":")[0] for _, service in services for v in service.get("volumes", [])}
+    assert not sources & {".", "./", "./.env"}
+
+
 def test_a_stack_without_a_credential_file_leaves_none_of_another(run: Any, checkout: Path) -> None:
+    run("ephemeral")
     run("key")
+    assert not (checkout / "google_own_credentials").exists()
     run("anonymous")
     assert not (checkout / "google_credentials").exists()
     assert variables.read(checkout / ".env")["GOOGLE_CREDENTIALS_FILE"] == ""
 
 
-def test_both_files_are_ignored_by_git() -> None:
+def test_the_files_are_ignored_by_git() -> None:
     ignored = (REPOSITORY / ".gitignore").read_text().split()
-    assert {"/.env", "/google_credentials"} <= set(ignored)
+    assert {"/.env", "/google_credentials", "/google_own_credentials"} <= set(ignored)
 
 
 def test_a_stack_without_outputs_is_reported_with_what_makes_it(

@@ -5,7 +5,9 @@ What a task does about an error is Airflow's to do: `attempts` follows the rule 
 """
 
 import json
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,18 +16,23 @@ from fake_http import Answer
 from fakes import FakeClock
 from google.api_core.retry import retry_unary
 from google.auth import _exponential_backoff
-from google_hosts import GONE, HTML, IAM, MODES, RESET, GoogleHosts
+from google_hosts import GONE, HTML, IAM, OAUTH, RESET, GoogleHosts
+from google_hosts import MODES as OF_GOOGLE
+from served import SECRET, served
 
 from elt.connections import Connections, EnvironmentConnections
 from elt.errors import AccessDeniedError, PermanentError, PipelineError, TransientError
 from elt.orchestration.connections import AirflowConnections
 from elt.orchestration.dag_defaults import TASKS, RetryTransientErrors
 from elt.settings import Settings
+from stacks import free_port
 
 STACK = {"GCP_PROJECT_ID": "p", "GCP_GCS_BUCKET": "b", "BIGQUERY_DATASET": "d", "GCP_LOCATION": "EU"}
 PAGE = Answer(502, HTML, {"Content-Type": "text/html"})
 # One after the other, as often as Google's own libraries ask: most of them ask once.
 PASSING = ([429, 500, RESET], [503, 503, 503], [PAGE, 408, 504])
+# How tasks impersonate: the token server has what the mode `impersonation` has, and they have that server.
+MODES = {**OF_GOOGLE, "served": (OAUTH, IAM)}
 HOPS = [(mode, host) for mode, hosts in MODES.items() for host in hosts]
 WHO = ("commands", "tasks")
 
@@ -47,12 +54,24 @@ def google(monkeypatch, tmp_path, clock):
         yield google
 
 
+@pytest.fixture(scope="module")
+def server(tmp_path_factory) -> Iterator[Path]:
+    """A token server; returns its clients' credential file. It finds the test's Google as its clients do."""
+    folder = tmp_path_factory.mktemp("server")
+    _, own = GoogleHosts().credentials("impersonation", folder)
+    with served(*map(Path, own.values()), folder) as file:
+        yield file
+
+
 @pytest.fixture
-def connect(monkeypatch, google, tmp_path) -> Callable[[str, str], Connections]:
+def connect(monkeypatch, google, server, tmp_path) -> Callable[[str, str], Connections]:
     """Connections as `who` has them, by the credentials of a mode."""
 
     def make(who: str, mode: str) -> Connections:
-        extra, variables = google.credentials(mode, tmp_path)
+        extra, variables = google.credentials("impersonation" if mode == "served" else mode, tmp_path)
+        if mode == "served":
+            (file,) = variables.values()
+            Path(file).write_text(server.read_text())
         fields = {"conn_type": "google_cloud_platform", "extra": {"project": "p", **extra}}
         variables |= {"AIRFLOW_CONN_GOOGLE_CLOUD_DEFAULT": json.dumps(fields)}
         if who == "commands":
@@ -169,7 +188,38 @@ def test_an_account_is_impersonated_anew_where_the_token_for_that_was_refused(
 
 
 @pytest.mark.parametrize("who", WHO)
-@pytest.mark.parametrize("mode", ["impersonation", "workload", "key", "metadata"])
+@pytest.mark.parametrize("mode", ["impersonation", "workload", "key", "metadata", "served"])
 def test_nobody_elses_project_is_named_for_the_quota(connect, google, who, mode):
     use(connect(who, mode))
     assert google.quota_projects <= {None, "p"}
+
+
+@pytest.mark.parametrize("who", WHO)
+def test_a_token_server_that_is_not_there_is_asked_again(connect, google, tmp_path, who):
+    """While it is started anew, say."""
+    connections = connect(who, "served")
+    file = tmp_path / "impersonation.json"
+    file.write_text(re.sub(r"(http://127.0.0.1):\d+", rf"\1:{free_port()}", file.read_text()))
+    with pytest.raises(TransientError, match="Connection refused") as failure:
+        use(connections)
+    assert SECRET not in sentence(failure.value)
+
+
+@pytest.mark.parametrize("who", WHO)
+def test_a_task_without_the_secret_gets_no_token_and_is_told_why(connect, google, server, tmp_path, who):
+    connections = connect(who, "served")
+    file, guess = tmp_path / "impersonation.json", tmp_path / "guess"
+    file.write_text(file.read_text().replace(str(server.with_name("secret")), str(guess)))
+    guess.write_text("guessed")
+    with pytest.raises(PermanentError, match="not the secret of this environment's token server") as failure:
+        use(connections)
+    assert "guessed" not in sentence(failure.value)
+    assert google.minted == 0
+
+
+@pytest.mark.parametrize("who", WHO)
+def test_whose_sign_in_has_ended_is_told_what_to_do(connect, google, who):
+    google.faults[OAUTH] = [Answer(*GONE[OAUTH])] * 20
+    with pytest.raises(PermanentError, match="expired or revoked") as failure:
+        use(connect(who, "served"))
+    assert "gcloud auth application-default login, then scripts/up" in sentence(failure.value)

@@ -21,6 +21,7 @@ from compose_stack import Stack, fresh_clone, remove_images
 
 from taxiway.cli.main import main
 from taxiway.compose import variables as names
+from taxiway.environment.home import OWN_CREDENTIALS
 from taxiway.targets.target import Checkout
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1500)]
@@ -36,6 +37,27 @@ OUTPUTS = {
     "GOOGLE_APPLICATION_CREDENTIALS": "/run/secrets/google_credentials",
     "google_credentials": json.dumps({"type": "of a test", "credential_source": {"file": str(TOKEN)}}),
 }
+
+
+# What the token server has. It is asked for a token of another account: nothing calls Google.
+OWN = {
+    "type": "impersonated_service_account",
+    "service_account_impersonation_url": "https://iam.test/v1/pipelines@acme.test:generateAccessToken",
+    "source_credentials": {"type": "authorized_user", **dict.fromkeys(("client_id", "client_secret"), "x"),
+    "refresh_token": "a-developers-own"},
+}  # fmt: skip
+ASK = """
+import pathlib, urllib.error, urllib.request
+url = "http://google-tokens:9085/v1/projects/-/serviceAccounts/nobody@acme.test:generateAccessToken"
+secret = pathlib.Path("/run/taxiway/google/secret")
+headers = {"Content-Type": "application/json"}
+for given in (secret.read_text() if secret.exists() else "", "guessed"):
+    request = urllib.request.Request(url, b'{"scope": ["x"]}', headers | {"Authorization": f"Bearer {given}"})
+    try:
+        urllib.request.urlopen(request, timeout=20)
+    except urllib.error.HTTPError as error:
+        print(error.code)
+"""
 
 
 class Engine:
@@ -61,8 +83,11 @@ def stack(platform: Stack) -> Iterator[Stack]:
     assert main(["env", "carol"], Checkout(made.folder, engine)) == 0
     # Root writes for the image's user; the owner of a checkout for himself.
     written = names.read(made.folder / ".env")
-    (made.folder / ".env").write_text(names.lines({**written, "AIRFLOW_UID": str(owner)}))
-    for file in (".env", "google_credentials"):
+    own = made.folder / OWN_CREDENTIALS
+    own.write_text(json.dumps(OWN))
+    impersonating = {"GOOGLE_OWN_CREDENTIALS_FILE": str(own), "GOOGLE_TOKENS_OFF": ""}
+    (made.folder / ".env").write_text(names.lines({**written, **impersonating, "AIRFLOW_UID": str(owner)}))
+    for file in (".env", "google_credentials", OWN_CREDENTIALS):
         os.chown(made.folder / file, owner, -1)
     subprocess.run(["chmod", "-R", "go-rwx", made.folder], check=True)
     # The builder's cache looks at modes as well, and nobody has to install the packages twice.
@@ -132,6 +157,22 @@ def test_compose_with_workload_identity_sees_each_renewed_token_and_can_write_no
     write = ("exec", "-T", "airflow-worker", "bash", "-c", f"echo x >{TOKEN}")
     assert "Read-only" in stack.compose(*write, code=1)
     assert stack.compose("exec", "-T", "airflow-scheduler", "cat", str(TOKEN), code=1)
+
+
+def test_compose_serves_tokens_to_what_runs_tasks_alone_and_shows_nobody_the_developers_own(
+    stack: Stack,
+) -> None:
+    for service in ("airflow-worker", "airflow-triggerer"):
+        assert stack.compose("exec", "-T", service, "python", "-c", ASK).split() == ["404", "401"]
+    # Others do not even know its name.
+    failed = stack.compose("exec", "-T", "airflow-scheduler", "python", "-c", ASK, code=1)
+    assert "URLError" in failed
+    having = {
+        name for name, facts in stack.inspect().items() if OWN_CREDENTIALS in json.dumps(facts["Mounts"])
+    }
+    assert having == {"google-tokens-1"}
+    assert "a-developers-own" in stack.read("google-tokens", f"/run/secrets/{OWN_CREDENTIALS}")
+    assert "a-developers-own" not in json.dumps(stack.inspect()) + stack.logs()
 
 
 def test_compose_reports_at_once_that_the_services_could_not_read_a_private_checkout(stack: Stack) -> None:

@@ -177,7 +177,7 @@ def test_compose_gives_the_credential_file_to_what_runs_tasks_alone(stack: Stack
 def test_compose_workers_have_no_credentials_of_airflows_database_and_cannot_reach_it(stack: Stack) -> None:
     worker = stack.inspect()["airflow-worker-1"]
     mounted = {mount.get("Name", "").removeprefix(f"{stack.name}_") for mount in worker["Mounts"]} - {""}
-    assert mounted == {"settings", "broker-secrets", "taxi-secrets", "emulator-secrets"}
+    assert mounted == {"settings", "broker-secrets", "taxi-secrets", "emulator-secrets", "google-secrets"}
     reach = "exec 3<>/dev/tcp/{}"
     shell = ("exec", "-T", "airflow-worker", "bash", "-c")
     stack.compose(*shell, reach.format("taxi-postgres/5432"))

@@ -223,30 +223,53 @@ def test_nobody_is_signed_in_on_a_fresh_machine(home):
 
 
 OUTPUTS = {"GCP_PROJECT_ID": "acme-data", "GCP_LOCATION": "US"}
-IMPERSONATION = json.dumps(
-    {"type": "impersonated_service_account", "source_credentials": {}, "delegates": []}
-)
+IMPERSONATION = json.dumps({
+    "type": "impersonated_service_account", "source_credentials": {}, "delegates": [],
+    "service_account_impersonation_url": "https://iam.test/v1/a@b:generateAccessToken",
+})  # fmt: skip
 
 
-def test_without_a_credential_file_there_is_none_to_write():
-    assert environment.credential_file(OUTPUTS) is None
+SERVER = "http://127.0.0.1:9085"
 
 
-def test_the_developers_own_credentials_go_into_the_file_that_impersonates(home):
+def written(outputs, folder):
+    found = environment.write_credentials(folder, outputs, SERVER, folder / "secret")
+    return {name: json.loads(file.read_text()) for name, file in found.items()}
+
+
+def test_without_credentials_there_is_no_file_to_write_and_none_is_left(tmp_path):
+    (tmp_path / "google_own_credentials").touch()
+    assert written(OUTPUTS, tmp_path) == {}
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_key_is_what_tasks_get_and_nobody_else_gets_anything(tmp_path):
+    key = {"type": "service_account", "private_key": "x"}
+    assert written({**OUTPUTS, "google_credentials": json.dumps(key)}, tmp_path) == {
+        "google_credentials": key
+    }
+
+
+def test_the_developers_own_credentials_are_in_a_file_that_tasks_do_not_get(home, tmp_path):
     own = {"type": "authorized_user", "refresh_token": "t"}
     path = environment.own_credentials_path()
     path.parent.mkdir(parents=True)
-    path.write_text(json.dumps(own))
-    written = json.loads(environment.credential_file({**OUTPUTS, "google_credentials": IMPERSONATION}))
-    assert written["source_credentials"] == {**own, "quota_project_id": "acme-data"}
-    path.write_text(json.dumps({"type": "impersonated_service_account", "source_credentials": own}))
-    written = json.loads(environment.credential_file({**OUTPUTS, "google_credentials": IMPERSONATION}))
-    assert written["source_credentials"] == {**own, "quota_project_id": "acme-data"}
+    for signed_in in (own, {"type": "impersonated_service_account", "source_credentials": own}):
+        path.write_text(json.dumps(signed_in))
+        found = written({**OUTPUTS, "google_credentials": IMPERSONATION}, tmp_path)
+        assert found["google_own_credentials"]["source_credentials"] == {
+            **own,
+            "quota_project_id": "acme-data",
+        }
+        tasks = found["google_credentials"]
+        assert tasks["service_account_impersonation_url"] == f"{SERVER}/v1/a@b:generateAccessToken"
+        assert tasks["credential_source"] == {"file": str(tmp_path / "secret")}
+        assert "source_credentials" not in tasks
 
 
 def test_who_is_not_signed_in_is_told_how(home):
     with pytest.raises(EngineError, match="no credentials of your own") as refused:
-        environment.credential_file({**OUTPUTS, "google_credentials": IMPERSONATION})
+        environment.impersonating(json.loads(IMPERSONATION), "acme-data")
     assert "gcloud auth application-default login" in refused.value.remedy
 
 
@@ -259,7 +282,7 @@ def test_credentials_that_can_impersonate_nobody_are_refused_before_a_task_finds
     path.parent.mkdir(parents=True)
     path.write_text(json.dumps(own))
     with pytest.raises(EngineError, match=f"is of the type {kind}, with which") as refused:
-        environment.credential_file({**OUTPUTS, "google_credentials": IMPERSONATION})
+        environment.impersonating(json.loads(IMPERSONATION), "acme-data")
     assert "workload-identity" in refused.value.remedy
     with pytest.raises(exceptions.InvalidType):
         impersonated_credentials.Credentials.from_impersonated_service_account_info(

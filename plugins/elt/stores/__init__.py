@@ -50,8 +50,7 @@ def token_error(error: Exception, where: str) -> PipelineError:
     answered = [
         found for cause in error.args if isinstance(cause, TransportError) for found in cause.args[1:]
     ]
-    # OAuth's own client hands over a page of HTML in the place of the answer, and says nothing else.
-    answers = [_parsed(body) for body in error.args if isinstance(body, dict) or _is_body(body)]
+    answers = google_answers(error)
     details = [found.get("error") for found in answers if found]
     structured = [found for found in details if isinstance(found, dict)]
     statuses = [int(found.get("code") or 0) for found in structured]
@@ -76,6 +75,12 @@ def token_error(error: Exception, where: str) -> PipelineError:
     absent = isinstance(error, DefaultCredentialsError | OSError | ValueError)
     which = "no credentials" if absent else "the credentials are not accepted"
     return PermanentError(f"{where}: {which} ({said}).")
+
+
+def google_answers(error: Exception) -> list[dict[str, Any] | None]:
+    """The answers of Google's that an error of its authentication carries; None for one that is not JSON."""
+    # OAuth's own client hands over a page of HTML in the place of the answer, and says nothing else.
+    return [_parsed(body) for body in error.args if isinstance(body, dict) or _is_body(body)]
 
 
 def _is_body(argument: object) -> bool:

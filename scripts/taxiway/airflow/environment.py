@@ -67,6 +67,8 @@ def airflow_environment(home: Home, state: State, outputs: Mapping[str, str]) ->
     return {
         **outputs,
         **(google_connection(home.secrets / EMULATOR_CREDENTIALS, outputs) if state.emulated else {}),
+        # Where Google's libraries and gcloud look for who is signed in on this machine: tasks find nobody.
+        **({} if state.emulated else {"CLOUDSDK_CONFIG": str(home.root / "gcloud")}),
         # Whose tasks these are, for those that call a command.
         "TAXIWAY_STACK": home.stack,
         "AIRFLOW_HOME": str(home.airflow),

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from elt.catalogue.registry import DATASETS, PROBLEMS
 from elt.connections import EnvironmentConnections
 from elt.errors import PipelineError
-from taxiway.environment.home import SAMPLE, Home, State, read_json
+from taxiway.environment.home import SAMPLE, Home, State
 from taxiway.environment.machine import GIB, Machine
 from taxiway.environment.ports import USUAL, is_free
 from taxiway.errors import PreflightError, TaxiwayError
@@ -178,7 +178,7 @@ def _disk(home: Home) -> str:
 
 def _inside(platform: Target) -> Iterator[Check]:
     api: Any = platform.api
-    stores = EnvironmentConnections(read_json(platform.home.environment))
+    stores = EnvironmentConnections(platform.home.variables())
     yield "DAGs", lambda: _dags(api)
     yield "lake", lambda: _lake(stores)
     yield "warehouse", lambda: _warehouse(stores)

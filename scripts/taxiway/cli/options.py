@@ -119,10 +119,10 @@ def stores_of(
     TaxiwayError where they are emulators that do not run.
     """
     from elt.connections import EnvironmentConnections
-    from taxiway.environment.home import State, read_json
+    from taxiway.environment.home import State
 
     home = checkout.home(stack)
     # Lake and warehouse on Google Cloud answer whether or not this machine's part runs.
     if State.require(home).emulated:
         checkout.running(stack)
-    return EnvironmentConnections({**more, **read_json(home.environment)})
+    return EnvironmentConnections({**more, **home.variables()})

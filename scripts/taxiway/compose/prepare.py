@@ -190,6 +190,7 @@ def forms(secret: Mapping[str, str]) -> Forms:
             "token": secret["emulator_token"],
             "credentials.json": credentials.emulator_credentials(secret["emulator_token"]),
         },
+        "google": {"secret": secret[credentials.TOKEN_SECRET]},
         "flower": {"flower_password": flower, "basic_auth": f"admin:{flower}"},
     }
 

@@ -32,7 +32,7 @@ from taxiway.environment.home import (
 )
 from taxiway.environment.ports import choose_ports
 from taxiway.errors import PreflightError, TaxiwayError, UsageError
-from taxiway.infrastructure import Engine, environment, open_engine
+from taxiway.infrastructure import Engine, open_engine
 from taxiway.infrastructure.stackfile import StackFiles
 from taxiway.waiting import Patience
 
@@ -177,8 +177,7 @@ class Compose:
         else:
             with self.progress.phase(f"infrastructure is up (Pulumi program, {self.state.engine})"):
                 outputs = self.engine.up()
-            content = environment.credential_file(outputs)
-            credentials = variables.write_credentials(self.home.credentials, content)
+            credentials = variables.write_credentials(self.home.secrets, outputs)
             stack = variables.of_stack(self.home.stack, outputs, credentials)
         wanted = {
             **stack,

@@ -20,7 +20,7 @@ from lakehouse import outputs as names
 from lakehouse.names import Names
 from taxiway.airflow.environment import google_connection, postgres_connection, source_connection
 from taxiway.environment import ports
-from taxiway.environment.home import DEFAULT_STACK, SAMPLE, Home, State, write_atomically
+from taxiway.environment.home import DEFAULT_STACK, OWN_CREDENTIALS, SAMPLE, Home, State, write_atomically
 from taxiway.environment.secrets import EMULATOR_CREDENTIALS, emulator_credentials
 from taxiway.errors import TaxiwayError
 from taxiway.infrastructure import LOCAL_CONFIG, environment
@@ -34,6 +34,9 @@ POSTGRES = "AIRFLOW_CONN_TAXI_POSTGRES"
 CREDENTIALS = "/run/taxiway/emulator/credentials.json"
 EMULATORS: Mapping[str, str] = {"STORAGE_EMULATOR_HOST": "gcs", "BIGQUERY_EMULATOR_HOST": "bigquery"}
 """The outputs of a stack on emulators that name one, and which."""
+# Where tasks in containers find the token server, and the secret that they show it.
+TOKENS = f"http://google-tokens:{ports.USUAL['google-tokens']}"
+TOKEN_SECRET = "/run/taxiway/google/secret"  # noqa: S105 - a path
 # docker-compose.yaml has defaults for the emulators; an empty variable takes them away. Without the sample
 # source the datasets' own is read, and no month unasked: it would cost money.
 NO_EMULATORS = {"EMULATORS_OFF": "1", **dict.fromkeys((*EMULATORS, SOURCE, "TAXIWAY_MONTHS"), "")}
@@ -85,12 +88,12 @@ def _project_of(stack: str) -> str:
     return f"taxiway-{Names.of('taxiway', stack).label}"
 
 
-def of_stack(stack: str, outputs: Mapping[str, Any], credentials: Path | None) -> dict[str, str]:
-    """What makes docker-compose.yaml run against a stack. `credentials` is its file on this machine, if any.
+def of_stack(stack: str, outputs: Mapping[str, Any], credentials: Mapping[str, Path]) -> dict[str, str]:
+    """What makes docker-compose.yaml run against a stack. `credentials` are its files on this machine.
 
     A stack on emulators gets those that Compose starts: the outputs' own are on this machine's loopback.
     """
-    values = environment.variables(outputs)
+    values, own = environment.variables(outputs), credentials.get(OWN_CREDENTIALS)
     # Where the file is in the containers is docker-compose.yaml's to say.
     values.pop(names.CREDENTIAL_FILE, None)
     emulators = NO_EMULATORS
@@ -100,7 +103,10 @@ def of_stack(stack: str, outputs: Mapping[str, Any], credentials: Path | None) -
         "COMPOSE_PROJECT_NAME": _project_of(stack),
         "TAXIWAY_STACK": stack,
         "AIRFLOW_UID": str(uid()),
-        "GOOGLE_CREDENTIALS_FILE": str(credentials or ""),
+        "GOOGLE_CREDENTIALS_FILE": str(credentials.get(names.CREDENTIALS, "")),
+        "GOOGLE_OWN_CREDENTIALS_FILE": str(own or ""),
+        "GOOGLE_TOKENS_OFF": "" if own else "1",
+        "GOOGLE_OWN_CREDENTIALS_VERSION": hashlib.sha256(own.read_bytes()).hexdigest()[:12] if own else "",
         "GOOGLE_TOKEN_FOLDER": token_folder(outputs),
         **{name: value for name, value in values.items() if name not in EMULATORS},
         **emulators,
@@ -125,7 +131,7 @@ def emulated(stack: str) -> dict[str, str]:
     project = LOCAL_CONFIG["taxiway:project"]
     own = Names.of(project, stack)
     stores = {names.PROJECT: project, names.BUCKET: own.bucket, names.DATASET: own.dataset}
-    return of_stack(stack, {**stores, **EMULATORS}, None)
+    return of_stack(stack, {**stores, **EMULATORS}, {})
 
 
 def source(state: State) -> dict[str, str]:
@@ -134,17 +140,16 @@ def source(state: State) -> dict[str, str]:
     return {} if state.source == SAMPLE else {SOURCE: "", **source_connection(state)}
 
 
-def write_credentials(file: Path, content: str | None) -> Path | None:
-    """Write a stack's credential file where Compose mounts it from; None if the stack has none.
+def write_credentials(folder: Path, outputs: Mapping[str, Any]) -> dict[str, Path]:
+    """Write a stack's credential files where Compose mounts them from; those there are, by name.
 
-    Its owner's alone. Root is not imitated by the containers: it hands the file to whom they run as.
+    Their owner's alone. Root is not imitated by the containers: it hands them to whom they run as.
     """
-    if content is None:
-        return None
-    write_atomically(file, content)
+    written = environment.write_credentials(folder, outputs, TOKENS, TOKEN_SECRET)
     if not os.getuid():
-        os.chown(file, uid(), -1)
-    return file
+        for file in written.values():
+            os.chown(file, uid(), -1)
+    return written
 
 
 def lines(variables: Mapping[str, str]) -> str:

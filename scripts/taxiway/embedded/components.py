@@ -9,15 +9,19 @@ from pathlib import Path
 
 from taxiway.embedded.postgres import PostgresServer
 from taxiway.environment.home import Home
+from taxiway.environment.ports import USUAL
+from taxiway.environment.secrets import TOKEN_SECRET
 
 API_SERVER = "api-server"
 WITH_DAGS = ("scheduler", "dag-processor", "triggerer")
 AIRFLOW = (API_SERVER, *WITH_DAGS)
 WATCHDOG = "watchdog"
+# Mints tokens for tasks where their developer's own credentials are needed for that.
+TOKENS = "google-tokens"
 # What starts and ends the others, and is no component itself.
 MANAGER = "process manager"
 HEALTH_PATHS: Mapping[str, str] = {
-    **dict.fromkeys(("gcs", "bigquery", "control-plane", "sample-source"), "/healthz"),
+    **dict.fromkeys(("gcs", "bigquery", "control-plane", "sample-source", TOKENS), "/healthz"),
     # Airflow builds the API that tasks use at its first request, which takes seconds: better the health
     # check's than a task's.
     API_SERVER: "/execution/health",
@@ -43,7 +47,7 @@ class Component:
 
 
 def components(home: Home, ports: Mapping[str, int]) -> list[Component]:
-    """PostgreSQL, the emulators, the sample source, Airflow's four processes and what watches them all."""
+    """PostgreSQL, emulators, sample source, token server, Airflow's four processes, what watches them all."""
     # It imports the emulator's own libraries, and only `up` and `status` list the components.
     from taxiway.emulators.gcs import objects_root
 
@@ -65,6 +69,9 @@ def components(home: Home, ports: Mapping[str, int]) -> list[Component]:
     def data(name: str) -> tuple[str, str]:
         return "--data", str(home.data(name))
 
+    ports = {**USUAL, **ports}
+    tokens = ("--port", str(ports[TOKENS]), "--credentials", str(home.own_credentials))
+    secret = ("--token-file", str(home.secrets / TOKEN_SECRET))
     postgres = PostgresServer(home.data("postgres"), ports["postgres"]).command()
     return [
         # TERM would wait for every client to leave.
@@ -75,6 +82,7 @@ def components(home: Home, ports: Mapping[str, int]) -> list[Component]:
         emulator("bigquery", "bigquery", *data("bigquery"), *grpc, *lake, *guarded),
         emulator("control-plane", "iam", *data("control-plane"), *guarded),
         emulator("sample-source", "tlc_sample", "--cache", str(home.data("sample-source"))),
+        served(TOKENS, [sys.executable, "-m", "taxiway.token_server", *tokens, *secret]),
         served(API_SERVER, _launched(home.api_environment, API_SERVER)),
         # Scheduler and triggerer serve logs to other machines, of which there are none. The scheduler's
         # workers are forks: what it has imported, no task imports again.

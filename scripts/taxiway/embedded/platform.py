@@ -10,17 +10,18 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from lakehouse.outputs import CREDENTIALS
 from lakehouse.settings import project_of
 from taxiway.airflow.bootstrap import open_dags, wait_until_healthy
 from taxiway.airflow.client import AirflowApi
 from taxiway.airflow.environment import airflow_environment, child_environment
 from taxiway.console.progress import Progress
 from taxiway.embedded import components, health
-from taxiway.embedded.components import API_SERVER, WATCHDOG, Component
+from taxiway.embedded.components import API_SERVER, TOKENS, WATCHDOG, Component
 from taxiway.embedded.postgres import PostgresServer
 from taxiway.embedded.supervisor import ManagerError, Supervisor
 from taxiway.environment import secrets as credentials
-from taxiway.environment.home import SAMPLE, Home, State, read_json, write_atomically, write_json
+from taxiway.environment.home import CREDENTIAL_FILE, SAMPLE, Home, State, read_json, write_json
 from taxiway.environment.ports import USUAL, choose_ports, is_free
 from taxiway.errors import TaxiwayError, UsageError
 from taxiway.infrastructure import (
@@ -74,6 +75,8 @@ class Embedded:
                 progress.say(f"{len(ended)} processes are ended that have outlived their process manager")
             chosen = choose_ports({**USUAL, **(known.ports if known else {})}, progress.say)
             known = replace(known, ports=chosen) if known else State(chosen)
+        # An environment that runs since an earlier release has no port for what came later.
+        known = replace(known, ports={**USUAL, **known.ports})
         state = replace(known, source=source, engine=engine, emulated=not project)
         if project:
             StackFiles(home.stack_files).write(home.stack, {"taxiway:project": project})
@@ -119,6 +122,7 @@ class Embedded:
         used = {"postgres", *components.AIRFLOW, WATCHDOG}
         used |= set(EMULATORS[self.state.engine] if self.state.emulated else ())
         used |= {"sample-source"} if self.state.source == SAMPLE else set()
+        used |= {TOKENS} if self.home.own_credentials.exists() else set()
         return [c for c in components.components(self.home, self.state.ports) if c.name in used]
 
     def states(self) -> dict[str, str]:
@@ -210,18 +214,24 @@ class Embedded:
     def _start_infrastructure(self) -> Mapping[str, str]:
         from taxiway.infrastructure import environment  # imports Pulumi, which no other command needs
 
-        emulators = [c for c in self.components() if c.health and c.name != API_SERVER]
+        emulators = [c for c in self.components() if c.health and c.name not in (API_SERVER, TOKENS)]
         with self.progress.phase("emulators answer"):
             for component in emulators:
                 self.supervisor.start_component(component.name)
             self._wait_until_answering(emulators)
         with self.progress.phase(f"infrastructure is up (Pulumi program, {self.state.engine})"):
             outputs = self.engine.up()
-        found, content = environment.variables(outputs), environment.credential_file(outputs)
-        if content is not None:
-            write_atomically(self.home.credentials, content)
-            found["GOOGLE_APPLICATION_CREDENTIALS"] = str(self.home.credentials)
-        return found
+        server = f"http://127.0.0.1:{self.state.ports[TOKENS]}"
+        files = environment.write_credentials(
+            self.home.secrets, outputs, server, self.home.secrets / credentials.TOKEN_SECRET
+        )
+        if tokens := [c for c in self.components() if c.name == TOKENS]:
+            self.supervisor.start_component(TOKENS)
+            self._wait_until_answering(tokens)
+        else:
+            self.supervisor.stop_components([TOKENS])
+        paths = {CREDENTIAL_FILE: str(files[CREDENTIALS])} if CREDENTIALS in files else {}
+        return environment.variables(outputs) | paths
 
     def _give_variables(self, file: Path, outputs: Mapping[str, str], names: Sequence[str]) -> None:
         """Write the variables of some components; those that run with others are stopped."""

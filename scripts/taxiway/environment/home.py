@@ -15,6 +15,9 @@ from typing import Any, Self
 
 from taxiway.errors import TaxiwayError
 
+CREDENTIAL_FILE = "GOOGLE_APPLICATION_CREDENTIALS"
+# Beside the credential file of tasks, with impersonation: the file with their developer's credentials.
+OWN_CREDENTIALS = "google_own_credentials"
 REPOSITORY = Path(__file__).resolve().parents[3]
 DEFAULT_STACK = "local"
 # The `source` of an environment that loads generated months. Its other values: `tlc`, or a URL.
@@ -77,9 +80,10 @@ class Home:
         self.environment = root / "environment.json"
         # Those of the API server, which runs no DAG and so does not wait for the outputs.
         self.api_environment = root / "api-environment.json"
-        # Generated once, each file 0600. What Google's libraries sign in with is the stack's.
+        # Generated once, each file 0600. What Google's libraries sign in with is the stack's; with
+        # impersonation the developer's own credentials are apart, for commands and the token server.
         self.secrets = root / "secrets"
-        self.credentials = self.secrets / "google_credentials"
+        self.own_credentials = self.secrets / OWN_CREDENTIALS
         # `<component>.log` each, and Airflow's task logs below `tasks/`.
         self.logs = root / "logs"
         self.airflow = root / "airflow"
@@ -98,6 +102,17 @@ class Home:
     def secret(self, name: str) -> str:
         """A generated secret, such as `admin_password`."""
         return (self.secrets / name).read_text()
+
+    def variables(self) -> dict[str, str]:
+        """By what commands reach the stores: as tasks do, but impersonating without the token server.
+
+        It need not run, and in containers it answers nobody else. A command that a task calls is the task's.
+        """
+        found = read_json(self.environment)
+        of_a_task = CREDENTIAL_FILE in found and os.environ.get(CREDENTIAL_FILE) == found[CREDENTIAL_FILE]
+        if of_a_task or not self.own_credentials.exists():
+            return found
+        return found | {CREDENTIAL_FILE: str(self.own_credentials)}
 
     @property
     def emulator_token(self) -> str:

@@ -15,6 +15,7 @@ USUAL: Mapping[str, int] = {
     "bigquery-grpc": 9060,
     "control-plane": 9070,
     "sample-source": 9080,
+    "google-tokens": 9085,
     "supervisor": 9001,
     "worker-logs": 8793,
     "trigger-logs": 8794,

@@ -14,6 +14,7 @@ from taxiway.environment.home import write_atomically
 REQUIRE_AUTH = "scram-sha-256"
 # The credential file of the connection to the emulators.
 EMULATOR_CREDENTIALS = "emulator_credentials.json"
+TOKEN_SECRET = "google_tokens_secret"  # noqa: S105 - its name
 
 
 def _token() -> str:
@@ -28,6 +29,8 @@ GENERATORS: Mapping[str, Callable[[], str]] = {
     "supervisor_password": _token,
     # What clients of the emulators carry as bearer token.
     "emulator_token": _token,
+    # What tasks show the token server, on Google Cloud.
+    TOKEN_SECRET: _token,
     # Airflow signs task tokens with HS512, which wants 64 bytes.
     "jwt_secret": lambda: secrets.token_urlsafe(64),
     "api_secret": lambda: secrets.token_urlsafe(32),

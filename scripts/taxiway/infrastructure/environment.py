@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from lakehouse.outputs import CREDENTIALS, PROJECT, VARIABLES
+from taxiway.environment.home import OWN_CREDENTIALS, write_atomically
 from taxiway.infrastructure.engine import EngineError
 
 # All that google.auth.impersonated_credentials takes; any other fails in each task, at its first request.
@@ -27,23 +28,53 @@ def masked(outputs: Mapping[str, Any]) -> dict[str, str]:
     return {**variables(outputs), **hidden}
 
 
-def credential_file(outputs: Mapping[str, Any]) -> str | None:
-    """Return the content of the credential file, None where the stack needs none.
+def write_credentials(
+    folder: Path, outputs: Mapping[str, Any], server: str, secret: str | Path
+) -> dict[str, Path]:
+    """Write the stack's credential files into `folder`, remove others; return those there are, by name.
 
-    With impersonation the developer's own credentials go into it, for requests on the stack's project; raises
-    EngineError where there are none.
+    CREDENTIALS is what tasks get. With impersonation that asks the token server at the URL `server`, by the
+    secret in the file `secret`, and the developer's own credentials are in OWN_CREDENTIALS, for commands and
+    for that server alone. Raises EngineError where there are none.
     """
-    content = outputs.get(CREDENTIALS)
-    if content is None:
-        return None
-    parsed = json.loads(content)
-    if parsed.get("type") == "impersonated_service_account":
-        own = {name: value for name, value in own_credentials().items() if name != "quota_project_id"}
-        # Another project of the developer's may lack the API that tokens are asked of; a service account has
-        # its own project for that.
-        named = {} if own["type"] == "service_account" else {"quota_project_id": outputs[PROJECT]}
-        parsed["source_credentials"] = {**own, **named}
-    return json.dumps(parsed, indent=2) + "\n"
+    exported = json.loads(outputs.get(CREDENTIALS) or "{}")
+    contents = {CREDENTIALS: exported} if exported else {}
+    if exported.get("type") == "impersonated_service_account":
+        contents = {
+            CREDENTIALS: tasks_credentials(exported, server, secret),
+            OWN_CREDENTIALS: impersonating(exported, outputs[PROJECT]),
+        }
+    for name in {CREDENTIALS, OWN_CREDENTIALS} - contents.keys():
+        (folder / name).unlink(missing_ok=True)
+    for name, content in contents.items():
+        write_atomically(folder / name, json.dumps(content, indent=2) + "\n")
+    return {name: folder / name for name in contents}
+
+
+def impersonating(exported: Mapping[str, Any], project: str) -> dict[str, Any]:
+    """Return the exported credentials with the developer's own in them, asking on the stack's project."""
+    own = {name: value for name, value in own_credentials().items() if name != "quota_project_id"}
+    # Another project of the developer's may lack the API that tokens are asked of; a service account has
+    # its own project for that.
+    named = {} if own["type"] == "service_account" else {"quota_project_id": project}
+    return {**exported, "source_credentials": {**own, **named}}
+
+
+def tasks_credentials(exported: Mapping[str, Any], server: str, secret: str | Path) -> dict[str, Any]:
+    """Return credentials for the same account that hold no secret: tokens are minted by the token server.
+
+    `external_account` is the one form in which Google's libraries take the addresses of both requests from
+    the file. An audience that names no project lets them ask for none.
+    """
+    method = exported["service_account_impersonation_url"].partition("/v1/")[2]
+    return {
+        "type": "external_account",
+        "audience": "//taxiway/google-tokens",
+        "subject_token_type": "urn:ietf:params:oauth:token-type:jwt",
+        "token_url": f"{server}/v1/token",
+        "service_account_impersonation_url": f"{server}/v1/{method}",
+        "credential_source": {"file": str(secret)},
+    }
 
 
 def own_credentials() -> dict[str, Any]:

@@ -21,7 +21,6 @@ from elt.sources import changes
 from taxiway.airflow.client import AirflowApi
 from taxiway.console.progress import Progress
 from taxiway.embedded.components import MANAGER
-from taxiway.environment.home import read_json
 from taxiway.errors import TaxiwayError
 from taxiway.loads.arguments import Request
 from taxiway.loads.failures import Failure, failures
@@ -54,7 +53,7 @@ class Loads:
     @classmethod
     def of(cls, platform: Target, progress: Progress) -> Self:
         """The data of a platform that is up, as soon as all of it answers."""
-        variables = read_json(platform.home.environment)
+        variables = platform.home.variables()
         loads = cls(platform.api, EnvironmentConnections(variables), progress, ailing=platform.ailing)
         loads._wait_until_well()
         loads.connections = EnvironmentConnections(variables | stored_sources(platform.api, variables))

@@ -12,8 +12,9 @@ from repository import REPOSITORY
 TAXIWAY = REPOSITORY / "scripts" / "taxiway"
 # Each may import those before it, and itself.
 ROOMS = (
-    "errors", "waiting", "environment", "console", "airflow", "infrastructure", "emulators", "embedded",
-    "compose", "targets", "loads", "asking", "transforming", "docgen", "entries", "projects", "cli",
+    "errors", "waiting", "environment", "console", "airflow", "infrastructure", "emulators", "token_server",
+    "embedded", "compose", "targets", "loads", "asking", "transforming", "docgen", "entries", "projects",
+    "cli",
 )  # fmt: skip
 # The last service of Compose is a command in a container: it loads, as `up` does.
 PROGRAMS = ("compose/loader.py", "__main__.py")

@@ -201,9 +201,7 @@ def _asking(progress: Progress) -> Ask:
 
 def _variables(checkout: Checkout, stack: str) -> dict[str, str]:
     """The variables of the shell and of the environment, if there is one: where connections are."""
-    from taxiway.environment.home import read_json
-
-    return {**os.environ, **read_json(checkout.home(stack).environment)}
+    return {**os.environ, **checkout.home(stack).variables()}
 
 
 def _load(checkout: Checkout, stack: str, words: Sequence[str], progress: Progress) -> int:

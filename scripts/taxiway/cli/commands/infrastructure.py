@@ -145,8 +145,8 @@ def _age(created: str) -> str:
     "env",
     """
   scripts/env                the stack that Pulumi selected, else local
-  scripts/env alice          write .env, and google_credentials if the stack has
-                             a credential file
+  scripts/env alice          write .env, and the stack's credential files:
+                             google_credentials, google_own_credentials
   scripts/env alice --print  show it with secrets masked; write nothing
 """,
 )
@@ -175,10 +175,7 @@ def env(checkout: Checkout, stack: str | None, show: bool) -> int:
     if show:
         click.echo(compose.lines(environment.masked(outputs)), nl=False)
         return 0
-    file, content = checkout.folder / "google_credentials", environment.credential_file(outputs)
-    credentials = compose.write_credentials(file, content)
-    if credentials is None:
-        file.unlink(missing_ok=True)  # of the stack before this one
+    credentials = compose.write_credentials(checkout.folder, outputs)
     variables = compose.of_stack(wanted.name, outputs, credentials)
     write_atomically(checkout.folder / ".env", compose.lines(variables))
     click.echo(f"wrote {checkout.folder / '.env'} of the stack {wanted.name}")

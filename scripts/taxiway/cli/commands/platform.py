@@ -220,12 +220,11 @@ def _import_errors(platform: Target) -> dict[str, str]:
 def _show_connections(checkout: Checkout, stack: str) -> int:
     from taxiway.asking.connecting import snippets
     from taxiway.console.progress import Screen, styled
-    from taxiway.environment.home import read_json
 
     home = checkout.platform(stack).home
     python = checkout.folder / ".venv" / "bin" / "python"
     console = Screen()
-    for snippet in snippets(read_json(home.environment), python, "scripts/status --postgres-password"):
+    for snippet in snippets(home.variables(), python, "scripts/status --postgres-password"):
         console.print(styled(f"# {snippet.title}", "bold"))
         console.print(snippet.text, soft_wrap=True)
         console.print()
@@ -399,12 +398,15 @@ def _stop(checkout: Checkout, home: Home, progress: Progress, *, keep: bool, by_
 
 def _remove_files(checkout: Checkout, home: Home) -> list[str]:
     """Remove the environment's folder, what scripts/env wrote for its stack, and an engine's empty state."""
+    from lakehouse.outputs import CREDENTIALS
     from taxiway.compose import variables
+    from taxiway.environment.home import OWN_CREDENTIALS
 
     written, removed = checkout.folder / ".env", list[str]()
     # Another stack's stay. The .env says whose both are, so it goes last.
     if variables.read(written).get("TAXIWAY_STACK") == home.stack:
-        for file in (checkout.folder / "google_credentials", written):
+        credentials = (checkout.folder / name for name in (CREDENTIALS, OWN_CREDENTIALS))
+        for file in (*credentials, written):
             if file.exists():
                 file.unlink()
                 removed.append(str(file))

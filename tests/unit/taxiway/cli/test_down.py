@@ -95,6 +95,7 @@ def alice(folder: Path) -> Cloud:
     write_json(home.engine / "passphrase", {})
     write_atomically(folder / ".env", "TAXIWAY_STACK=alice\n")
     write_atomically(folder / "google_credentials", "{}")
+    write_atomically(folder / "google_own_credentials", "{}")
     return Cloud(files)
 
 
@@ -148,7 +149,7 @@ def test_down_leaves_what_env_wrote_for_another_stack(folder: Path) -> None:
     cloud = alice(folder)
     write_atomically(folder / ".env", "TAXIWAY_STACK=bob\n")
     assert down(folder, cloud) == 0
-    assert files(folder) == [".env", "google_credentials"]
+    assert files(folder) == [".env", "google_credentials", "google_own_credentials"]
 
 
 def test_a_stack_of_pulumis_is_not_reported_as_nothing_if_no_pulumi_can_be_asked(

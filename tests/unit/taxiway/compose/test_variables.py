@@ -50,12 +50,28 @@ def test_root_is_not_imitated() -> None:
 
 
 def test_a_stack_on_google_cloud_turns_the_emulators_off() -> None:
-    written = variables.of_stack("alice", OUTPUTS, Path("/x/google_credentials"))
+    written = variables.of_stack("alice", OUTPUTS, {"google_credentials": Path("/x/google_credentials")})
     assert written["EMULATORS_OFF"] == "1"
     assert {written[name] for name in (*variables.EMULATORS, variables.SOURCE, "TAXIWAY_MONTHS")} == {""}
     assert written["GOOGLE_CREDENTIALS_FILE"] == "/x/google_credentials"
+    assert (written["GOOGLE_OWN_CREDENTIALS_FILE"], written["GOOGLE_TOKENS_OFF"]) == ("", "1")
     assert written["COMPOSE_PROJECT_NAME"] == "taxiway-alice"
     assert "very secret" not in "".join(written.values())
+
+
+def test_where_there_are_the_developers_own_credentials_the_token_server_runs_with_those_of_now(
+    tmp_path: Path,
+) -> None:
+    files = {name: tmp_path / name for name in ("google_credentials", "google_own_credentials")}
+    versions = []
+    for content in ("a sign-in", "another"):
+        files["google_own_credentials"].write_text(content)
+        written = variables.of_stack("alice", OUTPUTS, files)
+        versions.append(written["GOOGLE_OWN_CREDENTIALS_VERSION"])
+        assert written["GOOGLE_CREDENTIALS_FILE"] == str(files["google_credentials"])
+        assert written["GOOGLE_OWN_CREDENTIALS_FILE"] == str(files["google_own_credentials"])
+        assert written["GOOGLE_TOKENS_OFF"] == ""
+    assert versions[0] != versions[1]
 
 
 def federated(file: str) -> dict[str, str]:
@@ -65,12 +81,11 @@ def federated(file: str) -> dict[str, str]:
 
 def test_the_folder_of_the_platforms_token_is_mounted_so_that_a_renewed_one_is_seen() -> None:
     assert (
-        variables.of_stack("alice", federated("/var/run/x/token"), None)["GOOGLE_TOKEN_FOLDER"]
-        == "/var/run/x"
+        variables.of_stack("alice", federated("/var/run/x/token"), {})["GOOGLE_TOKEN_FOLDER"] == "/var/run/x"
     )
-    assert variables.of_stack("alice", OUTPUTS, None)["GOOGLE_TOKEN_FOLDER"] == ""
+    assert variables.of_stack("alice", OUTPUTS, {})["GOOGLE_TOKEN_FOLDER"] == ""
     with pytest.raises(TaxiwayError, match="/token is in no folder of its own"):
-        variables.of_stack("alice", federated("/token"), None)
+        variables.of_stack("alice", federated("/token"), {})
 
 
 def test_a_stack_on_emulators_gets_those_of_compose() -> None:
@@ -79,7 +94,7 @@ def test_a_stack_on_emulators_gets_those_of_compose() -> None:
         "STORAGE_EMULATOR_HOST": "http://127.0.0.1:1",
         "BIGQUERY_EMULATOR_HOST": "http://127.0.0.1:2",
     }
-    written = variables.of_stack("alice", outputs, None)
+    written = variables.of_stack("alice", outputs, {})
     assert not {"STORAGE_EMULATOR_HOST", "BIGQUERY_EMULATOR_HOST"} & set(written)
     assert written["EMULATORS_OFF"] == "", "whatever the shell says"
     # With their token, which is in a file of the containers.
