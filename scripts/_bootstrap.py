@@ -4,13 +4,19 @@ Runs on the system Python: standard library only, and syntax that an old Python 
 so that an unsupported one prints a sentence instead of a SyntaxError.
 """
 
-import fcntl
 import glob
 import hashlib
 import os
 import shutil
 import subprocess
 import sys
+
+try:
+    import fcntl
+except ImportError:
+    sys.stderr.write("taxiway: neither Airflow nor this command runs on Windows itself.\n")
+    sys.stderr.write("         Use WSL 2 or a container: docs/systems.md\n")
+    sys.exit(3)
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 VENV = os.path.join(ROOT, ".venv")
@@ -37,10 +43,30 @@ PROGRAMS = {"test": "pytest", "check": "ruff"}
 
 def run(command):
     """Run `command` inside the locked environment, which is set up first if it is missing."""
-    ensure_environment((*GROUPS.get(command, ()), *groups_of_entries()))
+    groups = (*GROUPS.get(command, ()), *groups_of_entries())
+    text = help_text(command, sys.argv[1:])
+    # Nobody waits for a gigabyte to read what a command is for.
+    if text and not complete(lock_hash(), groups):
+        sys.stdout.write(text)
+        return
+    ensure_environment(groups)
     # Bytecode is written when a module is first imported: of 22,000 modules the platform imports 3,500.
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     os.execv(VENV_PYTHON, [VENV_PYTHON, "-m", "taxiway", command, *sys.argv[1:]])
+
+
+def help_text(command, words):
+    """What a command line that asks for help prints, from docs/commands.md; empty for any other."""
+    section = "scripts/" + command
+    if command == "help" and "--help" not in words:
+        section = "scripts/" + words[0] if words else "Overview"
+    elif "--help" not in words[: words.index("--") if "--" in words else None]:
+        return ""
+    page = text_of(os.path.join(ROOT, "docs", "commands.md"))
+    # A command that there is not is answered by those that there are.
+    sections = [section, "Overview"] if command == "help" else [section]
+    found = [page.partition("\n## %s\n\n```text\n" % name)[2].partition("```\n")[0] for name in sections]
+    return next(filter(None, found), "")
 
 
 def groups_of_entries():

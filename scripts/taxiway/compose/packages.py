@@ -27,6 +27,7 @@ EXPORTS: Mapping[str, tuple[str, ...]] = {
     ),
     "scripts/taxiway/asking/mcp.txt": ("--package", "taxiway", "--only-group", "mcp"),
     "scripts/taxiway/asking/notebook.txt": ("--package", "taxiway", "--only-group", "notebook"),
+    "scripts/taxiway/docgen/site.txt": ("--package", "taxiway", "--only-group", "site"),
     # What installs all others: scripts/_bootstrap.py and both images take it from here.
     "scripts/uv.txt": ("--only-group", "uv"),
 }  # fmt: skip

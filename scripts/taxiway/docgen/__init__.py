@@ -24,7 +24,7 @@ def generated(*, check: bool = True) -> dict[Path, Generator]:
     """
     # Pulumi's and Airflow's imports take seconds; only this command needs both.
     from taxiway.compose import packages
-    from taxiway.docgen import datasets, infrastructure, pipelines, troubleshooting
+    from taxiway.docgen import datasets, infrastructure, pipelines, site, troubleshooting
     from taxiway.docgen.markdown import current
 
     pages: dict[str, Callable[[str], str]] = {
@@ -38,6 +38,8 @@ def generated(*, check: bool = True) -> dict[Path, Generator]:
         docs / name: partial(lambda name, make: make((docs / name).read_text()), name, make)
         for name, make in pages.items()
     }
+    navigation = REPOSITORY / site.CONFIGURATION
+    found[navigation] = lambda: site.current(navigation.read_text())
     found |= {path: partial(infrastructure.inventory_text, path) for path in infrastructure.inventories()}
     # What the images install: exported from uv.lock, never resolved at build.
     found |= {

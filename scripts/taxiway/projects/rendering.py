@@ -20,7 +20,15 @@ from taxiway.errors import TaxiwayError
 TEMPLATE = Path(__file__).with_name("template")
 EXAMPLE = Path("plugins", "nyc_taxi")
 # Pages on why the product is as it is, and how fast.
-PRODUCT_PAGES = ("decisions", "images", "performance.md", "scale.md", "style.md", "surprises.md")
+PRODUCT_PAGES = (
+    "decisions",
+    "images",
+    "performance.md",
+    "scale.md",
+    "style.md",
+    "surprises.md",
+    "tutorial.md",
+)
 # The example, what is about the product itself, and tests that need one of both. `tests/project` stays.
 GONE = (
     EXAMPLE, Path(".ci"), Path("renovate.json"), Path("scripts", "bench"), Path("scripts", "upgrade"),
@@ -77,6 +85,8 @@ def _changes(name: str) -> Mapping[str, Callable[[str], str]]:
             "and a source that looks like TLC's", "and a source of generated files",
         ),
         "pyproject.toml": _swap(', "tests/benchmarks/bench"]', "]"),
+        "docs/commands.md": _commands,
+        "mkdocs.yml": lambda text: _site(text, name),
         "docs/ci.md": _swap("`scripts/test --all`, `scripts/test --docker`", "`scripts/test`"),
         "docs/asking.md": _swap(
             "The starter is `plugins/nyc_taxi/notebooks/first_look.py`; keep\nyours in the same folder or",
@@ -110,6 +120,24 @@ def _pulumi(text: str, name: str) -> str:
     return _swap(f"name: {PROJECT}\n", f"name: {name}\n")(head) + (
         "\n# Settings (taxiway:owner and others) are in docs/infrastructure.md; the program checks them.\n"
     )
+
+
+def _commands(text: str) -> str:
+    """The page without commands that went, and without the option that is about the example alone."""
+    for command in [gone.name for gone in GONE if gone.parent == Path("scripts")]:
+        text = re.sub(rf"(?s)\n## scripts/{command}\n\n```text\n.*?```\n", "", text)
+        text = re.sub(rf"(?m)^  {command} .*\n", "", text)
+    return re.sub(r"(?m)^  --source .*\n(?: {4,}.*\n)*", "", text)
+
+
+def _site(text: str, name: str) -> str:
+    """The site's settings with the project's name, without the pages that went."""
+    text = _swap("site_name: Taxiway\n", f"site_name: {name}\n")(text)
+    head, _, _ = text.partition("      - Decisions:\n")
+    kept = [
+        line for line in head.splitlines() if not line.endswith(tuple(f"- {page}" for page in PRODUCT_PAGES))
+    ]
+    return "\n".join(kept).removesuffix("\n  - Why:") + "\n"
 
 
 def _infrastructure(text: str, name: str) -> str:

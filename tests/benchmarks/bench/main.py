@@ -34,11 +34,15 @@ SECTIONS: Mapping[str, tuple[str, Callable[[Bench], Section]]] = {
 PEERLESS = {"parse", "memory", "start", "backfill", "idle"}
 
 EXAMPLES = """\
-  scripts/bench all                                       everything, and docs/performance.md (half an hour)
-  scripts/bench postgres                                  one section
-  scripts/bench postgres --rows 300000 --n 3 --json FILE  a quick look, for programs too
-  scripts/bench lake conform --no-peers                   limits and ours only: nothing is installed
-  scripts/bench idle --seconds 300                        what a platform with nothing to do costs"""
+  scripts/bench all                        everything, and docs/performance.md
+                                           (half an hour)
+  scripts/bench postgres                   one section
+  scripts/bench postgres --rows 300000 --n 3 --json FILE
+                                           a quick look, for programs too
+  scripts/bench lake conform --no-peers    limits and ours only: nothing is
+                                           installed
+  scripts/bench idle --seconds 300         what a platform with nothing to do
+                                           costs"""
 HOME = Home.of("_bench").root
 PAGE = REPOSITORY / "docs" / "performance.md"
 PICTURE = REPOSITORY / "docs" / "images" / "performance.svg"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import re
 import shutil
+import subprocess
 import sys
 import tomllib
 from pathlib import Path
@@ -13,6 +14,9 @@ from types import ModuleType
 import pytest
 import yaml
 from repository import REPOSITORY
+
+from taxiway.cli.main import group
+from taxiway.cli.reference import help_of, overview
 
 
 @pytest.fixture
@@ -121,6 +125,65 @@ def test_a_newer_python_on_path_is_used_where_this_one_is_too_old(
     monkeypatch.setattr(sys, "executable", str(old))
     assert broken.exists()
     assert bootstrap.supported_python() == str(good)
+
+
+# Help without an environment
+
+
+def without_environment(folder: Path, command: str, *words: str) -> subprocess.CompletedProcess[str]:
+    """A command of a fresh clone, by a Python that can install nothing: it has no package, and no PATH."""
+    for name in ("docs", "scripts"):
+        (folder / name).mkdir(exist_ok=True)
+    for name in ("docs/commands.md", "scripts/_bootstrap.py", f"scripts/{command}"):
+        shutil.copy(REPOSITORY / name, folder / name)
+    return subprocess.run(
+        [sys.executable, "-I", "-S", "-c", RUN, folder / "scripts" / command, *words],
+        env={"PATH": str(folder)}, capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+
+
+RUN = """
+import os, runpy, sys
+sys.argv.pop(0)
+sys.path.insert(0, os.path.dirname(sys.argv[0]))
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+COMMANDS = group().commands
+
+
+@pytest.mark.parametrize("name", sorted(COMMANDS))
+def test_a_fresh_clone_explains_each_command_and_installs_nothing(name: str, tmp_path: Path) -> None:
+    done = without_environment(tmp_path, name, "--help")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == help_of(COMMANDS[name])
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["docs", "scripts"]
+    assert without_environment(tmp_path, "help", name).stdout == done.stdout
+
+
+def test_on_windows_it_says_where_it_runs(tmp_path: Path) -> None:
+    code = "import sys; sys.modules['fcntl'] = None; sys.path.insert(0, sys.argv[1]); import _bootstrap"
+    command = [sys.executable, "-c", code, REPOSITORY / "scripts"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 3
+    assert len(done.stderr.splitlines()) == 2
+    assert "WSL 2" in done.stderr
+    assert "docs/systems.md" in done.stderr
+
+
+def test_a_fresh_clone_lists_all_commands(tmp_path: Path) -> None:
+    assert without_environment(tmp_path, "help").stdout == overview(REPOSITORY)
+    assert without_environment(tmp_path, "help", "nothing").stdout == overview(REPOSITORY)
+
+
+def test_without_the_page_help_is_what_is_installed(bootstrap: ModuleType, tmp_path: Path) -> None:
+    assert bootstrap.help_text("up", ["--help"]) == ""
+    (tmp_path / "docs").mkdir()
+    shutil.copy(REPOSITORY / "docs" / "commands.md", tmp_path / "docs")
+    assert bootstrap.help_text("up", ["--help"])
+    assert bootstrap.help_text("up", ["--months", "2024-01"]) == ""
+    # What is behind -- is another program's, and so is what no page names.
+    assert bootstrap.help_text("dbt", ["--", "--help"]) == ""
+    assert bootstrap.help_text("nothing", ["--help"]) == ""
 
 
 def installed(bootstrap: ModuleType, tmp_path: Path, *groups: str) -> None:

@@ -88,7 +88,7 @@ def new(
     stack: str,
     **given: Any,
 ) -> int:
-    """Add the dataset NAME: look at the file at ADDRESS and write its entry."""
+    """Look at the file at ADDRESS and write an entry: the dataset NAME."""
     from elt.catalogue.checks import Packages
     from elt.catalogue.registry import DATASETS, MARTS
     from taxiway.console.progress import Progress

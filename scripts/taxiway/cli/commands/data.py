@@ -102,7 +102,7 @@ def sql(
     write: bool,
     stack: str,
 ) -> int:
-    """Run an SQL STATEMENT on the warehouse, Postgres or the lake's files."""
+    """Run an SQL STATEMENT on the warehouse, Postgres or the lake."""
     from taxiway.asking.answers import format_of
     from taxiway.asking.stores import open_store
 
@@ -145,7 +145,7 @@ head shows the first rows of Parquet, CSV and JSON, also where a .gz is.
 @stack_option
 @pass_checkout
 def lake(checkout: Checkout, action: str, name: str, limit: int, stack: str) -> int:
-    """List the lake's objects, show the first rows of one, or all its bytes."""
+    """List the lake's objects; show the first rows or all bytes of one."""
     connections = stores_of(checkout, stack)
     name = name.removeprefix(f"gs://{connections.settings.bucket}/")
     if action == "ls":

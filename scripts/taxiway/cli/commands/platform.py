@@ -20,8 +20,9 @@ from taxiway.cli.options import (
     stack_option,
     wait_option,
 )
+from taxiway.console.examples import names
 from taxiway.console.hints import HINTS
-from taxiway.environment.home import Home, State, exclusive
+from taxiway.environment.home import REPOSITORY, Home, State, exclusive
 from taxiway.environment.secrets import REQUIRE_AUTH
 from taxiway.errors import TaxiwayError
 from taxiway.targets.target import TARGETS, Checkout, target_class
@@ -56,6 +57,8 @@ DAGS = "DAGs"
     type=source_name,
     metavar="SOURCE",
     show_default="sample; with --project tlc",
+    # A project without the example has nothing that it could choose the source of.
+    hidden=bool(names(REPOSITORY / "plugins")),
     help="Of the example's data: sample, tlc, or the URL of a mirror.",
 )
 @click.option(
@@ -278,7 +281,7 @@ exit code: 0 if all is well, 1 if something is not
 @stack_option
 @pass_checkout
 def doctor(checkout: Checkout, target: str | None, project: str, stack: str) -> int:
-    """Check all that a start needs, or all that runs, and say what to do."""
+    """Check all that a start needs, or all that runs; say what to do."""
     from rich.text import Text
 
     from taxiway.asking.doctor import examine
@@ -309,7 +312,7 @@ def doctor(checkout: Checkout, target: str | None, project: str, stack: str) -> 
 @stack_option
 @pass_checkout
 def logs(checkout: Checkout, component: str, lines: int, follow: bool, stack: str) -> int:
-    """Show the last log lines of COMPONENT, one that scripts/status lists."""
+    """Show the last log lines of a COMPONENT that scripts/status lists."""
     command = checkout.platform(stack).log_command(component, lines, follow=follow)
     if not sys.stdout.isatty():
         # Becoming `tail` or `docker` leaves interruptions and pipes to them.
@@ -338,7 +341,7 @@ def logs(checkout: Checkout, component: str, lines: int, follow: bool, stack: st
 @stack_option
 @pass_checkout
 def down(checkout: Checkout, keep: bool, stack: str) -> int:
-    """Stop everything, remove the environment and verify that it is gone."""
+    """Stop everything, remove the environment, verify that it is gone."""
     from lakehouse.outputs import BUCKET, PROJECT
     from taxiway.compose import variables
     from taxiway.console.progress import Progress, plain

@@ -40,7 +40,7 @@ def init(
     newer: bool,
     again: bool,
 ) -> int:
-    """Make a PROJECT of your own, without the taxi example, in a new folder."""
+    """Make a PROJECT of your own, without the example, in a new folder."""
     if newer == bool(project) or bool(dataset) != bool(address):
         raise click.UsageError("give the PROJECT (and a DATASET with the ADDRESS of a file), or --update")
     if newer:

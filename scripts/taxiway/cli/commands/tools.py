@@ -1,4 +1,4 @@
-"""For who works on this repository: test, check, docs, bench, upgrade."""
+"""For who works on this repository: help, test, check, docs, bench, upgrade."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def test(checkout: Checkout, cloud: str | None, arguments: tuple[str, ...]) -> i
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="SECTION…")
 @pass_checkout
 def bench(checkout: Checkout, arguments: tuple[str, ...]) -> int:
-    """Measure this machine: the pipeline beside its limits and other tools."""
+    """Measure the pipeline beside this machine's limits and other tools."""
     return _become(checkout.folder, sys.executable, checkout.folder / "tests" / "benchmarks", *arguments)
 
 
@@ -102,14 +102,37 @@ def check(checkout: Checkout) -> int:
     """
   scripts/docs                     write every generated page and file
   scripts/docs --check             name those that are behind the code
+  scripts/docs --site              build the site into site/; a link that
+                                   leads nowhere is an error
+  scripts/docs --site --serve      show it, and each page as you change it
+The first --site installs Zensical into .tools/site.
 """,
 )
 @click.option("--check", is_flag=True, help="Write nothing; exit with 1 if one is behind.")
-def docs(check: bool) -> int:
-    """Write every generated page and file from the code that knows the answers."""
+@click.option("--site", is_flag=True, help="Build the site of docs/ instead.")
+@click.option("--serve", is_flag=True, help="With --site: serve it on this machine until Ctrl-C.")
+@pass_checkout
+def docs(checkout: Checkout, check: bool, site: bool, serve: bool) -> int:
+    """Write the generated pages and files, or build the site."""
+    if (check and site) or (serve and not site):
+        raise click.UsageError("--check stands alone, --serve needs --site")
+    if site:
+        return _site(checkout, serve=serve)
     from taxiway import docgen
+    from taxiway.cli.reference import page
 
-    return docgen.main(check=check)
+    files = docgen.generated(check=check)
+    return docgen.main(check=check, files={checkout.folder / "docs" / "commands.md": page, **files})
+
+
+def _site(checkout: Checkout, *, serve: bool) -> int:
+    from taxiway.docgen.site import SITE, build, serve_command
+
+    program = SITE.installed() / SITE.there
+    if serve:
+        return _become(checkout.folder, *serve_command(program))
+    click.echo(f"built {build(checkout.folder, program)}; to look at it: scripts/docs --site --serve")
+    return 0
 
 
 @command(
@@ -125,7 +148,7 @@ It changes nothing. exit code: 0 if nothing breaks, 1 if something does
 @click.argument("version", required=False)
 @click.option("--lock", is_flag=True, help="Rehearse `uv lock --upgrade` instead of another Airflow.")
 def upgrade(version: str | None, lock: bool) -> int:
-    """Rehearse an upgrade, to Airflow VERSION or of the whole lock, and report what breaks."""
+    """Rehearse an upgrade of Airflow or all packages: what would break."""
     from taxiway.compose import packages
     from taxiway.console.progress import Progress
 
@@ -149,4 +172,25 @@ def upgrade(version: str | None, lock: bool) -> int:
     return 1 if report.failures else 0
 
 
-COMMANDS = (test, check, docs, bench, upgrade)
+@command(
+    "help",
+    """
+  scripts/help                     all commands, one line each
+  scripts/help run                 as scripts/run --help
+""",
+)
+@click.argument("name", metavar="COMMAND", required=False)
+@pass_checkout
+def help_(checkout: Checkout, name: str | None) -> int:
+    """Say what each command is for, or explain one."""
+    from taxiway.cli.main import group
+    from taxiway.cli.reference import help_of, overview
+
+    known = group().commands
+    if name and name not in known:
+        raise click.BadParameter(f"{name!r} is no command; scripts/help lists them")
+    click.echo(help_of(known[name]) if name else overview(checkout.folder), nl=False)
+    return 0
+
+
+COMMANDS = (help_, test, check, docs, bench, upgrade)

@@ -28,7 +28,7 @@ The first call installs dbt into .tools/dbt, an environment of its own.
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="DBT'S ARGUMENTS…")
 @pass_checkout
 def dbt(checkout: Checkout, stack: str, arguments: tuple[str, ...]) -> int:
-    """Run dbt on the stores of a stack: BigQuery or its emulator, or Postgres."""
+    """Run dbt on BigQuery, its emulator, or Postgres."""
     from taxiway.compose.on_demand import surroundings
     from taxiway.transforming.dbt import program, project, variables
 

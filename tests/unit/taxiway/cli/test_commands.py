@@ -14,6 +14,7 @@ import pytest
 from repository import REPOSITORY
 
 from taxiway.cli.main import group, main
+from taxiway.cli.reference import help_of
 from taxiway.console.hints import Hints
 from taxiway.embedded.components import Component
 from taxiway.environment.home import Home, State, write_atomically
@@ -24,7 +25,7 @@ COMMANDS = group().commands
 WRAPPERS = sorted(
     file.name for file in (REPOSITORY / "scripts").iterdir() if file.is_file() and os.access(file, os.X_OK)
 )
-README = (REPOSITORY / "README.md").read_text()
+PAGE = (REPOSITORY / "docs" / "commands.md").read_text()
 # Seconds of import that neither help nor completion may cost, by what brings them.
 HEAVY = (
     "airflow",
@@ -61,20 +62,35 @@ def test_every_command_has_a_wrapper_and_every_wrapper_a_command() -> None:
 
 
 @pytest.mark.parametrize("name", WRAPPERS)
-def test_every_command_has_help_with_an_example_and_is_in_the_readme(name: str) -> None:
+def test_every_command_has_help_with_an_example_and_is_in_the_reference(name: str) -> None:
     command = [sys.executable, REPOSITORY / "scripts" / name, "--help"]
     environment = {**os.environ, "COLUMNS": "80"}
     done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment, timeout=120)
     assert done.stdout.startswith(("Usage: ", "usage: "))
     examples = done.stdout.partition("examples:\n")[2]
     assert f"scripts/{name}" in examples
-    assert f"scripts/{name}" in README
+    assert f"## scripts/{name}\n" in PAGE
 
 
-@pytest.mark.parametrize("name", sorted(set(WRAPPERS) - {"bench"}))
+@pytest.mark.parametrize("name", WRAPPERS)
 def test_help_fits_a_terminal_of_eighty_columns(name: str) -> None:
     shown = taxiway(name, "--help").stdout
+    assert shown
     assert [line for line in shown.splitlines() if len(line) > 80] == []
+
+
+def test_the_overview_has_every_command_once_in_one_line_of_eighty_columns() -> None:
+    shown = taxiway("help").stdout
+    listed = re.findall(r"^  (\w+) +\S", shown, re.MULTILINE)
+    assert sorted(listed) == WRAPPERS
+    assert [line for line in shown.splitlines() if len(line) > 80 or line.endswith("...")] == []
+
+
+def test_help_explains_a_command_as_it_does_itself() -> None:
+    assert taxiway("help", "run").stdout == help_of(COMMANDS["run"])
+    wrong = taxiway("help", "runn")
+    assert wrong.returncode == 2
+    assert "'runn' is no command" in wrong.stderr
 
 
 def test_without_a_command_the_commands_are_listed() -> None:
@@ -121,11 +137,36 @@ def test_a_shell_completes_commands_options_and_datasets(line: str, offered: str
     assert f"plain,{offered}" in done.stdout.splitlines()
 
 
-def test_the_readmes_line_for_completion_is_a_script_of_bash() -> None:
-    (line,) = re.findall(r"^eval .*_TAXIWAY_COMPLETE.*$", README, re.MULTILINE)
-    assert "_TAXIWAY_COMPLETE=bash_source" in line
-    source = taxiway(_TAXIWAY_COMPLETE="bash_source").stdout
-    assert "complete -o nosort -F _taxiway_completion taxiway" in source
+BASH = r"""
+source scripts/completion.bash
+set -- $(complete -p "$1" | sed 's/.*-F \([^ ]*\) .*/\1/') "$@"
+COMP_WORDS=("${@:2}") COMP_CWORD=$(($# - 2))
+compopt() { :; }
+"$1"
+printf '%s\n' "${COMPREPLY[@]}"
+"""
+
+
+@pytest.mark.parametrize(
+    ("line", "offered"),
+    [
+        (["scripts/run", "ye"], ["yellow"]),
+        (["./scripts/up", "--tar"], ["--target"]),
+        (["scripts/status", "--jso"], ["--json"]),
+    ],
+)
+def test_bash_completes_the_scripts_themselves(line: list[str], offered: list[str]) -> None:
+    assert "source scripts/completion.bash" in PAGE
+    done = subprocess.run(
+        ["bash", "-c", BASH, "bash", *line], cwd=REPOSITORY, capture_output=True, text=True, timeout=60
+    )
+    assert (done.stdout.splitlines(), done.stderr) == (offered, "")
+
+
+@pytest.mark.parametrize("shell", ["zsh", "fish"])
+def test_the_pages_line_for_other_shells_prints_their_script(shell: str) -> None:
+    assert f"{shell}_source" in PAGE
+    assert "_TAXIWAY_COMPLETE" in taxiway(_TAXIWAY_COMPLETE=f"{shell}_source").stdout
 
 
 # Errors

@@ -261,3 +261,32 @@ def test_the_pages_own_dag_and_models_are_as_the_projects_checks_want_them(
         r"```(?:yaml|sql)\n(?:#|--) plugins/NAME/dbt/(\S+)\n", (project / "docs" / "dbt.md").read_text()
     )
     assert models == ["dbt_project.yml", "models/sources.yml", "models/bikes_by_month.sql"]
+
+
+def test_its_page_of_commands_is_what_its_own_commands_say(project: Path) -> None:
+    code = "from pathlib import Path; from taxiway.cli.reference import page; print(page(Path()), end='')"
+    done = run(project, "-c", code)
+    assert done.stdout == (project / "docs" / "commands.md").read_text(), done.stderr
+    assert "## scripts/up\n" in done.stdout
+    assert not re.search(r"\b(bench|upgrade|--source)\b", done.stdout)
+
+
+def test_the_tutorials_files_make_a_project_that_its_checks_accept(checkout: Path, tmp_path: Path) -> None:
+    making.make(checkout, tmp_path / "my-shops")
+    page = (checkout / "docs" / "tutorial.md").read_text()
+    made = [line for line in re.findall(r"```sh\n(.*?)```", page, re.DOTALL) if "<<'END'" in line]
+    written = re.sub(r"^scripts/.*\n", "", "".join(made), flags=re.MULTILINE)
+    subprocess.run(["bash", "-euc", written], cwd=tmp_path / "my-shops", timeout=60, check=True)
+    (notebook,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    package = tmp_path / "my-shops" / "plugins" / "my_shops"
+    (package / "notebooks").mkdir()
+    (package / "notebooks" / "dashboard.py").write_text(notebook)
+    (new,) = re.findall(r"^scripts/(new .*)$", page, re.MULTILINE)
+    done = run(tmp_path / "my-shops", "-m", "taxiway", *new.split(), "--no-load")
+    reason = re.search(r"`(pieces lots is not int16)`", page)[1]
+    assert reason in done.stderr
+    for check in (["check"], ["format", "--check"]):
+        checked = run(tmp_path / "my-shops", "-m", "ruff", *check, "--no-cache", "plugins/my_shops")
+        assert checked.returncode == 0, checked.stdout
+    models = sorted(str(path.relative_to(package)) for path in (package / "dbt").rglob("*.*"))
+    assert models == ["dbt/dbt_project.yml", "dbt/models/revenue_by_product.sql", "dbt/models/sources.yml"]
