@@ -127,6 +127,36 @@ def test_a_table_goes_when_its_time_is_over_even_if_nobody_was_there(service: Se
     assert kept["expirationTime"] == str(int(times["later"] * 1000))
 
 
+def test_a_schema_with_more_columns_adds_them_and_one_with_fewer_is_refused(
+    service: Service, dataset: str
+) -> None:
+    """Gap: the library changes its description of the table alone; dbt's on_schema_change finds no column."""
+    fields = [{"name": "a", "type": "INTEGER"}, {"name": "b-1", "type": "STRING"}]
+    fields.append(
+        {"name": "c", "type": "RECORD", "mode": "REPEATED", "fields": [{"name": "d", "type": "DATE"}]}
+    )
+    for method in ("PATCH", "PUT"):
+        changed = requests.request(
+            method, f"{dataset}/tables/t", json={"schema": {"fields": fields}}, timeout=10
+        )
+        assert changed.ok, changed.text
+    assert query(service.url, "SELECT a, `b-1`, ARRAY_LENGTH(c) AS n FROM ds.t") == [("1", None, None)]
+    query(service.url, "INSERT INTO ds.t (a, `b-1`) VALUES (2, 'x')")
+    refused = requests.patch(f"{dataset}/tables/t", json={"schema": {"fields": fields[:2]}}, timeout=10)
+    assert refused.status_code == 400
+    assert refused.json()["error"]["message"].endswith("Field c is missing in new schema")
+
+
+def test_a_view_has_a_schema(service: Service, dataset: str) -> None:
+    query(service.url, "CREATE VIEW ds.v AS SELECT a, 'x' AS b, [1.5] AS c FROM ds.t")
+    fields = requests.get(f"{dataset}/tables/v", timeout=10).json()["schema"]["fields"]
+    assert [(field["name"], field["type"], field["mode"]) for field in fields] == [
+        ("a", "INTEGER", "NULLABLE"), ("b", "STRING", "NULLABLE"), ("c", "FLOAT", "REPEATED"),
+    ]  # fmt: skip
+    query(service.url, "DROP TABLE ds.t")
+    assert requests.get(f"{dataset}/tables/v", timeout=10).ok
+
+
 def test_half_a_request_does_nothing(service: Service, dataset: str) -> None:
     address = urlsplit(service.url)
     body = b'{"query": "DELETE FROM ds.t WHERE TRUE", "useLegacySql": false}'

@@ -16,11 +16,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import httpx
 import sqlglot
 from bqemulator.api.routes.jobs import _DESTRUCTIVE_STATEMENT_TYPES
 from bqemulator.jobs.executor import JOB_RESULTS, classify_statement_type
 from bqemulator.storage.sql_identifiers import quoted_table_ref
+from bqemulator.storage.type_map import bq_schema_to_duckdb_columns, duckdb_type_to_bq_field
 from sqlglot import exp
 from sqlglot.errors import ParseError, TokenError
 from starlette.requests import Request
@@ -386,10 +388,13 @@ class Front:
     def _table(self, call: _Call) -> Any:
         """Read, change or delete a table.
 
-        BigQuery: `numRows` is the number of rows. Library: it is the row count of the last load job.
+        BigQuery: `numRows` is the number of rows; a view has a schema. Library: it is the row count of the
+        last load job; a view has none.
         """
         names, body = (call.parts["project"], call.parts["dataset"], call.parts["table"]), call.body()
         key, table = "/".join(names), self._context.catalog.get_table(*names)
+        if table is not None and call.method in ("PATCH", "PUT"):
+            self._widen(quoted_table_ref(*names), table, body.get("schema") or {})
         answer = self._library(call, _with_all_labels(body, table) if call.method == "PATCH" else None)
         if call.method == "DELETE":
             self._expiry.put(key, None)
@@ -401,7 +406,34 @@ class Front:
         if call.method == "GET" and table.table_type == "TABLE":
             counted = f"SELECT count(*) FROM {quoted_table_ref(*names)}"  # noqa: S608
             facts["numRows"] = str(self._context.engine.execute(counted).fetchone()[0])
+        if call.method == "GET" and table.table_type == "VIEW":
+            facts |= self._columns(quoted_table_ref(*names))
         return answer.json() | facts
+
+    def _columns(self, reference: str) -> Json:
+        """A view's schema; none where a table that it reads is gone."""
+        try:
+            described = self._context.engine.execute(f"DESCRIBE {reference}").fetchall()
+        except duckdb.Error:
+            return {}
+        return {"schema": {"fields": [duckdb_type_to_bq_field(name, kind) for name, kind, *_ in described]}}
+
+    def _widen(self, reference: str, table: Any, schema: Json) -> None:
+        """Add the columns that a table's new schema has in addition.
+
+        BigQuery: they are there at once, null in every row; a schema that lacks one is refused. Library: it
+        changes its description of the table alone.
+        """
+        fields = schema.get("fields")
+        if table.table_type != "TABLE" or not fields:
+            return
+        present = {field.name.lower() for field in table.schema_.fields}
+        wanted = {name.lower(): (name, kind) for name, kind in bq_schema_to_duckdb_columns(fields)}
+        if missing := present - wanted.keys():
+            said = f"Field {min(missing)} is missing in new schema"
+            raise HttpError(400, f"Provided Schema does not match Table {table.table_id}. {said}")
+        for name, kind in (wanted[key] for key in wanted if key not in present):
+            self._context.engine.execute(f'ALTER TABLE {reference} ADD COLUMN "{name}" {kind}')
 
 
 def _with_all_labels(body: Json, present: Any) -> Json | None:
