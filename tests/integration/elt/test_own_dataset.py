@@ -45,6 +45,7 @@ from elt import status as report
 from elt.catalogue.registry import DATASETS
 from elt.connections import EnvironmentConnections
 from elt.layout import dag_id
+from elt.orchestration.dbt import DbtProject
 from elt.stage_request import StageRequest
 from elt.stages import STAGES, run
 from taxiway.airflow.bootstrap import expected_dags
@@ -65,7 +66,9 @@ for asked in json.loads(sys.argv[1]):
                     run(task.stage, request, connections)
 errors = [error for bag in bags for error in bag.import_errors.items()]
 found = {"status": report.status(connections), "errors": errors, "page": dataset_page.page()}
-found["differing"] = sorted(dags.keys() ^ {name for names in expected_dags().values() for name in names})
+wanted = {name for names in expected_dags().values() for name in names}
+wanted |= {f"{project.name}_dbt" for project in DbtProject.of_packages()}
+found["differing"] = sorted(dags.keys() ^ wanted)
 json.dump(found, open("out", "w"))
 """
 

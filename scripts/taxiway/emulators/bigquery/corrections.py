@@ -27,12 +27,14 @@ from bqemulator.sql import inner_query
 from bqemulator.sql.parameters import _extract_value
 from bqemulator.sql.rewriter import aggregate_variants, information_schema
 from sqlglot import expressions
+from sqlglot.dialects.bigquery import BigQuery
 from sqlglot.dialects.dialect import Dialect
 from sqlglot.expressions import Expr
 from sqlglot.generators.bigquery import BigQueryGenerator
 
 from taxiway.emulators.answers import Json
 from taxiway.emulators.bigquery.described import expanded, no_materialized_views
+from taxiway.emulators.bigquery.weeks import counted
 from taxiway.emulators.gcs import find
 
 # Enough for the statements of a few jobs.
@@ -157,11 +159,11 @@ def _aggregated(operand: Any) -> Any:
 def _parse_once(dialect: Dialect, sql: str, **options: Any) -> list[Expr | None]:
     """Parse each statement once, and give every caller a copy, because callers modify their trees.
 
-    Library: it parses each statement about twenty times, which takes two fifths of its CPU time, and it takes
-    NUMERIC for DuckDB's DECIMAL, of 3 decimals instead of 9.
+    Library: it parses each statement about twenty times, which takes two fifths of its CPU time, it takes
+    NUMERIC for DuckDB's DECIMAL, of 3 decimals instead of 9, and counts weeks and differences in other ways.
     """
     if options or dialect.settings:
-        return _parse(dialect, sql, **options)
+        return _counted(type(dialect), _parse(dialect, sql, **options))
     return [tree and tree.copy() for tree in _trees(type(dialect), sql)]
 
 
@@ -172,7 +174,12 @@ def _trees(kind: type[Dialect], sql: str) -> list[Expr | None]:
         if node.this is expressions.DataType.Type.DECIMAL and not node.expressions:
             parameters = [expressions.DataTypeParam(this=expressions.Literal.number(n)) for n in (38, 9)]
             node.set("expressions", parameters)
-    return trees
+    return _counted(kind, trees)
+
+
+def _counted(kind: type[Dialect], trees: list[Expr | None]) -> list[Expr | None]:
+    """Trees of BigQuery's SQL in which weeks and differences are counted as there."""
+    return [tree and tree.transform(counted) for tree in trees] if issubclass(kind, BigQuery) else trees
 
 
 def _sync_changed(sql: str, project: str, context: Any) -> None:

@@ -198,6 +198,12 @@ def test_the_library_fails_at_a_view_with_a_quoted_name(library: Library) -> Non
         assert library.rows("SELECT table_name FROM `d`.`INFORMATION_SCHEMA`.`TABLES`") == [("t",)]
 
 
+def test_a_week_begins_on_monday_and_a_difference_counts_borders(library: Library) -> None:
+    week = "DATETIME_TRUNC(DATETIME '2020-01-07 10:00:00', WEEK) = DATETIME '2020-01-06 00:00:00'"
+    hours = "TIMESTAMP_DIFF(TIMESTAMP '2020-01-05 01:00:00', TIMESTAMP '2020-01-05 00:59:59', HOUR)"
+    assert library.rows(f"SELECT {week}, {hours}") == [("true", "1")]
+
+
 def test_a_statement_is_parsed_many_times(library: Library) -> None:
     seen: list[str] = []
     really = Dialect.parse
@@ -325,6 +331,17 @@ def test_a_dataset_with_tables_is_not_found(library: Library) -> None:
     library.sql("CREATE TABLE d.t (a INT64)")
     answer = library.http.delete(f"{V2}/datasets/d")
     assert (answer.status_code, "is not empty" in answer.text) == (404, True)
+
+
+def test_a_schema_that_is_changed_adds_no_column_and_a_view_has_none(library: Library) -> None:
+    library.sql("CREATE TABLE d.t (a INT64)")
+    fields = [{"name": "a", "type": "INTEGER"}, {"name": "b", "type": "STRING"}]
+    library.http.patch(f"{V2}/datasets/d/tables/t", json={"schema": {"fields": fields}})
+    assert len(library.get("datasets/d/tables/t")["schema"]["fields"]) == 2
+    assert "errors" in library.sql("SELECT b FROM d.t") or "error" in library.sql("SELECT b FROM d.t")
+    reference = {"projectId": "p", "datasetId": "d", "tableId": "v"}
+    library.post("datasets/d/tables", {"tableReference": reference, "view": {"query": "SELECT a FROM d.t"}})
+    assert "schema" not in library.get("datasets/d/tables/v")
 
 
 def test_a_table_forgets_when_it_expires_and_how_many_rows_it_has(library: Library) -> None:
