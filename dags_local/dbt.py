@@ -10,9 +10,9 @@ DOC = """
 
 **build** runs `scripts/dbt build`: seeds, models, snapshots and tests of `{folder}`, in the warehouse.
 
-It begins when a period was published to a table that its sources name: {tables}. While periods
-arrive faster than dbt works, all runs but the last are *skipped*. It is paused at first; the first run
-installs dbt (450 MB) unless `scripts/dbt` has done so.
+It reads {tables}, and begins when a period was published to one of them. While periods arrive faster than
+dbt works, all runs but the last are *skipped*. It is paused at first; the first run installs dbt (450 MB)
+unless `scripts/dbt` has done so.
 """
 
 
