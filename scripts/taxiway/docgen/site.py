@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import subprocess
 from pathlib import Path
 from typing import Final
 
@@ -11,6 +10,7 @@ from taxiway.compose.on_demand import OnDemand, surroundings
 from taxiway.environment.home import REPOSITORY
 from taxiway.environment.ports import choose_ports
 from taxiway.errors import TaxiwayError
+from taxiway.waiting import run
 
 SITE: Final = OnDemand("site", Path(__file__).with_name("site.txt"), there="bin/zensical", megabytes=110)
 CONFIGURATION: Final = "mkdocs.yml"
@@ -37,13 +37,7 @@ def current(text: str, decisions: Path = REPOSITORY / "docs" / "decisions") -> s
 def build(checkout: Path, program: Path) -> Path:
     """Build the site and return its first page; TaxiwayError for a link or an anchor that leads nowhere."""
     command: list[str | Path] = [program, "build", "--strict", "--clean", "-f", CONFIGURATION]
-    try:
-        done = subprocess.run(
-            command, cwd=checkout, env=surroundings({}), capture_output=True, text=True,
-            timeout=BUILD_SECONDS, check=False,
-        )  # fmt: skip
-    except subprocess.TimeoutExpired:
-        raise TaxiwayError(f"the site was not built within {BUILD_SECONDS} s", "Call it again.") from None
+    done = run(command, BUILD_SECONDS, "Call it again.", cwd=checkout, env=surroundings({}))
     if done.returncode:
         raise TaxiwayError(*_refused(_COLOUR.sub("", done.stdout + done.stderr)))
     return checkout / "site" / "index.html"
