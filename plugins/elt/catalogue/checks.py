@@ -99,11 +99,7 @@ def _tables(entry: Dataset | Mart) -> set[str]:
 
 
 def _is_in_postgres(mart: Mart, datasets: Iterable[Dataset]) -> bool:
-    return any(ds.in_postgres and _feeds(ds, mart) for ds in datasets)
-
-
-def _feeds(ds: Dataset, mart: Mart) -> bool:
-    return any(feed.mart == mart.name for feed in ds.feeds)
+    return any(ds.in_postgres and ds.fills(mart.name) for ds in datasets)
 
 
 @cache
@@ -127,7 +123,7 @@ class Checks:
 
     def of_lookups(self, mart: Mart, datasets: Mapping[str, Dataset]) -> Iterator[str]:
         """Check that every lookup has a table in each store that has the mart's view."""
-        if len(grains := {ds.every for ds in datasets.values() if _feeds(ds, mart)}) > 1:
+        if len(grains := {ds.every for ds in datasets.values() if ds.fills(mart.name)}) > 1:
             shown = ", ".join(sorted(str(grain) for grain in grains))
             yield f"its feeds are by {shown}. A mart is kept by one of them: make it one mart for each."
         for name in mart.lookups:

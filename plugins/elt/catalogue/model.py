@@ -478,6 +478,10 @@ class Dataset:
         reading += (self.source.records,) if isinstance(self.source, Api) else ()
         return hashlib.sha256(repr((reading, rules, codes)).encode()).hexdigest()[:12]
 
+    def fills(self, mart: str) -> bool:
+        """Whether it is one of those that feed a mart."""
+        return any(feed.mart == mart for feed in self.feeds)
+
     def url(self, period: Period | None, base_url: str = "") -> str:
         """Address of a period's file; `base_url` overrides the publisher's (from its Airflow connection).
 

@@ -144,7 +144,7 @@ def _log_table(title: str, columns: tuple[Column, ...]) -> Json:
 
 def mart_grain(mart: Mart) -> Grain:
     """The periods by which a mart is kept: those of its feeds, which are the same for all of them."""
-    feeding = (ds.every for ds in DATASETS.values() for feed in ds.feeds if feed.mart == mart.name)
+    feeding = (ds.every for ds in DATASETS.values() if ds.fills(mart.name))
     return next(filter(None, feeding), "month")
 
 

@@ -88,7 +88,7 @@ def marts(datasets: Mapping[str, Dataset]) -> str:
     """Return every mart that these datasets feed, its columns, and which of them do."""
     rows = []
     for mart in MARTS.values():
-        fed = ", ".join(ds.name for ds in datasets.values() if any(f.mart == mart.name for f in ds.feeds))
+        fed = ", ".join(ds.name for ds in datasets.values() if ds.fills(mart.name))
         if fed:
             rows.append((f"`{mart.name}`", mart.title, codes(column.name for column in mart.columns), fed))
     return table(("mart", "what it says", "columns, after dataset and source_month", "fed by"), rows)
