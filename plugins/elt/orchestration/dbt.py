@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
@@ -42,6 +43,7 @@ class DbtProject:
             raise SettingError(f"{file} has no name. Write one into it, such as name: bikes.")
         return cls(found["name"], file.parent, tuple(found.get("model-paths") or cls.model_paths))
 
+    @cached_property
     def reads(self) -> set[str]:
         """Names of the tables that its sources are."""
         files = self._files("*.yml", "*.yaml")
@@ -75,12 +77,11 @@ class DbtProject:
         return AssetAny(*followed) if followed else None
 
     def _followed(self, *, by_period: bool) -> list[Asset]:
-        read = self.reads()
         feeding = {feed.mart for ds in DATASETS.values() for feed in ds.feeds if bool(ds.every) == by_period}
         tables = [ds for ds in DATASETS.values() if ds.tabular and bool(ds.every) == by_period]
         return [
-            *(table_asset(ds) for ds in tables if ds.table in read),
-            *(mart_asset(name) for name in MARTS if name in read & feeding),
+            *(table_asset(ds) for ds in tables if ds.table in self.reads),
+            *(mart_asset(name) for name in MARTS if name in self.reads & feeding),
         ]
 
     def _files(self, *patterns: str) -> Iterator[Path]:

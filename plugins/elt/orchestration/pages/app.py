@@ -135,12 +135,12 @@ def _visible(dataset: str, context: Asked, user: User) -> Dataset:
 def _feeding(mart: Mart) -> list[Dataset]:
     from elt.catalogue.registry import DATASETS
 
-    return [ds for ds in DATASETS.values() if any(feed.mart == mart.name for feed in ds.feeds)]
+    return [ds for ds in DATASETS.values() if ds.fills(mart.name)]
 
 
-def _shown(mart: Mart, context: Context, user: User) -> bool:
-    """Whether a user may see a mart: it has sums of the rows of all that feeds it."""
-    readable, fed = context.airflow.readable(user), [coverage.dags(ds) for ds in _feeding(mart)]
+def _shown(mart: Mart, context: Context, user: User, readable: set[str]) -> bool:
+    """Whether a user, to whom some DAGs are `readable`, may see a mart: it has sums of all that feeds it."""
+    fed = [coverage.dags(ds) for ds in _feeding(mart)]
     return all(names.keys() & readable for names in fed) and all(
         context.airflow.may_read_results(user, name) for names in fed for name in names
     )
@@ -149,7 +149,7 @@ def _shown(mart: Mart, context: Context, user: User) -> bool:
 def _readable(mart: str, context: Asked, user: User) -> Mart:
     from elt.catalogue.registry import MARTS
 
-    if mart not in MARTS or not _shown(MARTS[mart], context, user):
+    if mart not in MARTS or not _shown(MARTS[mart], context, user, context.airflow.readable(user)):
         raise HTTPException(404, f"there is no mart {mart!r} that you may see")
     return MARTS[mart]
 
@@ -233,7 +233,8 @@ def list_marts(context: Asked, user: User) -> dict[str, Any]:
     """The marts that a user may see, and what feeds them."""
     from elt.catalogue.registry import MARTS
 
-    seen = [mart for mart in MARTS.values() if _shown(mart, context, user)]
+    readable = context.airflow.readable(user)
+    seen = [mart for mart in MARTS.values() if _shown(mart, context, user, readable)]
     described = [
         {"name": m.name, "title": m.title, "datasets": [ds.name for ds in _feeding(m)]} for m in seen
     ]
