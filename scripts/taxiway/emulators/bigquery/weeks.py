@@ -18,8 +18,9 @@ _MICROSECONDS = {"MILLISECOND": 10**3, "SECOND": 10**6, "MINUTE": 60 * 10**6, "H
 _DAYS = ("SUNDAY", "MONDAY", "TUESDAY", "WEDNESDAY", "THURSDAY", "FRIDAY", "SATURDAY")
 # The day that a week begins on, as its number: Sunday is 0.
 _BEGINNINGS = {"WEEK": 0, "ISOWEEK": 1, **{f"WEEK({day})": number for number, day in enumerate(_DAYS)}}
-# How FORMAT_DATE writes the number of a week; of those that begin on other days it cannot.
-_FORMATS = {"WEEK": "%U", "WEEK(SUNDAY)": "%U", "WEEK(MONDAY)": "%W"}
+# How FORMAT_DATE writes the number of a week that is named by its first day; other days it has no letter for.
+# EXTRACT of a plain WEEK the library gets right.
+_FORMATS = {"WEEK(SUNDAY)": "%U", "WEEK(MONDAY)": "%W"}
 
 
 def counted(node: Expr) -> Expr:
