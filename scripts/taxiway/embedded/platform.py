@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from lakehouse.outputs import CREDENTIALS
+from lakehouse.outputs import CREDENTIAL_FILE, CREDENTIALS
 from lakehouse.settings import project_of
 from taxiway.airflow.bootstrap import open_dags, wait_until_healthy
 from taxiway.airflow.client import AirflowApi
@@ -21,7 +21,7 @@ from taxiway.embedded.components import API_SERVER, TOKENS, WATCHDOG, Component
 from taxiway.embedded.postgres import PostgresServer
 from taxiway.embedded.supervisor import ManagerError, Supervisor
 from taxiway.environment import secrets as credentials
-from taxiway.environment.home import CREDENTIAL_FILE, SAMPLE, Home, State, read_json, write_json
+from taxiway.environment.home import SAMPLE, Home, State, read_json, write_json
 from taxiway.environment.ports import USUAL, choose_ports, is_free
 from taxiway.errors import TaxiwayError, UsageError
 from taxiway.infrastructure import (

@@ -15,6 +15,7 @@ from typing import Any, Self
 
 from taxiway.errors import TaxiwayError
 
+# As in `lakehouse.outputs`, which the image of Airflow is without.
 CREDENTIAL_FILE = "GOOGLE_APPLICATION_CREDENTIALS"
 # Beside the credential file of tasks, with impersonation: the file with their developer's credentials.
 OWN_CREDENTIALS = "google_own_credentials"
