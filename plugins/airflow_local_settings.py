@@ -41,6 +41,7 @@ TASKS = (
     "psycopg",
     "pyarrow.compute",
     "pyarrow.csv",
+    "pyarrow.json",
     "pyarrow.parquet",
     "requests",
 )

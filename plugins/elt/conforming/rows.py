@@ -2,6 +2,7 @@
 
 import datetime as dt
 from collections.abc import Iterable, Iterator
+from functools import reduce
 from typing import NamedTuple
 
 import pyarrow as pa
@@ -60,19 +61,24 @@ def conform(batches: Iterable[Batch], binding: Binding) -> Iterator[Conformed]:
             yield Conformed(pa.RecordBatch.from_pylist([], schema), rejected)
             continue
         whole = batch.rows if isinstance(batch, Typed) else batch
-        rows = _own_rows(whole, binding) if binding.ds.shares_files else whole
-        split = _conform_batch(rows, binding, schema)
+        own = _own_rows(whole, binding) if binding.ds.shares_files else None
+        rows = whole if own is None else whole.filter(own)
+        split, bad = _conform_batch(rows, binding, schema)
         if split.typed.num_rows + split.rejected != rows.num_rows:
             raise RowCountError(
                 f"{binding.ds.file_name(binding.period)}: {rows.num_rows:,} rows became "
                 f"{split.typed.num_rows:,} typed and {split.rejected:,} quarantined. "
                 "This is a defect of conform, not of the file: please report it."
             )
-        if isinstance(batch, Typed) and split.quarantined:
+        split = split._replace(elsewhere=whole.num_rows - rows.num_rows)
+        if isinstance(batch, Typed) and bad is not None:
             # Quarantine holds a row as published, and a typed value has lost how it was written.
-            yield from conform(batch.texts(), binding)
+            yield split._replace(quarantined=None)
+            again = pc.indices_nonzero(bad)
+            again = again if own is None else pc.indices_nonzero(own).take(again)
+            yield from conform(batch.texts(again.to_pylist()), binding)
         else:
-            yield split._replace(elsewhere=whole.num_rows - rows.num_rows)
+            yield split
 
 
 def _has_the_rest(binding: Binding) -> bool:
@@ -80,8 +86,8 @@ def _has_the_rest(binding: Binding) -> bool:
     return binding.period is None or _bounds(binding.ds, binding.period)[0] == binding.period.start
 
 
-def _own_rows(batch: pa.RecordBatch, binding: Binding) -> pa.RecordBatch:
-    """The rows of a file of several periods that are this one's."""
+def _own_rows(batch: pa.RecordBatch, binding: Binding) -> pa.BooleanArray | None:
+    """Which rows of a file of several periods are this one's; None: all."""
     period = binding.period
     column, source = next(
         (column, source)
@@ -89,13 +95,13 @@ def _own_rows(batch: pa.RecordBatch, binding: Binding) -> pa.RecordBatch:
         if column.name == binding.ds.key
     )
     if period is None or source is None:
-        return batch
+        return None
     given = batch.column(source)
     key, _ = _cast(given, column)
     own = _inside(key, (period.start, period.end))
     if _has_the_rest(binding):
         own = pc.or_(own, pc.invert(_inside(key, _bounds(binding.ds, period))))
-    return batch.filter(own)
+    return own
 
 
 def _bounds(ds: Dataset, period: Period) -> tuple[dt.datetime, dt.datetime]:
@@ -110,7 +116,10 @@ def _inside(key: pa.Array, bounds: tuple[dt.datetime, dt.datetime]) -> pa.Boolea
     return pc.fill_null(pc.and_(pc.greater_equal(key, start), pc.less(key, end)), False)
 
 
-def _conform_batch(batch: pa.RecordBatch, binding: Binding, schema: pa.Schema) -> Conformed:
+def _conform_batch(
+    batch: pa.RecordBatch, binding: Binding, schema: pa.Schema
+) -> tuple[Conformed, pa.BooleanArray | None]:
+    """Split a batch, and say which rows are for quarantine (None: none)."""
     arrays: list[pa.Array] = []
     invalid: list[Invalid] = []
     for column, source in zip(binding.ds.columns, binding.sources, strict=True):
@@ -125,7 +134,10 @@ def _conform_batch(batch: pa.RecordBatch, binding: Binding, schema: pa.Schema) -
         if column.name == binding.ds.key:
             invalid += _invalid_keys(array, mask, source, binding)
     typed = pa.RecordBatch.from_arrays(arrays, schema=schema)
-    return _split(batch, typed, invalid) if invalid else Conformed(typed, None)
+    bad = reduce(pc.or_, (each.mask for each in invalid)) if invalid else None
+    if bad is None or not bad.true_count:
+        return Conformed(typed, None), None
+    return Conformed(typed.filter(pc.invert(bad)), _quarantined(batch, invalid, bad)), bad
 
 
 def _cast(given: pa.Array, column: Column) -> tuple[pa.Array, pa.BooleanArray | None]:
@@ -159,18 +171,13 @@ def _scalar(moment: dt.datetime, kind: pa.DataType) -> pa.Scalar:
     return pa.scalar(moment.replace(tzinfo=dt.UTC) if kind.tz else moment, kind)
 
 
-def _split(batch: pa.RecordBatch, typed: pa.RecordBatch, invalid: list[Invalid]) -> Conformed:
-    bad = invalid[0].mask
-    for another in invalid[1:]:
-        bad = pc.or_(bad, another.mask)
+def _quarantined(batch: pa.RecordBatch, invalid: list[Invalid], bad: pa.BooleanArray) -> pa.RecordBatch:
     rejected = batch.filter(bad)
-    if not rejected.num_rows:
-        return Conformed(typed, None)
     texts = [as_text(column) for column in rejected.columns]
     reasons = [_reason(batch.schema, texts, each, bad) for each in invalid]
     texts.append(pc.binary_join_element_wise(*reasons, _text("; "), null_handling="skip"))
     schema = quarantine_schema(batch.schema)
-    return Conformed(typed.filter(pc.invert(bad)), pa.RecordBatch.from_arrays(texts, schema=schema))
+    return pa.RecordBatch.from_arrays(texts, schema=schema)
 
 
 def _reason(schema: pa.Schema, texts: list[pa.Array], invalid: Invalid, bad: pa.BooleanArray) -> pa.Array:

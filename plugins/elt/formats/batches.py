@@ -1,6 +1,6 @@
 """What a reader hands to conform, and a text file as blocks of whole lines, in the memory of a few blocks."""
 
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from typing import BinaryIO, NamedTuple, TypeAlias
 
@@ -37,10 +37,10 @@ class Malformed(NamedTuple):
 
 
 class Typed(NamedTuple):
-    """Rows that the reader has typed while parsing, and how to get them again as the file's own texts."""
+    """Rows that the reader has typed while parsing, and how to get some of them as the file's own texts."""
 
     rows: pa.RecordBatch
-    texts: Callable[[], Iterable["Batch"]]
+    texts: Callable[[Sequence[int]], Iterable["Batch"]]
 
 
 Batch: TypeAlias = pa.RecordBatch | Malformed | Typed

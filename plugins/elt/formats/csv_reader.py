@@ -3,7 +3,7 @@
 import math
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from itertools import chain
 from typing import BinaryIO
@@ -82,7 +82,11 @@ class CsvReader:
             return
         for batch in table.to_batches():
             rows = batch.append_column(LINE, pa.nulls(batch.num_rows, pa.string()))
-            yield Typed(rows, partial(self._batches, block, {})) if types else rows
+            yield Typed(rows, partial(self._texts, block)) if types else rows
+
+    def _texts(self, block: bytes, rows: Sequence[int]) -> Iterator[Batch]:
+        # Parsed before, with as many rows: nothing of it is malformed.
+        yield from pa.Table.from_batches(self._batches(block, {})).take(rows).to_batches()
 
     def _parse(self, block: bytes, types: dict[str, pa.DataType]) -> pa.Table | None:
         """Parse well-formed bytes; None where a record is not one row.

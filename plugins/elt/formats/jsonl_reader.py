@@ -3,20 +3,20 @@
 import json
 import re
 from collections.abc import Iterable, Iterator, KeysView, Sequence
+from functools import partial
 from typing import Any, BinaryIO
 
 import pyarrow as pa
 
 from elt.catalogue import Column
 from elt.catalogue.model import LONGEST_ROW
-from elt.formats.batches import LINE, Batch, TooLong, lines, malformed, read_blocks
+from elt.formats.batches import LINE, Batch, TooLong, Typed, lines, malformed, read_blocks
+from elt.formats.jsonl_typed import LONG_NUMBER, TypedLines
 
 # A file with more unknown names than this uses data as names; the rest are not listed.
 MANY = 100
 # Each name ends so; more matches than values mean a name given twice, or objects within the object.
 _NAME_ENDS = re.compile(rb'"\s*:')
-# A number that may not be the same number as a float64: of more than 15 digits, or with a long exponent.
-_LONG_NUMBER = re.compile(rb"\d[\d.]{15}|\d[eE][+-]?\d{3}")
 _NOT_ONE = "the line is not a JSON object: "
 # What JSON takes for blank.
 _BLANKS = b" \t\r\n"
@@ -27,7 +27,7 @@ class JsonlReader:
     """An open file of JSON lines: `schema`, its batches (once), then the fields its lines had.
 
     `found` are the names of typed columns among these fields, `unknown` the names of the others. Both are
-    complete once all batches are read.
+    complete once all batches are read. A block of lines like those before it comes as `Typed`.
 
     A name with a dot in the catalogue, like `station.id`, is that of a member within an object.
     """
@@ -43,6 +43,7 @@ class JsonlReader:
         # By each name as spelled in the file: the column's index, None if unknown.
         self._spelled: dict[str, int | None] = {}
         self._names = [column.name for column in columns]
+        self._typed = TypedLines(columns)
         self._of_texts = [column.type == "string" for column in columns]
         self.schema = pa.schema([pa.field(name, pa.string()) for name in (*self._names, LINE)])
 
@@ -64,11 +65,21 @@ class JsonlReader:
             if not number and block.lstrip().startswith(b"["):
                 # Its lines would be refused one by one, but for the last, which has no comma behind it.
                 raise ValueError("a JSON array instead of an object on each line")
-            yield from self._read(block)
+            # An object within an object is known to the exact reader only.
+            rows = None if self._parents else self._typed.parse(block, self._spelled)
+            if rows is not None:
+                rows = rows.append_column(LINE, pa.nulls(rows.num_rows, pa.string()))
+                yield Typed(rows, partial(self._texts, block))
+            else:
+                yield from self._read(block)
 
     def close(self) -> None:
         """Stop reading ahead; the file stays open."""
         self._blocks.close()
+
+    def _texts(self, block: bytes, rows: Sequence[int]) -> Iterator[Batch]:
+        all_lines = lines(block)
+        return self._read(b"\n".join(all_lines[row] for row in rows))
 
     def _read(self, block: bytes) -> Iterator[Batch]:
         import orjson  # only where a file needs it
@@ -94,6 +105,8 @@ class JsonlReader:
                 broken.append((text, f"{_NOT_ONE}{error}"))
             else:
                 kept.append(text)
+        if not self._parents:
+            self._typed.learn((value for _, value in values), self._spelled)
         if rows:
             columns = [
                 pa.array([row[index] for row in rows], pa.string()) for index in range(len(self._names))
@@ -187,4 +200,4 @@ def _is_plain(text: bytes, values: Iterable[Any]) -> bool:
     Of a name given twice it keeps the last value, and of a number the nearest float64.
     """
     names = sum(len(value) for value in values if isinstance(value, dict))
-    return len(_NAME_ENDS.findall(text)) == names and not _LONG_NUMBER.search(text)
+    return len(_NAME_ENDS.findall(text)) == names and not LONG_NUMBER.search(text)
