@@ -18,6 +18,8 @@ _NAME = re.compile(rb'"([^"]*)"\s*:')
 _QUOTE_IN_NAME = re.compile(rb'\\"[^"]*"\s*:')
 # Numbers for Arrow, but none of JSON's.
 _NO_NUMBER = re.compile(rb"[:,\[]\s*-?(?:NaN|Inf)")
+# A whole number without a sign for the exact reader, and a float64 with one for Arrow.
+_MINUS_NOTHING = re.compile(rb"-0\s*[,}]")
 # A number that may not be the same number as a float64: of more than 15 digits, or with a long exponent.
 LONG_NUMBER = re.compile(rb"\d[\d.]{15}|\d[eE][+-]?\d{3}")
 # Brackets in a block beside those of its lines: Arrow's parser calls itself for each level.
@@ -125,6 +127,8 @@ def _objects(block: bytes) -> int:
     if block.count(b"{") + block.count(b"[") > rows + _NESTED:
         return 0
     if (b"NaN" in block or b"Inf" in block) and _NO_NUMBER.search(block):
+        return 0
+    if _MINUS_NOTHING.search(block):
         return 0
     try:
         # Arrow looks at no text of a column that it passes over.

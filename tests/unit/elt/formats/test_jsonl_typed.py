@@ -102,6 +102,7 @@ def encoded(lines: list[str]) -> bytes:
 @example(first=['{"value": 1.5}'], then=['{"value": 9007199254740993}'])
 @example(first=['{"value": 1.5}'], then=['{"value": 0.10000000000000000001}', '{"value": 1e22}'])
 @example(first=['{"value": 1.5}'], then=['{"value":', "1}"])
+@example(first=['{"value": 0, "other": "k"}'], then=['{"value": -0, "other": "k"}'])
 @example(first=['{"value": 1}'], then=['{"value": 1}{"value": 2}', "[]"])
 @example(
     first=['{"value": "x", "x": 1}'], then=['{"value": "x", "x": NaN}', '{"value": "x", "x": "\\udc00"}']
