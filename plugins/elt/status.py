@@ -108,6 +108,14 @@ def coverage(
     return found
 
 
+def drift(connections: Connections, dataset: Dataset) -> dict[Partition, list[str]]:
+    """The partitions whose file has columns that the catalogue does not know, and those columns."""
+    with connections.lake() as lake:
+        typed = _objects(lake, [f"typed/{dataset.name}/"])
+    unknown = {partition: read_drift(stored.metadata) for partition, stored in typed.items()}
+    return {partition: unknown[partition] for partition in sorted(unknown) if unknown[partition]}
+
+
 def status(connections: Connections, partitions: Collection[Partition] | None = None) -> list[dict[str, Any]]:
     """Describe some partitions (None: every one that is anywhere), in the catalogue's order.
 

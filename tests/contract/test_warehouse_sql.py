@@ -35,7 +35,7 @@ from elt.catalogue import STANDARD_AUDITS, Column, Dataset, Day, Hour, Publisher
 from elt.catalogue.model import PARTS
 from elt.catalogue.registry import DATASETS, MARTS
 from elt.layout import lake_table, mart_table
-from elt.orchestration.pages import charts
+from elt.orchestration.pages import charts, history
 from elt.periods import Partition, Period
 from elt.stages.warehouse import _insert
 from elt.stores import period_column
@@ -133,6 +133,7 @@ def _recorded() -> Recorder:
     assert {entry["state"] for entry in status.status(stack.connections)} == {"loaded"}
     assert status.status(stack.connections, partitions)
     assert not any(status.missing(stack.connections, partitions).values())
+    history.read(stack.connections, DATASETS["yellow"], period_of(DATASETS["yellow"]))
     for mart in MARTS.values():
         status.mart_head(stack.connections, mart, 5)
         charts.read(stack.connections, mart)

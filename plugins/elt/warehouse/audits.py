@@ -2,7 +2,7 @@
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 from elt.catalogue import Dataset
 from elt.errors import TableNotFoundError
@@ -58,6 +58,21 @@ class Tally:
             partition = Partition.parse(row.pop("dataset"), row.pop("month"))
             verdicts.setdefault(partition, []).append(Verdict(passed=False, **row))
         return {partition: cls(tuple(among)) for partition, among in verdicts.items()}
+
+
+def over_time(warehouse: Warehouse, dataset: str) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Every judgement of a dataset, oldest first; and what audits that did not pass found, newest first.
+
+    A judgement has a `month`, `checked_at` and the names of audits (by commas, or None) in `passed`, `warned`
+    and `stopped`.
+    """
+    given, results = {"dataset": Parameter("STRING", dataset)}, warehouse.name(AUDIT_RESULTS)
+    texts = (statement(name, audit_results=results) for name in ("audits_over_time", "audits_newest"))
+    try:
+        judged, found = (list(warehouse.query(text, given, load_log.labels("report"))) for text in texts)
+    except TableNotFoundError:
+        return [], []
+    return judged, found
 
 
 def judge(warehouse: Warehouse, request: StageRequest, staging: Json, loaded: Loaded) -> list[Verdict]:

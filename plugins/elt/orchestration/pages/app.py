@@ -20,7 +20,7 @@ from elt import status
 from elt.catalogue import Dataset, Mart
 from elt.connections import Connections
 from elt.errors import InvalidPeriodError, PipelineError
-from elt.orchestration.pages import charts, coverage, describing
+from elt.orchestration.pages import charts, coverage, describing, history
 from elt.periods import Period
 
 SECONDS = 30.0
@@ -206,6 +206,13 @@ async def show_coverage(ds: Visible, context: Asked, user: User) -> dict[str, An
         return {**facts, "may_run": may_run, "paused": airflow.paused(names)}
 
     return await context.in_time(read)
+
+
+@routes.get("/api/history/{dataset}")
+async def show_history(ds: Visible, context: Asked) -> dict[str, Any]:
+    """How a dataset's audits have judged it over time, and columns of its files that nobody knows."""
+    last = coverage.last_due(ds, context.now())
+    return await context.in_time(lambda: history.read(context.connect(), ds, last))
 
 
 @routes.get("/api/partitions/{dataset}")

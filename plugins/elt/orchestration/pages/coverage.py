@@ -71,6 +71,7 @@ def grid(
     failed.
     """
     newest = _by_key(ds, runs)
+    logged_at = [known.logged.finished_at for known in found.values() if known.logged]
     states, cells, sources = list[str](), dict[int, list[Any]](), dict[str, int]()
     for place, partition in enumerate(partitions(ds, last)):
         known, own = found.get(partition), newest.get(partition.key, {})
@@ -85,6 +86,7 @@ def grid(
         "first": str(ds.first) if ds.first else None,
         "states": "".join(states),
         "cells": cells,
+        "loaded_at": max(logged_at).isoformat() if logged_at else None,
         "sources": [{"url": url, "sample": is_sample(ds, url)} for url in sources],
     }
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from elt import status
 from elt.catalogue import Dataset
+from elt.catalogue.registry import MARTS
 from elt.connections import Connections
 from elt.layout import quarantine_object
 from elt.orchestration.pages.coverage import is_sample
@@ -21,16 +22,22 @@ def dataset(ds: Dataset) -> dict[str, Any]:
         {"name": c.name, "type": c.type, "unit": c.unit, "required": c.required, "description": c.description}
         for c in ds.columns
     ]
+    # A mart's view may join it: where there are no feeds, it is what its rows are for.
+    marts = [mart.name for mart in MARTS.values() if ds.fills(mart.name) or ds.name in mart.lookups]
     return {
         "name": ds.name,
         "title": ds.title,
         "every": ds.every,
-        "table": ds.table,
-        "address": ds.path,
-        "publisher": getattr(ds.source, "base_url", ""),
+        "first": str(ds.first) if ds.first else None,
+        "lineage": {
+            "source": [f"{getattr(ds.source, 'base_url', '')}{ds.path}"],
+            "lake": [f"{area}/{ds.name}/" for area in (("raw", "typed") if ds.tabular else ("raw",))],
+            "warehouse": [ds.table] if ds.tabular else [],
+            "Postgres": [ds.table] if ds.in_postgres else [],
+            "marts": marts,
+        },
         "columns": columns,
         "audits": [{"name": audit.name, "severity": audit.severity} for audit in ds.audits],
-        "marts": [feed.mart for feed in ds.feeds],
     }
 
 

@@ -27,6 +27,7 @@ from elt.errors import TransientError
 from elt.orchestration.pages import charts
 from elt.orchestration.pages.app import STATIC, Context, make
 from elt.orchestration.pages.coverage import Run, grid, is_sample, last_due, partitions
+from elt.orchestration.pages.history import strip
 from elt.periods import Hour, Month, Partition
 from elt.status import Covered
 from elt.warehouse.audits import Tally, Verdict
@@ -37,7 +38,7 @@ STAGES = ("download", "conform", "stage", "audit", "publish", "mart", "postgres"
 PAGES = ("/coverage", "/dataset", "/marts", "/coverage.js", "/pages.css", "/coverage.svg", "/nothing")
 ANSWERS = (
     "/api/datasets", "/api/datasets/yellow", "/api/coverage/yellow",
-    "/api/partitions/yellow?period=2024-01", "/api/quarantine/yellow?period=2024-01",
+    "/api/history/yellow", "/api/partitions/yellow?period=2024-01", "/api/quarantine/yellow?period=2024-01",
 )  # fmt: skip
 YELLOW = DATASETS["yellow"]
 HOSTILE = "<img src=x onerror=alert(1)></script><script>alert(2)</script>"
@@ -185,6 +186,67 @@ def test_the_grid_is_what_the_load_log_says(site: Site) -> None:
     assert facts["sources"] == [{"url": "https://publisher.test", "sample": False}]
     site.stack.publisher.base_url = "http://127.0.0.1:9080"
     assert state(site.get("/api/coverage/yellow"), "2024-01") == "O", "another source is not this one's rows"
+
+
+def test_audits_are_kept_over_time_also_of_what_was_loaded_again(site: Site) -> None:
+    assert site.get("/api/history/yellow")["found"] == site.get("/api/history/yellow")["drift"] == []
+    site.load("2024-01", strays=2)
+    before = site.get("/api/history/yellow")
+    site.load("2024-01")
+    site.load("2024-03", *STAGES[:2])
+    after = site.get("/api/history/yellow")
+    assert {name: letters.strip(".") for name, letters in before["strips"].items()} == {
+        audit.name: "W" if audit.name == "quarantine_share" else "P" for audit in YELLOW.audits
+    }
+    assert {letters.strip(".") for letters in after["strips"].values()} == {"P"}
+    assert state({"states": after["strips"]["row_count"]}, "2024-01") == "P"
+    (found,) = after["found"]
+    assert found.pop("checked_at")
+    assert found == {
+        "month": "2024-01", "audit": "quarantine_share", "severity": "warn",
+        "found": "2 of 20 rows in quarantine",
+    }  # fmt: skip
+    assert before["found"][0]["found"] == found["found"]
+
+
+def test_a_judgement_by_rules_that_are_no_more_is_none_of_todays() -> None:
+    old = {"passed": "gone", "warned": None, "stopped": "key_present,other"}
+    new = {"passed": "row_count,key_present", "warned": "other", "stopped": None}
+    names = ("key_present", "row_count", "gone")
+    assert [strip(name, [(1, old), (1, new), (0, old)], 3) for name in names] == ["SP.", ".P.", "P.."]
+
+
+def test_a_dataset_without_periods_is_judged_over_the_time_of_its_judgements(site: Site) -> None:
+    for run_id, more in (("first", b""), ("second", b'3,"Bronx","Allerton","Boro Zone"\n')):
+        site.stack.publisher.publish("zones", None, taxi.ZONES_CSV + more)
+        for stage in ("download", "conform", "stage", "audit", "publish"):
+            site.stack.run(stage, "zones", None, run_id)
+    facts = site.get("/api/history/zones")
+    assert len(facts["keys"]) == 2
+    assert facts["strips"]["row_count"] == "PP"
+
+
+def test_columns_that_nobody_knows_are_drift_with_where_they_begin_and_end(site: Site) -> None:
+    for month, names in (("2024-01", ()), ("2024-02", ("toll", "fee")), ("2024-04", ("fee",))):
+        table = taxi.trips(month, 20)
+        for name in names:
+            table = table.append_column(name, [[1] * 20])
+        site.stack.publisher.publish("yellow", month, taxi.parquet(table))
+        for stage in STAGES[:2]:
+            site.stack.run(stage, "yellow", month)
+    assert site.get("/api/history/yellow")["drift"] == [
+        {"column": "toll", "first": "2024-02", "last": "2024-02", "partitions": 1},
+        {"column": "fee", "first": "2024-02", "last": "2024-04", "partitions": 2},
+    ]
+
+
+def test_lineage_leads_to_marts_that_rows_are_summed_up_in_or_joined_to(site: Site) -> None:
+    yellow, zones = (site.get(f"/api/datasets/{name}")["lineage"] for name in ("yellow", "zones"))
+    assert yellow["source"][0].endswith("/trip-data/yellow_tripdata_{year}-{month}.parquet")
+    assert yellow["lake"] == ["raw/yellow/", "typed/yellow/"]
+    assert yellow["warehouse"] == yellow["Postgres"] == ["yellow_trips"]
+    assert "payment_mix" in yellow["marts"]
+    assert zones["marts"] == ["daily_zone_revenue", "hourly_demand"]
 
 
 def test_a_dataset_is_read_in_as_many_queries_however_many_partitions_it_has(site: Site) -> None:

@@ -1,10 +1,12 @@
-// Dataset: freshness, rows and quarantine over its partitions, schema, audits, marts, rows that did not fit.
+// Dataset: freshness, rows, quarantine and audits over its partitions, drift, schema, lineage, rows that did not fit.
 import { ask, make, notice, number, page, periods } from "./common.js";
-import { chart, part, table } from "./parts.js";
+import { chart, part, strip, table } from "./parts.js";
 
 const main = document.getElementById("main");
 const query = new URLSearchParams(location.search);
 const name = query.get("name") ?? "";
+// The worst first: it is what a bar of several partitions shows.
+const RESULTS = { S: ["stopped", "F"], W: ["warned", "O"], P: ["passed", "L"], ".": ["not judged", "M"] };
 function history(facts, ds) {
   const keys = facts.first ? periods(facts.first, ds.every, facts.states.length) : ["whole"];
   const places = Object.keys(facts.cells).map(Number);
@@ -14,11 +16,39 @@ function history(facts, ds) {
   const troubles = places.flatMap((place) => facts.cells[place][4].map((sentence) => [keys[place], sentence])).slice(-50).reverse();
   return [
     part("Freshness", make("p", {}, loaded.length ? `Loaded up to ${keys[loaded.at(-1)]}; ${number(loaded.length)} of ${number(keys.length)} partitions, the latest that is due is ${keys.at(-1)}.` : "Nothing is loaded yet."),
+      facts.loaded_at ? make("p", {}, `Something was loaded last ${ago(facts.loaded_at)}, at ${facts.loaded_at.slice(0, 16).replace("T", " ")} UTC.`) : null,
       samples ? notice(`${number(samples)} of them are sample data: generated, not published.`, "warning") : null),
     part("Rows", chart("rows in the warehouse", keys.slice(begin), of(0).slice(begin), "rows"), chart("rows in quarantine", keys.slice(begin), of(1).slice(begin), "kept")),
     troubles.length ? part("Audits and failures", table(["partition", "what was found"], troubles)) : null,
     places.length ? quarantined(facts, ds, keys, places) : null,
   ];
+}
+
+function ago(moment) {
+  const minutes = Math.max(0, Math.round((Date.now() - Date.parse(moment)) / 60000));
+  const [n, unit] = minutes < 120 ? [minutes, "minute"] : minutes < 2880 ? [Math.round(minutes / 60), "hour"] : [Math.round(minutes / 1440), "day"];
+  return `${number(n)} ${unit}${n === 1 ? "" : "s"} ago`;
+}
+
+function audits(ds, past) {
+  const keys = past.keys ?? (ds.first ? periods(ds.first, ds.every, Object.values(past.strips)[0]?.length ?? 0) : []);
+  const begin = Math.max(0, Math.min(...Object.values(past.strips).map((letters) => letters.search(/[^.]/)).filter((place) => place >= 0), keys.length));
+  const shown = keys.slice(begin);
+  return part("Audits over time", shown.length ? [
+    make("p", { class: "legend" }, Object.values(RESULTS).map(([word, colour]) => make("span", {}, make("i", { class: `dot ${colour}` }), ` ${word}`))),
+    make("table", { class: "strips" }, make("tbody", {}, ds.audits.map((audit) => make("tr", {}, make("th", { scope: "row" }, `${audit.name} (${audit.severity})`), make("td", {}, strip(shown, past.strips[audit.name].slice(begin), RESULTS)))))),
+    make("div", { class: "ends" }, make("span", {}, shown[0]), make("span", {}, shown.at(-1)))] : make("p", {}, "Nothing was judged yet."),
+  past.found.length ? [make("h3", {}, "What they have found, newest first"), table(["judged (UTC)", "partition", "audit", "found"], past.found.map((row) => [row.checked_at, row.month ?? "whole", `${row.audit} (${row.severity})`, row.found]))] : null);
+}
+
+const drift = ({ drift: found }) => part("Drift", found.length
+  ? table(["column that the catalogue does not know", "first seen in", "last seen in", "partitions"], found.map((row) => [row.column, row.first ?? "whole", row.last ?? "whole", number(row.partitions)]))
+  : make("p", {}, "No file in the lake has a column that the catalogue does not know."));
+
+/** From the source to the marts; what there is none of is left out. */
+function lineage(ds) {
+  const names = (kind, found) => found.map((each) => make("div", {}, kind === "marts" ? make("a", { href: page("marts", { name: each }) }, each) : each));
+  return part("Lineage", make("ol", { class: "lineage" }, Object.entries(ds.lineage).filter(([, found]) => found.length).map(([kind, found]) => make("li", {}, make("b", {}, kind), names(kind, found)))));
 }
 
 function quarantined(facts, ds, keys, places) {
@@ -44,17 +74,19 @@ async function start() {
   try {
     const ds = await ask(`datasets/${encodeURIComponent(name)}`);
     document.title = ds.name;
-    const waiting = make("div", {}, make("p", { class: "waiting" }, "Asking the load log …"));
+    const waiting = make("div", {}, make("p", { class: "waiting" }, "Asking the load log …")), past = make("div");
     main.replaceChildren(
       make("header", { class: "top" }, make("h1", {}, ds.name), make("span", { class: "title" }, ds.title), make("a", { href: page("coverage", {}) }, "Coverage"), make("a", { href: page("marts", {}) }, "Marts")),
-      waiting,
-      part("Columns", ds.columns.length ? table(["column", "type", "unit", "required", "description"], ds.columns.map((c) => [c.name, c.type, c.unit, c.required ? "yes" : "no", c.description])) : make("p", {}, "It is no table: files are kept as they are.")),
-      part("Where it goes", table(["what", "which"], [["source", `${ds.publisher}${ds.address}`], ["table", ds.table || "none"], ["marts", ds.marts.join(", ") || "none"], ["audits", ds.audits.map((audit) => `${audit.name} (${audit.severity})`).join(", ") || "none"]])));
-    try {
-      waiting.replaceChildren(...history(await ask(`coverage/${encodeURIComponent(name)}`), ds).filter(Boolean));
-    } catch (error) {
-      waiting.replaceChildren(notice(error.message));
-    }
+      lineage(ds), waiting, past,
+      part("Columns", ds.columns.length ? table(["column", "type", "unit", "required", "description"], ds.columns.map((c) => [c.name, c.type, c.unit, c.required ? "yes" : "no", c.description])) : make("p", {}, "It is no table: files are kept as they are.")));
+    const fill = async (into, path, draw) => {
+      try {
+        into.replaceChildren(...draw(await ask(`${path}/${encodeURIComponent(name)}`)).filter(Boolean));
+      } catch (error) {
+        into.replaceChildren(notice(error.message));
+      }
+    };
+    await Promise.all([fill(waiting, "coverage", (facts) => history(facts, ds)), fill(past, "history", (facts) => [ds.tabular && audits(ds, facts), ds.tabular && drift(facts)])]);
   } catch (error) {
     main.replaceChildren(notice(error.message));
   }

@@ -20,6 +20,20 @@ export function chart(title, keys, values, kind) {
     make("div", { class: "ends" }, make("span", {}, keys[0] ?? ""), make("span", {}, keys.at(-1) ?? "")));
 }
 
+/** One line of results over partitions: places that share two pixels show the worst, neighbours that agree share a bar. */
+export function strip(keys, letters, words) {
+  const width = 900, share = Math.ceil(keys.length / 400) || 1, order = Object.keys(words), runs = [];
+  for (let begin = 0; begin < keys.length; begin += share) {
+    const part = letters.slice(begin, begin + share), letter = order.find((each) => part.includes(each));
+    if (runs.at(-1)?.letter === letter) runs.at(-1).end = begin + part.length;
+    else runs.push({ letter, begin, end: begin + part.length });
+  }
+  const at = (place) => (place / keys.length) * width;
+  const told = ({ letter, begin, end }) => `${keys[begin]}${end - begin > 1 ? ` to ${keys[end - 1]}` : ""}: ${words[letter][0]}`;
+  return make("svg", { class: "strip", viewBox: `0 0 ${width} 14`, role: "img", "aria-label": runs.map(told).slice(-50).join(", "), preserveAspectRatio: "none" },
+    runs.map((run) => make("rect", { class: words[run.letter][1], x: at(run.begin), y: 0, width: at(run.end) - at(run.begin), height: 14 }, make("title", {}, told(run)))));
+}
+
 /** Bars of categories, the largest first, each with its name and its sum. */
 export function ranked(title, keys, values) {
   const most = Math.max(1, ...values.map((value) => value ?? 0));
