@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
@@ -15,6 +16,7 @@ from typing import Any
 
 import pytest
 import requests
+import scale
 import stranger
 from repository import REPOSITORY
 
@@ -270,7 +272,13 @@ def test_coverage_in_the_ui_is_what_status_says_and_for_who_is_signed_in(
         assert all(re.search(r"\d+,\d{3} rows, \d+ in quarantine. sample data", label) for label in shown)
         browser.open_frame(f"{url}/plugin/coverage/taxiway/dataset?name=yellow", "[aria-busy=false]")
         shown_text = browser.content()
-        for text in ("Loaded up to", "tpep_pickup_datetime", "daily_zone_revenue"):
+        for text in (
+            "Loaded up to",
+            "tpep_pickup_datetime",
+            "daily_zone_revenue",
+            "row_count (stop)",
+            "No file in the lake",
+        ):
             assert text in shown_text
         browser.open_frame(f"{url}/plugin/coverage/taxiway/marts", "[aria-busy=false]")
         browser.screenshot(tmp_path / "marts.png")
@@ -285,6 +293,31 @@ def test_down_keeps_the_data_if_it_is_told_to_and_up_goes_on_with_it(up: str, ch
     assert checkout.processes() == []
     assert "nothing to do" in checkout.command("up").stderr
     assert checkout.datasets() == before
+
+
+def test_years_of_partitions_are_a_light_page(up: str, checkout: Any, tmp_path: Path) -> None:
+    """180 months of four datasets, ten years of days. Figures are in pages.json below pytest's folder."""
+    from browser import Browser
+
+    scale.add(checkout)
+    url = next(part["url"] for part in checkout.status()["components"] if part["name"] == "api-server")
+    costs = {}
+    with Browser.installed() as browser:
+        browser.sign_in(url, "admin", (checkout.home / "secrets" / "admin_password").read_text())
+        for name in ("coverage", "dataset?name=months_1", "dataset?name=days"):
+            path = "coverage" if name == "coverage" else f"coverage/taxiway/{name}"
+            costs[name] = browser.cost_of_frame(f"{url}/plugin/{path}", "[aria-busy=false]")
+            browser.screenshot(tmp_path / f"{name.rpartition('=')[2]}.png")
+            if name == "coverage":
+                cells = browser.labels(".cell.L")
+                assert sum(label.startswith("months_") for label in cells) == 4 * scale.MONTHS
+                # Days share the cell of their month. The newest may have a run by its schedule meanwhile.
+                assert sum(label.startswith("days ") for label in cells) >= scale.DAYS // 31
+    (tmp_path / "pages.json").write_text(json.dumps(costs, indent=2))
+    for name, cost in costs.items():
+        assert cost["requests"] < 25, name
+        assert cost["bytes"] < 150_000, (name, cost)
+        assert cost["elements"] < 5_000, (name, cost)
 
 
 def test_down_leaves_nothing(up: str, checkout: Any) -> None:

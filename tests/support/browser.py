@@ -20,6 +20,33 @@ OPTIONS = (
     "--disable-dev-shm-usage", "--window-size=1400,900",
 )  # fmt: skip
 SECONDS = 40
+# In every page and frame, before its own scripts: when it was first drawn with all that it has asked for.
+DRAWN = """
+addEventListener("DOMContentLoaded", () => new MutationObserver((_, seen) => {
+  if (!document.querySelector("main[aria-busy=false]")) return;
+  seen.disconnect();
+  requestAnimationFrame(() => setTimeout(() => { window.drawn = performance.now(); }));
+}).observe(document.documentElement, { subtree: true, attributes: true }));
+"""
+COST = """
+const all = [...performance.getEntriesByType("navigation"), ...performance.getEntriesByType("resource")];
+const sum = (name) => all.reduce((total, entry) => total + entry[name], 0);
+return { seconds: window.drawn / 1000, requests: all.length, bytes: sum("transferSize"),
+  unpacked: sum("decodedBodySize"), elements: document.getElementsByTagName("*").length };
+"""
+# To the end and back, as fast as frames come; the seconds that each frame took.
+SCROLL = """
+const done = arguments[0], frames = [], root = document.scrollingElement;
+const most = root.scrollHeight - innerHeight;
+let last = performance.now(), n = 0;
+requestAnimationFrame(function next(now) {
+  frames.push((now - last) / 1000);
+  last = now;
+  if (n++ > 120) return done(frames.slice(1));
+  root.scrollTop = most * (1 - Math.abs(n - 60) / 60);
+  requestAnimationFrame(next);
+});
+"""
 
 
 class Browser:
@@ -81,6 +108,17 @@ class Browser:
         self._wait_for(lambda: self.driver.find_elements(By.TAG_NAME, "iframe"))
         self.driver.switch_to.frame(self.driver.find_element(By.TAG_NAME, "iframe"))
         self._wait_for(lambda: self.driver.find_elements(By.CSS_SELECTOR, ready))
+
+    def cost_of_frame(self, url: str, ready: str) -> dict[str, float]:
+        """Open a page as `open_frame` does, with nothing cached, and scroll it: what it has cost."""
+        self.driver.execute_cdp_cmd("Network.setCacheDisabled", {"cacheDisabled": True})
+        added = self.driver.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", {"source": DRAWN})
+        self.open_frame(url, ready)
+        self._wait_for(lambda: self.driver.execute_script("return window.drawn"))
+        self.driver.execute_cdp_cmd("Page.removeScriptToEvaluateOnNewDocument", added)
+        cost: dict[str, float] = self.driver.execute_script(COST)
+        frames = sorted(self.driver.execute_async_script(SCROLL))
+        return {**cost, "frame_p95": frames[len(frames) * 95 // 100], "frame_max": frames[-1]}
 
     def run_page(self, url: str) -> list[str]:
         """Open a page that says `done` in its title when it is, and return what it got."""

@@ -22,6 +22,7 @@ def dataset(ds: Dataset) -> dict[str, Any]:
         {"name": c.name, "type": c.type, "unit": c.unit, "required": c.required, "description": c.description}
         for c in ds.columns
     ]
+    stores = {"warehouse": ds.tabular, "database (Postgres)": ds.in_postgres}
     # A mart's view may join it: where there are no feeds, it is what its rows are for.
     marts = [mart.name for mart in MARTS.values() if ds.fills(mart.name) or ds.name in mart.lookups]
     return {
@@ -32,8 +33,7 @@ def dataset(ds: Dataset) -> dict[str, Any]:
         "lineage": {
             "source": [f"{getattr(ds.source, 'base_url', '')}{ds.path}"],
             "lake": [f"{area}/{ds.name}/" for area in (("raw", "typed") if ds.tabular else ("raw",))],
-            "warehouse": [ds.table] if ds.tabular else [],
-            "Postgres": [ds.table] if ds.in_postgres else [],
+            "tables": [f"{ds.table} in the {store}" for store, has in stores.items() if has],
             "marts": marts,
         },
         "columns": columns,

@@ -15,10 +15,10 @@ function history(facts, ds) {
   const samples = places.filter((place) => facts.sources[facts.cells[place][2]]?.sample).length;
   const troubles = places.flatMap((place) => facts.cells[place][4].map((sentence) => [keys[place], sentence])).slice(-50).reverse();
   return [
-    part("Freshness", make("p", {}, loaded.length ? `Loaded up to ${keys[loaded.at(-1)]}; ${number(loaded.length)} of ${number(keys.length)} partitions, the latest that is due is ${keys.at(-1)}.` : "Nothing is loaded yet."),
-      facts.loaded_at ? make("p", {}, `Something was loaded last ${ago(facts.loaded_at)}, at ${facts.loaded_at.slice(0, 16).replace("T", " ")} UTC.`) : null,
-      samples ? notice(`${number(samples)} of them are sample data: generated, not published.`, "warning") : null),
-    part("Rows", chart("rows in the warehouse", keys.slice(begin), of(0).slice(begin), "rows"), chart("rows in quarantine", keys.slice(begin), of(1).slice(begin), "kept")),
+    part("Freshness", make("p", {}, !loaded.length ? "Nothing is loaded yet." : !ds.every ? "It is loaded." : `Loaded up to ${keys[loaded.at(-1)]}; ${number(loaded.length)} of ${number(keys.length)} partitions, the latest that is due is ${keys.at(-1)}.`),
+      facts.loaded_at ? make("p", {}, `The last load was ${ago(facts.loaded_at)}: ${facts.loaded_at.slice(0, 16).replace("T", " ")} UTC.`) : null,
+      samples ? notice(`${ds.every ? `${number(samples)} of them are` : "It is"} sample data: generated, not published.`, "warning") : null),
+    part("Rows", !ds.every ? make("p", {}, `${number(of(0)[0])} rows, ${number(of(1)[0])} in quarantine.`) : chart("rows in the warehouse", keys.slice(begin), of(0).slice(begin), "rows"), ds.every && chart("rows in quarantine", keys.slice(begin), of(1).slice(begin), "kept")),
     troubles.length ? part("Audits and failures", table(["partition", "what was found"], troubles)) : null,
     places.length ? quarantined(facts, ds, keys, places) : null,
   ];
@@ -86,7 +86,7 @@ async function start() {
         into.replaceChildren(notice(error.message));
       }
     };
-    await Promise.all([fill(waiting, "coverage", (facts) => history(facts, ds)), fill(past, "history", (facts) => [ds.tabular && audits(ds, facts), ds.tabular && drift(facts)])]);
+    await Promise.all([fill(waiting, "coverage", (facts) => history(facts, ds)), fill(past, "history", (facts) => (ds.columns.length ? [audits(ds, facts), drift(facts)] : []))]);
   } catch (error) {
     main.replaceChildren(notice(error.message));
   }

@@ -8,7 +8,7 @@ const query = new URLSearchParams(location.search);
 function drawn(facts) {
   if (!facts.charts.some(({ keys }) => keys.length)) return [make("p", {}, "There is nothing in it yet.")];
   return Object.entries(facts.measures).map(([measure, unit]) => part(unit && unit !== measure ? `${measure} (${unit})` : measure, facts.charts.map(({ title, ranked: byRank, keys, values }) =>
-    byRank ? ranked(title, keys, values[measure]) : chart(title, keys, values[measure].map((value) => value ?? 0), "rows"))));
+    byRank ? ranked(`${title}, most ${Object.keys(facts.measures)[0]} first`, keys, values[measure]) : chart(title, keys, values[measure].map((value) => value ?? 0), "rows"))));
 }
 
 /** A warning for each dataset that has generated rows in it. */

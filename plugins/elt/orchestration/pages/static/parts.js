@@ -15,7 +15,7 @@ export function chart(title, keys, values, kind) {
     const when = share > 1 ? `${keys[bar * share]} to ${keys[last]}` : keys[last];
     return make("rect", { class: kind, x: bar * step, y: height - size, width: Math.max(1, step - 1), height: size }, make("title", {}, `${when}: ${number(sum)}`));
   });
-  return make("figure", {}, make("figcaption", {}, `${title} (most: ${number(most)})`),
+  return make("figure", {}, make("figcaption", {}, `${title} (most: ${number(Math.max(0, ...sums))})`),
     make("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": title, preserveAspectRatio: "none" }, drawn, make("line", { x1: 0, x2: width, y1: height, y2: height })),
     make("div", { class: "ends" }, make("span", {}, keys[0] ?? ""), make("span", {}, keys.at(-1) ?? "")));
 }
