@@ -7,12 +7,13 @@ const query = new URLSearchParams(location.search);
 const name = query.get("name") ?? "";
 // The worst first: it is what a bar of several partitions shows.
 const RESULTS = { S: ["stopped", "F"], W: ["warned", "O"], P: ["passed", "L"], ".": ["not judged", "M"] };
-function history(facts, ds) {
+function history(facts, ds, kept) {
   const keys = facts.first ? periods(facts.first, ds.every, facts.states.length) : ["whole"];
   const places = Object.keys(facts.cells).map(Number);
   const loaded = places.filter((place) => facts.states[place] === "L"), begin = Math.min(...places, keys.length - 1);
   const of = (column) => keys.map((_, place) => facts.cells[place]?.[column]);
   const samples = places.filter((place) => facts.sources[facts.cells[place][2]]?.sample).length;
+  kept.replaceChildren(...(places.length ? [quarantined(facts, ds, keys, places)] : []));
   const troubles = places.flatMap((place) => facts.cells[place][4].map((sentence) => [keys[place], sentence])).slice(-50).reverse();
   return [
     part("Freshness", make("p", {}, !loaded.length ? "Nothing is loaded yet." : !ds.every ? "It is loaded." : `Loaded up to ${keys[loaded.at(-1)]}; ${number(loaded.length)} of ${number(keys.length)} partitions, the latest that is due is ${keys.at(-1)}.`),
@@ -20,7 +21,6 @@ function history(facts, ds) {
       samples ? notice(`${ds.every ? `${number(samples)} of them are` : "It is"} sample data: generated, not published.`, "warning") : null),
     part("Rows", !ds.every ? make("p", {}, `${number(of(0)[0])} rows, ${number(of(1)[0])} in quarantine.`) : chart("rows in the warehouse", keys.slice(begin), of(0).slice(begin), "rows"), ds.every && chart("rows in quarantine", keys.slice(begin), of(1).slice(begin), "kept")),
     troubles.length ? part("Audits and failures", table(["partition", "what was found"], troubles)) : null,
-    places.length ? quarantined(facts, ds, keys, places) : null,
   ];
 }
 
@@ -74,10 +74,10 @@ async function start() {
   try {
     const ds = await ask(`datasets/${encodeURIComponent(name)}`);
     document.title = ds.name;
-    const waiting = make("div", {}, make("p", { class: "waiting" }, "Asking the load log …")), past = make("div");
+    const waiting = make("div", {}, make("p", { class: "waiting" }, "Asking the load log …")), past = make("div"), kept = make("div");
     main.replaceChildren(
       make("header", { class: "top" }, make("h1", {}, ds.name), make("span", { class: "title" }, ds.title), make("a", { href: page("coverage", {}) }, "Coverage"), make("a", { href: page("marts", {}) }, "Marts")),
-      lineage(ds), waiting, past,
+      lineage(ds), waiting, past, kept,
       part("Columns", ds.columns.length ? table(["column", "type", "unit", "required", "description"], ds.columns.map((c) => [c.name, c.type, c.unit, c.required ? "yes" : "no", c.description])) : make("p", {}, "It is no table: files are kept as they are.")));
     const fill = async (into, path, draw) => {
       try {
@@ -86,7 +86,7 @@ async function start() {
         into.replaceChildren(notice(error.message));
       }
     };
-    await Promise.all([fill(waiting, "coverage", (facts) => history(facts, ds)), fill(past, "history", (facts) => (ds.columns.length ? [audits(ds, facts), drift(facts)] : []))]);
+    await Promise.all([fill(waiting, "coverage", (facts) => history(facts, ds, kept)), fill(past, "history", (facts) => (ds.columns.length ? [audits(ds, facts), drift(facts)] : []))]);
   } catch (error) {
     main.replaceChildren(notice(error.message));
   }
