@@ -262,7 +262,10 @@ def look(sample: Sample, within: Bounds | None) -> Seen:
             table = batch.rows if isinstance(batch, Typed) else batch
             rows += table.num_rows
             for index, profile in found.items():
-                profile.add(_decoded(table.column(index)), within)
+                values = table.column(index)
+                # A number of JSON that is parsed ahead is the text that it is in other lines.
+                values = values.cast(pa.string()) if isinstance(batch, Typed) else values
+                profile.add(_decoded(values), within)
             if sample.most_rows is not None and rows >= sample.most_rows:
                 break
     finally:

@@ -287,6 +287,14 @@ def same(found: Any, given: Any) -> bool:
     return bool(found == given)
 
 
+def test_numbers_of_json_that_are_parsed_ahead_are_looked_at_like_those_before_them() -> None:
+    # The last line, without an end, is a block of its own; the first has shown what its numbers are.
+    columns = {"row": [0, 1], "code": [None, None]}
+    dataset = inferred(sample(as_jsonl(columns), "jsonl")).dataset
+    found = {column.name: column.type for column in dataset.columns}
+    assert found == {"row": "int64", "code": "string"}
+
+
 @pytest.mark.parametrize(("form", "write"), [("csv", as_csv), ("jsonl", as_jsonl), ("parquet", as_parquet)])
 @given(columns=tables())
 @settings(max_examples=40, deadline=None)
