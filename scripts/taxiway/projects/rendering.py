@@ -28,6 +28,7 @@ PRODUCT_PAGES = (
     "style.md",
     "surprises.md",
     "tutorial.md",
+    "zoomcamp.md",
 )
 # The example, what is about the product itself, and tests that need one of both. `tests/project` stays.
 GONE = (
