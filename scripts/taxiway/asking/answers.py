@@ -262,7 +262,10 @@ def _schema(answer: Answer) -> Any:
     import pyarrow as pa
 
     if not answer.names:
-        raise UsageError("the statement has no rows", "Leave --format parquet out.")
+        raise UsageError(
+            "the statement has no columns",
+            "Ask by a SELECT, or leave --format parquet out.",
+        )
     return pa.schema(list(zip(answer.names, answer.types(), strict=True)))
 
 

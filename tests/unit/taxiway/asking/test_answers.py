@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from taxiway.asking.answers import Answer, csv_line, distinct, format_of, show, text, write
+from taxiway.asking.answers import Answer, csv_line, distinct, format_of, show, table, text, write
 from taxiway.console.hints import HINTS
 from taxiway.console.progress import Screen
 from taxiway.errors import TaxiwayError, UsageError
@@ -78,6 +78,12 @@ def test_parquet_keeps_the_types_and_its_texts_are_values_too(tmp_path: Path) ->
     assert tuple(found.schema.types) == types
     assert found.to_pylist()[0]["c"] == '{"a": 1}'
     assert found.to_pylist()[0]["a"] == Decimal("1.5")
+
+
+def test_a_statement_without_columns_is_no_table_and_the_remedy_is_for_command_and_notebook() -> None:
+    with pytest.raises(UsageError, match="no columns") as refused:
+        table(Answer([], iter(()), tuple))
+    assert "by a SELECT" in str(refused.value.remedy)
 
 
 def test_a_value_that_parquet_cannot_hold_is_named_and_leaves_no_file(tmp_path: Path) -> None:
