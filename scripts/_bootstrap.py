@@ -49,7 +49,16 @@ def run(command):
     if text and not complete(lock_hash(), groups):
         sys.stdout.write(text)
         return
-    ensure_environment(groups)
+    try:
+        ensure_environment(groups)
+    except KeyboardInterrupt:
+        say("interrupted. Call scripts/%s again: it goes on where it stopped." % command)
+        sys.exit(130)
+    except OSError as error:
+        fail(
+            "%s: %s." % (error.filename, error.strerror),
+            "Call it as who owns %s, or use a clone of your own." % ROOT,
+        )
     # Bytecode is written when a module is first imported: of 22,000 modules the platform imports 3,500.
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     os.execv(VENV_PYTHON, [VENV_PYTHON, "-m", "taxiway", command, *sys.argv[1:]])
@@ -206,7 +215,8 @@ def sync(uv, python, groups):
     if not os.path.exists(VENV_PYTHON):
         # Relocatable: its programs keep working when the checkout is moved or copied.
         make = [uv, "venv", "--quiet", "--clear", "--relocatable", "--no-managed-python", "--python", python]
-        subprocess.run([*make, VENV], cwd=ROOT, env=env, check=False, timeout=300)
+        # What fails here fails again below, where it is told.
+        subprocess.run([*make, VENV], cwd=ROOT, env=env, check=False, timeout=300, stderr=subprocess.DEVNULL)
     command = [uv, "sync", "--frozen", "--no-managed-python", "--python", python]
     for group in groups:
         command += ["--group", group]
@@ -218,9 +228,12 @@ def sync(uv, python, groups):
             say(line.strip()) if wanted else unseen.append(line)
     if process.returncode:
         sys.stderr.write("".join(unseen[-20:]))
+        remedy = "Check the network to the package index and the free disk (about 2 GB), then call again."
+        if any("initialize cache" in line for line in unseen):
+            remedy = "Let UV_CACHE_DIR name a folder that you may write, then call again."
         fail(
             "the locked packages could not be installed (uv sync exited with %d)." % process.returncode,
-            "Check the network to the package index and the free disk (about 2 GB), then call again.",
+            remedy,
         )
 
 

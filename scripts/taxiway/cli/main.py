@@ -6,6 +6,7 @@ not published yet · 5 something has drifted · 130 interrupted
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import tempfile
@@ -18,6 +19,16 @@ from taxiway.environment.home import DEFAULT_STACK
 from taxiway.errors import TaxiwayError
 
 INTERRUPTED = 130
+# What an error of the machine's, and not of ours, asks of the user, by its number.
+_OF_THE_MACHINE = {
+    **dict.fromkeys(
+        (errno.EACCES, errno.EPERM, errno.EROFS),
+        "Call it as who owns this checkout, or use a clone of your own.",
+    ),
+    **dict.fromkeys(
+        (errno.ENOSPC, errno.EDQUOT), "The disk is full: free some, then call it again. It goes on."
+    ),
+}
 
 
 def group() -> click.Group:
@@ -106,6 +117,8 @@ def _unexpected(error: Exception) -> int:
 
     if isinstance(error, PipelineError):
         return _report(str(error), "", 2 if isinstance(error, UsageError) else 1)
+    if isinstance(error, OSError) and error.filename and error.errno in _OF_THE_MACHINE:
+        return _report(f"{error.filename}: {error.strerror}", _OF_THE_MACHINE[error.errno], 1)
     with tempfile.NamedTemporaryFile("w", prefix="taxiway-", suffix=".traceback", delete=False) as file:
         traceback.print_exception(error, file=file)
     remedy = f"This is a defect; its traceback is in {file.name}"

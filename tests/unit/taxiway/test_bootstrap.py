@@ -274,3 +274,36 @@ def test_on_a_fresh_clone_pulumi_installs_what_the_lock_says() -> None:
     assert {"pulumi", "pulumi-gcp", "pulumi-policy"} <= {re.match(r"[\w-]+", one)[0] for one in infra}
     # Whatever uv is on PATH, it knows every setting of this project, or says that it does not.
     assert project["tool"]["uv"]["required-version"]
+
+
+@pytest.mark.parametrize(
+    ("uv", "code", "said"),
+    [
+        ("echo 'error: Failed to initialize cache at `/x`' >&2; exit 2", 3, "Let UV_CACHE_DIR name a folder"),
+        ("echo 'error: no route to host' >&2; exit 2", 3, "Check the network"),
+        ("kill -INT $PPID; sleep 20", 130, "interrupted. Call scripts/status again"),
+    ],
+)
+def test_an_installation_that_ends_early_is_a_sentence(
+    bootstrap: ModuleType, tmp_path: Path, uv: str, code: int, said: str
+) -> None:
+    a_program(tmp_path / ".tools" / "uv" / "bin" / "uv", uv)
+    shutil.copy(tmp_path / "scripts" / "uv.txt", tmp_path / ".tools" / "uv")
+    # A python that is there: only the packages are installed.
+    a_program(Path(bootstrap.VENV_PYTHON), "exit 0")
+    done = status_in(tmp_path)
+    assert (done.returncode, said in done.stderr) == (code, True)
+    assert "Traceback" not in done.stderr
+
+
+def test_a_checkout_that_cannot_be_written_is_a_sentence(bootstrap: ModuleType, tmp_path: Path) -> None:
+    (tmp_path / ".tools").write_text("")
+    done = status_in(tmp_path)
+    assert (done.returncode, f"taxiway: {tmp_path}/.tools: " in done.stderr) == (3, True)
+    assert "use a clone of your own" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def status_in(folder: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", "import _bootstrap; _bootstrap.run('status')"]
+    return subprocess.run(command, cwd=folder / "scripts", capture_output=True, text=True, timeout=60)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -217,6 +218,20 @@ def test_a_defect_is_one_sentence_and_its_traceback_a_file(tmp_path: Path, capsy
     report = Path(re.findall(r"its traceback is in (\S+)", shown)[0])
     assert "ZeroDivisionError" in report.read_text()
     report.unlink()
+
+
+@pytest.mark.parametrize(
+    ("number", "remedy"), [(errno.EACCES, "who owns this checkout"), (errno.ENOSPC, "The disk is full")]
+)
+def test_what_the_machine_refuses_is_no_defect(number: int, remedy: str, tmp_path: Path, capsys: Any) -> None:
+    def refused(*_: Any) -> Any:
+        raise OSError(number, os.strerror(number), "/srv/checkout/state.json")
+
+    assert main(["drift", "--project", "acme-data"], Checkout(tmp_path, refused)) == 1
+    shown = capsys.readouterr().err
+    assert f"taxiway: /srv/checkout/state.json: {os.strerror(number)}\n" in shown
+    assert remedy in shown
+    assert "defect" not in shown
 
 
 def test_an_interruption_says_that_the_command_goes_on(tmp_path: Path, capsys: Any) -> None:
