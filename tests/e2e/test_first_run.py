@@ -20,7 +20,8 @@ import scale
 import stranger
 from repository import REPOSITORY
 
-from taxiway.environment.home import Home
+from taxiway.environment.home import Home, State
+from taxiway.environment.ports import hold
 
 pytestmark = pytest.mark.e2e
 ROWS = 20_000
@@ -74,6 +75,18 @@ def test_status_names_every_component_and_all_run(up: str, checkout: Any) -> Non
         "api-server", "scheduler", "dag-processor", "triggerer", "watchdog",
     }  # fmt: skip
     assert set(states.values()) == {"RUNNING"}
+
+
+def test_no_other_user_can_have_a_port_where_something_secret_is_sent(up: str, checkout: Any) -> None:
+    ports = State.require(Home(checkout.home)).ports
+    # Held though nobody listens there: the stack has no use for them.
+    for unused in ("control-plane", "google-tokens"):
+        with pytest.raises(OSError, match="in use"), socket.socket() as one:
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            one.bind(("127.0.0.1", ports[unused]))
+    # Who listens shares the port with what holds it, which only sockets of the same user can.
+    for name in ("gcs", "bigquery", "bigquery-grpc", "api-server"):
+        hold(ports[name]).close()
 
 
 def test_up_again_changes_nothing(up: str, checkout: Any) -> None:

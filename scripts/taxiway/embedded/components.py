@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -32,11 +32,15 @@ _LAUNCH = (
     "import json, os, sys; program = sys.argv[2:]; "
     "os.execve(program[0], program, os.environ | json.load(open(sys.argv[1])))"
 )
+_API_SERVER = (sys.executable, "-m", "taxiway.embedded.api_server")
 
 
 @dataclass(frozen=True)
 class Component:
-    """One supervised process. `url` is shown to the user, `health` is polled until it answers."""
+    """One supervised process. `url` is shown to the user, `health` is polled until it answers.
+
+    `ports` are held by the process manager: the process shares them (`taxiway.environment.ports.listen`).
+    """
 
     name: str
     command: list[str]
@@ -44,6 +48,7 @@ class Component:
     health: str = ""
     stop_signal: str = "TERM"
     environment: Mapping[str, str] = field(default_factory=dict)
+    ports: tuple[int, ...] = ()
 
 
 def components(home: Home, ports: Mapping[str, int]) -> list[Component]:
@@ -57,7 +62,8 @@ def components(home: Home, ports: Mapping[str, int]) -> list[Component]:
 
     def served(name: str, command: list[str]) -> Component:
         url = f"http://127.0.0.1:{ports[name]}"
-        return Component(name, command, url, url + HEALTH_PATHS[name])
+        shared = tuple(ports[one] for one in (name, f"{name}-grpc") if one in ports)
+        return Component(name, command, url, url + HEALTH_PATHS[name], ports=shared)
 
     # Every local user can connect to the loopback; the file is for the environment's owner alone.
     guarded = ("--token-file", str(home.secrets / "emulator_token"))
@@ -83,7 +89,7 @@ def components(home: Home, ports: Mapping[str, int]) -> list[Component]:
         emulator("control-plane", "iam", *data("control-plane"), *guarded),
         emulator("sample-source", "tlc_sample", "--cache", str(home.data("sample-source"))),
         served(TOKENS, [sys.executable, "-m", "taxiway.token_server", *tokens, *secret]),
-        served(API_SERVER, _launched(home.api_environment, API_SERVER)),
+        served(API_SERVER, _launched(home.api_environment, _API_SERVER, API_SERVER)),
         # Scheduler and triggerer serve logs to other machines, of which there are none. The scheduler's
         # workers are forks: what it has imported, no task imports again.
         Component(
@@ -99,9 +105,8 @@ def components(home: Home, ports: Mapping[str, int]) -> list[Component]:
 
 def airflow_command(home: Home, *arguments: str) -> list[str]:
     """Airflow's command line with the variables in `home.environment`."""
-    return _launched(home.environment, *arguments)
+    return _launched(home.environment, (str(Path(sys.prefix) / "bin" / "airflow"),), *arguments)
 
 
-def _launched(variables: Path, *arguments: str) -> list[str]:
-    program = str(Path(sys.prefix) / "bin" / "airflow")
-    return [sys.executable, "-c", _LAUNCH, str(variables), program, *arguments]
+def _launched(variables: Path, program: Sequence[str], *arguments: str) -> list[str]:
+    return [sys.executable, "-c", _LAUNCH, str(variables), *program, *arguments]

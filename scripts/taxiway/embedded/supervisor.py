@@ -9,8 +9,8 @@ import shlex
 import signal
 import sys
 import xmlrpc.client
-from collections.abc import Iterable, Iterator
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ import psutil
 from taxiway.airflow.environment import child_environment
 from taxiway.embedded.components import Component
 from taxiway.environment.home import Home, private_folder, write_atomically
+from taxiway.environment.ports import hold
 from taxiway.errors import TaxiwayError
 from taxiway.waiting import Patience, run
 
@@ -74,11 +75,12 @@ class Supervisor:
         except (FileNotFoundError, ValueError, psutil.Error):
             return None
 
-    def start(self, components: Iterable[Component]) -> None:
+    def start(self, components: Sequence[Component]) -> None:
         """Start the manager (nothing else) with `components` declared.
 
         One that runs learns new components, and stops those that are declared otherwise now: whoever upgrades
-        a running platform gets the new commands.
+        a running platform gets the new commands. A new one holds the ports of the components, also while one
+        that crashed is started again: no other user is sent there what is secret.
         """
         self.home.logs.mkdir(parents=True, exist_ok=True)
         write_atomically(self.configuration, self._configuration(components))
@@ -93,7 +95,10 @@ class Supervisor:
         supervisord = Path(sys.prefix) / "bin" / "supervisord"
         # It warns of its own use of pkg_resources, and of nothing else.
         command: list[str | Path] = [sys.executable, "-W", "ignore", supervisord, "-c", self.configuration]
-        done = run(command, cwd=self.home.root, env=child_environment())
+        with ExitStack() as ours:
+            # Its own copies stay open as long as it runs; it closes them in what it starts.
+            held = [ours.enter_context(hold(port)).fileno() for c in components for port in c.ports]
+            done = run(command, cwd=self.home.root, env=child_environment(), pass_fds=held)
         if done.returncode:
             raise TaxiwayError(
                 f"the process manager did not start: {(done.stderr or done.stdout).strip()[-300:]}"

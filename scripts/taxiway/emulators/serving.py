@@ -20,7 +20,7 @@ from uvicorn.loops.auto import auto_loop_factory
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from taxiway.emulators.guard import ASGI, Guard
-from taxiway.environment.ports import USUAL
+from taxiway.environment.ports import USUAL, listen
 
 # Longer than Google's clients keep idle connections in their pools: a closed one costs them a retry.
 IDLE_SECONDS = 300
@@ -91,9 +91,8 @@ def serve(name: str, options: argparse.Namespace, open_app: Open, open_paths: tu
     try:
         token = token_in(options.token_file)
         # Bind first: a taken port is reported before any data is opened.
-        family = socket.AF_INET6 if ":" in options.host else socket.AF_INET
         with (
-            socket.create_server((options.host, options.port), family=family, backlog=128) as listener,
+            listen(options.host, options.port) as listener,
             asyncio.Runner(loop_factory=auto_loop_factory()) as runner,
         ):
             runner.run(_serve(name, listener, open_app, (options.allow_host, token, open_paths)))

@@ -1,8 +1,12 @@
-"""The loopback ports that services listen on, and free ones where those are taken."""
+"""The loopback ports that services listen on, free ones where those are taken, and how they are held."""
 
 from __future__ import annotations
 
+import errno
+import os
 import socket
+import sys
+import time
 from collections.abc import Callable, Mapping
 
 from taxiway.errors import PreflightError
@@ -21,6 +25,10 @@ USUAL: Mapping[str, int] = {
     "trigger-logs": 8794,
 }
 _SEARCH = 200
+_CLOSING_SECONDS = 70
+# Linux lets sockets share a port (SO_REUSEPORT) that are all of one user's. Elsewhere one that is bound and
+# does not listen may be given the connections of the other.
+_SHARED = sys.platform == "linux"
 
 
 def is_free(port: int) -> bool:
@@ -53,3 +61,43 @@ def choose_ports(wanted: Mapping[str, int], report: Callable[[str], None]) -> di
             report(f"port {first} is taken: {name} uses {port}")
         chosen[name] = port
     return chosen
+
+
+def hold(port: int) -> socket.socket:
+    """Bind a port of 127.0.0.1 without listening: while the socket is open, no other user can have it.
+
+    Services of the same user, which `listen`, can. PreflightError if somebody else has it by now.
+    """
+    one = socket.socket()
+    if not _SHARED:
+        return one
+    one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    # No SO_REUSEADDR: others who set it could bind the port, too. So connections that are closing count, for
+    # a minute, if the service that had them did not share its port.
+    gives_up = time.monotonic() + _CLOSING_SECONDS
+    while True:
+        try:
+            one.bind(("127.0.0.1", port))
+        except OSError:
+            if not is_free(port) or time.monotonic() > gives_up:
+                one.close()
+                why = f"port {port} on 127.0.0.1 is taken by another program now"
+                raise PreflightError(why, "Call again: another one is chosen.") from None
+            time.sleep(0.2)
+        else:
+            return one
+
+
+def refuse_shared(host: str, port: int) -> None:
+    """OSError if a service listens there: of two that share a port, each would get half of the requests."""
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        probe.settimeout(1)
+        if port and probe.connect_ex((host, port)) == 0:
+            raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket, on a port that may be held. OSError if the port is taken."""
+    refuse_shared(host, port)
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    return socket.create_server((host, port), family=family, backlog=128, reuse_port=_SHARED)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import socket
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import psutil
 import pytest
@@ -22,15 +24,20 @@ from taxiway.embedded.health import PATIENCE_SECONDS, Watchdog, ailing, answers
 from taxiway.embedded.supervisor import ManagerError, Supervisor
 from taxiway.environment import secrets
 from taxiway.environment.home import Home, State
+from taxiway.environment.ports import hold, listen
+from taxiway.errors import PreflightError
 
 # Answers every GET, as an emulator's health check does.
 SERVER = """
 import http.server, sys
+from taxiway.environment.ports import listen
 class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         self.send_response(200); self.end_headers()
     def log_message(self, *_): pass
-http.server.HTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
+server = http.server.HTTPServer(("127.0.0.1", 0), Handler)
+server.socket = listen("127.0.0.1", int(sys.argv[1]))
+server.serve_forever()
 """
 # Ends at once as often as the file says, as PostgreSQL does beside what a kill has left.
 STUBBORN = """
@@ -70,7 +77,7 @@ def start(supervisor: Supervisor, state: State) -> None:
     counter.write_text("2")
     supervisor.start(
         [
-            Component("gcs", [python, str(serving), port]),
+            Component("gcs", [python, str(serving), port], ports=(int(port),)),
             Component("stubborn", [python, str(stubborn), str(counter)]),
         ]
     )
@@ -160,6 +167,68 @@ def test_what_hangs_is_reported_since_when_and_restarted(supervisor: Supervisor,
     assert not first.is_running()
     watchdog.look(3 + PATIENCE_SECONDS)
     assert watchdog.since == {}
+
+
+@contextmanager
+def squatter(port: int) -> Iterator[Callable[[], bool]]:
+    """Another user of this machine, who tries without end to have a port; whether he has it."""
+    pid = os.fork()
+    if not pid:
+        squat(port)
+    try:
+        yield lambda: os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+    finally:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+
+
+def squat(port: int) -> NoReturn:
+    os.setgid(65534)
+    os.setuid(65534)
+    reuse = socket.SO_REUSEADDR, socket.SO_REUSEPORT
+    while True:
+        for options in ((), *((one,) for one in reuse), reuse):
+            for host in ("127.0.0.1", "0.0.0.0"):
+                with socket.socket() as one, suppress(OSError):
+                    for option in options:
+                        one.setsockopt(socket.SOL_SOCKET, option, 1)
+                    one.bind((host, port))
+                    one.listen()
+                    os._exit(0)
+        time.sleep(0.001)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="a second account to attack from needs root")
+def test_no_other_user_gets_the_port_of_a_crashed_component(supervisor: Supervisor, state: State) -> None:
+    start(supervisor, state)
+    port = state.ports["gcs"]
+    with squatter(port) as has_it:
+        for _ in range(3):
+            crashed = server(supervisor, port)
+            until(lambda: supervisor.states()["gcs"] == "RUNNING")
+            crashed.kill()
+            crashed.wait()
+            # Nor does the holder itself answer anybody.
+            with pytest.raises(ConnectionRefusedError):
+                socket.create_connection(("127.0.0.1", port), 1)
+            until(lambda: answers(f"http://127.0.0.1:{port}/", 3))
+        assert not has_it()
+        supervisor.stop()
+        until(has_it)
+
+
+def test_a_second_service_does_not_share_a_port(supervisor: Supervisor, state: State) -> None:
+    start(supervisor, state)
+    with pytest.raises(OSError, match="Address already in use"):
+        listen("127.0.0.1", state.ports["gcs"])
+
+
+def test_a_port_that_somebody_took_is_not_held() -> None:
+    with (
+        socket.create_server(("127.0.0.1", 0)) as taken,
+        pytest.raises(PreflightError, match="is taken by another program now"),
+    ):
+        hold(taken.getsockname()[1])
 
 
 @pytest.fixture

@@ -44,6 +44,7 @@ from taxiway.emulators.bigquery.corrections import corrected  # noqa: E402
 from taxiway.emulators.bigquery.front import Front  # noqa: E402
 from taxiway.emulators.guard import ASGI, carries  # noqa: E402
 from taxiway.emulators.serving import CannotStartError  # noqa: E402
+from taxiway.environment.ports import refuse_shared  # noqa: E402
 
 # The statement types that BigQuery's SQL translates to. DuckDB's others reach files, extensions and settings.
 STATEMENTS = {"SELECT", "INSERT", "UPDATE", "DELETE", "CREATE", "DROP", "ALTER", "TRANSACTION", "MERGE_INTO"}
@@ -229,13 +230,15 @@ def _grpc_server(context: AppContext, address: str, token: str) -> Any:
         options=[
             ("grpc.max_send_message_length", GRPC_BYTES),
             ("grpc.max_receive_message_length", GRPC_BYTES),
-            # Otherwise a second process could share the port and receive half of the calls.
-            ("grpc.so_reuseport", 0),
+            # The port may be held.
+            ("grpc.so_reuseport", 1),
         ],
     )
     server.add_generic_rpc_handlers([BigQueryReadHandler(context), BigQueryWriteHandler(context)])
     try:
+        host, _, port = address.rpartition(":")
+        refuse_shared(host.strip("[]"), int(port))
         server.add_insecure_port(address)
-    except RuntimeError as error:
+    except (RuntimeError, OSError) as error:
         raise CannotStartError(f"gRPC on {address}: {error}") from None
     return server
