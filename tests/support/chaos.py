@@ -3,8 +3,8 @@
     python tests/support/chaos.py --kills 200 --stops 20        some hours, on a platform of its own
     python tests/support/chaos.py --kills 10 --stops 1 --longest 60 --seed 7
 
-What is killed (`kill -9`): any process of the platform, the process manager included, and now and then all of
-them at once. What is stopped (`SIGSTOP`) is left so. A user does what the commands advise: call `scripts/up`
+What is killed (`kill -9`): any process of the platform, now and then the process manager, or all of them at
+once. What is stopped (`SIGSTOP`) is left so. A user does what the commands advise: call `scripts/up`
 when the manager is gone, and `scripts/run` again. In the end every store has to hold what it held before, and
 `scripts/down` to leave nothing.
 """
@@ -12,6 +12,7 @@ when the manager is gone, and `scripts/run` again. In the end every store has to
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import random
 import shutil
@@ -20,9 +21,10 @@ import sys
 import tempfile
 import threading
 import time
+import traceback
 from collections import Counter
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -34,8 +36,10 @@ from taxiway.embedded.supervisor import Supervisor
 from taxiway.environment.home import Home, State
 
 MONTHS = "2024-01..2024-02"
-# One in so many attacks kills the whole tree at once.
-WHOLE_TREE = 12
+WAREHOUSE = ("yellow_trips", "zones", "daily_zone_revenue", "hourly_demand")
+TREE, MANAGER, ANY, STOP = "whole tree", "process manager", "any", "stop"
+# One in so many kills is of the whole tree at once, and one of the process manager; the first two are.
+EVERY = 12
 # Seconds between two attacks: less than a load takes, so that they meet it everywhere.
 PAUSE = (1.0, 12.0)
 COMMAND_SECONDS = 1800
@@ -61,7 +65,7 @@ class Figures:
         ups = {"count": len(self.ups)}
         if self.ups:
             ups |= {"median_s": round(median(self.ups)), "max_s": round(max(self.ups))}
-        return json.dumps({**asdict(self), "ups": ups}, indent=2)
+        return json.dumps({**vars(self), "ups": ups}, indent=2)
 
 
 class Reader(threading.Thread):
@@ -94,10 +98,19 @@ def fingerprint(checkout: Checkout) -> dict[str, Any]:
             if not name.startswith(("pg_", "sql_")):
                 query = f'SELECT count(*), sum(hashtext(t::text)::bigint) FROM "{name}" t'
                 tables[name] = [str(value) for value in connection.execute(query.encode()).fetchone() or ()]
-    with checkout.connections.lake() as lake:
-        objects = {stored.name: stored.size for stored in lake.list("")}
-    rows = {str(key): {**row, "loaded_at": "", "run_id": ""} for key, row in checkout.datasets().items()}
-    return {"postgres": tables, "objects": objects, "months": rows}
+    settings = checkout.connections.settings
+    with checkout.connections.storage_client() as client:
+        objects = {blob.name: blob.md5_hash for blob in client.list_blobs(settings.bucket)}
+    warehouse = dict[str, str]()
+    with checkout.connections.warehouse() as opened:
+        for name in WAREHOUSE:
+            found = opened.query(f"SELECT * FROM `{settings.dataset}.{name}`", {}, {})
+            digest = hashlib.sha256(repr(sorted(repr(row) for row in found)).encode()).hexdigest()
+            warehouse[name] = f"{len(found)} rows, {digest[:12]}"
+    # The sample source's port may be another one after a restart.
+    changing = dict.fromkeys(("loaded_at", "run_id", "source"))
+    rows = {str(key): {**row, **changing} for key, row in checkout.datasets().items()}
+    return {"postgres": tables, "warehouse": warehouse, "objects": objects, "months": rows}
 
 
 @dataclass
@@ -129,12 +142,12 @@ class Chaos:
             if done.returncode == 0:
                 return
             self.figures.wrong.append(f"up, attempt {attempt + 1}: {done.stderr[-400:]}")
-        raise RuntimeError(self.figures.text())
+        raise RuntimeError("the platform does not come up")
 
     def say(self, text: str) -> None:
         sys.stderr.write(f"{time.strftime('%H:%M:%S')} {text}\n")
 
-    def attack(self, kills: int, stops: int) -> Figures:
+    def attack(self, kills: int, stops: int) -> None:
         """Kill and stop so often, then compare."""
         begun = time.monotonic()
         self.up()
@@ -142,12 +155,13 @@ class Chaos:
         january = next(row for key, row in self.checkout.datasets().items() if key == ("yellow", "2024-01"))
         reader = Reader(self.checkout, january["postgres_rows"])
         reader.start()
-        plan = ["kill"] * kills + ["stop"] * stops
+        special = [TREE, MANAGER] * -(-kills // EVERY)
+        plan = special[2:] + [ANY] * (kills - len(special)) + [STOP] * stops
         self.random.shuffle(plan)
-        for deed in plan:
+        for deed in special[:2] + plan:
             self.keep_loading()
             time.sleep(self.random.uniform(*PAUSE))
-            self.kill() if deed == "kill" else self.stop()
+            self.stop() if deed == STOP else self.kill(deed)
             self.wake()
             if self.supervisor.pid() is None:
                 self.end_load()
@@ -171,7 +185,6 @@ class Chaos:
         if down.returncode or self.checkout.processes():
             self.figures.wrong.append(f"down: {down.stderr[-400:]} {self.checkout.processes()}")
         self.figures.minutes = round((time.monotonic() - begun) / 60, 1)
-        return self.figures
 
     def compare(self, before: dict[str, Any]) -> None:
         after = fingerprint(self.checkout)
@@ -206,26 +219,37 @@ class Chaos:
             self.load.wait()
             self.load = None
 
-    def victims(self) -> list[psutil.Process]:
-        return self.supervisor.strays()
+    def victims(self) -> dict[str, list[psutil.Process]]:
+        """What runs, by component: PostgreSQL and the scheduler have more processes than all others."""
+        found = dict[str, list[psutil.Process]]()
+        for process in psutil.process_iter():
+            with suppress(psutil.Error, OSError):
+                # Not `strays`: it knows only the programs of the environment that it runs in itself.
+                if Path(process.cwd()).is_relative_to(self.checkout.home.resolve()):
+                    found.setdefault(self.component(process), []).append(process)
+        return found
 
-    def kill(self) -> None:
+    def kill(self, whom: str) -> None:
         victims = self.victims()
-        if self.random.randrange(WHOLE_TREE) == 0:
+        if whom == TREE:
             self.figures.whole_trees += 1
         else:
-            victims = [self.random.choice(victims)]
-        for process in victims:
+            name = whom if whom in victims else self.random.choice(sorted(victims))
+            victims = {name: [self.random.choice(victims[name])]}
+        processes = [(name, process) for name, some in victims.items() for process in some]
+        for name, process in processes:
             with suppress(psutil.Error):
-                name = self.component(process)
+                process.kill()
                 self.figures.killed[name] += 1
                 self.say(f"kill {name} ({process.pid})")
-                process.kill()
+        # For a moment, what was killed is still seen, the manager too.
+        psutil.wait_procs([process for _, process in processes], timeout=5)
 
     def stop(self) -> None:
-        process = self.random.choice(self.victims())
+        victims = self.victims()
+        name = self.random.choice(sorted(victims))
+        process = self.random.choice(victims[name])
         with suppress(psutil.Error):
-            name = self.component(process)
             self.figures.stopped[name] += 1
             self.say(f"stop {name} ({process.pid})")
             process.suspend()
@@ -241,7 +265,7 @@ class Chaos:
 
     def component(self, process: psutil.Process) -> str:
         if process.pid == self.supervisor.pid():
-            return "process manager"
+            return MANAGER
         return Path(process.cwd()).name
 
 
@@ -256,15 +280,19 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--seed", type=int, default=1)
     chosen = parser.parse_args(arguments)
     folder = Path(tempfile.mkdtemp(prefix="taxiway-chaos-"))
+    chaos = Chaos(make_checkout(folder), chosen.seed, chosen.longest)
     try:
-        chaos = Chaos(make_checkout(folder), chosen.seed, chosen.longest)
-        figures = chaos.attack(chosen.kills, chosen.stops)
+        chaos.attack(chosen.kills, chosen.stops)
+    except Exception:
+        chaos.figures.wrong.append(traceback.format_exc())
     finally:
-        with suppress(FileNotFoundError):
-            Supervisor(Home(folder / ".taxiway" / "local"), 0).end_strays()
+        for processes in chaos.victims().values():
+            for process in processes:
+                with suppress(psutil.Error):
+                    process.kill()
         shutil.rmtree(folder, ignore_errors=True)
-    sys.stdout.write(figures.text() + "\n")
-    return 1 if figures.wrong else 0
+    sys.stdout.write(chaos.figures.text() + "\n")
+    return 1 if chaos.figures.wrong else 0
 
 
 if __name__ == "__main__":

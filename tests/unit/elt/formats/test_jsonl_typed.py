@@ -160,6 +160,19 @@ def test_a_new_name_is_read_exactly_and_then_known() -> None:
     assert reader.unknown == ("new",)
 
 
+def test_a_name_with_an_escaped_quote_is_known_as_a_whole() -> None:
+    reader = JsonlReader(Blocks(b'{"value": 1}\n', b'{"a\\"value": 1}\n'), entry("int64").columns)
+    assert [isinstance(batch, Typed) for batch in reader] == [False, False]
+    assert reader.unknown == ('a"value',)
+
+
+@pytest.mark.parametrize("kind", ["int16", "int64", "float64", "numeric", "string"])
+def test_a_number_that_is_a_code_is_what_it_stands_for(kind: str) -> None:
+    typed, rejected, _ = conformed(entry(kind, {"7": 5, "na": None}), *[b'{"value": 7, "other": "k"}\n'] * 2)
+    assert typed[0] == typed[1]
+    assert ("5" in typed[0][0], rejected) == (True, [])
+
+
 def test_a_deeply_nested_block_never_reaches_arrow() -> None:
     ds, deep = entry("int64"), b'{"value": 1, "x": ' + b"[" * 200_000 + b"]" * 200_000 + b"}\n"
     _, rejected, at_once = conformed(ds, b'{"value": 1, "x": 1, "other": "k"}\n', deep)
