@@ -105,7 +105,9 @@ def test_every_emulator_asks_for_the_token_and_only_its_clients_have_it() -> Non
         command = SERVICES[name]["command"]
         assert command[command.index(file) - 1] == "--token-file"
     having = {n for n, s in SERVICES.items() if "emulator-secrets:/run/taxiway/emulator:ro" in s["volumes"]}
-    assert having == asking | {"infrastructure", "airflow-worker", "airflow-triggerer", "loader"}
+    assert having == asking | {
+        "infrastructure", "airflow-api-server", "airflow-worker", "airflow-triggerer", "loader"
+    }  # fmt: skip
     made = prepare.forms({name: f"<{name}>" for name in prepare.GENERATORS})["emulator"]
     assert made["token"] == "<emulator_token>"
     assert json.loads(made["credentials.json"])["token"] == "<emulator_token>"
