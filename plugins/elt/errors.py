@@ -46,6 +46,10 @@ class PermanentError(PipelineError):
     """The data or the state is wrong: trying again would not help."""
 
 
+class NoCredentialsError(PermanentError):
+    """Nothing here gives credentials for Google."""
+
+
 class TableNotFoundError(PermanentError):
     """A table or dataset of the warehouse that is not there."""
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import atexit
 import json
 import os
+import re
 import shutil
 import subprocess
 import tempfile
@@ -159,6 +160,17 @@ def test_compose_with_workload_identity_sees_each_renewed_token_and_can_write_no
     write = ("exec", "-T", "airflow-worker", "bash", "-c", f"echo x >{TOKEN}")
     assert "Read-only" in stack.compose(*write, code=1)
     assert stack.compose("exec", "-T", "airflow-scheduler", "cat", str(TOKEN), code=1)
+
+
+def test_compose_with_a_stacks_env_says_on_its_pages_that_the_api_server_has_no_credential(
+    stack: Stack,
+) -> None:
+    api = stack.api
+    assert "yellow_to_lake" in api.dags()
+    # By the token with which it was just asked.
+    answer = api.session.get(f"{api.url}/taxiway/api/coverage/yellow", timeout=60)
+    assert answer.status_code == 503
+    assert re.search(r"no credentials .*docs/pages\.md", answer.json()["detail"]), answer.text
 
 
 def test_compose_serves_tokens_to_what_runs_tasks_alone_and_shows_nobody_the_developers_own(

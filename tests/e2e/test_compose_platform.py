@@ -141,8 +141,9 @@ def test_compose_shows_dags_and_flower_in_a_browser(stack: Stack, tmp_path: Path
         browser.screenshot(_pictures(tmp_path) / "compose-airflow.png")
         browser.open_frame(f"http://{airflow}/plugin/coverage", "[aria-busy=false]")
         browser.screenshot(_pictures(tmp_path) / "compose-coverage.png")
-        states = {month: row["state"] for (name, month), row in rows(stack).items() if name == "yellow"}
-        loaded = {month for month, state in states.items() if state == "loaded"}
+        loaded = {
+            m for (name, m), row in rows(stack).items() if name == "yellow" and row["state"] == "loaded"
+        }
         shown = " ".join(browser.labels("#of-yellow .cell.L.sample"))
         assert loaded
         assert all(f"yellow {month}: loaded" in shown for month in loaded)
@@ -150,6 +151,7 @@ def test_compose_shows_dags_and_flower_in_a_browser(stack: Stack, tmp_path: Path
             f"http://{airflow}/plugin/coverage/taxiway/dataset?name=yellow", "[aria-busy=false]"
         )
         assert "row_count (stop)" in browser.content()
+        browser.screenshot(_pictures(tmp_path) / "compose-dataset.png")
         password = stack.read("flower", "/run/taxiway/flower/flower_password")
         assert "celery@" in browser.text_of(f"http://admin:{password}@{flower}/workers", "celery@")
         browser.screenshot(_pictures(tmp_path) / "compose-flower.png")

@@ -8,7 +8,14 @@ from google.auth.exceptions import DefaultCredentialsError, OAuthError, RefreshE
 
 from elt.catalogue import Column
 from elt.catalogue.model import PERIOD_COLUMNS
-from elt.errors import AccessDeniedError, PermanentError, PipelineError, TransientError, first_line
+from elt.errors import (
+    AccessDeniedError,
+    NoCredentialsError,
+    PermanentError,
+    PipelineError,
+    TransientError,
+    first_line,
+)
 from elt.periods import Grain, Period
 
 
@@ -72,9 +79,9 @@ def token_error(error: Exception, where: str) -> PipelineError:
     )
     if passing:
         return TransientError(f"{where}: no token could be had ({said}).")
-    absent = isinstance(error, DefaultCredentialsError | OSError | ValueError)
-    which = "no credentials" if absent else "the credentials are not accepted"
-    return PermanentError(f"{where}: {which} ({said}).")
+    if isinstance(error, DefaultCredentialsError | OSError | ValueError):
+        return NoCredentialsError(f"{where}: no credentials ({said}).")
+    return PermanentError(f"{where}: the credentials are not accepted ({said}).")
 
 
 def google_answers(error: Exception) -> list[dict[str, Any] | None]:

@@ -19,7 +19,7 @@ from fastapi.responses import FileResponse, JSONResponse
 from elt import status
 from elt.catalogue import Dataset, Mart
 from elt.connections import Connections
-from elt.errors import InvalidPeriodError, PipelineError
+from elt.errors import InvalidPeriodError, NoCredentialsError, PipelineError
 from elt.orchestration.pages import charts, coverage, describing, history
 from elt.periods import Period
 
@@ -262,7 +262,8 @@ async def _secured(request: Request, answer: Callable[[Request], Awaitable[Respo
 
 async def _refused(request: Request, error: Exception) -> Response:  # noqa: ARG001 - FastAPI's signature
     code = 422 if isinstance(error, InvalidPeriodError) else 503
-    return JSONResponse({"detail": str(error)}, code)
+    hint = " docs/pages.md says when that is so on purpose." if isinstance(error, NoCredentialsError) else ""
+    return JSONResponse({"detail": f"{error}{hint}"}, code)
 
 
 async def _unforeseen(request: Request, error: Exception) -> Response:

@@ -23,7 +23,7 @@ from repository import REPOSITORY
 import taxiway_pages
 from elt.catalogue import Dataset
 from elt.catalogue.registry import DATASETS
-from elt.errors import TransientError
+from elt.errors import NoCredentialsError, TransientError
 from elt.orchestration.pages import charts
 from elt.orchestration.pages.app import STATIC, Context, make
 from elt.orchestration.pages.coverage import Run, grid, is_sample, last_due, partitions
@@ -337,6 +337,18 @@ def test_a_store_that_does_not_answer_is_a_sentence(path: str) -> None:
     client = TestClient(make(context), raise_server_exceptions=False)
     answer = client.get(path, headers={"x-user": "admin"})
     assert (answer.status_code, answer.json()) == (503, {"detail": "BigQuery does not answer. Try again."})
+
+
+def test_an_api_server_without_googles_credentials_says_where_one_reads_why() -> None:
+    def connect() -> Any:
+        raise NoCredentialsError("Google Cloud: no credentials (none were found).")
+
+    context = Context(Site().airflow, connect, lambda: NOW)
+    answer = TestClient(make(context)).get("/api/coverage/yellow", headers={"x-user": "admin"})
+    assert answer.status_code == 503
+    assert answer.json()["detail"].endswith(
+        "(none were found). docs/pages.md says when that is so on purpose."
+    )
 
 
 def test_a_defect_is_a_sentence_without_a_traceback(site: Site) -> None:

@@ -14,7 +14,14 @@ from fake_http import Answer
 from fakes import BIGQUERY_RETRY, SETTINGS, FakeClock
 from google.auth.exceptions import DefaultCredentialsError, OAuthError, RefreshError, TransportError
 
-from elt.errors import AccessDeniedError, JobRunningError, PermanentError, TableNotFoundError, TransientError
+from elt.errors import (
+    AccessDeniedError,
+    JobRunningError,
+    NoCredentialsError,
+    PermanentError,
+    TableNotFoundError,
+    TransientError,
+)
 from elt.stores import bigquery
 from elt.stores.bigquery import Parameter, Warehouse, Work
 
@@ -454,7 +461,7 @@ def minted(status: int) -> RefreshError:
     ("fault", "kind"),
     [
         (RefreshError("invalid_grant: Account not found"), PermanentError),
-        (DefaultCredentialsError("none"), PermanentError),
+        (DefaultCredentialsError("none"), NoCredentialsError),
         (RefreshError("the metadata server is busy", retryable=True), TransientError),
         (TransportError("no route"), TransientError),
         *((minted(status), TransientError) for status in (408, 429, 500, 503, 504)),

@@ -79,11 +79,13 @@ async function start() {
       make("header", { class: "top" }, make("h1", {}, ds.name), make("span", { class: "title" }, ds.title), make("a", { href: page("coverage", {}) }, "Coverage"), make("a", { href: page("marts", {}) }, "Marts")),
       lineage(ds), waiting, past, kept,
       part("Columns", ds.columns.length ? table(["column", "type", "unit", "required", "description"], ds.columns.map((c) => [c.name, c.type, c.unit, c.required ? "yes" : "no", c.description])) : make("p", {}, "It is no table: files are kept as they are.")));
+    const said = new Set();
     const fill = async (into, path, draw) => {
       try {
         into.replaceChildren(...draw(await ask(`${path}/${encodeURIComponent(name)}`)).filter(Boolean));
       } catch (error) {
-        into.replaceChildren(notice(error.message));
+        into.replaceChildren(...(said.has(error.message) ? [] : [notice(error.message)]));
+        said.add(error.message);
       }
     };
     await Promise.all([fill(waiting, "coverage", (facts) => history(facts, ds, kept)), fill(past, "history", (facts) => (ds.columns.length ? [audits(ds, facts), drift(facts)] : []))]);

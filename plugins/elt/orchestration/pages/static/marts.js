@@ -19,6 +19,7 @@ async function samples(names) {
 }
 
 async function start() {
+  let body = main;
   try {
     const { marts } = await ask("marts");
     const chosen = marts.find(({ name }) => name === query.get("name")) ?? (query.has("name") ? null : marts[0]);
@@ -27,14 +28,15 @@ async function start() {
     if (!chosen) {
       main.replaceChildren(head, marts.length ? notice(`There is no mart ${query.get("name")} that you may see.`) : make("p", {}, "There is no mart that you may see."));
     } else {
-      const body = make("div", {}, make("p", { class: "waiting" }, "Asking the warehouse …")), fed = make("p", { class: "title" }, `${chosen.title}. Fed by `);
+      body = make("div", {}, make("p", { class: "waiting" }, "Asking the warehouse …"));
+      const fed = make("p", { class: "title" }, `${chosen.title}. Fed by `);
       chosen.datasets.forEach((name, place) => fed.append(place ? ", " : "", make("a", { href: page("dataset", { name }) }, name)));
       main.replaceChildren(head, fed, body);
       const [facts, warnings] = await Promise.all([ask(`marts/${encodeURIComponent(chosen.name)}`), samples(chosen.datasets)]);
       body.replaceChildren(...warnings, ...drawn(facts));
     }
   } catch (error) {
-    main.replaceChildren(notice(error.message));
+    body.replaceChildren(notice(error.message));
   }
   main.setAttribute("aria-busy", "false");
 }
