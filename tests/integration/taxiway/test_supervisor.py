@@ -19,11 +19,11 @@ import pytest
 
 from stacks import free_port
 from taxiway.airflow.client import AirflowApi
-from taxiway.embedded.components import WATCHDOG, Component
+from taxiway.embedded.components import WATCHDOG, Component, components
 from taxiway.embedded.health import PATIENCE_SECONDS, Watchdog, ailing, answers
 from taxiway.embedded.supervisor import ManagerError, Supervisor
 from taxiway.environment import secrets
-from taxiway.environment.home import Home, State
+from taxiway.environment.home import Home, State, write_json
 from taxiway.environment.ports import USUAL, hold, listen
 from taxiway.errors import PreflightError
 
@@ -248,6 +248,25 @@ def test_nor_one_that_crashes_after_the_manager_was_killed(supervisor: Superviso
     assert not squats(port)
     supervisor.end_strays()
     assert squats(port)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="a second account to attack from needs root")
+def test_nor_any_port_of_the_real_services_while_they_are_stopped(
+    supervisor: Supervisor, state: State
+) -> None:
+    write_json(supervisor.home.own_credentials, {})
+    real = [c for c in components(supervisor.home, state.ports) if c.health and c.name != "api-server"]
+    assert {"gcs", "bigquery", "control-plane", "sample-source", "google-tokens"} == {c.name for c in real}
+    supervisor.start(real)
+    for component in real:
+        supervisor.start_component(component.name)
+    for component in real:
+        until(lambda url=component.health: answers(url, 3))  # type: ignore[misc]
+    ports = [port for component in real for port in component.ports]
+    assert len(ports) == len(real) + 1, "the warehouse has two"
+    supervisor.stop_components(component.name for component in real)
+    assert [supervisor.listens(port) for port in ports] == [False] * len(ports)
+    assert [port for port in ports if squats(port)] == []
 
 
 def test_a_second_service_does_not_share_a_port(supervisor: Supervisor, state: State) -> None:
