@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,11 +17,12 @@ from pathlib import Path
 import requests
 
 from taxiway.airflow.client import AirflowApi
-from taxiway.embedded.components import API_SERVER, HEALTH_PATHS, MANAGER, WATCHDOG
+from taxiway.embedded.components import API_SERVER, HEALTH_PATHS, MANAGER, WATCHDOG, components
 from taxiway.embedded.postgres import PostgresServer
 from taxiway.embedded.supervisor import ManagerError, Supervisor
 from taxiway.environment.home import Home, State, read_json, write_json
-from taxiway.errors import TaxiwayError
+from taxiway.environment.ports import hold
+from taxiway.errors import PreflightError, TaxiwayError
 
 LOOK_SECONDS = 10.0
 # A first request, or one on a machine that is busy, takes this long at most.
@@ -128,10 +130,19 @@ def _say(text: str) -> None:
 
 
 def main(root: str) -> None:
-    """Watch the environment in `root` until ended. Without the manager there is nothing to restart with."""
+    """Watch the environment in `root` until ended.
+
+    Without the manager there is nothing to restart with, but what outlives it still sends secrets: the ports
+    that the manager held are held here, too, as long as anything else is left.
+    """
     home = Home(Path(root))
     state = State.require(home)
     supervisor = Supervisor(home, state.ports["supervisor"])
+    held = []
+    for port in (port for one in components(home, state.ports) for port in one.ports):
+        # One that an earlier release has started shares no port.
+        with suppress(PreflightError):
+            held.append(hold(port))
     watchdog = Watchdog(home, state, supervisor, AirflowApi(state.api_url, ""))
     while supervisor.pid() is not None:
         before = time.monotonic()
@@ -144,6 +155,10 @@ def main(root: str) -> None:
             # It was stopped itself, or the machine slept: nobody could answer meanwhile.
             watchdog.seen.clear()
             watchdog.since.clear()
+    while supervisor.survivors() - {WATCHDOG}:
+        time.sleep(LOOK_SECONDS)
+    for one in held:
+        one.close()
 
 
 if __name__ == "__main__":

@@ -495,6 +495,100 @@ def test_no_job_reads_or_writes_a_file(
     assert "hunter2" not in json.dumps(rows)
 
 
+PIPELINES, OTHER = (f"{name}@p1.iam.gserviceaccount.com" for name in ("pipelines", "other"))
+READER = {"role": "roles/storage.objectViewer", "members": [f"serviceAccount:{PIPELINES}"]}
+
+
+@pytest.fixture(scope="module")
+def granted(cloud: Emulators) -> str:
+    """A dataset of the pipelines' account, and two buckets with a file, of which that may read one."""
+    for bucket, bindings in (
+        ("own", [{"role": "roles/storage.objectAdmin", "members": READER["members"]}]),
+        # Someone else's: listed by the account, read by others.
+        (
+            "foreign",
+            [
+                {"role": "roles/storage.legacyBucketReader", "members": READER["members"]},
+                {"role": "roles/storage.objectViewer", "members": [f"serviceAccount:{OTHER}"]},
+            ],
+        ),
+    ):
+        storage, query = f"{cloud.storage_url}/storage/v1/b", {"uploadType": "media", "name": "x.csv"}
+        upload = f"{cloud.storage_url}/upload/storage/v1/b/{bucket}/o"
+        for method, url, options in (
+            ("POST", f"{storage}?project=p1", {"json": {"name": bucket}}),
+            ("PUT", f"{storage}/{bucket}/iam", {"json": {"bindings": bindings}}),
+            ("POST", upload, {"params": query, "data": f"a\n{bucket}\n"}),
+        ):
+            requests.request(method, url, headers=OURS, timeout=10, **options).raise_for_status()
+    access = [
+        {"role": "OWNER", "specialGroup": "projectOwners"},
+        {"role": "WRITER", "userByEmail": PIPELINES},
+        {"role": "READER", "userByEmail": OTHER},
+    ]
+    body = {"datasetReference": {"datasetId": "granted"}, "access": access}
+    base = f"{cloud.bigquery_url}/bigquery/v2/projects/p1"
+    requests.post(f"{base}/datasets", json=body, headers=OURS, timeout=10).raise_for_status()
+    statement = {"query": "CREATE TABLE granted.t (a STRING)", "useLegacySql": False}
+    requests.post(f"{base}/queries", json=statement, headers=OURS, timeout=30).raise_for_status()
+    return base
+
+
+def loaded(base: str, *uris: str) -> Any:
+    """The error of a load into the account's table, none if it was done."""
+    target = {"projectId": "p1", "datasetId": "granted", "tableId": "t"}
+    load = {"sourceUris": uris, "destinationTable": target, "sourceFormat": "CSV"}
+    job = requests.post(
+        f"{base}/jobs", json={"configuration": {"load": load}}, headers=OURS, timeout=30
+    ).json()
+    return job["status"].get("errorResult")
+
+
+@pytest.mark.parametrize(
+    ("uris", "said"),
+    [
+        (["gs://foreign/x.csv"], "File gs://foreign/x.csv: Access Denied"),
+        (["gs://own/x.csv", "gs://foreign/x.csv"], "File gs://foreign/x.csv: Access Denied"),
+        # Whether it exists is not told either.
+        (["gs://foreign/nothing"], "File gs://foreign/nothing: Access Denied"),
+        (["gs://foreign/x*"], "BigQuery BigQuery: Permission denied while globbing file pattern."),
+        # Nobody was granted anything here.
+        (["gs://lake/x"], "File gs://lake/x: Access Denied"),
+    ],
+)
+def test_a_load_reads_no_bucket_that_its_account_may_not(granted: str, uris: list[str], said: str) -> None:
+    assert loaded(granted, *uris) == {"reason": "accessDenied", "message": f"Access Denied: {said}"}
+    rows = requests.get(f"{granted}/datasets/granted/tables/t/data", headers=OURS, timeout=10).json()
+    assert "foreign" not in json.dumps(rows)
+
+
+def test_a_load_reads_a_bucket_as_soon_as_its_account_may(cloud: Emulators, granted: str) -> None:
+    assert loaded(granted, "gs://own/x.csv", "gs://own/*.csv") is None
+    policy = f"{cloud.storage_url}/storage/v1/b/foreign/iam"
+    before = requests.get(policy, headers=OURS, timeout=10).json()
+    for member in (READER["members"][0], "allUsers"):
+        assert loaded(granted, "gs://foreign/x.csv")["reason"] == "accessDenied"
+        bindings = [*before["bindings"], {**READER, "members": [member]}]
+        requests.put(policy, json={"bindings": bindings}, headers=OURS, timeout=10).raise_for_status()
+        assert loaded(granted, "gs://foreign/x.csv") is None
+        requests.put(policy, json={"bindings": before["bindings"]}, headers=OURS, timeout=10)
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "LOAD DATA INTO granted.t FROM FILES (format = 'CSV', uris = ['gs://foreign/x.csv'])",
+        "CREATE EXTERNAL TABLE granted.e (a STRING) OPTIONS (format = 'CSV', uris = ['gs://foreign/x.csv']);"
+        "SELECT a FROM granted.e",
+        "SELECT a FROM EXTERNAL_QUERY('gs://foreign/x.csv', 'SELECT 1')",
+    ],
+)
+def test_no_statement_reads_a_bucket(granted: str, statement: str) -> None:
+    body = {"query": statement, "useLegacySql": False}
+    answer = requests.post(f"{granted}/queries", json=body, headers=OURS, timeout=30).json()
+    assert answer.get("error") or not answer.get("rows"), answer
+
+
 # What a connection may cost
 
 

@@ -19,12 +19,12 @@ import pytest
 
 from stacks import free_port
 from taxiway.airflow.client import AirflowApi
-from taxiway.embedded.components import Component
+from taxiway.embedded.components import WATCHDOG, Component, components
 from taxiway.embedded.health import PATIENCE_SECONDS, Watchdog, ailing, answers
 from taxiway.embedded.supervisor import ManagerError, Supervisor
 from taxiway.environment import secrets
-from taxiway.environment.home import Home, State
-from taxiway.environment.ports import hold, listen
+from taxiway.environment.home import Home, State, write_json
+from taxiway.environment.ports import USUAL, hold, listen
 from taxiway.errors import PreflightError
 
 # Answers every GET, as an emulator's health check does.
@@ -56,7 +56,7 @@ def until(condition: Callable[[], Any], seconds: float = 60) -> None:
 
 @pytest.fixture
 def state() -> State:
-    return State({name: free_port() for name in ("supervisor", "gcs", "api-server", "postgres")})
+    return State({name: free_port() for name in USUAL})
 
 
 @pytest.fixture
@@ -79,6 +79,7 @@ def start(supervisor: Supervisor, state: State) -> None:
         [
             Component("gcs", [python, str(serving), port], ports=(int(port),)),
             Component("stubborn", [python, str(stubborn), str(counter)]),
+            Component(WATCHDOG, [python, "-m", "taxiway.embedded.health", str(supervisor.home.root)]),
         ]
     )
     supervisor.start_component("gcs")
@@ -182,20 +183,34 @@ def squatter(port: int) -> Iterator[Callable[[], bool]]:
         os.waitpid(pid, 0)
 
 
-def squat(port: int) -> NoReturn:
+def squats(port: int) -> bool:
+    """Whether he has it if he tries once."""
+    pid = os.fork()
+    if not pid:
+        squat(port, tries=1)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+
+
+def squat(port: int, tries: int = sys.maxsize) -> NoReturn:
+    """End well as soon as a socket listens where clients look for the port."""
     os.setgid(65534)
     os.setuid(65534)
+    v4, v6 = socket.AF_INET, socket.AF_INET6
+    places = (v4, "127.0.0.1"), (v4, "0.0.0.0"), (v6, "::ffff:127.0.0.1"), (v6, "::")
     reuse = socket.SO_REUSEADDR, socket.SO_REUSEPORT
-    while True:
+    for _ in range(tries):
         for options in ((), *((one,) for one in reuse), reuse):
-            for host in ("127.0.0.1", "0.0.0.0"):
-                with socket.socket() as one, suppress(OSError):
+            for family, host in places:
+                with socket.socket(family) as one, suppress(OSError):
+                    if family == v6:
+                        one.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
                     for option in options:
                         one.setsockopt(socket.SOL_SOCKET, option, 1)
                     one.bind((host, port))
                     one.listen()
                     os._exit(0)
         time.sleep(0.001)
+    os._exit(1)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="a second account to attack from needs root")
@@ -215,6 +230,43 @@ def test_no_other_user_gets_the_port_of_a_crashed_component(supervisor: Supervis
         assert not has_it()
         supervisor.stop()
         until(has_it)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="a second account to attack from needs root")
+def test_nor_one_that_crashes_after_the_manager_was_killed(supervisor: Supervisor, state: State) -> None:
+    start(supervisor, state)
+    port = state.ports["gcs"]
+    supervisor.start_component(WATCHDOG)
+    until(supervisor.home.health.exists)
+    manager(supervisor).kill()
+    until(lambda: supervisor.pid() is None)
+    crashed = server(supervisor, port)
+    crashed.kill()
+    crashed.wait()
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", port), 1)
+    assert not squats(port)
+    supervisor.end_strays()
+    assert squats(port)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="a second account to attack from needs root")
+def test_nor_any_port_of_the_real_services_while_they_are_stopped(
+    supervisor: Supervisor, state: State
+) -> None:
+    write_json(supervisor.home.own_credentials, {})
+    real = [c for c in components(supervisor.home, state.ports) if c.health and c.name != "api-server"]
+    assert {"gcs", "bigquery", "control-plane", "sample-source", "google-tokens"} == {c.name for c in real}
+    supervisor.start(real)
+    for component in real:
+        supervisor.start_component(component.name)
+    for component in real:
+        until(lambda url=component.health: answers(url, 3))  # type: ignore[misc]
+    ports = [port for component in real for port in component.ports]
+    assert len(ports) == len(real) + 1, "the warehouse has two"
+    supervisor.stop_components(component.name for component in real)
+    assert [supervisor.listens(port) for port in ports] == [False] * len(ports)
+    assert [port for port in ports if squats(port)] == []
 
 
 def test_a_second_service_does_not_share_a_port(supervisor: Supervisor, state: State) -> None:

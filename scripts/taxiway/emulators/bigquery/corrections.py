@@ -46,6 +46,7 @@ _rewrite = interpreter._rewrite_vars_to_params
 _parse = Dialect.parse
 _filter_target = aggregate_variants._filter_target
 _sync_dropped = ddl_sync.sync_dropped_object
+_WRITING = {"WRITER", "OWNER", *(f"roles/bigquery.{role}" for role in ("dataEditor", "dataOwner", "admin"))}
 _STANDARD = {"INTEGER": "INT64", "FLOAT": "FLOAT64", "BOOLEAN": "BOOL"}
 
 
@@ -216,22 +217,31 @@ def _sync_changed(sql: str, project: str, context: Any) -> None:
 async def _load_objects(project: str, job_id: str, config: Json, context: Any) -> Any:
     """Run a load job on objects of the storage service.
 
-    BigQuery: sources are Cloud Storage objects; one `*` matches any characters; missing ones are `notFound`.
-    Library: it also accepts `file:///etc/shadow` and plain paths, and reads `gs://BUCKET/NAME` from
-    ROOT/BUCKET/NAME, although not every object name is a valid path.
+    BigQuery: sources are Cloud Storage objects that the caller may read; one `*` matches any characters;
+    missing ones are `notFound`. Library: it also accepts `file:///etc/shadow` and plain paths, and reads
+    `gs://BUCKET/NAME` from ROOT/BUCKET/NAME, although not every object name is a valid path.
     """
+
+    def failed(reason: str, message: str) -> Any:
+        error = {"reason": reason, "message": message}
+        return job_routes._failed_job_meta(project, job_id, "LOAD", config, error, context.clock.now())
+
+    callers = _writers(executor._parse_load_job_config(project, config), context)
     objects: list[tuple[str, Path]] = []
     for uri in (config.get("load") or {}).get("sourceUris") or []:
         match = re.fullmatch(r"gs://([^/*]+)/(.+)", str(uri), re.DOTALL)
         if not match or match[2].count("*") > 1:
             raise ValidationError(f"Source URI must be a Google Cloud Storage location: {uri}")
         try:
-            found = find(context.settings.gcs_local_root, *match.groups())
+            found = find(context.settings.gcs_local_root, match[1], match[2], callers)
         except FileNotFoundError:
             found = []
+        except PermissionError:
+            globbing = "BigQuery BigQuery: Permission denied while globbing file pattern."
+            what = globbing if "*" in match[2] else f"File {uri}: Access Denied"
+            return failed("accessDenied", f"Access Denied: {what}")
         if not found:
-            error = {"reason": "notFound", "message": f"Not found: URI {uri}"}
-            return job_routes._failed_job_meta(project, job_id, "LOAD", config, error, context.clock.now())
+            return failed("notFound", f"Not found: URI {uri}")
         objects += found
     folder = context.settings.upload_staging_dir / f"load-{secrets.token_hex(8)}"
     folder.mkdir()
@@ -247,6 +257,18 @@ async def _load_objects(project: str, job_id: str, config: Json, context: Any) -
         return job.model_copy(update={"configuration": config})
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _writers(target: Any, context: Any) -> set[str]:
+    """The service accounts that may write a load's dataset, as members of a bucket's policy.
+
+    The environment has one token, so nobody knows who calls: it is one of these. A dataset that names none
+    belongs to its project, whose owners may read every bucket.
+    """
+    dataset = context.catalog.get_dataset(target.project_id, target.dataset_id)
+    writing = (one for one in (dataset.access_entries if dataset else ()) if one.role in _WRITING)
+    members = {one.iam_member or f"serviceAccount:{one.user_by_email}" for one in writing}
+    return {one for one in members if re.fullmatch("serviceAccount:.+@.+[.]gserviceaccount[.]com", one)}
 
 
 def _staged(uri: str, context: Any) -> str:
