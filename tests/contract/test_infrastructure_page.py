@@ -29,6 +29,11 @@ def test_a_table_that_is_behind_the_code_is_noticed():
     assert current(behind, PARTS) == part != behind
 
 
+def test_the_page_names_the_pulumi_that_the_project_requires():
+    required = yaml.safe_load((REPOSITORY / "Pulumi.yaml").read_text())["requiredPulumiVersion"]
+    assert f"Pulumi is {required.removeprefix('>=').removesuffix('.0')} or newer" in TEXT
+
+
 @pytest.mark.parametrize("path", sorted(NAMED - MADE_BY_ITS_OWNER))
 def test_what_the_page_names_exists(path):
     assert (REPOSITORY / path).exists()
