@@ -201,7 +201,7 @@ def squat(port: int, tries: int = sys.maxsize) -> NoReturn:
     for _ in range(tries):
         for options in ((), *((one,) for one in reuse), reuse):
             for family, host in places:
-                with socket.socket(family) as one, suppress(OSError):
+                with suppress(OSError), socket.socket(family) as one:
                     if family == v6:
                         one.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
                     for option in options:
