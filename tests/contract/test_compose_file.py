@@ -22,7 +22,7 @@ from repository import REPOSITORY
 from elt.connections import ConnectionFields, postgres_parameters
 from lakehouse.names import Names
 from lakehouse.outputs import CONNECTION, CREDENTIAL_FILE, CREDENTIALS_PATH, VARIABLES
-from taxiway.compose import infrastructure, packages, prepare, target, variables
+from taxiway.compose import gateway, infrastructure, invitation, packages, prepare, target, variables
 from taxiway.infrastructure import LOCAL_CONFIG, Endpoints
 from taxiway.infrastructure.plan import plan
 
@@ -39,7 +39,7 @@ SERVE = {*SERVICES} - {*target.ONCE, "janitor"}
 
 
 def test_the_services_are_exactly_these() -> None:
-    others = {"prepare", "postgres", "redis", "taxi-postgres", "google-tokens"}
+    others = {"prepare", "postgres", "redis", "taxi-postgres", "google-tokens", "gateway"}
     assert set(SERVICES) == EMULATED | AIRFLOW | others
 
 
@@ -59,7 +59,9 @@ def test_every_service_is_confined(name: str) -> None:
 
 @pytest.mark.parametrize("name", SERVICES)
 def test_ports_are_published_on_the_loopback_alone(name: str) -> None:
-    assert all(port.startswith("127.0.0.1:${") for port in SERVICES[name].get("ports", []))
+    # But for one, which asks for a certificate, and wherever its user says.
+    address = "${TAXIWAY_ADDRESS:-127.0.0.1}:${" if name == "gateway" else "127.0.0.1:${"
+    assert all(port.startswith(address) for port in SERVICES[name].get("ports", []))
 
 
 @pytest.mark.parametrize("name", sorted(SERVE))
@@ -106,7 +108,8 @@ def test_every_emulator_asks_for_the_token_and_only_its_clients_have_it() -> Non
         assert command[command.index(file) - 1] == "--token-file"
     having = {n for n, s in SERVICES.items() if "emulator-secrets:/run/taxiway/emulator:ro" in s["volumes"]}
     assert having == asking | {
-        "infrastructure", "airflow-api-server", "airflow-worker", "airflow-triggerer", "loader"
+        "infrastructure", "airflow-api-server", "airflow-worker", "airflow-triggerer", "loader",
+        "gateway",
     }  # fmt: skip
     made = prepare.forms({name: f"<{name}>" for name in prepare.GENERATORS})["emulator"]
     assert made["token"] == "<emulator_token>"
@@ -134,9 +137,10 @@ def test_only_the_token_server_has_the_developers_credentials_and_only_tasks_rea
     assert having == {"google-tokens"}
     assert server["networks"] == ["google"]
     assert "ports" not in server
-    assert {n for n, s in SERVICES.items() if "google" in s.get("networks", [])} == served | {"google-tokens"}
+    inside = {n for n, s in SERVICES.items() if "google" in s.get("networks", [])}
+    assert inside == served | {"google-tokens", "gateway"}
     volume = "google-secrets:/run/taxiway/google:ro"
-    assert {n for n, s in SERVICES.items() if volume in s["volumes"]} == served | {"google-tokens"}
+    assert {n for n, s in SERVICES.items() if volume in s["volumes"]} == inside
     assert server["profiles"] == ["${GOOGLE_TOKENS_OFF-1}"]
     needed = {"condition": "service_healthy", "required": False}
     assert all(SERVICES[name]["depends_on"]["google-tokens"] == needed for name in served)
@@ -289,7 +293,21 @@ def test_every_port_that_the_commands_choose_is_one_that_the_file_publishes() ->
         for port in service.get("ports", [])
         for name in re.findall(r"\$\{(\w+)", port)
     }
-    assert set(published) == set(variables.PORTS.values())
+    assert set(published) == {*variables.PORTS.values(), "TAXIWAY_ADDRESS", "GATEWAY_PORT"}
+
+
+def test_a_worker_on_another_host_finds_what_it_calls_by_the_names_and_ports_that_it_has_here() -> None:
+    text = (REPOSITORY / "airflow" / "compose.worker.yaml").read_text()
+    there = yaml.safe_load(re.sub("!(override|reset)", "", text))["services"]
+    assert set(there["gateway"]["networks"]["platform"]["aliases"]) == {*gateway.SERVICES} <= {*SERVICES}
+    called = re.findall(r"http://([-a-z]+):(\d+)", json.dumps(SERVICES["airflow-worker"]["environment"]))
+    assert {(name, gateway.SERVICES[name]) for name, _ in called} == {(n, int(port)) for n, port in called}
+    assert "postgres" not in gateway.SERVICES
+    # Each folder of the invitation stands in for a volume, and there is no other.
+    here = {v.split(":")[1] for v in SERVICES["airflow-worker"]["volumes"] if not v.startswith((".", "$"))}
+    assert {v["target"] for v in there["airflow-worker"]["volumes"]} == here
+    given = {file.partition("/")[0] for file in invitation.FILES}
+    assert {Path(v["target"]).name for s in there.values() for v in s["volumes"] if "target" in v} == given
 
 
 def test_every_variable_that_the_commands_write_is_read_by_the_file() -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import requests
-from compose_stack import Stack, as_its_owner, docker, eventually, note, timed
+from compose_stack import SLOW_DAG, Stack, as_its_owner, docker, eventually, note, timed
 
 from elt import status as report
 from elt.orchestration.pools import POOLS, queue_of
@@ -21,19 +21,6 @@ from taxiway.compose.prepare import MEMORY_BYTES
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1500)]
 ROWS = 20_000
 TASKS_RUN_IN = {"airflow-worker", "airflow-triggerer"}
-SLOW_DAG = '''
-"""A task that takes long at its first try: somebody will kill its worker."""
-from datetime import timedelta
-import time
-from airflow.sdk import DAG, get_current_context, task
-
-with DAG("slow", schedule=None, doc_md=__doc__):
-    @task(retries=3, retry_delay=timedelta(seconds=1))
-    def wait() -> None:
-        if get_current_context()["ti"].try_number == 1:
-            time.sleep(600)
-    wait()
-'''
 
 
 @pytest.fixture(scope="module")
@@ -235,7 +222,7 @@ def _process_lists(ids: list[str]) -> str:
 
 
 def test_compose_task_logs_are_read_through_the_api_and_on_the_host(stack: Stack) -> None:
-    run = stack.api.runs(["yellow_to_postgres"])[-1]
+    run = stack.api.runs(["yellow_to_postgres"])[0]
     path = f"/dags/yellow_to_postgres/dagRuns/{run['dag_run_id']}/taskInstances/load_postgres/logs/1"
     log = stack.api._call("GET", path, params={"full_content": True})["content"]
     assert any("yellow" in str(entry) for entry in log)

@@ -26,8 +26,8 @@ def test_the_project_has_one_name() -> None:
     compose = (FOLDER / "docker-compose.yaml").read_text()
     local = Names.of(f"{PROJECT}-local", "local")
     expected = {CLOUD_PROJECT: f"{PROJECT}-local", BUCKET: local.bucket, DATASET: local.dataset}
-    assert {name: re.findall(rf"\$\{{{name}-(.+?)\}}", compose) for name in expected} == {
-        name: [text] for name, text in expected.items()
+    assert {name: {*re.findall(rf"\$\{{{name}-(.+?)\}}", compose)} for name in expected} == {
+        name: {text} for name, text in expected.items()
     }
 
 

@@ -30,6 +30,19 @@ from taxiway.infrastructure import LOCAL_CONFIG
 
 # Whoever cloned the repository, where the tests run as root.
 USER = 12345
+SLOW_DAG = '''
+"""A task that takes long at its first try: somebody will kill its worker."""
+from datetime import timedelta
+import time
+from airflow.sdk import DAG, get_current_context, task
+
+with DAG("slow", schedule=None, doc_md=__doc__):
+    @task(retries=3, retry_delay=timedelta(seconds=1))
+    def wait() -> None:
+        if get_current_context()["ti"].try_number == 1:
+            time.sleep(600)
+    wait()
+'''
 FOREIGN = ("AIRFLOW_", "COMPOSE_", "GCP_", "GOOGLE_", "TAXIWAY_", "BIGQUERY_", "STORAGE_")
 
 
@@ -139,7 +152,7 @@ class Stack:
             "schema": "taxi", "login": "taxi", "password": password,
         }  # fmt: skip
         token = self.folder / "emulator_credentials.json"
-        write_atomically(token, self.read("airflow-worker", variables.CREDENTIALS))
+        write_atomically(token, self.read("airflow-triggerer", variables.CREDENTIALS))
         google = google_connection(token, {"GCP_PROJECT_ID": project})
         return EnvironmentConnections(
             {

@@ -19,6 +19,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from taxiway.compose import certificates
 from taxiway.environment import secrets as credentials
 from taxiway.environment.home import write_atomically
 from taxiway.errors import PreflightError, TaxiwayError
@@ -49,6 +50,8 @@ GENERATORS: Mapping[str, Callable[[], str]] = {
     **{name: made for name, made in credentials.GENERATORS.items() if name not in EMBEDDED_ONLY},
     "redis_password": lambda: secrets.token_urlsafe(24),
     "flower_password": lambda: secrets.token_urlsafe(24),
+    "gateway_key": lambda: secrets.token_urlsafe(32),
+    "worker_key": lambda: secrets.token_urlsafe(32),
 }
 
 
@@ -163,6 +166,7 @@ def forms(secret: Mapping[str, str]) -> Forms:
     """The files of each audience, in the form in which its readers want them."""
     broker, flower, admin = (secret[f"{name}_password"] for name in ("redis", "flower", "admin"))
     airflow, taxi = (secret[f"{name}_database_password"] for name in ("airflow", "taxi"))
+    gateway, worker = (certificates.make(secret[f"{name}_key"], name) for name in ("gateway", "worker"))
     redis = f"redis://:{broker}@redis:6379"
     # Every change is on disk within a second: a broker that restarts still knows its queues.
     lasting = 'dir /data\nappendonly yes\nsave ""\n'
@@ -191,6 +195,12 @@ def forms(secret: Mapping[str, str]) -> Forms:
             "credentials.json": credentials.emulator_credentials(secret["emulator_token"]),
         },
         "google": {"secret": secret[credentials.TOKEN_SECRET]},
+        "gateway": {
+            "gateway.pem": gateway,
+            "gateway.crt": certificates.public(gateway),
+            "worker.pem": worker,
+            "worker.crt": certificates.public(worker),
+        },
         "flower": {"flower_password": flower, "basic_auth": f"admin:{flower}"},
     }
 

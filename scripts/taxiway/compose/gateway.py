@@ -1,0 +1,133 @@
+"""One port between two hosts, by which workers reach the platform's services.
+
+By TLS, and each end knows the other by its certificate: nobody else passes.
+
+    gateway serve SECRETS                where the platform is
+    gateway reach SECRETS HOST PORT      where a worker is, which finds each service at its usual port
+
+A connection names its service by ALPN.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+import sys
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+
+Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+PORT = 8443
+ANYWHERE = "0.0.0.0"  # noqa: S104 - of a container; what is published where is in docker-compose.yaml
+SERVICES: Mapping[str, int] = {
+    "airflow-api-server": 8080,
+    "redis": 6379,
+    "taxi-postgres": 5432,
+    "gcs": 9023,
+    "bigquery": 9050,
+    "sample-source": 9080,
+    "google-tokens": 9085,
+}
+"""What a worker calls, and no more: Airflow's database is not among it."""
+CONNECT_SECONDS = 10.0
+# A host that is cut off says nothing: after half a minute its connections are over, and made anew.
+LIVENESS = {
+    socket.TCP_KEEPIDLE: 10,
+    socket.TCP_KEEPINTVL: 5,
+    socket.TCP_KEEPCNT: 4,
+    socket.TCP_USER_TIMEOUT: 30_000,
+}
+
+
+def context(secrets: Path, own: str, other: str) -> ssl.SSLContext:
+    """TLS 1.3 with the certificate of `own`, for whoever has that of `other`."""
+    made = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER if own == "gateway" else ssl.PROTOCOL_TLS_CLIENT)
+    made.minimum_version = ssl.TLSVersion.TLSv1_3
+    # It is the very certificate that is asked for, whatever the host's address.
+    made.check_hostname = False
+    made.verify_mode = ssl.CERT_REQUIRED
+    made.load_cert_chain(secrets / f"{own}.pem")
+    made.load_verify_locations(secrets / f"{other}.crt")
+    return made
+
+
+async def serve(
+    secrets: Path, host: str = ANYWHERE, port: int = PORT, services: Mapping[str, int] = SERVICES
+) -> asyncio.Server:
+    """Pass on to services what comes from workers."""
+    tls = context(secrets, "gateway", "worker")
+    tls.set_alpn_protocols(list(services))
+
+    async def dial(near: asyncio.StreamWriter) -> Streams:
+        name = near.get_extra_info("ssl_object").selected_alpn_protocol()
+        if name is None:
+            raise ConnectionError("it asks for no service that there is")
+        return await asyncio.open_connection(name, services[name])
+
+    return await asyncio.start_server(_joining(dial), host, port, ssl=tls)
+
+
+async def reach(
+    secrets: Path, address: tuple[str, int], host: str = ANYWHERE, services: Mapping[str, int] = SERVICES
+) -> list[asyncio.Server]:
+    """Offer each service here at its port, by the gateway at `address`."""
+
+    async def offer(name: str, port: int) -> asyncio.Server:
+        tls = context(secrets, "worker", "gateway")
+        tls.set_alpn_protocols([name])
+
+        async def dial(_: asyncio.StreamWriter) -> Streams:
+            return await asyncio.open_connection(*address, ssl=tls)
+
+        return await asyncio.start_server(_joining(dial), host, port)
+
+    return [await offer(name, port) for name, port in services.items()]
+
+
+def _joining(
+    dial: Callable[[asyncio.StreamWriter], Awaitable[Streams]],
+) -> Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]:
+    async def join(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            far_reader, far_writer = await asyncio.wait_for(dial(writer), CONNECT_SECONDS)
+        except (OSError, TimeoutError) as error:
+            sys.stderr.write(f"gateway: no connection: {error}\n")
+            writer.close()
+            return
+        pouring = [
+            asyncio.create_task(_pour(reader, far_writer)), asyncio.create_task(_pour(far_reader, writer))
+        ]  # fmt: skip
+        # Whoever ends it ends it for both.
+        await asyncio.wait(pouring, return_when=asyncio.FIRST_COMPLETED)
+        for task, end in zip(pouring, (writer, far_writer), strict=True):
+            task.cancel()
+            end.close()
+
+    return join
+
+
+async def _pour(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    connection = writer.get_extra_info("socket")
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option, value in LIVENESS.items():
+        connection.setsockopt(socket.IPPROTO_TCP, option, value)
+    with suppress(OSError):
+        while data := await reader.read(1 << 16):
+            writer.write(data)
+            await writer.drain()
+
+
+async def main(what: str, secrets: str, *address: str) -> None:
+    """Until it is told to end."""
+    if what == "serve":
+        await serve(Path(secrets))
+    else:
+        host, port = address
+        await reach(Path(secrets), (host, int(port)))
+    await asyncio.Event().wait()
+
+
+if __name__ == "__main__":
+    asyncio.run(main(*sys.argv[1:]))
