@@ -14,6 +14,9 @@ from repository import REPOSITORY
 from taxiway.cli.main import group
 
 DEPLOY = yaml.safe_load((REPOSITORY / ".github" / "workflows" / "deploy.yml").read_text())
+TRIAL = yaml.safe_load((REPOSITORY / ".github" / "workflows" / "pull-request.yml").read_text())
+GITLAB = yaml.safe_load((REPOSITORY / ".gitlab-ci.yml").read_text())
+JOBS = {**DEPLOY["jobs"], **TRIAL["jobs"]}
 WORKFLOW = yaml.safe_load((REPOSITORY / ".github" / "workflows" / "ci.yml").read_text())
 RENOVATE = json.loads((REPOSITORY / "renovate.json").read_text())
 
@@ -27,10 +30,16 @@ def test_a_fork_runs_what_ci_runs() -> None:
     assert WORKFLOW["permissions"] == {"contents": "read"}
 
 
-@pytest.mark.parametrize("job", DEPLOY["jobs"])
+def test_a_fork_on_gitlab_runs_check_and_tests() -> None:
+    ran = {line for job in GITLAB.values() for line in job.get("script", ())}
+    assert ran == {"scripts/check", "scripts/test --all"}
+    assert GITLAB["variables"]["UV_CACHE_DIR"].endswith(GITLAB["default"]["cache"]["paths"][0])
+
+
+@pytest.mark.parametrize("job", JOBS)
 def test_what_is_deployed_by_exists_and_takes_these_options(job: str) -> None:
-    ran = [shlex.split(step["run"].split("|")[0]) for step in DEPLOY["jobs"][job]["steps"] if "run" in step]
-    assert {line[0] for line in ran} <= {"python", "pulumi", "scripts/preview"}
+    ran = [shlex.split(step["run"].split("|")[0]) for step in JOBS[job]["steps"] if "run" in step]
+    assert {line[0] for line in ran} <= {"python", "pulumi", "scripts/preview", "scripts/down"}
     for line in ran:
         assert all((REPOSITORY / word).exists() for word in line[1:] if "/" in word)
         if line[0].startswith("scripts/"):
@@ -53,14 +62,31 @@ def test_no_workflow_of_somebody_else_gets_a_token() -> None:
         assert job["steps"][0]["with"]["persist-credentials"] is False
 
 
+def test_a_pull_requests_stack_is_its_own_and_goes_with_it() -> None:
+    job = TRIAL["jobs"]["stack"]
+    assert TRIAL["permissions"] == {"contents": "read"}
+    # An environment's own values are unknown outside its job.
+    assert "env" not in TRIAL
+    assert set(TRIAL[True]) == {"pull_request"}
+    assert "closed" in TRIAL[True]["pull_request"]["types"]
+    assert "head.repo.full_name == github.repository" in job["if"]
+    assert job["environment"] == "trial" != DEPLOY["jobs"]["deploy"]["environment"]
+    assert job["env"]["STACK"] == job["concurrency"] == "pr-${{ github.event.number }}"
+    ends = {step["if"]: step["run"].split()[0] for step in job["steps"] if "if" in step}
+    assert ends == {
+        "github.event.action != 'closed'": "pulumi",
+        "github.event.action == 'closed'": "scripts/down",
+    }
+
+
 def test_the_page_names_each_variable_that_the_workflow_reads() -> None:
     page = (REPOSITORY / "docs" / "ci.md").read_text()
-    text = (REPOSITORY / ".github" / "workflows" / "deploy.yml").read_text()
-    read = set(re.findall(r"\b(?:vars|secrets)\.(\w+)", text))
+    files = (REPOSITORY / ".github" / "workflows" / name for name in ("deploy.yml", "pull-request.yml"))
+    read = set(re.findall(r"\b(?:vars|secrets)\.(\w+)", "".join(file.read_text() for file in files)))
     assert set(re.findall(r"^\| `([A-Z_]+)` \|", page, re.MULTILINE)) == read
     assert "environment:production" in page
     # Values are variables of the shell: what is in them is never a command.
-    for job in DEPLOY["jobs"].values():
+    for job in JOBS.values():
         assert not any("${{" in step.get("run", "") for step in job["steps"])
 
 

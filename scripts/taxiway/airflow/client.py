@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 import requests
@@ -96,9 +97,14 @@ class AirflowApi:
         self._call("DELETE", f"/connections/{name}")
 
     def trigger(self, dag_id: str, partition: str | None, conf: Mapping[str, Any]) -> dict[str, Any]:
-        """Start a run, for a partition key if the DAG has any; returns the run as Airflow describes it."""
+        """Start a run, for a partition key if the DAG has any; returns the run as Airflow describes it.
+
+        It is called by its partition: the UI lists runs by their names.
+        """
         # Airflow wants the logical date said to be none: else it takes today for one.
         body = {"logical_date": None, "partition_key": partition, "conf": dict(conf)}
+        if partition:
+            body["dag_run_id"] = f"{partition}__{datetime.now(UTC).isoformat()}"
         try:
             run: dict[str, Any] = self._call("POST", f"/dags/{dag_id}/dagRuns", json=body)
         except NotFoundError:

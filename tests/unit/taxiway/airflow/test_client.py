@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -29,6 +30,7 @@ class Server:
     headers: dict[str, str] = field(default_factory=dict)
     trust_env: bool = True
     health: dict[str, Any] = field(default_factory=dict)
+    triggered: list[dict[str, Any]] = field(default_factory=list)
 
     def get(self, _url: str, **_options: Any) -> requests.Response:
         return answer(200, self.health)
@@ -43,6 +45,9 @@ class Server:
         assert options["timeout"] > 0
         path = url.partition("/api/v2")[2]
         self.calls.append((method, path))
+        if path.endswith("/dagRuns") and path.split("/")[2] in self.dags:
+            self.triggered.append(options["json"])
+            return answer(200, options["json"])
         if path.endswith("/dagRuns"):
             return answer(404, {"detail": "The Dag with ID: 'yellow_to_lake' was not found"})
         if path.startswith("/dags/"):
@@ -172,3 +177,15 @@ def test_dags_that_do_not_appear_are_named_with_what_airflow_says_of_its_files()
 def test_a_dag_that_is_not_there_is_reported_with_the_file_that_does_not_import() -> None:
     with pytest.raises(TaxiwayError, match=r"no DAG yellow_to_lake: to_lake\.py: NameError: x"):
         client(Server()).trigger("yellow_to_lake", "2024-01", {})
+
+
+def test_a_run_is_called_by_its_period_and_each_otherwise() -> None:
+    server = Server(dags={"yellow_to_lake": False})
+    for partition in ("2024-01", "2024-01", None):
+        client(server).trigger("yellow_to_lake", partition, {})
+    first, second, whole = (body.get("dag_run_id") for body in server.triggered)
+    assert first.startswith("2024-01__")
+    assert second.startswith("2024-01__")
+    assert (first != second, whole) == (True, None)
+    # What Airflow lets one be called.
+    assert re.fullmatch(r"[A-Za-z0-9_.~:+-]+", first)

@@ -120,7 +120,8 @@ function wanted(grid, place, force) {
   const families = force ? ["to_lake"] : grid.cells[place]?.[3] ?? ["to_lake"];
   return (families.length ? families : ["to_lake"]).map((family) => ({
     dag: `${grid.name}_${family}`,
-    body: { logical_date: null, partition_key: grid.keys[place] || null, conf: { ...(family === "to_lake" ? lake : {}), ...(force ? { force: true } : {}) } },
+    // Called by its period, as the commands call theirs.
+    body: { logical_date: null, partition_key: grid.keys[place] || null, ...(grid.keys[place] ? { dag_run_id: `${grid.keys[place]}__${new Date().toISOString()}` } : {}), conf: { ...(family === "to_lake" ? lake : {}), ...(force ? { force: true } : {}) } },
   }));
 }
 
