@@ -229,13 +229,18 @@ class Chaos:
                     found.setdefault(self.component(process), []).append(process)
         return found
 
+    def one_of(self, victims: dict[str, list[psutil.Process]], whom: str) -> tuple[str, psutil.Process]:
+        """A process of that component, or of any if there is none of it."""
+        name = whom if whom in victims else self.random.choice(sorted(victims))
+        return name, self.random.choice(victims[name])
+
     def kill(self, whom: str) -> None:
         victims = self.victims()
         if whom == TREE:
             self.figures.whole_trees += 1
         else:
-            name = whom if whom in victims else self.random.choice(sorted(victims))
-            victims = {name: [self.random.choice(victims[name])]}
+            name, process = self.one_of(victims, whom)
+            victims = {name: [process]}
         processes = [(name, process) for name, some in victims.items() for process in some]
         for name, process in processes:
             with suppress(psutil.Error):
@@ -246,9 +251,7 @@ class Chaos:
         psutil.wait_procs([process for _, process in processes], timeout=5)
 
     def stop(self) -> None:
-        victims = self.victims()
-        name = self.random.choice(sorted(victims))
-        process = self.random.choice(victims[name])
+        name, process = self.one_of(self.victims(), ANY)
         with suppress(psutil.Error):
             self.figures.stopped[name] += 1
             self.say(f"stop {name} ({process.pid})")

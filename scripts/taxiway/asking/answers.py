@@ -262,10 +262,7 @@ def _schema(answer: Answer) -> Any:
     import pyarrow as pa
 
     if not answer.names:
-        raise UsageError(
-            "the statement has no columns",
-            "Ask by a SELECT, or leave --format parquet out.",
-        )
+        raise UsageError("the statement has no columns", "Ask by a SELECT, or leave --format parquet out.")
     return pa.schema(list(zip(answer.names, answer.types(), strict=True)))
 
 

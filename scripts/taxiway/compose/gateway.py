@@ -18,17 +18,16 @@ from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
+from taxiway.environment.ports import USUAL
+
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 PORT = 8443
 ANYWHERE = "0.0.0.0"  # noqa: S104 - of a container; what is published where is in docker-compose.yaml
 SERVICES: Mapping[str, int] = {
-    "airflow-api-server": 8080,
+    "airflow-api-server": USUAL["api-server"],
     "redis": 6379,
-    "taxi-postgres": 5432,
-    "gcs": 9023,
-    "bigquery": 9050,
-    "sample-source": 9080,
-    "google-tokens": 9085,
+    "taxi-postgres": USUAL["postgres"],
+    **{name: USUAL[name] for name in ("gcs", "bigquery", "sample-source", "google-tokens")},
 }
 """What a worker calls, and no more: Airflow's database is not among it."""
 CONNECT_SECONDS = 10.0

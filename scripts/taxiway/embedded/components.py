@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -32,7 +32,6 @@ _LAUNCH = (
     "import json, os, sys; program = sys.argv[2:]; "
     "os.execve(program[0], program, os.environ | json.load(open(sys.argv[1])))"
 )
-_API_SERVER = (sys.executable, "-m", "taxiway.embedded.api_server")
 
 
 @dataclass(frozen=True)
@@ -76,6 +75,7 @@ def components(home: Home, ports: Mapping[str, int]) -> list[Component]:
         return "--data", str(home.data(name))
 
     ports = {**USUAL, **ports}
+    api_server = (sys.executable, "-m", "taxiway.embedded.api_server", API_SERVER)
     tokens = ("--port", str(ports[TOKENS]), "--credentials", str(home.own_credentials))
     secret = ("--token-file", str(home.secrets / TOKEN_SECRET))
     postgres = PostgresServer(home.data("postgres"), ports["postgres"]).command()
@@ -89,7 +89,7 @@ def components(home: Home, ports: Mapping[str, int]) -> list[Component]:
         emulator("control-plane", "iam", *data("control-plane"), *guarded),
         emulator("sample-source", "tlc_sample", "--cache", str(home.data("sample-source"))),
         served(TOKENS, [sys.executable, "-m", "taxiway.token_server", *tokens, *secret]),
-        served(API_SERVER, _launched(home.api_environment, _API_SERVER, API_SERVER)),
+        served(API_SERVER, _launched(home.api_environment, *api_server)),
         # Scheduler and triggerer serve logs to other machines, of which there are none. The scheduler's
         # workers are forks: what it has imported, no task imports again.
         Component(
@@ -105,8 +105,8 @@ def components(home: Home, ports: Mapping[str, int]) -> list[Component]:
 
 def airflow_command(home: Home, *arguments: str) -> list[str]:
     """Airflow's command line with the variables in `home.environment`."""
-    return _launched(home.environment, (str(Path(sys.prefix) / "bin" / "airflow"),), *arguments)
+    return _launched(home.environment, str(Path(sys.prefix) / "bin" / "airflow"), *arguments)
 
 
-def _launched(variables: Path, program: Sequence[str], *arguments: str) -> list[str]:
-    return [sys.executable, "-c", _LAUNCH, str(variables), *program, *arguments]
+def _launched(variables: Path, *program: str) -> list[str]:
+    return [sys.executable, "-c", _LAUNCH, str(variables), *program]

@@ -6,10 +6,10 @@ import errno
 import os
 import socket
 import sys
-import time
 from collections.abc import Callable, Mapping
 
-from taxiway.errors import PreflightError
+from taxiway.errors import PreflightError, TaxiwayError
+from taxiway.waiting import Patience
 
 USUAL: Mapping[str, int] = {
     "api-server": 8080,
@@ -72,20 +72,25 @@ def hold(port: int) -> socket.socket:
     if not _SHARED:
         return one
     one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-    # No SO_REUSEADDR: others who set it could bind the port, too. So connections that are closing count, for
-    # a minute, if the service that had them did not share its port.
-    gives_up = time.monotonic() + _CLOSING_SECONDS
-    while True:
+
+    def bound() -> bool:
         try:
             one.bind(("127.0.0.1", port))
         except OSError:
-            if not is_free(port) or time.monotonic() > gives_up:
-                one.close()
-                why = f"port {port} on 127.0.0.1 is taken by another program now"
-                raise PreflightError(why, "Call again: another one is chosen.") from None
-            time.sleep(0.2)
-        else:
-            return one
+            if is_free(port):
+                return False
+            raise
+        return True
+
+    # No SO_REUSEADDR: others who set it could bind the port, too. So connections that are closing count, for
+    # a minute, if the service that had them did not share its port.
+    try:
+        Patience(_CLOSING_SECONDS).until(bound, str)
+    except (OSError, TaxiwayError):
+        one.close()
+        why = f"port {port} on 127.0.0.1 is taken by another program now"
+        raise PreflightError(why, "Call again: another one is chosen.") from None
+    return one
 
 
 def refuse_shared(host: str, port: int) -> None:

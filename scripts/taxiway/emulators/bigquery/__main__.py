@@ -26,8 +26,8 @@ def main(argv: list[str] | None = None) -> int:
     from taxiway.emulators.bigquery.server import open_app  # two seconds: not for --help
 
     data, lake = chosen.data.resolve(), chosen.lake_root.resolve()
-    grpc_address = f"{chosen.host}:{chosen.grpc_port}"
-    return serve("bigquery", chosen, lambda: open_app(data, lake, grpc_address, token_in(chosen.token_file)))
+    grpc = chosen.host, chosen.grpc_port
+    return serve("bigquery", chosen, lambda: open_app(data, lake, grpc, token_in(chosen.token_file)))
 
 
 if __name__ == "__main__":

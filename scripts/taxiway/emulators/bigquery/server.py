@@ -150,7 +150,7 @@ class TokenInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]
 
 
 @asynccontextmanager
-async def open_app(data: Path, lake: Path, grpc_address: str, token: str) -> AsyncIterator[ASGI]:
+async def open_app(data: Path, lake: Path, grpc_address: tuple[str, int], token: str) -> AsyncIterator[ASGI]:
     """Open the service with the database in `data`; `lake` is the storage service's folder of objects.
 
     Raises CannotStartError if another process uses the data, or gRPC's port.
@@ -218,7 +218,7 @@ def context_of(settings: Settings, engine: DuckDBEngine, snapshots: type = Snaps
     return context
 
 
-def _grpc_server(context: AppContext, address: str, token: str) -> Any:
+def _grpc_server(context: AppContext, address: tuple[str, int], token: str) -> Any:
     """The Storage Read and Write APIs. Raises CannotStartError if the port is taken."""
     server = grpc.aio.server(
         interceptors=(
@@ -236,9 +236,8 @@ def _grpc_server(context: AppContext, address: str, token: str) -> Any:
     )
     server.add_generic_rpc_handlers([BigQueryReadHandler(context), BigQueryWriteHandler(context)])
     try:
-        host, _, port = address.rpartition(":")
-        refuse_shared(host.strip("[]"), int(port))
-        server.add_insecure_port(address)
+        refuse_shared(*address)
+        server.add_insecure_port("{}:{}".format(*address))
     except (RuntimeError, OSError) as error:
-        raise CannotStartError(f"gRPC on {address}: {error}") from None
+        raise CannotStartError("gRPC on {}:{}: {}".format(*address, error)) from None
     return server

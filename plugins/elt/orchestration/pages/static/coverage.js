@@ -117,11 +117,12 @@ function range(section, grid) {
 function wanted(grid, place, force) {
   // Who asks here sees that a period is not published: nobody need be told, and nothing waits for weeks.
   const lake = { publication_timeout: 60, late_alert: false };
+  const key = grid.keys[place] || null;
   const families = force ? ["to_lake"] : grid.cells[place]?.[3] ?? ["to_lake"];
   return (families.length ? families : ["to_lake"]).map((family) => ({
     dag: `${grid.name}_${family}`,
     // Called by its period, as the commands call theirs.
-    body: { logical_date: null, partition_key: grid.keys[place] || null, ...(grid.keys[place] ? { dag_run_id: `${grid.keys[place]}__${new Date().toISOString()}` } : {}), conf: { ...(family === "to_lake" ? lake : {}), ...(force ? { force: true } : {}) } },
+    body: { logical_date: null, partition_key: key, dag_run_id: key && `${key}__${new Date().toISOString()}`, conf: { ...(family === "to_lake" ? lake : {}), ...(force ? { force: true } : {}) } },
   }));
 }
 
