@@ -2,6 +2,7 @@
 """Make a bare Debian machine fit for the tests in containers and in a browser. For CI; .ci/run calls it.
 
     .ci/machine.py prepare PIDFILE    install and start what is missing: engine, Compose, base images, browser
+                                      (PIDFILE.images tells the shell which images were made here)
     .ci/machine.py stop PIDFILE       end the engine that it has started
 
 It acts as root on Debian alone, and makes no image that a registry has. Nothing calls it on a user's machine:
@@ -92,11 +93,21 @@ class Machine:
             engine = self.start_engine()
         if not self.shell.succeeds("docker", "compose", "version"):
             self.install_plugins()
-        for image in base_images():
-            there = self.shell.succeeds("docker", "image", "inspect", image)
-            if not there and not self.shell.succeeds("docker", "pull", "-q", image, seconds=300):
-                self.build_standin(image)
         return engine
+
+    def stand_ins(self) -> dict[str, str]:
+        """Variables of Compose that name an image made here, for each base image that no registry gives."""
+        made = {}
+        for variable, image in base_images().items():
+            ours = f"taxiway-standin-{image.partition(':')[0]}"
+            if self.shell.succeeds("docker", "image", "inspect", image):
+                continue
+            if not self.shell.succeeds("docker", "image", "inspect", ours):
+                if self.shell.succeeds("docker", "pull", "-q", image, seconds=300):
+                    continue
+                self.build_standin(ours)
+            made[variable] = ours
+        return made
 
     def install(self, what: str, *packages: str) -> None:
         """Install Debian's packages; UnavailableError unless we may."""
@@ -153,9 +164,9 @@ class Machine:
 
     def build_standin(self, image: str) -> None:
         """Make an image of that name from Debian's packages, by its recipe in standins/."""
-        recipe = STANDINS / f"{image.split(':')[0]}.Dockerfile"
+        recipe = STANDINS / f"{image.removeprefix(BASE.removesuffix('debian'))}.Dockerfile"
         if not recipe.exists():
-            raise UnavailableError(f"no registry gives {image}, and there is no {recipe.name}")
+            raise UnavailableError(f"no registry answers, and there is no {recipe.name}")
         if not self.shell.succeeds("docker", "image", "inspect", BASE):
             self.make_base()
         with tempfile.TemporaryDirectory() as folder:
@@ -203,13 +214,14 @@ def private_apt(place: Path, mirror: str) -> list[str]:
     return [word for name, value in settings.items() for word in ("-o", f"{name}={value}")]
 
 
-def base_images() -> list[str]:
-    """What the product is built from and run with, as its files name it."""
+def base_images() -> dict[str, str]:
+    """What the product is built from and run with, by the variable with which another is chosen."""
     compose = (REPOSITORY / "docker-compose.yaml").read_text()
-    run = re.findall(r"^\s+image: ([a-z]+:\S+)$", compose, re.MULTILINE)
-    files = [REPOSITORY / file for file in re.findall(r"dockerfile: ([^\s}]+)", compose)]
-    froms = (re.search(r"^FROM (\S+)", file.read_text(), re.MULTILINE) for file in files)
-    return sorted({*run, *(found[1] for found in froms if found)})
+    files = [REPOSITORY / file for file in re.findall(r"dockerfile: ([^\s},]+)", compose)]
+    named = re.findall(r"\$\{(\w+_IMAGE):-(\S+)\}", compose)
+    for file in files:
+        named += re.findall(r"^ARG (\w+_IMAGE)=(\S+)$", file.read_text(), re.MULTILINE)
+    return dict(sorted(named))
 
 
 def stop(file: Path) -> None:
@@ -241,8 +253,11 @@ def main(arguments: list[str]) -> int:
         stop(file)
         return 0
     try:
-        if pid := Machine().prepare():
+        ready = Machine()
+        if pid := ready.prepare():
             file.write_text(str(pid))
+        variables = ready.stand_ins().items()
+        Path(f"{file}.images").write_text("".join(f"export {name}={made}\n" for name, made in variables))
     except UnavailableError as error:
         sys.stderr.write(f"this machine cannot be prepared: {error}\n")
         return 1

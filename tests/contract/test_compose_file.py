@@ -326,12 +326,24 @@ def test_each_image_is_built_once_and_never_pulled(service: str, dockerfile: str
     assert all(s["pull_policy"] == "never" and "build" not in s for s in sharing)
 
 
+def test_an_image_of_others_is_named_by_digest_in_one_way_and_may_be_replaced() -> None:
+    """A registry can send nothing else than what was looked at, and services share one name of it."""
+    named = re.findall(r"^\s+image: (.+)$", (REPOSITORY / "docker-compose.yaml").read_text(), re.MULTILINE)
+    for file in BUILDS.values():
+        named += re.findall(r"^ARG .+$", (REPOSITORY / file).read_text(), re.MULTILINE)
+    others = sorted({name for name in named if not name.startswith("taxiway-")})
+    form = re.compile(r"(ARG |\$\{)(\w+)_IMAGE(=|:-)[a-z]+:[\w.-]+@sha256:[0-9a-f]{64}\}?")
+    assert all(map(form.fullmatch, others)), others
+    assert [form.sub(r"\2", name) for name in others] == ["POSTGRES", "REDIS", "PYTHON"]
+    assert all(SERVICES[service]["build"]["args"] == ["PYTHON_IMAGE"] for service in BUILDS)
+
+
 @pytest.mark.parametrize("dockerfile", BUILDS.values())
 def test_a_dockerfile_builds_with_the_classic_builder_and_gives_a_reason_for_each_variable(
     dockerfile: str,
 ) -> None:
     text = (REPOSITORY / dockerfile).read_text()
-    assert "FROM python:3.13-slim" in text
+    assert "\nFROM $PYTHON_IMAGE\n" in text
     assert not re.search(r"^# syntax|--mount=|<<|COPY --chmod|COPY --link", text, re.MULTILINE)
     lines = text.splitlines()
     variables = [number for number, line in enumerate(lines) if line.startswith("ENV ")]

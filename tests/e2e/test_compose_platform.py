@@ -68,7 +68,9 @@ def _bytes(text: str) -> float:
 def test_compose_image_is_what_airflow_needs_and_nothing_else(stack: Stack) -> None:
     image = f"taxiway-airflow:{stack.name}"
     facts = json.loads(docker("image", "inspect", image))[0]
-    base = json.loads(docker("image", "inspect", "python:3.13-slim"))[0]
+    text = (stack.folder / "airflow" / "Dockerfile").read_text()
+    default = re.findall(r"^ARG PYTHON_IMAGE=(.+)$", text, re.MULTILINE)
+    base = json.loads(docker("image", "inspect", os.environ.get("PYTHON_IMAGE", default[0])))[0]
     note("size of the Airflow image", facts["Size"] / 1e6, "MB")
     note("of that the base image", base["Size"] / 1e6, "MB")
     assert facts["Config"]["User"] == "50000:0"
@@ -86,7 +88,7 @@ def test_compose_image_is_what_airflow_needs_and_nothing_else(stack: Stack) -> N
 
 def test_compose_image_builds_with_the_classic_builder_as_well(stack: Stack) -> None:
     """What the images are built with here is BuildKit."""
-    build = ["docker", "build", "--quiet", "--file", "airflow/Dockerfile", "."]
+    build = ["docker", "build", "--quiet", "--build-arg", "PYTHON_IMAGE", "--file", "airflow/Dockerfile", "."]
     environment = {**os.environ, "DOCKER_BUILDKIT": "0"}
     done = subprocess.run(
         build, cwd=stack.folder, env=environment, capture_output=True, text=True, timeout=1200

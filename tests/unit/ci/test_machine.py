@@ -56,11 +56,16 @@ def test_a_machine_that_has_everything_is_left_alone() -> None:
 
 
 def test_an_image_is_built_from_debian_only_if_no_registry_gives_it() -> None:
-    failing = ("image inspect p", "image inspect r", "pull -q python", "pull -q redis")
+    failing = ("inspect p", "inspect r", "inspect taxiway-standin-p", "pull -q python", "pull -q redis")
     shell = Shell(EVERYTHING, failing)
-    machine.Machine(shell, may_install=True).prepare()
+    made = machine.Machine(shell, may_install=True).stand_ins()
     built = [command.split()[4] for command in shell.commands if command.startswith("docker build")]
-    assert built == ["python:3.13-slim", "redis:7.2-bookworm"]
+    assert built == ["taxiway-standin-python"], "Redis' was made before, PostgreSQL is in a registry"
+    assert made == {"PYTHON_IMAGE": "taxiway-standin-python", "REDIS_IMAGE": "taxiway-standin-redis"}
+
+
+def test_where_a_registry_answers_nothing_stands_in() -> None:
+    assert machine.Machine(Shell(EVERYTHING, ("image inspect",)), may_install=True).stand_ins() == {}
 
 
 def test_a_missing_browser_is_installed() -> None:
@@ -71,11 +76,16 @@ def test_a_missing_browser_is_installed() -> None:
 
 
 def test_the_base_images_are_those_that_the_files_name() -> None:
-    assert machine.base_images() == ["postgres:17", "python:3.13-slim", "redis:7.2-bookworm"]
+    tags = {name: image.partition("@")[0] for name, image in machine.base_images().items()}
+    assert tags == {
+        "POSTGRES_IMAGE": "postgres:17",
+        "PYTHON_IMAGE": "python:3.13-slim",
+        "REDIS_IMAGE": "redis:7.2-bookworm",
+    }
 
 
 def test_every_base_image_has_a_stand_in() -> None:
-    names = {image.split(":")[0] for image in machine.base_images()}
+    names = {image.split(":")[0] for image in machine.base_images().values()}
     assert {file.stem for file in machine.STANDINS.glob("*.Dockerfile")} == names
 
 
@@ -94,8 +104,8 @@ def test_nothing_is_installed_unless_by_root_on_debian(
 
 def test_the_package_index_of_the_machine_is_passed_on(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PIP_INDEX_URL", "https://index.example/simple")
-    shell = Shell(EVERYTHING, failing=("image inspect python", "pull"))
-    machine.Machine(shell, may_install=True).prepare()
+    shell = Shell(EVERYTHING, failing=("inspect python", "inspect taxiway-standin-python", "pull"))
+    machine.Machine(shell, may_install=True).stand_ins()
     assert "--build-arg INDEX=https://index.example/simple" in shell.commands[-1]
 
 
