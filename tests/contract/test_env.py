@@ -6,12 +6,15 @@ import json
 import os
 import re
 import stat
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from fake_http import Answer
+from google_hosts import GONE, IAM, OAUTH, GoogleHosts
 
 from lakehouse.outputs import CREDENTIALS
 from taxiway.cli.main import main
@@ -37,8 +40,18 @@ def outputs(scenario: str) -> dict[str, Any]:
     return found
 
 
+@pytest.fixture(autouse=True)
+def google(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[GoogleHosts]:
+    """Google on loopback, where the developer's sign-in has ended."""
+    with GoogleHosts() as hosts:
+        hosts.faults[OAUTH] = [Answer(*GONE[OAUTH])] * 99
+        for name, value in hosts.variables(tmp_path).items():
+            monkeypatch.setenv(name, value)
+        yield hosts
+
+
 @pytest.fixture
-def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def checkout(tmp_path: Path, google: GoogleHosts, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty checkout of a developer who is signed in."""
     own = tmp_path / "gcloud" / "application_default_credentials.json"
     own.parent.mkdir()
@@ -159,6 +172,28 @@ def test_the_environment_holds_no_secret_and_none_is_shown(
     assert SECRET in (checkout / name).read_text()
     assert SECRET not in (checkout / ".env").read_text() + shown.out + shown.err
     assert "google_credentials='********'" in shown.out
+
+
+def test_the_account_is_tried_before_anybody_relies_on_it(
+    checkout: Path, google: GoogleHosts, capsys: Any
+) -> None:
+    """By the developer's own credentials: the server that mints tasks' tokens does not run yet."""
+    google.faults.clear()
+    # What there is at this Google.
+    named = json.loads(json.dumps(outputs("ephemeral")).replace("acme-data", "p"))
+    found = named | {"GCP_GCS_BUCKET": "b", "BIGQUERY_DATASET": "d"}
+    opened: Any = lambda *_: Engine(found)  # noqa: E731
+    assert main(["env", STACK], Checkout(checkout, opened)) == 0
+    assert {OAUTH, IAM, "storage.googleapis.com", "bigquery.googleapis.com"} <= {h for h, _ in google.asked}
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("scenario", ["ephemeral", "workload-identity"])
+def test_where_nobody_can_try_it_that_is_said(run: Any, checkout: Path, capsys: Any, scenario: str) -> None:
+    """Signed out, or the token is one that only the platform of the tasks has."""
+    run(scenario)
+    assert "cannot be tried here" in capsys.readouterr().err
+    assert (checkout / ".env").exists()
 
 
 def test_print_writes_nothing(run: Any, checkout: Path) -> None:

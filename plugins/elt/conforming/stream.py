@@ -13,13 +13,15 @@ from elt.conforming.rows import Conformed, conform
 from elt.conforming.schema import FILE, REASON, bind, check_complete, parseable, typed_schema
 from elt.errors import PermanentError
 from elt.formats.batches import LINE
-from elt.formats.parquet_writer import GROUP_BYTES, GROUP_ROWS, ParquetWriter
+from elt.formats.parquet_writer import ParquetWriter
 from elt.formats.prefetch import prefetch
 from elt.formats.raw_file import open_raw
 from elt.periods import Period
 
 # Characters of a line that a refusal shows.
 _SHOWN = 100
+# What is read ahead in one go: about 10 MB of trips.
+PORTION_ROWS, PORTION_BYTES = 65_536, 16 * 2**20
 
 
 class Split:
@@ -148,18 +150,18 @@ def write(parts: Parts) -> tuple[BinaryIO, BinaryIO | None]:
     with (
         ParquetWriter(typed_schema(parts.ds)) as typed,
         Quarantine() as quarantine,
-        # Arrow reads and writes without Python's lock: the next group is read while this one is written.
-        closing(prefetch(row_groups(parts))) as groups,
+        # Arrow reads and writes without Python's lock: the next portion is read while this one is written.
+        closing(prefetch(portions(parts))) as ahead,
     ):
-        for part in chain.from_iterable(groups):
+        for part in chain.from_iterable(ahead):
             typed.add(part.typed)
             if part.quarantined is not None:
                 quarantine.add(part.quarantined)
         return typed.finish(), quarantine.finish()
 
 
-def row_groups(parts: Iterable[Conformed], size: int = GROUP_ROWS) -> Iterator[list[Conformed]]:
-    """Group parts until they hold `size` rows, or GROUP_BYTES, counting quarantined rows too."""
+def portions(parts: Iterable[Conformed], size: int = PORTION_ROWS) -> Iterator[list[Conformed]]:
+    """Group parts until they hold `size` rows, or PORTION_BYTES, counting quarantined rows too."""
     group: list[Conformed] = []
     rows = 0
     taken = 0
@@ -167,7 +169,7 @@ def row_groups(parts: Iterable[Conformed], size: int = GROUP_ROWS) -> Iterator[l
         group.append(part)
         rows += part.typed.num_rows + part.rejected
         taken += part.typed.nbytes + (part.quarantined.nbytes if part.quarantined else 0)
-        if rows >= size or taken >= GROUP_BYTES:
+        if rows >= size or taken >= PORTION_BYTES:
             yield group
             group, rows, taken = [], 0, 0
     yield group

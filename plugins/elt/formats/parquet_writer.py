@@ -7,9 +7,9 @@ from typing import BinaryIO, Self
 import pyarrow as pa
 import pyarrow.parquet
 
-# A group is held in memory until it is written, and the next one beside it: about 10 MB of trips each. Rows
-# of long texts are fewer.
-GROUP_ROWS, GROUP_BYTES = 65_536, 16 * 2**20
+# A group is held in memory until it is written: about 20 MB of trips, 3 in the file. What larger ones would
+# cost: docs/decisions/0011-parquet-pages.md. Rows of long texts are fewer.
+GROUP_ROWS, GROUP_BYTES = 131_072, 32 * 2**20
 
 
 class ParquetWriter:

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, Self
 from elt import status
 from elt.catalogue.registry import DATASETS, MARTS, PROBLEMS
 from elt.connections import Connections, EnvironmentConnections, variable_of
-from elt.errors import AccessDeniedError
 from elt.layout import dag_id
 from elt.periods import Partition, Period, Span
 from elt.sources import changes
@@ -32,8 +31,6 @@ if TYPE_CHECKING:
 
 # Nothing changes for minutes while a large file is converted on a small machine.
 SILENCE_SECONDS = 300.0
-# Google: a change of access takes "typically 2 minutes, potentially 7 minutes or longer".
-GRANT_SECONDS = 600.0
 NOT_PUBLISHED_CODE = 4
 
 
@@ -168,26 +165,6 @@ class Loads:
             style="bold red",
         )
         return True
-
-    def wait_until_allowed(self, patience: Patience | None = None) -> None:
-        """Return when the stack's account may use lake and warehouse; TaxiwayError after 10 minutes.
-
-        For `up`, which has just granted it: whoever calls later is denied for another reason, at once.
-        """
-        denial = ""
-
-        def allowed() -> bool:
-            nonlocal denial
-            try:
-                status.check_access(self.connections)
-            except AccessDeniedError as error:
-                denial = str(error)
-                return False
-            return True
-
-        remedy = "See who may do what: scripts/drift names grants that are missing."
-        patience = patience or Patience(GRANT_SECONDS, remedy, remind=self.progress.say, every=10.0)
-        patience.until(allowed, lambda: denial)
 
     def _wait_until_well(self) -> None:
         """Return when every component answers: a store that hangs is asked for minutes, without a word."""

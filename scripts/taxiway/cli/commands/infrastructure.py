@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from lakehouse.outputs import CREDENTIAL_FILE, CREDENTIALS
 from taxiway.cli.options import command, infrastructure_options, pass_checkout, stack_name
 from taxiway.console.hints import HINTS
-from taxiway.environment.home import DEFAULT_STACK, State, write_atomically
+from taxiway.environment.home import DEFAULT_STACK, OWN_CREDENTIALS, State, write_atomically
 from taxiway.errors import TaxiwayError
 from taxiway.targets.target import Checkout
 
@@ -179,7 +183,25 @@ def env(checkout: Checkout, stack: str | None, show: bool) -> int:
     variables = compose.of_stack(wanted.name, outputs, credentials)
     write_atomically(checkout.folder / ".env", compose.lines(variables))
     click.echo(f"wrote {checkout.folder / '.env'} of the stack {wanted.name}")
+    if credentials:
+        _wait_for_grants(environment.variables(outputs), credentials)
     return 0
+
+
+def _wait_for_grants(variables: Mapping[str, str], credentials: Mapping[str, Path]) -> None:
+    """Return when the stack's account may use lake and warehouse, or it is said that nobody can tell here."""
+    from elt.connections import EnvironmentConnections
+    from elt.errors import PipelineError
+    from taxiway.loads.access import wait_until_allowed
+
+    # What tasks have asks a server that Compose will start; the developer's own acts as the same account.
+    file = credentials.get(OWN_CREDENTIALS) or credentials[CREDENTIALS]
+    connections = EnvironmentConnections({**variables, CREDENTIAL_FILE: str(file)})
+    say = partial(click.echo, err=True)
+    try:
+        wait_until_allowed(connections, say)
+    except PipelineError as error:
+        say(f"whether its account may use lake and warehouse cannot be tried here: {error}")
 
 
 COMMANDS = (preview, drift, stacks, env)

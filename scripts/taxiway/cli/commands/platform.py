@@ -100,7 +100,9 @@ def up(
     first = arguments.first_load(months)
     wanted.check(checkout.files)
 
-    from taxiway.loads.service import Loads  # the stores' clients: a wrong command line needs none
+    # The stores' clients: a wrong command line needs none.
+    from taxiway.loads.access import wait_until_allowed
+    from taxiway.loads.service import Loads
 
     with exclusive(home, "up"):
         Machine.at(home.root.parent).check()
@@ -113,7 +115,7 @@ def up(
         if empty := arguments.nothing_first(months):
             progress.say(empty, style="yellow")
         if not platform.state.emulated:
-            loads.wait_until_allowed()
+            wait_until_allowed(loads.connections, progress.say)
         code = loads.load(first, wait) if first else 0
     _show_up(platform, loads, arguments.next_load(first))
     if not loads.conclude(code):

@@ -68,7 +68,7 @@ def test_a_refused_file_leaves_neither_open_files_nor_threads(how: str):
         content, entry = csv(0, b"x,y\n" * 2_000), OWN
     else:
         # Several row groups are through by then.
-        content = io.BytesIO(gzip.compress(csv(3 * GROUP_ROWS).getvalue(), 1)[:-9])
+        content = io.BytesIO(gzip.compress(csv(2 * GROUP_ROWS).getvalue(), 1)[:-9])
         entry = replace(OWN, path="/own.csv.gz")
     before = open_files()
     with pytest.raises(PermanentError, match=how) as refusal, Split(content, entry, None) as parts:
@@ -242,6 +242,17 @@ def test_a_small_file_of_a_huge_text_is_read_in_pieces_of_bounded_bytes(how):
     assert rows == 200
     assert largest < 16 * MIB
     assert pool.max_memory() < 100 * MIB
+
+
+def test_groups_are_written_as_large_as_memory_allows_and_no_larger():
+    """A reader of many small groups is slow, and a group is in memory until it is written."""
+    with Split(csv(2 * GROUP_ROWS + 1), OWN, None) as parts:
+        typed, _ = write(parts)
+    with typed:
+        written = pq.ParquetFile(typed).metadata
+    sizes = [written.row_group(number).num_rows for number in range(written.num_row_groups)]
+    assert sum(sizes) == 2 * GROUP_ROWS + 1
+    assert all(GROUP_ROWS <= rows < 1.3 * GROUP_ROWS for rows in sizes[:-1])
 
 
 def test_a_group_to_write_is_bounded_in_bytes_too():

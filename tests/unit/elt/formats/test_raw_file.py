@@ -15,7 +15,7 @@ from pieces import Pieces
 
 from elt.catalogue import Column, Dataset
 from elt.catalogue.registry import DATASETS
-from elt.conforming.stream import Split, row_groups
+from elt.conforming.stream import Split, portions
 from elt.errors import PermanentError
 from elt.formats.batches import BEGINNING, BLOCK, LINE, lines, read_blocks
 from elt.formats.csv_reader import CsvReader
@@ -432,7 +432,7 @@ def test_the_csv_of_before_parquet_conforms_to_the_same_schema(month):
 def test_whatever_becomes_of_the_rows_a_few_are_in_memory_at_once(value):
     """Also where all of them go into quarantine."""
     parts = Split(Pieces(b"id,amount\n1,1\n" + (value + b",1\n") * 999, 100), dataset("csv"), None)
-    sizes = [sum(part.typed.num_rows + part.rejected for part in group) for group in row_groups(parts, 50)]
+    sizes = [sum(part.typed.num_rows + part.rejected for part in group) for group in portions(parts, 50)]
     assert sum(sizes) == 1000
     assert max(sizes) < 100
 

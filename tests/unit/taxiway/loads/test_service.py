@@ -17,6 +17,7 @@ from elt.catalogue.registry import DATASETS
 from elt.periods import Month, Partition, Span
 from taxiway.console.progress import Progress
 from taxiway.errors import TaxiwayError
+from taxiway.loads.access import wait_until_allowed
 from taxiway.loads.arguments import Request
 from taxiway.loads.service import NOT_PUBLISHED_CODE, Loads, stored_sources
 from taxiway.waiting import Patience
@@ -168,7 +169,7 @@ def test_up_waits_for_grants_that_are_not_effective_yet_and_says_so(platform: Pl
     patience = Patience(
         600, remind=platform.loads.progress.say, every=10, clock=clock.monotonic, sleep=clock.sleep
     )
-    platform.loads.wait_until_allowed(patience)
+    wait_until_allowed(platform.loads.connections, platform.loads.progress.say, patience)
     assert (clock.now, stack.storage.faults, stack.bigquery.faults) == (40, [], [])
     shown = platform.shown()
     assert "still waiting: gs://b/raw/: access denied" in shown
@@ -180,7 +181,7 @@ def test_a_grant_that_never_comes_ends_in_a_sentence(platform: Platform) -> None
     platform.stack.bigquery.faults = [403] * 100
     patience = Patience(600, every=10, clock=clock.monotonic, sleep=clock.sleep)
     with pytest.raises(TaxiwayError, match=r"BigQuery: .*access denied .*\(after 600 s\)"):
-        platform.loads.wait_until_allowed(patience)
+        wait_until_allowed(platform.loads.connections, print, patience)
     assert 600 <= clock.now <= 620
 
 
