@@ -652,3 +652,21 @@ def test_a_dataset_is_described_by_its_views(bigquery_client: Any, new_table: An
     assert [tuple(row) for row in fields] == [
         (1, "source_month", "DATE", None), (2, "zone", "INT64", "Taxi zone"), (3, "fare", "FLOAT64", None),
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("call", ["TO_CHAR(DATE '2024-01-31', 'YYYY')", "year(DATE '2024-01-31')"])
+def test_a_function_of_another_language_is_refused(bigquery_client: Any, call: str) -> None:
+    """Whatever else the engine below has: what runs here runs on BigQuery."""
+    name = call.partition("(")[0]
+    with pytest.raises(Exception, match=rf"Function not found: {name} at \[1:8\]"):
+        bigquery_client.query(f"SELECT {call}", job_retry=None).result()
+
+
+def test_what_stands_before_a_parenthesis_is_not_always_a_function(bigquery_client: Any) -> None:
+    query = "SELECT 2 * (3) AS n FROM UNNEST([1]) AS x WHERE x IN (1) AND (x + 1) BETWEEN (1) AND (2)"
+    assert [row["n"] for row in bigquery_client.query(query).result()] == [6]
+
+
+def test_a_function_of_ones_own_may_have_any_name(bigquery_client: Any) -> None:
+    script = "CREATE TEMP FUNCTION add(x INT64) AS (x + 1); SELECT add(1) AS n"
+    assert [row["n"] for row in bigquery_client.query(script).result()] == [2]

@@ -42,6 +42,7 @@ from elt.stores import period_column
 from elt.warehouse import load_log, tables
 from elt.warehouse.audits import rules
 from elt.warehouse.sql import audit_statement
+from taxiway.emulators.bigquery import functions
 
 PLUGINS = REPOSITORY / "plugins"
 SENDER = PLUGINS / "elt" / "stores" / "bigquery.py"
@@ -352,6 +353,13 @@ def test_a_mistake_in_an_audit_is_refused(
     assert written in sent.text
     with pytest.raises(RefusedError, match=re.escape(said)):
         catalog.analyze(sent.text.replace(written, mistaken, 1), dict(sent.parameters))
+
+
+def test_the_emulator_knows_the_functions_that_the_analyzer_knows(
+    google_sql: GoogleSql, recorded: Recorder
+) -> None:
+    assert {name for name in google_sql.functions() if name.isidentifier()} == functions.ANALYZED
+    assert {functions.first_foreign(sent.text) for sent in different(recorded)} == {""}
 
 
 @pytest.mark.parametrize(

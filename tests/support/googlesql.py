@@ -105,6 +105,16 @@ class GoogleSql:
             catalog = Catalog(self, {**catalog.tables, name: view.columns})
         return catalog
 
+    def functions(self) -> set[str]:
+        """Names of all functions that any of Google's products with this language has."""
+        wanted = service.LanguageOptionsRequest(maximum_features=True)
+        every = self.call("GetLanguageOptions", wanted, options_pb2.LanguageOptionsProto)
+        every.product_mode = language.PRODUCT_EXTERNAL
+        request = options_pb2.ZetaSQLBuiltinFunctionOptionsProto(language_options=every)
+        found = self.call("GetBuiltinFunctions", request, service.GetBuiltinFunctionsResponse).function
+        aliases = {one.options.alias_name.upper() for one in found}
+        return {".".join(one.name_path).upper() for one in found} | aliases - {""}
+
     def call(self, method: str, request: Message, answer: type[M]) -> M:
         """Call a method of the module's service. Raises RefusedError."""
         sent = request.SerializeToString()

@@ -12,6 +12,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,7 @@ from starlette.routing import Route
 from taxiway.emulators import answers
 from taxiway.emulators.answers import Answer, Application, HttpError, Json, part
 from taxiway.emulators.bigquery.corrections import parameters
+from taxiway.emulators.bigquery.functions import first_foreign
 from taxiway.emulators.bigquery.kept import Kept, Results
 
 UPLOAD_BYTES = 128 << 20
@@ -233,6 +235,7 @@ class Front:
         BigQuery: what it cannot run is the statement's fault, and final. Library: it fails itself, which is
         500, and which Google's clients therefore ask for again for ten minutes.
         """
+        _refuse_foreign(str(query.get("query", "")))
         token = parameters.set(tuple(query.get("queryParameters") or ()))
         try:
             return self._library(call)
@@ -450,6 +453,17 @@ def _with_all_labels(body: Json, present: Any) -> Json | None:
 def _is_planned(kind: str) -> bool:
     """Whether the library plans a statement of this type without running it, or runs what is only read."""
     return kind == "SELECT" or kind in _DESTRUCTIVE_STATEMENT_TYPES
+
+
+def _refuse_foreign(statement: str) -> None:
+    """Raise HttpError for a function that BigQuery does not have.
+
+    BigQuery: there is none but its own. Library: whatever its engine knows, or its parser translates, runs.
+    """
+    # What has no tokens gets the library's own answer.
+    with suppress(TokenError):
+        if found := first_foreign(statement):
+            raise HttpError(400, found, "invalidQuery")
 
 
 def _statement_type(statement: str) -> str:
