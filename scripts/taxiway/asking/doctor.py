@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from elt.catalogue.registry import DATASETS, PROBLEMS
 from elt.connections import EnvironmentConnections
 from elt.errors import PipelineError
+from taxiway.embedded.health import DISK
 from taxiway.environment.home import SAMPLE, Home, State
 from taxiway.environment.machine import GIB, Machine
 from taxiway.environment.ports import USUAL, is_free
@@ -157,7 +158,7 @@ def _running(platform: Target) -> Iterator[Finding]:
         sentence = ailing.get(component.name, "" if state == "RUNNING" else f"is {state.lower()}")
         remedy = f"See scripts/logs {component.name}; scripts/up starts it again."
         yield Finding(component.name, not sentence, sentence or "answers", remedy if sentence else "")
-    for name in ailing.keys() - {component.name for component in platform.components()}:
+    for name in ailing.keys() - {DISK, *(component.name for component in platform.components())}:
         yield Finding(name, False, ailing[name])
     yield from _findings(iter([("disk", lambda: _disk(home))]))
     if ailing:

@@ -116,7 +116,10 @@ def _unexpected(error: Exception) -> int:
     from elt.errors import PipelineError, UsageError
 
     if isinstance(error, PipelineError):
-        return _report(str(error), "", 2 if isinstance(error, UsageError) else 1)
+        # A service says it in its answer.
+        full = os.strerror(errno.ENOSPC) in str(error)
+        remedy = _OF_THE_MACHINE[errno.ENOSPC] if full else ""
+        return _report(str(error), remedy, 2 if isinstance(error, UsageError) else 1)
     if isinstance(error, OSError) and error.filename and error.errno in _OF_THE_MACHINE:
         return _report(f"{error.filename}: {error.strerror}", _OF_THE_MACHINE[error.errno], 1)
     with tempfile.NamedTemporaryFile("w", prefix="taxiway-", suffix=".traceback", delete=False) as file:

@@ -21,6 +21,7 @@ from taxiway.embedded.components import API_SERVER, HEALTH_PATHS, MANAGER, WATCH
 from taxiway.embedded.postgres import PostgresServer
 from taxiway.embedded.supervisor import ManagerError, Supervisor
 from taxiway.environment.home import Home, State, read_json, write_json
+from taxiway.environment.machine import Machine
 from taxiway.environment.ports import hold
 from taxiway.errors import PreflightError, TaxiwayError
 
@@ -30,6 +31,9 @@ ANSWER_SECONDS = 10
 # A component that recovers by itself has done so by then; Airflow's own verdict takes 30 s before that.
 PATIENCE_SECONDS = 90.0
 SILENT_WATCHDOG_SECONDS = 60
+DISK = "disk"
+# PostgreSQL's log of changes grows by 16 MiB at once.
+LEAST_FREE = 32 << 20
 
 
 def ailing(home: Home, state: State, supervisor: Supervisor, api: AirflowApi) -> dict[str, str]:
@@ -41,6 +45,8 @@ def ailing(home: Home, state: State, supervisor: Supervisor, api: AirflowApi) ->
         running = {name for name, is_ in supervisor.states().items() if is_ == "RUNNING"}
     except ManagerError:
         return {MANAGER: "does not answer; scripts/up replaces it and goes on"}
+    if full := of_the_disk(home.root, Machine.at(home.root).disk):
+        return full
     found = {
         name: f"does not answer since {known.get(name) or _now()}"
         for name, well in _answers(home, state, running).items()
@@ -54,6 +60,13 @@ def ailing(home: Home, state: State, supervisor: Supervisor, api: AirflowApi) ->
         if age > SILENT_WATCHDOG_SECONDS:
             found[WATCHDOG] = f"does not answer for {age:.0f} s; scripts/up restarts it"
     return found
+
+
+def of_the_disk(folder: Path, free: int) -> dict[str, str]:
+    """What there is to say where nobody can write: a component that does not answer waits for that."""
+    if free >= LEAST_FREE:
+        return {}
+    return {DISK: f"is full: {free >> 20} MiB are free at {folder}; free some, then scripts/run --failed"}
 
 
 def answers(url: str, seconds: float = ANSWER_SECONDS) -> bool:

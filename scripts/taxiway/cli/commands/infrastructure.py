@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 import click
 
-from lakehouse.outputs import CREDENTIAL_FILE, CREDENTIALS
 from taxiway.cli.options import command, infrastructure_options, pass_checkout, stack_name
 from taxiway.console.hints import HINTS
 from taxiway.environment.home import DEFAULT_STACK, OWN_CREDENTIALS, State, write_atomically
@@ -192,6 +191,7 @@ def _wait_for_grants(variables: Mapping[str, str], credentials: Mapping[str, Pat
     """Return when the stack's account may use lake and warehouse, or it is said that nobody can tell here."""
     from elt.connections import EnvironmentConnections
     from elt.errors import PipelineError
+    from lakehouse.outputs import CREDENTIAL_FILE, CREDENTIALS
     from taxiway.loads.access import wait_until_allowed
 
     # What tasks have asks a server that Compose will start; the developer's own acts as the same account.

@@ -186,6 +186,9 @@ def status(
         complaints = dict(platform.ailing()) if running else {}
         if running and not complaints:
             complaints |= _import_errors(platform)
+        # Who asks a store that hangs waits for minutes.
+        asked = running and not complaints.keys() - {DAGS}
+        datasets = _datasets(platform, complaints) if asked else []
         facts = {
             "target": platform.state.target,
             "stack": stack,
@@ -200,8 +203,7 @@ def status(
                 }
                 for component in platform.components()
             ],
-            # Who asks a store that hangs waits for minutes.
-            "datasets": _datasets(platform) if running and not complaints.keys() - {DAGS} else [],
+            "datasets": datasets,
         }
         if not as_json:
             _show_status(platform, facts, complaints)
@@ -233,7 +235,8 @@ def _show_connections(checkout: Checkout, stack: str) -> int:
     return 0
 
 
-def _datasets(platform: Target) -> list[dict[str, Any]]:
+def _datasets(platform: Target, complaints: dict[str, str]) -> list[dict[str, Any]]:
+    """What is loaded; nothing, and a complaint more, where a store that answers cannot tell."""
     from elt.errors import PipelineError
     from taxiway.console.progress import Progress
     from taxiway.loads.service import Loads
@@ -242,8 +245,9 @@ def _datasets(platform: Target) -> list[dict[str, Any]]:
         loads = Loads.of(platform, Progress())
         loads.report_problems()
         return loads.report()
-    except (PipelineError, TaxiwayError):
-        return []  # the components' states say why
+    except (PipelineError, TaxiwayError) as error:
+        complaints["what is loaded"] = f"cannot be told: {error}"
+        return []
 
 
 def _show_status(platform: Target, facts: dict[str, Any], complaints: dict[str, str]) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from repository import REPOSITORY
 
+from elt.errors import TransientError
 from taxiway.cli.main import group, main
 from taxiway.cli.reference import help_of
 from taxiway.console.hints import Hints
@@ -234,6 +235,14 @@ def test_what_the_machine_refuses_is_no_defect(number: int, remedy: str, tmp_pat
     assert "defect" not in shown
 
 
+def test_a_disk_that_is_full_where_a_service_writes_has_the_same_remedy(tmp_path: Path, capsys: Any) -> None:
+    def refused(*_: Any) -> Any:
+        raise TransientError(f"BigQuery: Could not write x.wal: {os.strerror(errno.ENOSPC)}")
+
+    assert main(["drift", "--project", "acme-data"], Checkout(tmp_path, refused)) == 1
+    assert "The disk is full" in capsys.readouterr().err
+
+
 def test_an_interruption_says_that_the_command_goes_on(tmp_path: Path, capsys: Any) -> None:
     def interrupted(*_: Any) -> Any:
         raise KeyboardInterrupt
@@ -340,7 +349,7 @@ class Broken(Hanging):
         return ["dags/to_lake.py: NameError: x"]
 
     def connection(self, name: str) -> None:
-        raise TaxiwayError("what is loaded is another question")
+        raise TaxiwayError("not now")
 
     def ailing(self) -> dict[str, str]:
         return {}
@@ -356,7 +365,9 @@ class CheckoutOfBroken(Checkout):
 def test_status_names_a_file_of_dags_that_does_not_import(tmp_path: Path, capsys: Any) -> None:
     State({"supervisor": 9}).save(Home.of("local", tmp_path))
     assert main(["status"], CheckoutOfBroken(tmp_path)) == 1
-    assert "DAGs are incomplete: dags/to_lake.py: NameError: x" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "DAGs are incomplete: dags/to_lake.py: NameError: x" in shown
+    assert "what is loaded cannot be told: not now" in shown, "and not as if there were nothing"
 
 
 def test_the_password_is_shown_by_a_command(tmp_path: Path, capsys: Any) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from taxiway.console.progress import Progress, Screen
+from taxiway.embedded.health import LEAST_FREE, of_the_disk
 from taxiway.embedded.platform import Embedded
 from taxiway.environment.home import Home, State
 from taxiway.errors import TaxiwayError
@@ -147,3 +148,9 @@ def test_a_start_as_root_is_said(tmp_path: Path) -> None:
     progress = Progress(Screen(file=screen, width=200))
     Embedded.prepare(Home.of("local", tmp_path), progress, source="sample", engine="in-process")
     assert ("this is root" in screen.getvalue()) == (os.geteuid() == 0)
+
+
+def test_a_disk_that_is_full_is_named_with_what_to_do(tmp_path: Path) -> None:
+    (sentence,) = of_the_disk(tmp_path, 5 << 20).values()
+    assert sentence == f"is full: 5 MiB are free at {tmp_path}; free some, then scripts/run --failed"
+    assert of_the_disk(tmp_path, LEAST_FREE) == {}
