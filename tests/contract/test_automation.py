@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
+import subprocess
 import tomllib
+from pathlib import Path
 
 import pytest
 import yaml
+from google.auth.identity_pool import Credentials
 from repository import REPOSITORY
 
 from taxiway.cli.main import group
@@ -31,9 +35,42 @@ def test_a_fork_runs_what_ci_runs() -> None:
 
 
 def test_a_fork_on_gitlab_runs_check_and_tests() -> None:
-    ran = {line for job in GITLAB.values() for line in job.get("script", ())}
-    assert ran == {"scripts/check", "scripts/test --all"}
+    assert GITLAB["check"]["script"] + GITLAB["test"]["script"] == ["scripts/check", "scripts/test --all"]
     assert GITLAB["variables"]["UV_CACHE_DIR"].endswith(GITLAB["default"]["cache"]["paths"][0])
+
+
+def test_gitlab_runs_what_github_runs() -> None:
+    def of_github(job: str, *, closed: bool = False) -> list[str]:
+        left_out = f"github.event.action {'!=' if closed else '=='} 'closed'"
+        steps = [step for step in JOBS[job]["steps"] if "run" in step and step.get("if") != left_out]
+        return [step["run"].partition(" | ")[0].replace("$OWNER", "$ACCOUNT") for step in steps]
+
+    def of_gitlab(job: str) -> list[str]:
+        lines = GITLAB[".google"]["before_script"][2:] + GITLAB[job]["script"]
+        return [line.replace("$GCP_TRIAL_PROJECT", "$PROJECT") for line in lines]
+
+    assert of_gitlab("preview") == of_github("preview")
+    assert of_gitlab("deploy") == of_github("deploy")
+    assert of_gitlab("trial") == of_github("stack")
+    assert of_gitlab("trial-ends") == of_github("stack", closed=True)
+    assert GITLAB["trial"]["environment"]["on_stop"] == "trial-ends"
+    for job in ("preview", ".trial", "trial-ends"):
+        assert "$CI_MERGE_REQUEST_SOURCE_PROJECT_ID == $CI_PROJECT_ID" in GITLAB[job]["rules"][0]["if"]
+
+
+def test_gitlabs_credential_file_is_one_of_googles_and_nobody_elses_to_read(tmp_path: Path) -> None:
+    checkout, account = tmp_path / "x", "deploy@acme-data.iam.gserviceaccount.com"
+    provider = "projects/1/locations/global/workloadIdentityPools/ci/providers/gitlab"
+    file = tmp_path / "x.tmp" / "google.json"
+    variables = {"CI_PROJECT_DIR": str(checkout), "TOKEN_OF_THE_JOB": "a-token", "ACCOUNT": account}
+    variables |= {"GCP_WORKLOAD_IDENTITY_PROVIDER": provider, "GOOGLE_APPLICATION_CREDENTIALS": str(file)}
+    script = "\n".join(GITLAB[".google"]["before_script"][:2])
+    subprocess.run(["bash", "-euc", script], env={**os.environ, **variables}, check=True, timeout=30)
+    # As google.auth reads such a file, without its question for a project.
+    found = Credentials.from_file(file, scopes=["x"])  # type: ignore[no-untyped-call]
+    assert found.service_account_email == account
+    assert found.retrieve_subject_token(None) == "a-token"
+    assert {path.stat().st_mode & 0o77 for path in (file, file.with_name("token"))} == {0}
 
 
 @pytest.mark.parametrize("job", JOBS)
@@ -83,6 +120,10 @@ def test_the_page_names_each_variable_that_the_workflow_reads() -> None:
     page = (REPOSITORY / "docs" / "ci.md").read_text()
     files = (REPOSITORY / ".github" / "workflows" / name for name in ("deploy.yml", "pull-request.yml"))
     read = set(re.findall(r"\b(?:vars|secrets)\.(\w+)", "".join(file.read_text() for file in files)))
+    of_gitlab = set(
+        re.findall(r"\$((?:GCP|TAXIWAY|PULUMI)_\w+)", (REPOSITORY / ".gitlab-ci.yml").read_text())
+    )
+    assert of_gitlab <= read
     assert set(re.findall(r"^\| `([A-Z_]+)` \|", page, re.MULTILINE)) == read
     assert "environment:production" in page
     # Values are variables of the shell: what is in them is never a command.
