@@ -78,6 +78,8 @@ class Embedded:
         # An environment that runs since an earlier release has no port for what came later.
         known = replace(known, ports={**USUAL, **known.ports})
         state = replace(known, source=source, engine=engine, emulated=not project)
+        if source != known.source and home.airflow.exists():
+            progress.say(f"the data's source is {source} from now on: what reads it is started again")
         if project:
             StackFiles(home.stack_files).write(home.stack, {"taxiway:project": project})
         state.save(home)

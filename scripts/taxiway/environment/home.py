@@ -182,12 +182,14 @@ def exclusive(home: Home, command: str) -> Iterator[None]:
     """Let one command at a time change an environment; TaxiwayError for the second one."""
     while True:
         private_folder(home.lock.parent)
-        with home.lock.open("a") as lock:
+        with home.lock.open("a+") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
+                lock.seek(0)
+                other = lock.read() or "another command"
                 raise TaxiwayError(
-                    f"scripts/{command} cannot start: another command is changing this environment",
+                    f"scripts/{command} cannot start: {other} is changing this environment",
                     "Wait for it to end, or end it; then call again.",
                 ) from None
             # A file that was removed between `open` and `flock` locks nothing: another is made.
@@ -197,6 +199,9 @@ def exclusive(home: Home, command: str) -> Iterator[None]:
                 continue
             if not os.path.samestat(os.fstat(lock.fileno()), there):
                 continue
+            lock.truncate(0)
+            lock.write(f"scripts/{command} (process {os.getpid()})")
+            lock.flush()
             try:
                 yield
             finally:

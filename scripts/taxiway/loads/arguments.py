@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from typing import NamedTuple
 
 from elt.catalogue import Dataset
@@ -49,14 +50,21 @@ def _datasets(names: Sequence[str]) -> list[Dataset]:
     return list(DATASETS.values()) if ALL in names else named
 
 
-def partitions(requests: Iterable[Request], *, newest_first: bool = False) -> list[Partition]:
+def partitions(
+    requests: Iterable[Request], *, newest_first: bool = False, now: datetime | None = None
+) -> list[Partition]:
     """Request by request, period by period the partitions of every dataset; those without periods come first.
 
     Of several datasets those that begin later, or have no periods, take what they have; a single one has to
-    have every period. elt.errors.InvalidPeriodError if it does not, UsageError if nothing is left.
+    have every period. elt.errors.InvalidPeriodError if it does not, UsageError if nothing is left, or if all
+    of it begins later than `now` (UTC).
     """
-    found = (p for request in requests for p in _partitions(request, newest_first=newest_first))
-    return list(dict.fromkeys(found))
+    found = list(
+        dict.fromkeys(p for request in requests for p in _partitions(request, newest_first=newest_first))
+    )
+    if now and found and all(p.period and p.period.start > now.replace(tzinfo=None) for p in found):
+        raise UsageError(f"{found[0]} has not begun (UTC)", "Nobody has published it; name earlier periods.")
+    return found
 
 
 def _partitions(request: Request, *, newest_first: bool) -> list[Partition]:

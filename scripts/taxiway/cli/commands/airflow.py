@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sys
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import click
@@ -83,7 +84,8 @@ def run(
         )
     if not words and not failed:
         raise click.UsageError("Missing argument 'DATASET… [M..M] …'.")
-    wanted = [] if changed or failed else arguments.partitions(requests, newest_first=newest_first)
+    now = datetime.now(UTC)
+    wanted = [] if changed or failed else arguments.partitions(requests, newest_first=newest_first, now=now)
     progress = Progress()
     loads = Loads.of(checkout.running(stack, progress), progress)
     loads.report_problems()

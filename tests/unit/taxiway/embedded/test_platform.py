@@ -150,6 +150,16 @@ def test_a_start_as_root_is_said(tmp_path: Path) -> None:
     assert ("this is root" in screen.getvalue()) == (os.geteuid() == 0)
 
 
+def test_another_source_is_said_since_it_restarts_what_runs(tmp_path: Path) -> None:
+    screen, home = io.StringIO(), Home.of("local", tmp_path)
+    progress = Progress(Screen(file=screen, width=200))
+    Embedded.prepare(home, progress, source="tlc", engine="in-process")
+    assert "the data's source" not in screen.getvalue(), "nothing has read another one"
+    home.airflow.mkdir()
+    Embedded.prepare(home, progress, source="sample", engine="in-process")
+    assert "the data's source is sample from now on" in screen.getvalue()
+
+
 def test_a_disk_that_is_full_is_named_with_what_to_do(tmp_path: Path) -> None:
     (sentence,) = of_the_disk(tmp_path, 5 << 20).values()
     assert sentence == f"is full: 5 MiB are free at {tmp_path}; free some, then scripts/run --failed"

@@ -6,6 +6,7 @@ import base64
 import configparser
 import fcntl
 import json
+import os
 import socket
 import stat
 from pathlib import Path
@@ -254,14 +255,15 @@ def test_the_librarys_limits_reach_the_tasks(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_two_commands_do_not_change_one_environment_at_once(home: Home) -> None:
-    refused: Any = pytest.raises(TaxiwayError, match="another command")
+    said = rf"scripts/down cannot start: scripts/up \(process {os.getpid()}\) is changing"
+    refused: Any = pytest.raises(TaxiwayError, match=said)
     with exclusive(home, "up"), refused, exclusive(home, "down"):
         pass
 
 
 def test_the_lock_outlives_the_folder_that_it_locks(home: Home) -> None:
     home.root.mkdir(parents=True)
-    refused: Any = pytest.raises(TaxiwayError, match="another command")
+    refused: Any = pytest.raises(TaxiwayError, match="scripts/down .* is changing")
     with exclusive(home, "down"):
         home.root.rmdir()
         with refused, exclusive(home, "up"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import pytest
 
@@ -29,6 +30,13 @@ def test_a_range_is_loaded_oldest_first() -> None:
 def test_a_range_is_loaded_newest_first_where_that_is_asked_for() -> None:
     found = requested("yellow", "2024-01..2024-02", newest_first=True)
     assert found == [Partition("yellow", FEBRUARY), Partition("yellow", JANUARY)]
+
+
+def test_what_has_not_begun_is_not_waited_for() -> None:
+    now = datetime(2024, 1, 31, 23, tzinfo=UTC)
+    with pytest.raises(UsageError, match="yellow 2024-02 has not begun"):
+        partitions(read(["yellow", "2024-02..2024-03"]), now=now)
+    assert len(partitions(read(["yellow", "2024-01..2024-02"]), now=now)) == 2, "the second is reported"
 
 
 def test_several_datasets_go_month_by_month_and_those_without_months_first() -> None:
