@@ -26,11 +26,13 @@ class Cloud(Api):
     def __init__(self):
         super().__init__()
         # The base is frozen.
-        self.__dict__ |= {"buckets": [], "asked": [], "policies": {}}
+        self.__dict__ |= {"buckets": [], "asked": [], "policies": {}, "there": set()}
 
     def get(self, url, **query):
         if url.endswith("/iam"):
             return self.send("GET", url)
+        if url in self.there:
+            return {}
         return next((bucket for bucket in self.buckets if url.endswith(f"/b/{bucket['name']}")), None)
 
     def pages(self, url, items, **query):
@@ -232,6 +234,24 @@ def test_a_resource_that_a_killed_pulumi_was_creating_is_taken_in_or_forgotten(
     if made:
         cloud.buckets.append(BUCKET)
     assert engine().destroy() == ([f"bucket {ALICE.bucket}"] if made else [])
+
+
+@pytest.mark.parametrize("made", [True, False])
+def test_a_composer_that_a_killed_pulumi_was_creating_is_kept_in_the_state(
+    engine, pulumi, cloud, settings, made
+):
+    """It takes half an hour: nobody would wait for it twice, or pay for one that no state has."""
+    settings(f"{SETTINGS}  taxiway:composer: true\n")
+    whole = everything(**{"taxiway:composer": "true"})
+    (environment,) = [one for one in whole if one["type"].endswith(":Environment")]
+    place = "projects/acme-data/locations/us-central1/environments/taxiway-alice"
+    pulumi.stacks["alice"] = []
+    pulumi.pending = [{"type": "creating", "resource": environment}]
+    if made:
+        cloud.there.add(f"{cloud.composer}/{place}")
+    engine().up()
+    assert [one["id"] for one in pulumi.stacks["alice"]] == ([place] if made else [])
+    assert pulumi.pending == []
 
 
 def test_the_lock_of_a_process_that_is_gone_is_cleared(engine, pulumi, settings):

@@ -455,7 +455,7 @@ def chunked(url: str, limits: Limits) -> list[bytes]:
 
 
 class Endless(BaseHTTPRequestHandler):
-    """An answer in chunks, until the client has gone; as slow as `pause`."""
+    """An answer in chunks, until the client has gone, or a test has failed; as slow as `pause`."""
 
     protocol_version = "HTTP/1.1"
     pause = 0.0
@@ -465,9 +465,10 @@ class Endless(BaseHTTPRequestHandler):
         self.send_header("Transfer-Encoding", "chunked")
         self.end_headers()
         try:
-            while True:
+            for _ in range(200):
                 self.wfile.write(b"40000\r\n" + bytes(1 << 18) + b"\r\n")
                 time.sleep(self.pause)
+            self.wfile.write(b"0\r\n\r\n")
         except OSError:
             self.close_connection = True
 
