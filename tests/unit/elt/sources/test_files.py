@@ -81,8 +81,13 @@ def test_a_file_that_takes_too_much_is_given_up(limits, error, remedy):
 
 
 def test_a_file_that_grows_beyond_what_was_announced_is_given_up_on_its_way():
-    with pytest.raises(PermanentError, match="set TAXI_MAX_FILE_BYTES to more"):
-        received(Breaking(size=100, limits=Limits(size=2 * PIECE)))
+    growing, pieces = Breaking(size=100, limits=Limits(size=2 * PIECE)), list[bytes]()
+    with (
+        growing.open(URL, "f.bin") as transfer,
+        pytest.raises(PermanentError, match="set TAXI_MAX_FILE_BYTES to more"),
+    ):
+        pieces.extend(transfer)
+    assert len(pieces) == 2
 
 
 def test_a_pattern_that_matches_thousands_of_files_is_refused():

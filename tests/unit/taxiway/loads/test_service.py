@@ -182,7 +182,9 @@ def test_a_grant_that_never_comes_ends_in_a_sentence(platform: Platform) -> None
 
 def test_without_a_process_manager_the_command_ends_and_makes_room_for_up(platform: Platform) -> None:
     platform.publish("2024-01")
-    platform.loads.ailing = lambda: {"process manager": "was ended; scripts/up takes over"}
+    # It asks once: who waited would end with the same words, five minutes later.
+    complaints = iter([{"process manager": "was ended; scripts/up takes over"}])
+    platform.loads.ailing = lambda: next(complaints)
     with pytest.raises(TaxiwayError, match="process manager was ended; scripts/up takes over"):
         platform.loads.load([JANUARY], 0)
     assert platform.airflow.triggered == []
