@@ -366,6 +366,18 @@ def test_a_query_is_found_and_read_by_its_id(bigquery_client: Any) -> None:
     assert [row.x for row in found.result(page_size=2)] == [1, 2, 3]
 
 
+def test_a_parameter_without_a_value_has_none_in_the_job(cloud: Any, bigquery_client: Any) -> None:
+    from google.cloud import bigquery
+
+    given = [bigquery.ScalarQueryParameter("x", "INT64", None)]
+    job = bigquery_client.query("SELECT @x AS x", bigquery.QueryJobConfig(query_parameters=given))
+    assert [row.x for row in job.result()] == [None]
+    url = f"{cloud.bigquery}/projects/{cloud.project}/jobs/{job.job_id}"
+    found = cloud.ok("GET", url, location=str(job.location))
+    (parameter,) = found["configuration"]["query"]["queryParameters"]
+    assert "value" not in parameter.get("parameterValue", {})
+
+
 def test_a_job_that_has_ended_can_be_cancelled_without_harm(bigquery_client: Any) -> None:
     job = bigquery_client.query("SELECT 1 AS x")
     job.result()

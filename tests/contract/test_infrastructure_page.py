@@ -73,6 +73,47 @@ def test_the_way_by_hand_is_complete_from_the_stack_to_the_containers():
     assert commands == [*made, *brought_up, "docker compose"]
 
 
+# The role that whoever runs Pulumi needs for each type of resource.
+NEEDED = {
+    "gcp:storage/bucket:Bucket": "Storage Admin",
+    "gcp:storage/bucketIAMMember:BucketIAMMember": "Storage Admin",
+    "gcp:storage/bucketObject:BucketObject": "Storage Admin",
+    "gcp:bigquery/dataset:Dataset": "BigQuery Admin",
+    "gcp:serviceaccount/account:Account": "Service Account Admin",
+    "gcp:serviceaccount/iAMMember:IAMMember": "Service Account Admin",
+    "gcp:serviceaccount/key:Key": "Service Account Key Admin",
+    "gcp:projects/iAMMember:IAMMember": "Project IAM Admin",
+    "gcp:projects/service:Service": "Service Usage Admin",
+    "gcp:billing/budget:Budget": "Billing Account Costs Manager",
+    "gcp:composer/environment:Environment": "Composer Administrator",
+}
+OWNED = {"taxiway:project": "acme-data", "taxiway:owner": "alice@example.com"}
+WITH = {
+    "every stack": {},
+    "`credentials: key`": {"credentials": "key"},
+    "`budget`": {"budget": "9", "billingAccount": "012345-6789AB-CDEF01"},
+    "`composer`": {"composer": "true"},
+    "`serviceAccount`": {"serviceAccount": "x@acme-data.iam.gserviceaccount.com"},
+    "`kmsKey`": {"kmsKey": "projects/acme/locations/us/keyRings/data/cryptoKeys/lake"},
+}
+
+
+def test_the_roles_that_the_page_wants_are_those_that_the_program_needs():
+    table = TEXT.partition("| for | role |")[2].partition("\n\n")[0]
+    said = {row.split("|")[1].strip(): row.split("|")[2] for row in table.strip().split("\n")[1:]}
+    assert said.keys() == WITH.keys()
+    always = set(said["every stack"].strip().split(", "))
+    for what, settings in WITH.items():
+        config = {f"taxiway:{key}": value for key, value in settings.items()}
+        types = {one.type for one in plan("alice", OWNED | config).resources}
+        needed = {NEEDED[type_] for type_ in types}
+        named = {role for role in NEEDED.values() if re.search(rf"\b{role}\b", said[what])}
+        assert needed <= always | named, what
+        assert named <= needed, what
+    # Whoever lets Composer's environment act as an account has to be allowed to act as it.
+    assert "Service Account User (`iam.serviceAccounts.actAs`)" in said["`composer`"]
+
+
 def test_the_command_that_lists_the_pools_lists_them():
     (command,) = re.findall(r"^(\.venv/bin/python .*) \|$", TEXT, re.MULTILINE)
     done = subprocess.run(

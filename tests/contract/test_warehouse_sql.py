@@ -310,9 +310,10 @@ def test_audits_of_amounts_count_what_is_no_number(name: str, google_sql: Google
         charged = set(re.findall(r"\w+", audit.variables["total"])) & schema.keys()
         if not charged <= set(amounts):
             continue  # decimals have no NaN
-        (found,) = staged.select(audit_statement(audit, ds.package, staging="s"), {"s": rows})
-        assert not found["passed"]
-        assert found["found"].startswith("4 of 4 ")
+        # Each alone: what is infinite would be enough for a verdict on all.
+        for row in rows:
+            (found,) = staged.select(audit_statement(audit, ds.package, staging="s"), {"s": [row]})
+            assert (found["passed"], found["found"][:7]) == (False, "1 of 1 "), row
 
 
 @pytest.mark.parametrize("name", [name for name, ds in TABULAR.items() if ds.every])

@@ -1,12 +1,14 @@
 """What becomes of a stack when one of its settings changes: in place, replaced, or refused."""
 
+import contextvars
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 
 import pytest
 
 from lakehouse.settings import KEYS
 from taxiway.infrastructure import EngineError, StackNotRemovedError
-from taxiway.infrastructure.plan import changes, plan, refuse_losses
+from taxiway.infrastructure.plan import PROGRAM, _evaluate, _Monitor, changes, plan, refuse_losses
 
 BASE = {"project": "acme-data", "owner": "alice@example.com"}
 KMS = "projects/acme/locations/us/keyRings/data/cryptoKeys/lake"
@@ -110,6 +112,31 @@ def test_a_protected_stack_takes_what_is_in_place_and_refuses_the_rest(key):
             refuse_losses(known, wanted)
     else:
         refuse_losses(known, wanted)
+
+
+class Noting(_Monitor):
+    """Also notes what is deleted before it is made anew."""
+
+    def __init__(self):
+        super().__init__()
+        self.first = {}
+
+    def RegisterResource(self, request):  # noqa: N802 - the protocol's name for it
+        self.first[request.name] = request.deleteBeforeReplace
+        return super().RegisterResource(request)
+
+
+@pytest.mark.parametrize("settings", [BASE, FEDERATED])
+def test_what_keeps_its_name_or_grant_is_deleted_before_it_is_made_anew(settings):
+    """The new one would be refused, or, if it is the same grant, go with the old one."""
+    monitor, config = Noting(), {f"taxiway:{key}": value for key, value in settings.items()}
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(contextvars.Context().run, _evaluate, "alice", config, PROGRAM, monitor).result()
+    replaced = {name for _, _, expected in CHANGES.values() if expected is not EngineError
+                for name in expected.get("replace", ()) if name in monitor.first}  # fmt: skip
+    # An account is replaced by one of another project, where its name is free.
+    assert [name for name in sorted(replaced - {"pipelines"}) if not monitor.first[name]] == []
+    assert {*STORES, "lake-pipelines", "lake-reader", "pipelines-jobs"} < replaced
 
 
 def test_a_stack_that_becomes_protected_does_not_lose_its_data_in_the_same_update():

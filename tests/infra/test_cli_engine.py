@@ -9,7 +9,7 @@ from pulumi import automation
 from pulumi.automation._cmd import CommandResult
 
 from lakehouse.names import Names
-from taxiway.infrastructure import EngineError, StackNotRemovedError, teardown
+from taxiway.infrastructure import LOCAL_CONFIG, Endpoints, EngineError, StackNotRemovedError, teardown
 from taxiway.infrastructure.api import Api
 from taxiway.infrastructure.cli import CliEngine, sentences, time_limit
 from taxiway.infrastructure.plan import plan
@@ -26,11 +26,13 @@ class Cloud(Api):
     def __init__(self):
         super().__init__()
         # The base is frozen.
-        self.__dict__ |= {"buckets": [], "asked": [], "policies": {}}
+        self.__dict__ |= {"buckets": [], "asked": [], "policies": {}, "there": set()}
 
     def get(self, url, **query):
         if url.endswith("/iam"):
             return self.send("GET", url)
+        if url in self.there:
+            return {}
         return next((bucket for bucket in self.buckets if url.endswith(f"/b/{bucket['name']}")), None)
 
     def pages(self, url, items, **query):
@@ -54,6 +56,7 @@ class Pulumi:
         self.lock = ""
         self.events = []
         self.updates = 0
+        self.options = {}
 
     def find(self, name):
         return Stack(self, name) if name in self.stacks else None
@@ -79,7 +82,8 @@ class Stack:
         for event in self.pulumi.events:
             on_event(automation.EngineEvent.from_json({"resourcePreEvent": {"metadata": event}}))
 
-    def preview_refresh(self, on_event, show_secrets, **_):
+    def preview_refresh(self, on_event, show_secrets, **options):
+        self.pulumi.options["preview_refresh"] = options
         assert self.name in self.pulumi.stacks
         assert show_secrets is False
         for event in self.pulumi.events:
@@ -95,13 +99,15 @@ class Stack:
         self.pulumi.stacks[self.name] = state.deployment["resources"]
         self.pulumi.pending = state.deployment.get("pending_operations", [])
 
-    def refresh(self, **_):
+    def refresh(self, **options):
+        self.pulumi.options["refresh"] = options
         assert not self.pulumi.pending
 
     def outputs(self):
         return {}
 
-    def up(self, **_):
+    def up(self, **options):
+        self.pulumi.options["up"] = options
         self.pulumi.updates += 1
         for resource in self.pulumi.stacks[self.name]:
             resource["protect"] = False
@@ -109,7 +115,8 @@ class Stack:
     def cancel(self):
         self.pulumi.lock = ""
 
-    def destroy(self, **_):
+    def destroy(self, **options):
+        self.pulumi.options["destroy"] = options
         if self.pulumi.lock:
             raise automation.ConcurrentUpdateError(CommandResult("", self.pulumi.lock, 1))
         assert not any(resource.get("protect") for resource in self.pulumi.stacks[self.name])
@@ -232,6 +239,41 @@ def test_a_resource_that_a_killed_pulumi_was_creating_is_taken_in_or_forgotten(
     if made:
         cloud.buckets.append(BUCKET)
     assert engine().destroy() == ([f"bucket {ALICE.bucket}"] if made else [])
+
+
+@pytest.mark.parametrize("made", [True, False])
+def test_a_composer_that_a_killed_pulumi_was_creating_is_kept_in_the_state(
+    engine, pulumi, cloud, settings, made
+):
+    """It takes half an hour: nobody would wait for it twice, or pay for one that no state has."""
+    settings(f"{SETTINGS}  taxiway:composer: true\n")
+    whole = everything(**{"taxiway:composer": "true"})
+    (environment,) = [one for one in whole if one["type"].endswith(":Environment")]
+    place = "projects/acme-data/locations/us-central1/environments/taxiway-alice"
+    pulumi.stacks["alice"] = []
+    pulumi.pending = [{"type": "creating", "resource": environment}]
+    if made:
+        cloud.there.add(f"{cloud.composer}/{place}")
+    engine().up()
+    assert [one["id"] for one in pulumi.stacks["alice"]] == ([place] if made else [])
+    assert pulumi.pending == []
+
+
+def test_an_emulator_is_asked_where_it_is_now_and_not_where_the_state_says(pulumi, cloud, files, tmp_path):
+    """What listens on the port that it had may be another checkout's, with resources of the same names."""
+
+    def engine(port):
+        emulators = Endpoints(*(f"http://127.0.0.1:{port + number}" for number in range(3)))
+        return CliEngine("alice", LOCAL_CONFIG, emulators, tmp_path, files=files, pulumi=pulumi, api=cloud)
+
+    engine(19023).up()
+    engine(29023).drift()
+    pulumi.pending = [{"type": "creating", "resource": bucket()}]
+    engine(29023).destroy()
+    assert files.read("alice")["gcp:storageCustomEndpoint"].startswith("http://127.0.0.1:29023/")
+    # Without the program, Pulumi takes the provider's settings from the state.
+    asked = {name: options.get("run_program") for name, options in pulumi.options.items()}
+    assert asked == dict.fromkeys(("preview_refresh", "refresh", "up", "destroy"), True)
 
 
 def test_the_lock_of_a_process_that_is_gone_is_cleared(engine, pulumi, settings):

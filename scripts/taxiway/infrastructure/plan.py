@@ -90,8 +90,8 @@ def plan(stack: str, config: Mapping[str, str], program: Path = PROGRAM) -> Plan
     return declared
 
 
-def _evaluate(stack: str, config: Mapping[str, str], program: Path) -> Plan:
-    monitor = _Monitor()
+def _evaluate(stack: str, config: Mapping[str, str], program: Path, monitor: _Monitor | None = None) -> Plan:
+    monitor = monitor or _Monitor()
     # Without them the evaluation would wait for ever for what a failed one left there.
     pulumi.runtime.configure(
         pulumi.runtime.Settings(project=PROJECT, stack=stack, monitor=monitor, engine=mocks.MockEngine(None))

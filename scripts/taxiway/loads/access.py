@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 
 from elt import status
@@ -15,7 +16,10 @@ REMEDY = "See who may do what: scripts/drift names grants that are missing."
 
 
 def wait_until_allowed(
-    connections: Connections, say: Callable[[str], None], patience: Patience | None = None
+    connections: Connections,
+    say: Callable[[str], None],
+    clock: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], None] = time.sleep,
 ) -> None:
     """Return when the account may use lake and warehouse; TaxiwayError after 10 minutes.
 
@@ -32,5 +36,5 @@ def wait_until_allowed(
             return False
         return True
 
-    patience = patience or Patience(GRANT_SECONDS, REMEDY, remind=say, every=10.0)
+    patience = Patience(GRANT_SECONDS, REMEDY, remind=say, every=10.0, clock=clock, sleep=sleep)
     patience.until(allowed, lambda: denial)

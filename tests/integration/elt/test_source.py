@@ -1,6 +1,8 @@
 """Asking for a file and reading it over connections that break."""
 
+import json
 import logging
+import socket
 import threading
 import time
 from base64 import b64encode
@@ -16,6 +18,7 @@ from http_server import HttpServer
 
 from elt.catalogue import Dataset, Publisher
 from elt.catalogue.registry import DATASETS
+from elt.connections import EnvironmentConnections
 from elt.errors import PermanentError, SourceNotPublishedError, TransientError
 from elt.periods import Month
 from elt.sources.client import HttpClient, HttpSource, Limits, Patience
@@ -455,7 +458,7 @@ def chunked(url: str, limits: Limits) -> list[bytes]:
 
 
 class Endless(BaseHTTPRequestHandler):
-    """An answer in chunks, until the client has gone; as slow as `pause`."""
+    """An answer in chunks, until the client has gone, or a test has failed; as slow as `pause`."""
 
     protocol_version = "HTTP/1.1"
     pause = 0.0
@@ -465,9 +468,10 @@ class Endless(BaseHTTPRequestHandler):
         self.send_header("Transfer-Encoding", "chunked")
         self.end_headers()
         try:
-            while True:
+            for _ in range(200):
                 self.wfile.write(b"40000\r\n" + bytes(1 << 18) + b"\r\n")
                 time.sleep(self.pause)
+            self.wfile.write(b"0\r\n\r\n")
         except OSError:
             self.close_connection = True
 
@@ -490,6 +494,18 @@ def test_a_file_that_announces_more_than_the_ceiling_is_not_even_begun(faulty_so
         pytest.raises(PermanentError, match="5,120,000 bytes or more, and at most 5,119,999"),
     ):
         http.open(f"{faulty_source.url}/file", "file")
+
+
+def test_the_ceiling_is_the_one_that_is_set(faulty_source):
+    faulty_source.serve("/file", CONTENT)
+    stack = {"GCP_PROJECT_ID": "p", "GCP_GCS_BUCKET": "b", "BIGQUERY_DATASET": "d", "GCP_LOCATION": "EU"}
+    shop = json.dumps({"conn_type": "http", "host": faulty_source.url})
+    variables = {**stack, "AIRFLOW_CONN_SHOP": shop, "TAXI_MAX_FILE_BYTES": "100"}
+    with (
+        EnvironmentConnections(variables).source(FILE) as shop_source,
+        pytest.raises(PermanentError, match="at most 100 are taken"),
+    ):
+        shop_source.open(None)
 
 
 def test_a_download_ends_when_its_time_is_over_however_steady_it_is():
@@ -545,6 +561,27 @@ def test_a_source_cannot_lead_a_worker_into_its_own_network(target):
         for ask in (http.probe, http.open):
             with pytest.raises(PermanentError, match=r"redirects to .*, neither itself nor"):
                 ask(f"{url}/file", "file")
+
+
+@pytest.mark.parametrize("addresses", [["8.8.8.8", "10.0.0.7"], ["10.0.0.7", "8.8.8.8"]])
+def test_a_name_with_one_address_in_this_network_is_no_public_one(monkeypatch, addresses):
+    found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, 443)) for address in addresses]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
+    with HttpClient("http://127.0.0.1") as http:
+        came = requests.Response()
+        came.url, came.status_code = "http://127.0.0.1/file", 302
+        came.headers["Location"] = "https://example.com/file"
+        with pytest.raises(PermanentError, match="neither itself nor"):
+            http._http.get_redirect_target(came)
+
+
+def test_redirects_in_a_circle_are_the_sources_mistake():
+    with (
+        serving(redirecting("/file")) as url,
+        HttpClient(url, patience=SWIFT) as http,
+        pytest.raises(PermanentError, match=r"cannot be asked for \(TooManyRedirects\)"),
+    ):
+        http.probe(f"{url}/file", "file")
 
 
 def test_a_source_may_lead_to_another_place_of_its_own():

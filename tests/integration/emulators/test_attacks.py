@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import http.client
+import itertools
 import json
 import socket
 from collections.abc import Iterator
@@ -649,13 +650,17 @@ def test_a_length_that_is_none_is_refused(cloud: Emulators, name: str, length: s
 def test_a_log_never_speaks_to_the_terminal(cloud: Emulators, name: str) -> None:
     url, log = urlsplit(services(cloud)[name][0]), {"control-plane": "iam", "sample-source": "tlc_sample"}
     connection = http.client.HTTPConnection(url.netloc, timeout=10)
-    for path in ("/%1b]0;owned%07", "/%0a2026%20forged%20line", "/storage/v1/b/%9b31m", "/storage/v1/b/x%0d"):
+    paths = ("/%1b]0;owned%07", "/%0a2026%20forged%20line", "/storage/v1/b/%9b31m", "/storage/v1/b/x%0d")
+    escaping = {"User-Agent": "\x1b]0;owned\x07"}
+    # What is rejected is logged with its path unquoted.
+    sent = (OURS, OURS | escaping, {"Origin": "http://evil.test"})
+    for path, headers in itertools.product(paths, sent):
         connection.putrequest("GET", path)
-        for header, value in OURS.items():
+        for header, value in headers.items():
             connection.putheader(header, value)
-        connection.putheader("User-Agent", "\x1b]0;owned\x07".encode("latin-1"))
         connection.endheaders()
         connection.getresponse().read()
     text = (cloud.folder / f"{log.get(name, name)}.log").read_bytes()
     assert not [byte for byte in text if byte < 32 and byte != 10]
     assert b"\n2026 forged" not in text
+    assert rb"rejected: GET /\x1b]0;owned\x07" in text

@@ -391,6 +391,8 @@ def test_an_up_interrupted_at_any_change_is_continued_or_taken_down(engine, faul
             assert engine().exists()
             pending = [change for change in engine().preview() if change.action == "create"]
             assert pending
+            half = [one for one in engine().drift() if "`up` was ended while it was made" in one.details[0]]
+            assert len(half) == 1
             if number % 2:
                 engine().up()
                 assert engine().drift() == engine().preview() == []

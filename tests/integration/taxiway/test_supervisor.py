@@ -16,11 +16,15 @@ from typing import Any, NoReturn
 
 import psutil
 import pytest
+from psycopg.conninfo import make_conninfo
 
+from elt.connections import ConnectionFields, postgres_parameters
 from stacks import free_port
 from taxiway.airflow.client import AirflowApi
+from taxiway.airflow.environment import postgres_connection
 from taxiway.embedded.components import WATCHDOG, Component, components
 from taxiway.embedded.health import PATIENCE_SECONDS, Watchdog, ailing, answers
+from taxiway.embedded.postgres import PostgresServer
 from taxiway.embedded.supervisor import ManagerError, Supervisor
 from taxiway.environment import secrets
 from taxiway.environment.home import Home, State, write_json
@@ -342,9 +346,18 @@ def test_no_password_is_sent_to_a_stranger_who_listens_where_we_should(
         supervisor.states()
     assert stranger == []
     connect = "import sys, {0}; {0}.connect(sys.argv[1], connect_timeout=5)"
-    url = home.secret("metadata_dsn").replace("+psycopg2", "")
-    for library in ("psycopg2", "psycopg"):
-        command = [sys.executable, "-c", connect.format(library), url]
+    url, port = home.secret("metadata_dsn").replace("+psycopg2", ""), state.ports["postgres"]
+    commands = PostgresServer(home.data("postgres"), port).conninfo(
+        "postgres", home.secret("postgres_password"), "postgres"
+    )
+    tasks = postgres_parameters(ConnectionFields.parse(postgres_connection(home, port), "taxi"))
+    for library, info in (
+        ("psycopg2", url),
+        ("psycopg", url),
+        ("psycopg", commands),
+        ("psycopg", make_conninfo(**tasks)),
+    ):
+        command = [sys.executable, "-c", connect.format(library), info]
         done = subprocess.run(command, capture_output=True, text=True, timeout=60)
         assert 'authentication method requirement "scram-sha-256" failed' in done.stderr
     assert any(b"airflow" in heard for heard in stranger), "it was there to be asked"

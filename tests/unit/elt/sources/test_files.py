@@ -28,12 +28,13 @@ class Breaking(Files):
     limits: Limits = field(default_factory=Limits)
     starts: list[int] = field(default_factory=list)
     count: int = 1
+    size: int = len(CONTENT)
 
     def __post_init__(self) -> None:
         super().__init__(self.limits, QUICK)
 
     def find(self, url: str) -> Published | None:
-        return Published(url, "1", None, len(CONTENT))
+        return Published(url, "1", None, self.size)
 
     def list(self, beginning: str) -> Iterator[Published]:
         for n in range(self.count):
@@ -77,6 +78,16 @@ def test_a_place_that_gives_a_little_at_a_time_is_given_up():
 def test_a_file_that_takes_too_much_is_given_up(limits, error, remedy):
     with pytest.raises(error, match=f"set {remedy} to more"):
         received(Breaking(limits=limits))
+
+
+def test_a_file_that_grows_beyond_what_was_announced_is_given_up_on_its_way():
+    growing, pieces = Breaking(size=100, limits=Limits(size=2 * PIECE)), list[bytes]()
+    with (
+        growing.open(URL, "f.bin") as transfer,
+        pytest.raises(PermanentError, match="set TAXI_MAX_FILE_BYTES to more"),
+    ):
+        pieces.extend(transfer)
+    assert len(pieces) == 2
 
 
 def test_a_pattern_that_matches_thousands_of_files_is_refused():

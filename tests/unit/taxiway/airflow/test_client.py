@@ -29,6 +29,7 @@ class Server:
     pools: list[dict[str, Any]] = field(default_factory=list)
     headers: dict[str, str] = field(default_factory=dict)
     trust_env: bool = True
+    gone: bool = False
     health: dict[str, Any] = field(default_factory=dict)
     triggered: list[dict[str, Any]] = field(default_factory=list)
 
@@ -40,6 +41,8 @@ class Server:
         return answer(200 if right else 401, {"access_token": TOKEN})
 
     def request(self, method: str, url: str, **options: Any) -> requests.Response:
+        if self.gone:
+            raise requests.ConnectionError
         if self.headers.get("Authorization") != f"Bearer {TOKEN}":
             return answer(401, {})
         assert options["timeout"] > 0
@@ -118,6 +121,20 @@ def test_the_password_is_not_sent_to_whoever_listens() -> None:
     session: Any = server
     with pytest.raises(AirflowDownError, match="the password is not sent"):
         AirflowApi("http://127.0.0.1:8080", "right", session=session, trusted=lambda: False).dags()
+    assert "Authorization" not in server.headers
+
+
+def test_after_a_lost_connection_whoever_listens_then_gets_no_token_either() -> None:
+    server, known = Server({"a": True}), [True, False]
+    session: Any = server
+    api = AirflowApi("http://127.0.0.1:8080", "right", session=session, trusted=lambda: known.pop(0))
+    assert api.dags()
+    server.gone = True
+    with pytest.raises(AirflowDownError, match="does not answer"):
+        api.dags()
+    server.gone = False
+    with pytest.raises(AirflowDownError, match="the password is not sent"):
+        api.dags()
     assert "Authorization" not in server.headers
 
 

@@ -9,12 +9,13 @@ import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from repository import REPOSITORY
 
 from elt.errors import TransientError
+from taxiway.cli.commands.platform import _show_up
 from taxiway.cli.main import group, main
 from taxiway.cli.reference import help_of
 from taxiway.console.hints import Hints
@@ -381,6 +382,29 @@ def test_the_password_is_shown_by_a_command(tmp_path: Path, capsys: Any) -> None
     assert capsys.readouterr().out == "of-taxi\n"
 
 
+class Empty:
+    """Nothing is loaded."""
+
+    def status(self) -> list[Any]:
+        return []
+
+    def mart_heads(self, _count: int) -> dict[str, Any]:
+        return {}
+
+
+@pytest.mark.parametrize("terminal", ["1", ""])
+def test_the_password_is_printed_on_a_terminal_and_into_no_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any, terminal: str
+) -> None:
+    home, loads = Home.of("local", tmp_path), Empty()
+    write_atomically(home.secrets / "admin_password", "of-the-admin")
+    monkeypatch.setenv("FORCE_COLOR", terminal)
+    started: Any = Hanging(home)
+    _show_up(started, cast("Any", loads), "scripts/run")
+    shown = capsys.readouterr().out
+    assert ("of-the-admin" in shown, "scripts/status --password" in shown) == (bool(terminal), not terminal)
+
+
 # What is wrong with a stack is reported before anything is started
 
 
@@ -419,6 +443,28 @@ def test_a_wrong_setting_is_reported_with_the_file_it_is_in(
     shown = capsys.readouterr().err
     assert sentence in shown
     assert str(folder / "infra" / "stacks" / "Pulumi.local.yaml") in shown
+    assert not (folder / ".taxiway").exists()
+
+
+@pytest.mark.parametrize(
+    ("credentials", "sentence"),
+    [("impersonation", "no credentials of your own"), ("key", "default credentials were not found")],
+)
+def test_without_credentials_of_googles_nothing_is_started(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, credentials: str, sentence: str, capsys: Any
+) -> None:
+    (folder / "pulumi").write_text("")
+    (folder / "pulumi").chmod(0o755)
+    monkeypatch.delenv("GOOGLE_APPLICATION_CREDENTIALS", raising=False)
+    monkeypatch.setenv("CLOUDSDK_CORE_ACCOUNT", "alice@example.com")
+    # Nor is this a machine of Google's, which would have some.
+    monkeypatch.setenv("NO_GCE_CHECK", "true")
+    checkout = Checkout(folder, started)
+    checkout.files.write("alice", {"taxiway:credentials": credentials})
+    assert main(["up", "--stack", "alice", "--project", "acme-data"], checkout) == 3
+    shown = capsys.readouterr().err
+    assert sentence in shown
+    assert "gcloud auth application-default login" in shown
     assert not (folder / ".taxiway").exists()
 
 

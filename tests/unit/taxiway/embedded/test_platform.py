@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 from taxiway.console.progress import Progress, Screen
 from taxiway.embedded.health import LEAST_FREE, of_the_disk
 from taxiway.embedded.platform import Embedded
-from taxiway.environment.home import Home, State
+from taxiway.environment.home import Home, State, write_atomically
 from taxiway.errors import TaxiwayError
 from taxiway.infrastructure import EngineError, StackNotRemovedError
 
@@ -23,6 +24,7 @@ class Supervisor:
     def __init__(self) -> None:
         self.alive = True
         self.state, self.later = "RUNNING", list[str]()
+        self.served = {9}
 
     def pid(self) -> int | None:
         return 1 if self.alive else None
@@ -33,6 +35,9 @@ class Supervisor:
 
     def survivors(self) -> set[str]:
         return set()
+
+    def listens(self, port: int) -> bool:
+        return port in self.served
 
     def stop_components(self, _names: Any) -> None:
         pass
@@ -141,6 +146,13 @@ def test_only_a_component_that_has_given_up_ends_the_wait_for_it(
         return
     with pytest.raises(TaxiwayError, match="gcs does not stay up"):
         wait()
+
+
+@pytest.mark.parametrize(("port", "known"), [(9, True), (8080, False)])
+def test_airflow_is_known_by_who_listens(environment: Embedded, port: int, known: bool) -> None:
+    write_atomically(environment.home.secrets / "admin_password", "x")
+    asked = replace(environment, state=State({**environment.state.ports, "api-server": port}))
+    assert asked.api.trusted() is known
 
 
 def test_a_start_as_root_is_said(tmp_path: Path) -> None:

@@ -110,6 +110,9 @@ def test_the_confined_engine_starts_without_it_and_reads_none(tmp_path: Path) ->
         engine.execute(f"SELECT content FROM read_text('{tmp_path}/secret')")
     with pytest.raises(Exception, match="Unsupported statement: SET"):
         engine.execute("SET enable_external_access = true")
+    # Whatever statement gets past that: what the engine may do stays as it is.
+    with pytest.raises(Exception, match="configuration has been locked"):
+        engine.connection.execute("SET autoload_known_extensions = true")
     with pytest.raises(Exception, match="GEOGRAPHY is not part"):
         engine.execute("SELECT ST_POINT(1, 2)")
     asyncio.run(engine.stop())

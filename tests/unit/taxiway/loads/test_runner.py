@@ -158,7 +158,7 @@ def test_each_change_of_a_task_is_one_line() -> None:
 
 
 def test_silence_is_reported_and_watched_on_until_no_run_can_go_on() -> None:
-    clock = Clock()
+    clock = Clock(end=2 * GIVE_UP_SECONDS)
     following, screen = loader(FakeAirflow({}, follows=False), **clock.how(), event_seconds=1e9)
     with pytest.raises(TaxiwayError, match="while loading yellow 2024-01"):
         following.load({JANUARY: DAGS}, 300)

@@ -20,7 +20,6 @@ from taxiway.errors import TaxiwayError
 from taxiway.loads.access import wait_until_allowed
 from taxiway.loads.arguments import Request
 from taxiway.loads.service import NOT_PUBLISHED_CODE, Loads, stored_sources
-from taxiway.waiting import Patience
 
 JANUARY, FEBRUARY = Partition("yellow", Month(2024, 1)), Partition("yellow", Month(2024, 2))
 STAGES = {
@@ -166,10 +165,7 @@ def test_up_waits_for_grants_that_are_not_effective_yet_and_says_so(platform: Pl
     clock, stack = FakeClock(), platform.stack
     stack.storage.faults = [403] * 3
     stack.bigquery.faults = [403]
-    patience = Patience(
-        600, remind=platform.loads.progress.say, every=10, clock=clock.monotonic, sleep=clock.sleep
-    )
-    wait_until_allowed(platform.loads.connections, platform.loads.progress.say, patience)
+    wait_until_allowed(platform.loads.connections, platform.loads.progress.say, clock.monotonic, clock.sleep)
     assert (clock.now, stack.storage.faults, stack.bigquery.faults) == (40, [], [])
     shown = platform.shown()
     assert "still waiting: gs://b/raw/: access denied" in shown
@@ -179,15 +175,16 @@ def test_up_waits_for_grants_that_are_not_effective_yet_and_says_so(platform: Pl
 def test_a_grant_that_never_comes_ends_in_a_sentence(platform: Platform) -> None:
     clock = FakeClock()
     platform.stack.bigquery.faults = [403] * 100
-    patience = Patience(600, every=10, clock=clock.monotonic, sleep=clock.sleep)
     with pytest.raises(TaxiwayError, match=r"BigQuery: .*access denied .*\(after 600 s\)"):
-        wait_until_allowed(platform.loads.connections, print, patience)
+        wait_until_allowed(platform.loads.connections, print, clock.monotonic, clock.sleep)
     assert 600 <= clock.now <= 620
 
 
 def test_without_a_process_manager_the_command_ends_and_makes_room_for_up(platform: Platform) -> None:
     platform.publish("2024-01")
-    platform.loads.ailing = lambda: {"process manager": "was ended; scripts/up takes over"}
+    # It asks once: who waited would end with the same words, five minutes later.
+    complaints = iter([{"process manager": "was ended; scripts/up takes over"}])
+    platform.loads.ailing = lambda: next(complaints)
     with pytest.raises(TaxiwayError, match="process manager was ended; scripts/up takes over"):
         platform.loads.load([JANUARY], 0)
     assert platform.airflow.triggered == []
