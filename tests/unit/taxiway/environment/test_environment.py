@@ -263,7 +263,7 @@ def test_two_commands_do_not_change_one_environment_at_once(home: Home) -> None:
 
 def test_the_lock_outlives_the_folder_that_it_locks(home: Home) -> None:
     home.root.mkdir(parents=True)
-    refused: Any = pytest.raises(TaxiwayError, match="scripts/down .* is changing")
+    refused: Any = pytest.raises(TaxiwayError, match=r"scripts/down .* is changing")
     with exclusive(home, "down"):
         home.root.rmdir()
         with refused, exclusive(home, "up"):
