@@ -96,7 +96,9 @@ def load(
             _swap(connection, incoming, ds, period)
         described = sql.SQL("COMMENT ON TABLE {} IS {}")
         partition = sql.Identifier(partition_table(ds, period))
-        connection.execute(described.format(partition, json.dumps(about)))
+        # Clients show it beside the table: first what a person reads, then what `loaded` does.
+        of = f"{ds.title}, {period}" if period else ds.title
+        connection.execute(described.format(partition, f"{of}\n{json.dumps(about)}"))
     return dict(about)
 
 
@@ -140,10 +142,8 @@ def loaded(connection: psycopg.Connection, ds: Dataset, period: Period | None) -
         query = f"{noted} AND to_regclass(%s) IS NOT NULL"
         given = [table, str(period), table]
     found = connection.execute(query, given).fetchone()
-    if found is None or found[0] is None or not found[0].startswith("{"):
-        return None
-    about: dict[str, Any] = json.loads(found[0])
-    return about
+    text = str(found[0] or "").rpartition("\n")[2] if found else ""
+    return dict(json.loads(text)) if text.startswith("{") else None
 
 
 def count(

@@ -75,6 +75,8 @@ def test_tables_and_columns_are_described(connection):
     load(connection, taxi.trips())
     query = "SELECT obj_description('yellow_trips'::regclass), col_description('yellow_trips'::regclass, 12)"
     assert select(connection, query) == [("Yellow taxi trips", "Time-and-distance fare. (USD)")]
+    ((about,),) = select(connection, "SELECT obj_description('yellow_trips_2024_01'::regclass)")
+    assert about.startswith("Yellow taxi trips, 2024-01\n{"), "what a client shows is first for people"
 
 
 def test_a_month_loaded_again_replaces_itself_and_nothing_else(connection):
