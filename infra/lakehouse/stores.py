@@ -5,6 +5,7 @@ from typing import Any, Final
 import pulumi
 import pulumi_gcp as gcp
 
+from lakehouse.access import restored
 from lakehouse.context import Context
 from lakehouse.identity import PipelineIdentity
 from lakehouse.settings import Settings
@@ -84,9 +85,8 @@ class Warehouse(pulumi.ComponentResource):
     def __init__(self, context: Context, identity: PipelineIdentity, opts: pulumi.ResourceOptions) -> None:
         super().__init__("taxiway:infra:Warehouse", "warehouse", None, opts)
         settings = context.settings
-        # The provider's update is a PUT, and BigQuery resets an access list that a PUT leaves out: an
-        # additive IAM member would be gone after the first change of a label. Roles have their basic names,
-        # because the API answers with those.
+        # The whole list: an additive IAM member would be gone after the first change of a label
+        # (lakehouse.access). Roles have their basic names, because the API answers with those.
         accesses: list[gcp.bigquery.DatasetAccessArgsDict] = [
             {"role": "OWNER", "special_group": "projectOwners"},
             {"role": "WRITER", "user_by_email": identity.email},
@@ -109,7 +109,9 @@ class Warehouse(pulumi.ComponentResource):
             default_table_expiration_ms=table_expiry_ms(settings),
             default_encryption_configuration={"kms_key_name": settings.kms_key} if settings.kms_key else None,
             # Its name stays, so another dataset of that name cannot be made beside it.
-            opts=pulumi.ResourceOptions(parent=self, delete_before_replace=True),
+            opts=pulumi.ResourceOptions(
+                parent=self, delete_before_replace=True, hooks=restored(settings.bigquery_emulator)
+            ),
         ).dataset_id
         self.register_outputs({"dataset_id": self.dataset_id})
 
