@@ -16,7 +16,7 @@ from typing import Any, Final, TypeVar
 import psutil
 from pulumi import automation
 
-from lakehouse.names import region
+from lakehouse.names import region, zone
 from lakehouse.settings import project_of
 from taxiway.environment.home import REPOSITORY
 from taxiway.infrastructure import backend, environment
@@ -217,10 +217,19 @@ class CliEngine:
     def leftovers(self) -> list[str]:
         """Ask the emulators, or Google Cloud."""
         settings = self._settings
-        composer = settings.get("taxiway:composer", "").lower() == "true"
-        place = region(settings.get("taxiway:location", "US")) if composer else ""
-        bucket = settings.get("taxiway:bucket", "")
-        return leftovers(self._api, project_of(settings), self._name, place, bucket)
+        location = settings.get("taxiway:location", "US")
+
+        def where(component: str, place: str) -> str:
+            return place if settings.get(f"taxiway:{component}", "").lower() == "true" else ""
+
+        return leftovers(
+            self._api,
+            project_of(settings),
+            self._name,
+            composer=where("composer", region(location)),
+            bucket=settings.get("taxiway:bucket", ""),
+            runner=where("runner", zone(location)),
+        )
 
     @cached_property
     def _pulumi(self) -> Workspace:
