@@ -239,7 +239,6 @@ class Runner(pulumi.ComponentResource):
                     "image": SYSTEM,
                     "size": SYSTEM_GB,
                     "type": "pd-balanced",
-                    "labels": self._context.labels,
                 }
             },
             attached_disks=[{"source": disk, "device_name": "data"}],

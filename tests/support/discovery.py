@@ -20,6 +20,11 @@ DOCUMENTS = {
     "iam": "iam.v1",
     "crm": "cloudresourcemanager.v1",
     "su": "serviceusage.v1",
+    "compute": "compute.v1",
+    "secretmanager": "secretmanager.v1",
+    "artifactregistry": "artifactregistry.v1",
+    "osconfig": "osconfig.v1",
+    "iap": "iap.v1",
 }
 # Of a resumable upload; no document names it.
 UPLOAD_ID = {"upload_id"}
@@ -52,7 +57,7 @@ class Api:
         self._document = json.loads((documents / f"{DOCUMENTS[name]}.json").read_text())
         self._schemas = self._document["schemas"]
         self._methods = list(self._found(self._document))
-        self.lists_errors = name in ("storage", "bigquery")
+        self.lists_errors = name in ("storage", "bigquery", "compute")
 
     def _found(self, node: Json) -> Iterator[Method]:
         for entry in node.get("methods", {}).values():
@@ -65,7 +70,9 @@ class Api:
             verbs = {entry["httpMethod"], *(["PUT", "DELETE"] if protocols else [])}
             query = self._document["parameters"] | entry.get("parameters", {})
             for path in dict.fromkeys(paths):
-                pattern = re.sub(r"\\\{[^}]*\\\}", "[^/:?]+", re.escape("/" + path))
+                # IAP's one parameter is a whole path.
+                pattern = re.escape("/" + path).replace(re.escape("{v1Id}"), "[^:?]+")
+                pattern = re.sub(r"\\\{[^}]*\\\}", "[^/:?]+", pattern)
                 upload = "upload/" in path
                 for verb in verbs if upload else [entry["httpMethod"]]:
                     yield Method(
