@@ -184,7 +184,9 @@ class Runner(pulumi.ComponentResource):
             labels=self._context.labels,
             opts=self._child,
         )
-        # As for the lake: an ephemeral stack is to leave nothing, and snapshots outlive their disk.
+        # As for the lake: an ephemeral stack is to leave nothing, and snapshots outlive their disk. The schedule
+        # is no data, so it is not protected: it goes when the stack is made ephemeral, before that goes.
+        bare = pulumi.ResourceOptions(parent=self, delete_before_replace=True, protect=False)
         if not self._settings.ephemeral and self._settings.retention_days:
             schedule = gcp.compute.ResourcePolicy(
                 "runner",
@@ -202,7 +204,7 @@ class Runner(pulumi.ComponentResource):
                         "storage_locations": self._region,
                     },
                 },
-                opts=self._child,
+                opts=bare,
             )
             gcp.compute.DiskResourcePolicyAttachment(
                 "runner",
@@ -210,7 +212,7 @@ class Runner(pulumi.ComponentResource):
                 disk=disk.name,
                 project=self._project,
                 zone=self._zone,
-                opts=self._child,
+                opts=bare,
             )
         return disk.self_link
 

@@ -30,7 +30,8 @@ class Apis:
     project: str
 
     def url(self, api: str, place: str, project: str = "") -> str:
-        return f"{self.cloud.control_plane}/{api}/v1/projects/{project or self.project}/{place}"
+        version = "beta" if api == "compute" else "v1"
+        return f"{self.cloud.control_plane}/{api}/{version}/projects/{project or self.project}/{place}"
 
     def ok(self, method: str, api: str, place: str, body: Any = None, **query: str) -> Any:
         return self.cloud.ok(method, self.url(api, place), body, **query)

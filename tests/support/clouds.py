@@ -89,7 +89,7 @@ def _emulated_cloud(running: emulated.Emulators, session: requests.Session) -> C
     roots = (running.storage_url, running.bigquery_url, f"{control}/iam", f"{control}/crm", f"{control}/su")
     session.headers["Authorization"] = f"Bearer {running.token}"
     judge = _judge(*roots)
-    judge.roots = {**judge.roots, f"{control}/compute/": ("compute", "/compute/")}
+    judge.roots = {**judge.roots, f"{control}/compute/beta/": ("compute", "/compute/beta/")}
     judge.roots |= {f"{control}/{api}/": (api, "/") for api in MORE}
     judge.watch(session)
     return Cloud(

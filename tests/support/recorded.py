@@ -22,7 +22,8 @@ ROOTS = {
     "http://control-plane/iam/": ("iam", "/"),
     "http://control-plane/crm/": ("crm", "/"),
     "http://control-plane/su/": ("su", "/"),
-    "http://control-plane/compute/": ("compute", "/compute/"),
+    "http://control-plane/compute/beta/": ("compute", "/compute/beta/"),
+    "http://control-plane/compute/v1/": ("compute-v1", "/compute/v1/"),
     **{
         f"http://control-plane/{api}/": (api, "/")
         for api in ("secretmanager", "artifactregistry", "osconfig", "iap")

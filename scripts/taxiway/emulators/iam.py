@@ -37,7 +37,7 @@ MUTABLE = {"display_name": "displayName", "displayName": "displayName", "descrip
 KEYS = 10
 FOREVER = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
 KINDS = ("accounts", "policies", "services", "operations", "projects", "resources")
-INSTANCE = "/compute/v1/projects/{project}/zones/{zone}/instances/{instance}"
+INSTANCE = "/compute/beta/projects/{project}/zones/{zone}/instances/{instance}"
 TUNNEL = "/iap/v1/projects/{project}/iap_tunnel/zones/{zone}/instances/{instance}"
 SECRET = "/secretmanager/v1/projects/{project}/secrets/{secret}"  # noqa: S105 - a path
 REPOSITORY = "/artifactregistry/v1/projects/{project}/locations/{location}/repositories/{repository}"
@@ -261,9 +261,9 @@ class ControlPlane:
         api, _, path = policy.partition("/")
         return path in self.resources or f"{api}/{path}" in self.resources
 
-    for _api in ("compute", *machines.IDS):
+    for _api in ("compute/beta", "compute/v1", *(f"{api}/v1" for api in machines.IDS)):
         for _method in ("GET", "POST", "PATCH", "PUT", "DELETE"):
-            route(_method, f"/{_api}/v1/projects/{{project}}/{{rest:path}}")(_of_runner)
+            route(_method, f"/{_api}/projects/{{project}}/{{rest:path}}")(_of_runner)
 
     # Service accounts
 

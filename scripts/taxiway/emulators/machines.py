@@ -63,6 +63,15 @@ def found(table: Table, path: str) -> Json:
     return table[path]
 
 
+def _given(value: Any, unset: tuple[Any, ...] = (None, "")) -> Any:
+    """The same without what clients send for what they do not set; an empty list at the top empties one."""
+    if isinstance(value, dict):
+        return {name: _given(inner, (None, "", [])) for name, inner in value.items() if inner not in unset}
+    return (
+        [_given(inner, unset) for inner in value if inner is not None] if isinstance(value, list) else value
+    )
+
+
 def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="milliseconds")
 
@@ -75,7 +84,7 @@ def compute(table: Table, method: str, project: str, rest: str, query: Mapping[s
     words = rest.split("/")
     depth = 1 if words[0] == "global" else 2
     scope, words = "/".join(words[:depth]), words[depth:]
-    root = f"projects/{project}/{scope}"
+    root, body = f"projects/{project}/{scope}", _linked(_given(body))
     if not words or words[0] in ("operations", "images", "machineTypes"):
         return _constant(root, words)
     collection, name, verb = [*words, "", ""][:3]
@@ -94,9 +103,9 @@ def compute(table: Table, method: str, project: str, rest: str, query: Mapping[s
     elif method == "DELETE":
         _delete(table, path)
     elif verb:
-        _change(table, path, verb, query, _linked(body))
+        _change(table, path, verb, query, body)
     else:
-        table[path] = _checked(table, path, {**found(table, path), **_linked(body)})
+        table[path] = _checked(table, path, {**found(table, path), **body})
     return _operation(root, verb or method.lower(), path)
 
 
@@ -145,7 +154,9 @@ def _insert(table: Table, root: str, collection: str, path: str, body: Json) -> 
         "selfLink": LINK + path,
     }
     place = {} if scope == "global" else {scope.removesuffix("s"): LINK + root}
-    one = {**added, **_linked(body), **own, **place}
+    # Clients send sizes as numbers, too.
+    sizes = {"sizeGb": str(body["sizeGb"])} if "sizeGb" in body else {}
+    one = {**added, **body, **sizes, **own, **place}
     # Before its boot disk is made, and after: what is refused leaves nothing.
     _checked(table, path, one)
     table[path] = _checked(table, path, _booted(table, root, one) if collection == "instances" else one)
@@ -335,7 +346,9 @@ def named(
 
 
 def _create(table: Table, api: str, project: str, path: str, query: Mapping[str, str], body: Json) -> Json:
-    chosen = query.get(IDS[api], "")
+    # The provider writes one of them with underscores.
+    snake = re.sub(r"([A-Z])", lambda match: f"_{match[1].lower()}", IDS[api])
+    chosen = query.get(IDS[api]) or query.get(snake, "")
     if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]{0,254}", chosen):
         raise HttpError(400, f"Invalid {IDS[api]}: {chosen!r}")
     path = f"{path}/{chosen}"
@@ -344,7 +357,7 @@ def _create(table: Table, api: str, project: str, path: str, query: Mapping[str,
     # Artifact Registry's names have the project's id, the others' its number.
     owner = project if api == "artifactregistry" else project_number(project)
     name = path.partition("/")[2].replace(f"projects/{project}/", f"projects/{owner}/", 1)
-    table[path] = {**body, "name": name, "createTime": _now()}
+    table[path] = {**_given(body), "name": name, "createTime": _now()}
     if api == "secretmanager":
         table[path]["etag"] = f'"{secrets.token_hex(7)}"'
     if api == "artifactregistry":

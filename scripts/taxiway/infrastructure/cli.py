@@ -185,7 +185,9 @@ class CliEngine:
                 **self._moving,
             )
         steps = [event.metadata for event in seen if event]
-        changed = [step for step in steps if step.op.value in ("update", "delete")]
+        # Where the program runs along, the stack, its components and the provider count as updated, too.
+        ours = [step for step in steps if step.type.startswith("gcp:")]
+        changed = [step for step in ours if step.op.value in ("update", "delete")]
         found = [Drift(_resource(step).title, _details(step) or ("it is gone",)) for step in changed]
         for operation in deployment.get("pending_operations") or []:
             doing = f"an update was ended while {operation['type']} it: scripts/up continues"
@@ -303,7 +305,8 @@ class CliEngine:
         if any(protect or policy == "PREVENT" or force is False for protect, policy, force in guards):
             stack.up(**_QUIET)
             records = _records(_deployment(stack)).values()
-        stack.destroy(**_QUIET, **self._moving)
+        # The provider cannot empty a bucket that somebody has deleted: a refresh forgets it first.
+        stack.destroy(**_QUIET, **self._moving, refresh=True)
         return [one.title for one in reversed(records) if one.type in TYPES and not one.retain_on_delete]
 
     def _settle(self, stack: automation.Stack) -> Mapping[str, Any]:

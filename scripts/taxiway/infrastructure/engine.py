@@ -16,7 +16,7 @@ _CONTROL_PLANE: Final = {
     "gcp:iamBetaCustomEndpoint": "/iam/v1/",
     "gcp:resourceManagerCustomEndpoint": "/crm/v1/",
     "gcp:serviceUsageCustomEndpoint": "/su/v1/",
-    "gcp:computeCustomEndpoint": "/compute/v1/",
+    "gcp:computeCustomEndpoint": "/compute/beta/",
     "gcp:secretManagerCustomEndpoint": "/secretmanager/v1/",
     "gcp:artifactRegistryCustomEndpoint": "/artifactregistry/v1/",
     "gcp:osConfigCustomEndpoint": "/osconfig/v1/",
