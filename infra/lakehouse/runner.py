@@ -184,8 +184,8 @@ class Runner(pulumi.ComponentResource):
             labels=self._context.labels,
             opts=self._child,
         )
-        # As for the lake: an ephemeral stack is to leave nothing, and snapshots outlive their disk. The schedule
-        # is no data, so it is not protected: it goes when the stack is made ephemeral, before that goes.
+        # As for the lake: an ephemeral stack is to leave nothing, and snapshots outlive their disk. The
+        # schedule is no data, so not protected: it goes when the stack is made ephemeral, before that goes.
         bare = pulumi.ResourceOptions(parent=self, delete_before_replace=True, protect=False)
         if not self._settings.ephemeral and self._settings.retention_days:
             schedule = gcp.compute.ResourcePolicy(

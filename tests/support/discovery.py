@@ -39,7 +39,7 @@ CLIENTS_OWN = re.compile(
     r"|request\.scheduling\.\w+ is '', none of .*"
     r"|request\.(sizeGb|disks\[\d\]\.initializeParams\.diskSizeGb) is \d+, not of type string"
     r"|.*\.skipLeadingRows is '\d+', not of type integer"
-    r"|request\.sourceObjects\[\d+\]\.generation is \d+, not of type string"
+    r"|request\.(sourceObjects\[\d+\]\.generation|defaultTableExpirationMs) is \d+, not of type string"
 )
 
 
