@@ -3,6 +3,9 @@
 # `taxiway.sh up` is that service: the newest image, the checkout in it, its secrets, `docker compose up`.
 set -euo pipefail
 
+# The second disk, and what is in memory alone.
+srv=${TAXIWAY_SRV:-/srv} run=${TAXIWAY_RUN:-/run/taxiway}
+
 main() {
     if [ "${1:-boot}" = up ]; then up; else boot; fi
 }
@@ -35,6 +38,7 @@ Restart=on-failure
 RestartSec=15
 # In memory: the token by which the image is pulled.
 RuntimeDirectory=taxiway
+RuntimeDirectoryMode=0700
 Environment=DOCKER_CONFIG=/run/taxiway
 [Install]
 WantedBy=multi-user.target
@@ -46,31 +50,31 @@ UNIT
 up() {
     local image id container recreate=()
     image=$(metadata instance/attributes/taxiway-image)
-    field access_token < <(metadata instance/service-accounts/default/token) >/run/taxiway/token
-    docker login --username oauth2accesstoken --password-stdin "https://${image%%/*}" </run/taxiway/token
+    field access_token < <(metadata instance/service-accounts/default/token) >"$run/token"
+    docker login --username oauth2accesstoken --password-stdin "https://${image%%/*}" <"$run/token"
     docker pull --quiet "$image"
     id=$(docker image inspect --format '{{.Id}}' "$image")
     docker tag "$image" taxiway-airflow:taxiway
-    if [ "$id" != "$(cat /srv/deployed 2>/dev/null)" ]; then
+    if [ "$id" != "$(cat "$srv/deployed" 2>/dev/null)" ]; then
         container=$(docker create "$image")
-        rm -rf /srv/taxiway
-        docker cp --quiet "$container:/checkout" /srv/taxiway
+        rm -rf "$srv/taxiway"
+        docker cp --quiet "$container:/checkout" "$srv/taxiway"
         docker rm "$container" >/dev/null
         # Whatever the umask was with which the repository was cloned.
-        chmod -R a+rX /srv/taxiway
+        chmod -R a+rX "$srv/taxiway"
         # What is mounted is another folder now, and Compose would not see it.
         recreate=(--force-recreate)
     fi
-    metadata instance/attributes/taxiway-environment >/run/taxiway/environment
+    metadata instance/attributes/taxiway-environment >"$run/environment"
     secret admin-password
     secret fernet-key
-    rm /run/taxiway/token
-    cd /srv/taxiway
-    mkdir -p /srv/logs
+    rm "$run/token"
+    cd "$srv/taxiway"
+    mkdir -p "$srv/logs"
     docker compose --file docker-compose.yaml --file airflow/compose.runner.yaml \
-        --env-file airflow/runner.env --env-file /run/taxiway/environment \
+        --env-file airflow/runner.env --env-file "$run/environment" \
         up --detach --wait --no-build --remove-orphans "${recreate[@]}"
-    echo "$id" >/srv/deployed
+    echo "$id" >"$srv/deployed"
     docker image prune --force
 }
 
@@ -80,18 +84,18 @@ metadata() {
 
 # A secret's value into the vault, from which `prepare` hands it out. The token is in no process list.
 secret() {
-    local url name file=/srv/vault/${1//-/_}
+    local url name file="$srv/vault/${1//-/_}"
     name=$(metadata instance/attributes/taxiway-name)--$1
     url=https://secretmanager.googleapis.com/v1/projects/$(metadata project/project-id)/secrets/$name
-    install -d -m 700 /srv/vault
+    install -d -m 700 "$srv/vault"
     (
         umask 077
-        curl -sSf --max-time 30 --retry 5 -H @<(echo "Authorization: Bearer $(cat /run/taxiway/token)") \
-            "$url/versions/latest:access" >/run/taxiway/answer
-        field payload data </run/taxiway/answer | base64 --decode >"$file.new"
+        curl -sSf --max-time 30 --retry 5 -H @<(echo "Authorization: Bearer $(cat "$run/token")") \
+            "$url/versions/latest:access" >"$run/answer"
+        field payload data <"$run/answer" | base64 --decode >"$file.new"
     )
     mv "$file.new" "$file"
-    rm /run/taxiway/answer
+    rm "$run/answer"
 }
 
 # A field of the JSON on standard input, by its path.

@@ -104,7 +104,7 @@ def rights() -> str:
     always = _grants(_KEY)
     rows = [("every mode", *grant) for grant in always]
     rows += [(mode, *g) for mode, config in modes.items() for g in _grants(config) if g not in always]
-    return table(("with", "who", "role", "on"), rows)
+    return table(("with", "who", "role", "on"), list(dict.fromkeys(rows)))
 
 
 def _grants(config: Mapping[str, str]) -> list[tuple[str, str, str]]:
