@@ -164,6 +164,13 @@ def test_what_is_in_use_cannot_go_and_what_is_not_there_cannot_be_used(machine: 
     assert machine.refused("POST", "compute", "global/networks", {"name": "One"})[0] == 400
 
 
+def test_a_disk_is_detached_before_it_is_removed(machine: Apis) -> None:
+    machine.done("POST", f"zones/{ZONE}/instances/one/detachDisk", None, deviceName="data")
+    machine.done("DELETE", f"zones/{ZONE}/disks/one--data")
+    (boot,) = machine.ok("GET", "compute", f"zones/{ZONE}/instances/one")["disks"]
+    assert boot["boot"]
+
+
 def test_a_nat_is_a_part_of_its_router(network: Apis) -> None:
     place = f"regions/{REGION}/routers/one"
     subnetwork = {

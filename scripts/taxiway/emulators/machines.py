@@ -186,6 +186,7 @@ def _booted(table: Table, root: str, one: Json) -> Json:
             "mode": "READ_WRITE",
             "interface": "SCSI",
         }
+        usual |= {"deviceName": f"persistent-disk-{number}"}
         disks.append(usual | shown | {"index": number, "diskSizeGb": size})
     interfaces = []
     for number, interface in enumerate(one.get("networkInterfaces") or []):
@@ -227,6 +228,9 @@ def _change(table: Table, path: str, verb: str, query: Mapping[str, str], body: 
             policy for policy in one.get("resourcePolicies", []) if policy not in body["resourcePolicies"]
         ]
         changed = {"resourcePolicies": others + body["resourcePolicies"] * verb.startswith("add")}
+    elif verb == "detachDisk":
+        # The provider detaches a disk that it is to delete from whatever machine has it.
+        changed = {"disks": [disk for disk in one["disks"] if disk["deviceName"] != query.get("deviceName")]}
     elif verb == "setServiceAccount":
         changed = {"serviceAccounts": [body]}
     elif verb in SETTERS:
