@@ -20,6 +20,10 @@ if context.settings.composer:
     from lakehouse.composer import Composer
 
     Composer(context, identity, places(context.settings, lake.name, warehouse.dataset_id), ready)
+if context.settings.runner:
+    from lakehouse.runner import Runner
+
+    Runner(context, identity, outputs(context.settings, lake.name, warehouse.dataset_id, None), ready)
 if context.settings.budget:
     Budget(context, lake.project_number, ready)
 for name, value in outputs(context.settings, lake.name, warehouse.dataset_id, identity.credentials).items():

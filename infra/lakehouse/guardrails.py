@@ -16,10 +16,18 @@ Properties = Mapping[str, Any]
 BUCKET: Final = "gcp:storage/bucket:Bucket"
 DATASET: Final = "gcp:bigquery/dataset:Dataset"
 ENVIRONMENT: Final = "gcp:composer/environment:Environment"
+INSTANCE: Final = "gcp:compute/instance:Instance"
+DISK: Final = "gcp:compute/disk:Disk"
+FIREWALL: Final = "gcp:compute/firewall:Firewall"
+SECRET: Final = "gcp:secretmanager/secret:Secret"  # noqa: S105 - a type
+IMAGES: Final = "gcp:artifactregistry/repository:Repository"
 KEY: Final = "gcp:serviceaccount/key:Key"
 HMAC_KEY: Final = "gcp:storage/hmacKey:HmacKey"
 # The settings that rules depend on; a rule that reads another one adds it here.
 SETTINGS: Final = ("credentials", "ephemeral", "location")
+LABELLED: Final = (BUCKET, DATASET, ENVIRONMENT, INSTANCE, DISK, SECRET, IMAGES)
+# Identity-Aware Proxy's: https://cloud.google.com/iap/docs/using-tcp-forwarding
+IAP: Final = "35.235.240.0/20"
 LABELS: Final = ("managed-by", "taxiway-owner", "taxiway-stack")
 EVERYONE: Final = frozenset({"allUsers", "allAuthenticatedUsers"})
 
@@ -31,6 +39,8 @@ _WIDE_MODULES = ("gcp:projects", "gcp:folder", "gcp:organizations")
 # Whoever may act as any account of a project has the rights of all of them.
 _DATA_ROLES = (
     "roles/storage.",
+    "roles/secretmanager.",
+    "roles/artifactregistry.",
     "roles/bigquery.",
     "roles/iam.serviceAccount",
     "roles/iam.workloadIdentityUser",
@@ -111,7 +121,7 @@ def _keyless(resource: Resource, config: Config) -> Iterator[str]:
 def _labelled(resource: Resource, _config: Config) -> Iterator[str]:
     labels = resource.properties.get("labels") or {}
     missing = [name for name in LABELS if not labels.get(name)]
-    if resource.type in (BUCKET, DATASET, ENVIRONMENT) and missing:
+    if resource.type in LABELLED and missing:
         yield f"Labels are missing: {', '.join(missing)}."
 
 
@@ -127,13 +137,44 @@ def _no_project_data_roles(resource: Resource, _config: Config) -> Iterator[str]
 
 
 def _protected_unless_ephemeral(resource: Resource, config: Config) -> Iterator[str]:
-    if resource.type not in (BUCKET, DATASET) or is_ephemeral(config):
+    if resource.type not in (BUCKET, DATASET, INSTANCE) or is_ephemeral(config):
+        return
+    if resource.type == INSTANCE:
+        if not resource.properties.get("deletionProtection"):
+            yield "The stack is not ephemeral: set deletion_protection to True."
         return
     if resource.properties.get("deletionPolicy") != "PREVENT":
         yield "The stack is not ephemeral: set deletion_policy to 'PREVENT'."
     for name in ("forceDestroy", "deleteContentsOnDestroy"):
         if resource.properties.get(name):
             yield f"The stack is not ephemeral, but {name} would delete its data."
+
+
+def _no_way_in(resource: Resource, _config: Config) -> Iterator[str]:
+    properties = resource.properties
+    for interface in (properties.get("networkInterfaces") or ()) if resource.type == INSTANCE else ():
+        if interface.get("accessConfigs") or interface.get("ipv6AccessConfigs"):
+            yield "The machine has a public address: leave access_configs out."
+    if resource.type == FIREWALL and properties.get("allows") and properties.get("direction") != "EGRESS":
+        sources = properties.get("sourceRanges") or ["everybody"]
+        if set(sources) != {IAP}:
+            yield f"The firewall lets in {', '.join(sources)}: people come by IAP alone, {IAP}."
+
+
+def _hardened(resource: Resource, _config: Config) -> Iterator[str]:
+    if resource.type != INSTANCE:
+        return
+    shielded = resource.properties.get("shieldedInstanceConfig") or {}
+    for name in ("enableSecureBoot", "enableVtpm", "enableIntegrityMonitoring"):
+        if not shielded.get(name):
+            yield f"The machine is no Shielded VM: {name} is not on."
+    metadata = resource.properties.get("metadata") or {}
+    for name in ("enable-oslogin", "block-project-ssh-keys"):
+        if metadata.get(name) != "TRUE":
+            yield f"SSH keys go past IAM: set the metadata {name} to TRUE."
+    account = (resource.properties.get("serviceAccount") or {}).get("email", "")
+    if not account or account.endswith("-compute@developer.gserviceaccount.com"):
+        yield "The machine acts as the project's default account: give it one of its own."
 
 
 def _one_location(resources: Sequence[Resource], config: Config) -> Iterator[str]:
@@ -153,6 +194,8 @@ RULES: Final = (
     Rule("keyless", "No service-account key unless taxiway:credentials is key.", _keyless),
     Rule("labelled", "Everything that takes labels says whose it is.", _labelled),
     Rule("no-project-data-roles", "Data is granted on bucket and dataset alone.", _no_project_data_roles),
+    Rule("no-way-in", "No machine has a public address; a firewall lets in IAP alone.", _no_way_in),
+    Rule("hardened", "Machines are Shielded VMs with OS Login and an account of their own.", _hardened),
     Rule("protected-unless-ephemeral", _LIVES, _protected_unless_ephemeral),
     Rule("one-location", "Bucket and dataset are in one location.", stack=_one_location),
 )

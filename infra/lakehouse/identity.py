@@ -26,6 +26,7 @@ class PipelineIdentity(pulumi.ComponentResource):
     impersonation its `source_credentials` are empty: they are the developer's own, added on their machine.
     """
 
+    account: pulumi.Output[str]
     email: pulumi.Output[str]
     member: pulumi.Output[str]
     credentials: pulumi.Output[str] | None = None
@@ -49,6 +50,7 @@ class PipelineIdentity(pulumi.ComponentResource):
                 opts=child,
             )
             email, account, self.member = made.email, made.name, made.member
+        self.account = account
         jobs = gcp.projects.IAMMember(
             "pipelines-jobs", project=settings.project, role=JOB_ROLE, member=self.member, opts=grants
         )

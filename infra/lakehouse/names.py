@@ -46,6 +46,10 @@ class Names:
             label=_fit("" if pulumi == "taxiway" else f"{pulumi}-", stack, "", digest, 63),
         )
 
+    def part(self, what: str) -> str:
+        """Return the name of one of several things of a kind; no account's id has two dashes."""
+        return f"{self.account}--{what}"
+
 
 def labels(stack_label: str, owner: str) -> dict[str, str]:
     """Return the labels of everything that takes labels; without an owner the stack's name stands in."""
@@ -62,8 +66,18 @@ def label_value(text: str) -> str:
 
 
 def region(location: str) -> str:
-    """Return the region that Composer runs in, which has no multi-regions: `us-central1` for `US`."""
+    """Return the region of what has no multi-regions, Composer and the runner: `us-central1` for `US`."""
     return {"US": "us-central1", "EU": "europe-west1"}.get(location.upper(), location.lower())
+
+
+def zone(location: str) -> str:
+    """Return the runner's zone: every region has a `b`, not every one an `a`."""
+    return f"{region(location)}-b"
+
+
+def image(project: str, location: str, account: str) -> str:
+    """Return where the runner's image is in Artifact Registry; its tag says which one runs."""
+    return f"{region(location)}-docker.pkg.dev/{project.replace(':', '/')}/{account}/taxiway:current"
 
 
 def _bucket(project: str, stack: str, digest: str, pulumi: str) -> str:

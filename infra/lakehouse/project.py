@@ -13,6 +13,7 @@ _CREDENTIALS: Final = {
     "impersonation": ("iamcredentials",),
     "workload-identity": ("iamcredentials", "sts"),
 }
+RUNNER_APIS: Final = ["artifactregistry", "compute", "iap", "osconfig", "oslogin", "secretmanager"]
 # Parts of the budget at which Google sends a mail.
 THRESHOLDS: Final = (0.5, 0.9, 1.0)
 
@@ -62,5 +63,6 @@ def required(settings: Settings) -> list[str]:
     apis = [*_ALWAYS, *_CREDENTIALS.get(settings.credentials, ())]
     apis += ["cloudkms"] * bool(settings.kms_key)
     apis += ["composer"] * settings.composer
+    apis += RUNNER_APIS * settings.runner
     apis += ["billingbudgets"] * bool(settings.budget)
     return sorted(f"{api}.googleapis.com" for api in apis)

@@ -126,6 +126,10 @@ _CHECKS: Final[Mapping[str, Check]] = {
     "composer_image": _matching(
         r"composer-3-airflow-3[A-Za-z0-9.-]*", "a Composer 3 image with Airflow 3", "composer-3-airflow-3"
     ),
+    "runner": _boolean,
+    "runner_machine": _matching(
+        r"e2-standard-(2|4|8|16|32)", "e2-standard-2, -4, -8, -16 or -32", "e2-standard-4"
+    ),
     "budget": _number("a whole amount, 0 for none", "100", lambda amount: amount >= 0),
     "billing_account": _matching(r"[0-9A-F]{6}-[0-9A-F]{6}-[0-9A-F]{6}", *_BILLING),
     "storage_emulator": _origin,
@@ -168,6 +172,8 @@ class Settings:
     dataset_expiry_days: int = 60
     composer: bool = False
     composer_image: str = "composer-3-airflow-3"
+    runner: bool = False
+    runner_machine: str = "e2-standard-2"
     budget: int = 0
     billing_account: str = ""
     storage_emulator: str = ""
@@ -189,10 +195,7 @@ class Settings:
         if bool(self.storage_emulator) != bool(self.bigquery_emulator):
             missing = "bigqueryEmulator" if self.storage_emulator else "storageEmulator"
             _refuse(missing, "", "a URL, because the other emulator is set", "http://127.0.0.1:9050")
-        if self.on_emulators and self.composer:
-            _refuse("composer", "true", "false, because this stack lives on emulators", "false")
-        if self.on_emulators and self.budget:
-            _refuse("budget", str(self.budget), "0, because this stack lives on emulators", "0")
+        self._check_extras()
         if mode == "anonymous" and not self.on_emulators:
             valid = "impersonation, workload-identity or key on Google Cloud"
             _refuse("credentials", mode, valid, "impersonation")
@@ -207,6 +210,14 @@ class Settings:
         if self.kms_key:
             self._check_key()
 
+    def _check_extras(self) -> None:
+        if self.on_emulators and self.composer:
+            _refuse("composer", "true", "false, because this stack lives on emulators", "false")
+        if self.on_emulators and self.budget:
+            _refuse("budget", str(self.budget), "0, because this stack lives on emulators", "0")
+        if self.runner and self.composer:
+            _refuse("runner", "true", "false, because Composer would run the same DAGs", "false")
+
     def _check_key(self) -> None:
         match = re.fullmatch(_KMS_KEY, self.kms_key)
         wanted = {"US": "us", "EU": "europe"}.get(self.location, self.location)
@@ -216,6 +227,9 @@ class Settings:
         if self.composer:
             valid = "false, because kmsKey is set and Composer's database would not use it"
             _refuse("composer", "true", valid, "false")
+        if self.runner:
+            valid = "false, because kmsKey is set and the runner's disks and secrets would not use it"
+            _refuse("runner", "true", valid, "false")
 
     @classmethod
     def from_config(cls, config: Config) -> "Settings":

@@ -86,6 +86,13 @@ NEEDED = {
     "gcp:projects/service:Service": "Service Usage Admin",
     "gcp:billing/budget:Budget": "Billing Account Costs Manager",
     "gcp:composer/environment:Environment": "Composer Administrator",
+    "gcp:artifactregistry/repository:Repository": "Artifact Registry Administrator",
+    "gcp:artifactregistry/repositoryIamMember:RepositoryIamMember": "Artifact Registry Administrator",
+    "gcp:secretmanager/secret:Secret": "Secret Manager Admin",
+    "gcp:secretmanager/secretVersion:SecretVersion": "Secret Manager Admin",
+    "gcp:secretmanager/secretIamMember:SecretIamMember": "Secret Manager Admin",
+    "gcp:iap/tunnelInstanceIAMMember:TunnelInstanceIAMMember": "IAP Policy Admin",
+    "gcp:osconfig/patchDeployment:PatchDeployment": "PatchDeployment Admin",
 }
 OWNED = {"taxiway:project": "acme-data", "taxiway:owner": "alice@example.com"}
 WITH = {
@@ -93,6 +100,7 @@ WITH = {
     "`credentials: key`": {"credentials": "key"},
     "`budget`": {"budget": "9", "billingAccount": "012345-6789AB-CDEF01"},
     "`composer`": {"composer": "true"},
+    "`runner`": {"runner": "true", "ephemeral": "false"},
     "`serviceAccount`": {"serviceAccount": "x@acme-data.iam.gserviceaccount.com"},
     "`kmsKey`": {"kmsKey": "projects/acme/locations/us/keyRings/data/cryptoKeys/lake"},
 }
@@ -106,12 +114,15 @@ def test_the_roles_that_the_page_wants_are_those_that_the_program_needs():
     for what, settings in WITH.items():
         config = {f"taxiway:{key}": value for key, value in settings.items()}
         types = {one.type for one in plan("alice", OWNED | config).resources}
-        needed = {NEEDED[type_] for type_ in types}
-        named = {role for role in NEEDED.values() if re.search(rf"\b{role}\b", said[what])}
+        needed = {"Compute Admin" if ":compute/" in type_ else NEEDED[type_] for type_ in types}
+        named = {
+            role for role in ("Compute Admin", *NEEDED.values()) if re.search(rf"\b{role}\b", said[what])
+        }
         assert needed <= always | named, what
         assert named <= needed, what
-    # Whoever lets Composer's environment act as an account has to be allowed to act as it.
-    assert "Service Account User (`iam.serviceAccounts.actAs`)" in said["`composer`"]
+    # Whoever lets a machine or an environment act as an account has to be allowed to act as it.
+    for what in ("`composer`", "`runner`"):
+        assert "Service Account User (`iam.serviceAccounts.actAs`)" in said[what]
 
 
 def test_the_command_that_lists_the_pools_lists_them():

@@ -20,6 +20,9 @@ FEDERATED = {
     "workloadIdentityPrincipal": "attribute.repository/acme/taxiway",
 }
 COMPOSER = {**BASE, "composer": "true"}
+RUNNER = {**BASE, "runner": "true"}
+RUNNER_APIS = {"artifactregistry", "compute", "iap", "osconfig", "oslogin", "secretmanager"}
+RUNNERS = {"runner", "runner-owner", "runner-admin-password", "runner-fernet-key"}
 BUDGET = {**BASE, "budget": "50", "billingAccount": "012345-6789AB-CDEF01"}
 LIFE = "kept or deleted"
 GRANT = {"replace": {"pipelines-owner"}}
@@ -46,6 +49,8 @@ CHANGES = {
     "datasetExpiryDays": (BASE, "7", {"update": {"warehouse"}}),
     "composer": (BASE, "true", {"create": {"composer", "composer-worker", "composer-files"}}),
     "composerImage": (COMPOSER, "composer-3-airflow-3.1", {"update": {"composer"}}),
+    "runner": (BASE, "true", {"create": RUNNERS | RUNNER_APIS}),
+    "runnerMachine": (RUNNER, "e2-standard-4", {"update": {"runner"}}),
     "budget": (BUDGET, "60", {"update": {"budget"}}),
     "billingAccount": (BUDGET, "AAAAAA-6789AB-CDEF01", {"replace": {"budget"}}),
     "storageEmulator": (BASE, "http://127.0.0.1:9", EngineError),
@@ -137,6 +142,43 @@ def test_what_keeps_its_name_or_grant_is_deleted_before_it_is_made_anew(settings
     # An account is replaced by one of another project, where its name is free.
     assert [name for name in sorted(replaced - {"pipelines"}) if not monitor.first[name]] == []
     assert {*STORES, "lake-pipelines", "lake-reader", "pipelines-jobs"} < replaced
+
+
+def test_another_location_takes_the_runner_with_its_data_along():
+    found = changes(records(RUNNER), planned(RUNNER, location="EU"))
+    replaced = {change.title: change.details for change in found if change.action == "replace"}
+    assert "all data in it is deleted" in replaced["disk taxiway-alice--data"]
+    assert {title.split()[0] for title in replaced} >= {
+        "machine",
+        "disk",
+        "NAT",
+        "router",
+        "subnetwork",
+        "image",
+    }
+    # These are nowhere in particular.
+    assert not any(title.startswith(("network", "firewall", "patches")) for title in replaced)
+
+
+def test_an_owner_who_leaves_can_no_longer_come_in():
+    found = changes(records(RUNNER), planned(RUNNER, owner="bob@example.com"))
+    gone = {change.title for change in found if change.action == "replace"}
+    for role in ("iap.tunnelResourceAccessor", "compute.osAdminLogin", "iam.serviceAccountUser"):
+        assert any(title.startswith(f"roles/{role} on ") for title in gone)
+
+
+def test_a_runners_secrets_are_made_once_and_kept_nowhere():
+    versions = [one for one in planned(RUNNER).resources if one.type.endswith(":SecretVersion")]
+    assert [sorted(one.inputs) for one in versions] == [["secret"], ["secret"]]
+    again = plan("alice", {f"taxiway:{key}": value for key, value in RUNNER.items()})
+    assert changes(records(RUNNER), again) == []
+
+
+def test_a_runner_that_is_switched_off_goes_with_all_that_it_has():
+    found = changes(records(RUNNER), planned(BASE))
+    assert {change.action for change in found} == {"delete"}
+    with pytest.raises(StackNotRemovedError, match="machine taxiway-alice"):
+        refuse_losses(records({**RUNNER, "ephemeral": "false"}), planned(BASE, ephemeral="false"))
 
 
 def test_a_stack_that_becomes_protected_does_not_lose_its_data_in_the_same_update():

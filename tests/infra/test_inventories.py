@@ -15,7 +15,16 @@ from taxiway.infrastructure.plan import plan
 from taxiway.infrastructure.resources import roles_by_member
 
 FOLDER = REPOSITORY / "tests" / "infra" / "inventories"
-SCENARIOS = {"anonymous", "budget", "composer", "ephemeral", "key", "protected", "workload-identity"}
+SCENARIOS = {
+    "anonymous",
+    "budget",
+    "composer",
+    "ephemeral",
+    "key",
+    "protected",
+    "runner",
+    "workload-identity",
+}
 UPLOAD = "gcp:storage/bucketObject:BucketObject"
 
 
@@ -55,7 +64,7 @@ def test_the_program_declares_nothing_that_is_ruled_out(name):
     assert declared.isdisjoint(content["absent"])
 
 
-@pytest.mark.parametrize("name", sorted(SCENARIOS - {"composer"}))
+@pytest.mark.parametrize("name", sorted(SCENARIOS - {"composer", "runner"}))
 def test_the_pipelines_have_rights_to_their_data_alone(name):
     """On the one bucket, on the one dataset, and to run jobs."""
     assert granted(name, "serviceAccount:taxiway-alice@") == {
@@ -79,11 +88,11 @@ def test_an_update_of_the_dataset_carries_its_whole_access_list(name):
 
 @pytest.mark.parametrize("name", sorted(SCENARIOS))
 def test_everything_of_a_protected_stack_is_protected(name):
-    """But the APIs, which stay enabled anyhow, and the files of DAGs, which are no data."""
+    """But the APIs, which stay enabled anyhow, and the files of DAGs and the snapshots' schedule: no data."""
     config = {**read(name)["config"], "taxiway:ephemeral": "false"}
     guarded = {one.key: one.protect for one in plan("alice", config).resources if one.type != UPLOAD}
     bare = {key for key, protect in guarded.items() if not protect}
-    assert all(key.startswith("gcp:projects/service:Service::") for key in bare)
+    assert all("projects/service:" in key or "esourcePolicy" in key for key in bare)
     assert len(guarded) - len(bare) >= 5
     assert not any(resource.protect for resource in plan("alice", read("ephemeral")["config"]).resources)
 
@@ -96,10 +105,49 @@ def test_composer_adds_a_workers_right_and_its_own_bucket():
     }
 
 
+def test_the_runner_lets_the_pipelines_read_their_secrets_and_images_and_nothing_else():
+    found = granted("runner", "serviceAccount:taxiway-alice@")
+    assert found - granted("ephemeral", "serviceAccount:taxiway-alice@") == {
+        ("runner-admin-password", "roles/secretmanager.secretAccessor"),
+        ("runner-fernet-key", "roles/secretmanager.secretAccessor"),
+        ("runner", "roles/artifactregistry.reader"),
+    }
+
+
+def test_the_runner_has_no_key_no_public_address_and_one_way_in():
+    declared = {resource.type.split(":")[-1]: resource.inputs for resource in declared_by("runner").resources}
+    machine, firewall = declared["Instance"], declared["Firewall"]
+    assert machine["serviceAccount"]["email"] == "taxiway-alice@acme-data.iam.gserviceaccount.com"
+    assert [sorted(interface) for interface in machine["networkInterfaces"]] == [["subnetwork"]]
+    assert (firewall["sourceRanges"], firewall["allows"]) == (
+        ["35.235.240.0/20"],
+        [{"protocol": "tcp", "ports": ["22"]}],
+    )
+    assert declared["Subnetwork"]["privateIpGoogleAccess"]
+    assert machine["scheduling"]["automaticRestart"]
+    assert "GOOGLE_APPLICATION_CREDENTIALS" not in machine["metadata"]["taxiway-environment"]
+
+
+def test_an_ephemeral_runner_makes_no_snapshots_which_would_outlive_it():
+    config = read("runner")["config"]
+    kept = {one.type for one in plan("alice", {**config, "taxiway:ephemeral": "true"}).resources}
+    gone = {resource.type.split(":")[-1] for resource in declared_by("runner").resources} - {
+        type_.split(":")[-1] for type_ in kept
+    }
+    assert gone == {"ResourcePolicy", "DiskResourcePolicyAttachment"}
+
+
 @pytest.mark.parametrize("name", sorted(SCENARIOS))
 def test_nobody_but_the_pipelines_gets_more_than_to_act_as_them(name):
     others = granted(name, "") - granted(name, "serviceAccount:taxiway-alice@")
-    assert {role for _, role in others} <= {
+    # The owner of a runner comes in by IAP and is root there, on that machine alone.
+    on_the_machine = {
+        ("runner-owner", "roles/iap.tunnelResourceAccessor"),
+        ("runner-owner", "roles/compute.osAdminLogin"),
+        ("runner-owner", "roles/iam.serviceAccountUser"),
+    }
+    assert (others & on_the_machine) == (on_the_machine if name == "runner" else set())
+    assert {role for _, role in others - on_the_machine} <= {
         "roles/iam.serviceAccountTokenCreator",
         "roles/iam.workloadIdentityUser",
     }
@@ -108,7 +156,8 @@ def test_nobody_but_the_pipelines_gets_more_than_to_act_as_them(name):
 @pytest.mark.parametrize("name", sorted(SCENARIOS))
 def test_bucket_and_dataset_are_in_one_place(name):
     resources = declared_by(name).resources
-    places = [resource.inputs["location"].upper() for resource in resources if "location" in resource.inputs]
+    stores = [resource for resource in resources if resource.type.endswith((":Bucket", ":Dataset"))]
+    places = [resource.inputs["location"].upper() for resource in stores]
     assert len(places) >= 2
     assert len(set(places)) == 1
 

@@ -6,6 +6,7 @@ import pytest
 
 from lakehouse.names import Names
 from taxiway.infrastructure.api import Api
+from taxiway.infrastructure.plan import plan
 from taxiway.infrastructure.teardown import leftovers
 
 PROJECT = "acme-data"
@@ -25,9 +26,13 @@ class Cloud(Api):
     account: dict | None = None
     bindings: list = field(default_factory=list)
     environments: list = field(default_factory=list)
+    of_runner: dict = field(default_factory=dict)
 
     def pages(self, url, items, **query):
         assert query.get("project", PROJECT) == PROJECT
+        if (place := url.partition(f"{PROJECT}/")[2]) in self.of_runner:
+            yield from self.of_runner[place]
+            return
         if items == "environments":
             assert url.endswith(f"/projects/{PROJECT}/locations/us-central1/environments")
             yield from self.environments
@@ -102,6 +107,55 @@ def test_composer_is_asked_where_the_stack_had_one(there, left):
     cloud = Cloud(environments=there)
     assert leftovers(cloud, PROJECT, "alice", composer="us-central1") == left
     assert leftovers(cloud, PROJECT, "alice") == []
+
+
+ZONE, REGION = "us-central1-b", "us-central1"
+# What is listed at each URL below the project, and how its leftovers are called.
+RUNNER = {
+    f"zones/{ZONE}/instances": "machine",
+    f"zones/{ZONE}/disks": "disk",
+    "global/snapshots": "snapshot",
+    f"regions/{REGION}/resourcePolicies": "snapshot schedule",
+    f"regions/{REGION}/routers": "router",
+    f"regions/{REGION}/subnetworks": "subnetwork",
+    "global/firewalls": "firewall",
+    "global/networks": "network",
+    "secrets": "secret",
+    f"locations/{REGION}/repositories": "image repository",
+    "patchDeployments": "patches of",
+}
+
+
+@pytest.mark.parametrize("url", sorted(RUNNER))
+@pytest.mark.parametrize(
+    ("one", "left"),
+    [
+        ({"name": ALICE.account}, ALICE.account),
+        (
+            {"name": f"projects/1/x/{ALICE.part('data')}-us-central1-b-2026"},
+            f"{ALICE.part('data')}-us-central1-b-2026",
+        ),
+        ({"name": "renamed", **OF_ALICE}, "renamed"),
+        ({"name": "taxiway-alice-data"}, ""),
+        ({"name": "taxiway-bob", **OF_BOB}, ""),
+    ],
+)
+def test_of_a_runner_everything_is_asked_for_where_the_stack_had_one(url, one, left):
+    cloud = Cloud(of_runner={**{key: [] for key in RUNNER}, url: [one]})
+    assert leftovers(cloud, PROJECT, "alice", runner=ZONE) == ([f"{RUNNER[url]} {left}"] if left else [])
+    assert leftovers(cloud, PROJECT, "alice") == []
+
+
+def test_every_part_of_a_runner_that_could_be_left_is_asked_for():
+    """But for what goes with its resource (grants, versions, the NAT) and the disk's link to its schedule."""
+    config = {"taxiway:project": PROJECT, "taxiway:owner": "a@example.com", "taxiway:ephemeral": "false"}
+    types = {one.type for one in plan("alice", {**config, "taxiway:runner": "true"}).resources}
+    added = types - {one.type for one in plan("alice", config).resources}
+    parts = {one.split(":")[-1] for one in added if "IamMember" not in one and "IAMMember" not in one}
+    assert parts - {"SecretVersion", "RouterNat", "DiskResourcePolicyAttachment"} == {
+        "Instance", "Disk", "ResourcePolicy", "Router", "Subnetwork", "Firewall", "Network", "Secret",
+        "Repository", "PatchDeployment",
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize(("there", "said"), LEFT)

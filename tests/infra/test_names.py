@@ -35,6 +35,19 @@ def test_an_account_id_has_six_to_thirty_characters(project, stack):
     assert re.fullmatch(r"[a-z](?=.{5,29}$)[a-z0-9-]*[a-z0-9]", Names.of(project, stack).account)
 
 
+@given(PROJECTS, STACKS)
+def test_the_account_id_names_everything_of_the_runner_too(project, stack):
+    """Compute's limit is 63 (RFC 1035), of which a snapshot's date takes its part; a secret may have 255."""
+    names = Names.of(project, stack)
+    for name in (names.account, *map(names.part, ("data", "admin-password", "fernet-key"))):
+        assert re.fullmatch(r"[a-z](?=.{0,62}$)[a-z0-9-]*[a-z0-9]", name)
+
+
+@given(PROJECTS, STACKS, STACKS)
+def test_a_part_of_one_stack_never_has_the_name_of_another_stack(project, one, other):
+    assert Names.of(project, one).part("data") != Names.of(project, other).account
+
+
 @given(PROJECTS, STACKS, st.text(max_size=90))
 def test_labels_are_valid_and_never_empty(project, stack, owner):
     for value in labels(Names.of(project, stack).label, owner).values():

@@ -11,7 +11,23 @@ import yaml
 from google.protobuf import empty_pb2, struct_pb2
 from pulumi.runtime.proto import analyzer_pb2, analyzer_pb2_grpc
 
-from lakehouse.guardrails import BUCKET, DATASET, ENVIRONMENT, HMAC_KEY, KEY, RULES, SETTINGS, Resource, check
+from lakehouse.guardrails import (
+    BUCKET,
+    DATASET,
+    DISK,
+    ENVIRONMENT,
+    FIREWALL,
+    HMAC_KEY,
+    IAP,
+    IMAGES,
+    INSTANCE,
+    KEY,
+    RULES,
+    SECRET,
+    SETTINGS,
+    Resource,
+    check,
+)
 from lakehouse.settings import KEYS
 from taxiway.environment.home import REPOSITORY
 
@@ -31,6 +47,7 @@ GOOD_DATASET = {
     "deletionPolicy": "PREVENT",
     "deleteContentsOnDestroy": False,
 }
+SHIELDED = {"enableSecureBoot": True, "enableVtpm": True, "enableIntegrityMonitoring": True}
 PROTECTED = {"taxiway:ephemeral": "false"}
 IAM = "gcp:projects/iAMMember:IAMMember"
 ON_BUCKET = "gcp:storage/bucketIAMMember:BucketIAMMember"
@@ -43,6 +60,23 @@ def bucket(**changes):
 
 def dataset(**changes):
     return Resource(DATASET, "warehouse", {**GOOD_DATASET, **changes})
+
+
+def machine(**changes):
+    good = {
+        "labels": LABELS,
+        "deletionProtection": True,
+        "networkInterfaces": [{"subnetwork": "s"}],
+        "serviceAccount": {"email": "a@p.iam.gserviceaccount.com"},
+        "shieldedInstanceConfig": SHIELDED,
+        "metadata": {"enable-oslogin": "TRUE", "block-project-ssh-keys": "TRUE"},
+    }
+    return Resource(INSTANCE, "runner", {**good, **changes})
+
+
+def firewall(**changes):
+    good = {"direction": "INGRESS", "sourceRanges": [IAP], "allows": [{"protocol": "tcp"}]}
+    return Resource(FIREWALL, "runner", {**good, **changes})
 
 
 # At least one violating fixture for each rule: (rule, resources, settings).
@@ -79,6 +113,24 @@ VIOLATIONS = [
     ("labelled", [bucket(labels={})], {}),
     ("labelled", [dataset(labels={**LABELS, "taxiway-owner": ""})], {}),
     ("labelled", [Resource(ENVIRONMENT, "composer")], {}),
+    ("labelled", [machine(labels={})], {}),
+    ("labelled", [Resource(DISK, "disk")], {}),
+    ("labelled", [Resource(SECRET, "secret")], {}),
+    ("labelled", [Resource(IMAGES, "images")], {}),
+    ("no-way-in", [machine(networkInterfaces=[{"accessConfigs": [{}]}])], {}),
+    ("no-way-in", [machine(networkInterfaces=[{"ipv6AccessConfigs": [{}]}])], {}),
+    ("no-way-in", [firewall(sourceRanges=["0.0.0.0/0"])], {}),
+    ("no-way-in", [firewall(sourceRanges=[IAP, "10.0.0.0/8"])], {}),
+    ("no-way-in", [firewall(sourceRanges=None, direction=None)], {}),
+    ("hardened", [machine(shieldedInstanceConfig={**SHIELDED, "enableSecureBoot": False})], {}),
+    ("hardened", [machine(shieldedInstanceConfig=None)], {}),
+    ("hardened", [machine(metadata={"enable-oslogin": "TRUE"})], {}),
+    ("hardened", [machine(metadata={"enable-oslogin": "FALSE", "block-project-ssh-keys": "TRUE"})], {}),
+    ("hardened", [machine(serviceAccount=None)], {}),
+    ("hardened", [machine(serviceAccount={"email": "1-compute@developer.gserviceaccount.com"})], {}),
+    ("protected-unless-ephemeral", [machine(deletionProtection=False)], PROTECTED),
+    ("no-project-data-roles", [Resource(IAM, "m", {"role": "roles/secretmanager.secretAccessor"})], {}),
+    ("no-project-data-roles", [Resource(IAM, "m", {"role": "roles/artifactregistry.reader"})], {}),
     ("no-project-data-roles", [Resource(IAM, "m", {"role": "roles/bigquery.dataViewer"})], {}),
     ("no-project-data-roles", [Resource(IAM, "m", {"role": "roles/storage.objectViewer"})], {}),
     ("no-project-data-roles", [Resource(IAM, "m", {"role": "roles/editor"})], {}),
@@ -100,6 +152,9 @@ VIOLATIONS = [
 FINE = [
     ([bucket(), dataset()], PROTECTED),
     ([bucket(forceDestroy=True, deletionPolicy="DELETE")], {}),
+    ([machine(), firewall()], PROTECTED),
+    ([machine(deletionProtection=False)], {}),
+    ([firewall(direction="EGRESS", sourceRanges=None), firewall(allows=None, sourceRanges=None)], {}),
     ([Resource(KEY, "key")], {"taxiway:credentials": "key"}),
     ([Resource(IAM, "m", {"role": "roles/bigquery.jobUser", "member": "serviceAccount:a@b.c"})], {}),
     (

@@ -123,6 +123,8 @@ def test_a_location_that_bucket_and_dataset_do_not_share_is_refused(location):
         ("budget", "-1"),
         ("budget", "12.5"),
         ("composer", "yes"),
+        ("runner", "yes"),
+        ("runnerMachine", "e2-medium"),
         ("composerImage", "composer-2-airflow-2"),
         ("storageEmulator", "https://storage.googleapis.com"),
         ("billingAccount", "1234"),
@@ -220,6 +222,14 @@ def test_a_budget_needs_its_billing_account():
 
 def test_composer_does_not_pretend_to_use_the_encryption_key():
     assert "kmsKey" in refusal(composer="true", kmsKey=KMS.format("us"))
+
+
+def test_the_runner_does_not_pretend_to_use_the_encryption_key():
+    assert "kmsKey" in refusal(runner="true", kmsKey=KMS.format("us"))
+
+
+def test_the_same_dags_do_not_run_on_composer_and_the_runner():
+    assert "Composer would run the same DAGs" in refusal(runner="true", composer="true")
 
 
 @pytest.mark.parametrize(

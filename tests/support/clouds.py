@@ -13,6 +13,8 @@ from discovery import Judge
 
 PROJECT_VARIABLE = "TAXIWAY_CONFORMANCE_PROJECT"
 TESTBENCH_VARIABLE = "TAXIWAY_STORAGE_TESTBENCH"
+# Of the control plane; nobody conforms to them on Google Cloud, where a machine costs money.
+MORE = ("secretmanager", "artifactregistry", "osconfig", "iap")
 TOKEN = "of-this-environment-alone"
 
 
@@ -21,7 +23,7 @@ class Cloud:
     """Base URLs of the APIs (no trailing slash), an authorized session, and a prefix for names of our own.
 
     `judge` has checked whatever the session, and Google's clients over it, sent and received. `forgetful`: a
-    bucket can be told to keep nothing that is deleted.
+    bucket can be told to keep nothing that is deleted. `control_plane`: the emulators', empty elsewhere.
     """
 
     project: str
@@ -31,6 +33,7 @@ class Cloud:
     iam: str
     crm: str
     su: str
+    control_plane: str
     session: requests.Session
     credentials: Any
     judge: Judge
@@ -86,10 +89,13 @@ def _emulated_cloud(running: emulated.Emulators, session: requests.Session) -> C
     roots = (running.storage_url, running.bigquery_url, f"{control}/iam", f"{control}/crm", f"{control}/su")
     session.headers["Authorization"] = f"Bearer {running.token}"
     judge = _judge(*roots)
+    judge.roots = {**judge.roots, f"{control}/compute/beta/": ("compute", "/compute/beta/")}
+    judge.roots |= {f"{control}/{api}/": (api, "/") for api in MORE}
     judge.watch(session)
     return Cloud(
         project=running.project,
         **_urls(*roots),
+        control_plane=control,
         session=session,
         credentials=AnonymousCredentials(),
         judge=judge,
@@ -109,6 +115,7 @@ def _testbench() -> Iterator[Cloud]:
         yield Cloud(
             "test-project",
             **_urls(address, "", "", "", ""),
+            control_plane="",
             session=session,
             credentials=AnonymousCredentials(),
             judge=Judge({}),
@@ -128,4 +135,11 @@ def _google_cloud() -> Cloud:
     roots = [f"https://{api}.googleapis.com" for api in apis]
     session, judge = AuthorizedSession(credentials), _judge(*roots)
     judge.watch(session)
-    return Cloud(project=project, **_urls(*roots), session=session, credentials=credentials, judge=judge)
+    return Cloud(
+        project=project,
+        **_urls(*roots),
+        control_plane="",
+        session=session,
+        credentials=credentials,
+        judge=judge,
+    )

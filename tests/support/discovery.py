@@ -20,6 +20,12 @@ DOCUMENTS = {
     "iam": "iam.v1",
     "crm": "cloudresourcemanager.v1",
     "su": "serviceusage.v1",
+    "compute": "compute.beta",
+    "compute-v1": "compute.v1",
+    "secretmanager": "secretmanager.v1",
+    "artifactregistry": "artifactregistry.v1",
+    "osconfig": "osconfig.v1",
+    "iap": "iap.v1",
 }
 # Of a resumable upload; no document names it.
 UPLOAD_ID = {"upload_id"}
@@ -27,8 +33,13 @@ UPLOAD_ID = {"upload_id"}
 CLIENTS_OWN = re.compile(
     r"unknown parameter projection=full"
     r"|request\..*\.parameterValue\.value is (None|[-\d.]+), not of type string"
+    r"|unknown parameter repository_id=.*"
+    r"|request\..* is None, not of type \w+"
+    r"|request\.nats\[\d\]\.initialNatIps is not part of it: \[\]"
+    r"|request\.scheduling\.\w+ is '', none of .*"
+    r"|request\.(sizeGb|disks\[\d\]\.initializeParams\.diskSizeGb) is \d+, not of type string"
     r"|.*\.skipLeadingRows is '\d+', not of type integer"
-    r"|request\.sourceObjects\[\d+\]\.generation is \d+, not of type string"
+    r"|request\.(sourceObjects\[\d+\]\.generation|defaultTableExpirationMs) is \d+, not of type string"
 )
 
 
@@ -52,7 +63,7 @@ class Api:
         self._document = json.loads((documents / f"{DOCUMENTS[name]}.json").read_text())
         self._schemas = self._document["schemas"]
         self._methods = list(self._found(self._document))
-        self.lists_errors = name in ("storage", "bigquery")
+        self.lists_errors = name in ("storage", "bigquery", "compute", "compute-v1")
 
     def _found(self, node: Json) -> Iterator[Method]:
         for entry in node.get("methods", {}).values():
@@ -65,7 +76,9 @@ class Api:
             verbs = {entry["httpMethod"], *(["PUT", "DELETE"] if protocols else [])}
             query = self._document["parameters"] | entry.get("parameters", {})
             for path in dict.fromkeys(paths):
-                pattern = re.sub(r"\\\{[^}]*\\\}", "[^/:?]+", re.escape("/" + path))
+                # IAP's one parameter is a whole path.
+                pattern = re.escape("/" + path).replace(re.escape("{v1Id}"), "[^:?]+")
+                pattern = re.sub(r"\\\{[^}]*\\\}", "[^/:?]+", pattern)
                 upload = "upload/" in path
                 for verb in verbs if upload else [entry["httpMethod"]]:
                     yield Method(

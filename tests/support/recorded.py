@@ -22,9 +22,15 @@ ROOTS = {
     "http://control-plane/iam/": ("iam", "/"),
     "http://control-plane/crm/": ("crm", "/"),
     "http://control-plane/su/": ("su", "/"),
+    "http://control-plane/compute/beta/": ("compute", "/compute/beta/"),
+    "http://control-plane/compute/v1/": ("compute-v1", "/compute/v1/"),
+    **{
+        f"http://control-plane/{api}/": (api, "/")
+        for api in ("secretmanager", "artifactregistry", "osconfig", "iap")
+    },
 }
 # Paths that no document has: our own, and one that Pulumi's provider ends with a slash.
-OTHERS = ("/healthz", "/token", "/compute/", "/anywhereCaches/?")
+OTHERS = ("/healthz", "/token", "/anywhereCaches/?")
 
 
 class Recorder:

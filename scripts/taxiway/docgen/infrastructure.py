@@ -31,6 +31,12 @@ _FEDERATED: Final = {
     "taxiway:workloadIdentityPrincipal": "attribute.repository/acme/taxiway",
 }
 _ACCOUNT: Final = f"taxiway-{STACK}@acme-data.iam.gserviceaccount.com"
+_PARTS_OF_A_RUNNER: Final = {
+    "secretId": "its two secrets",
+    "repository": "its images",
+    "instanceName": "its machine",
+    "instance": "the tunnel to its machine",
+}
 _INVENTORIES: Final = REPOSITORY / "tests" / "infra" / "inventories"
 
 
@@ -93,11 +99,12 @@ def rights() -> str:
         "impersonation": {},
         "workload-identity": _FEDERATED,
         "composer": {**_KEY, "taxiway:composer": "true"},
+        "runner": {**_KEY, "taxiway:runner": "true"},
     }
     always = _grants(_KEY)
     rows = [("every mode", *grant) for grant in always]
     rows += [(mode, *g) for mode, config in modes.items() for g in _grants(config) if g not in always]
-    return table(("with", "who", "role", "on"), rows)
+    return table(("with", "who", "role", "on"), list(dict.fromkeys(rows)))
 
 
 def _grants(config: Mapping[str, str]) -> list[tuple[str, str, str]]:
@@ -108,6 +115,8 @@ def _grants(config: Mapping[str, str]) -> list[tuple[str, str, str]]:
             place = "the pipelines' account"
         if one.name == "composer-files":
             place = "the bucket of the DAGs"
+        for part, text in _PARTS_OF_A_RUNNER.items():
+            place = text if part in one.inputs else place
         if "member" in one.inputs:
             found.append((_who(one.inputs["member"]), f"`{one.inputs['role']}`", place))
         for entry in one.inputs.get("accesses", ()):
@@ -135,6 +144,7 @@ def apis() -> str:
         "credentials: workload-identity": _FEDERATED,
         "kmsKey": {**_KEY, "taxiway:kmsKey": "projects/acme/locations/us/keyRings/data/cryptoKeys/lake"},
         "composer": {**_KEY, "taxiway:composer": "true"},
+        "runner": {**_KEY, "taxiway:runner": "true"},
         "budget": {**_KEY, "taxiway:budget": "1", "taxiway:billingAccount": "012345-6789AB-CDEF01"},
     }
     rows = [("every stack", codes(sorted(always)))]
@@ -164,14 +174,18 @@ def rules() -> str:
 
 
 def prices() -> str:
-    """Return what a month would cost, with and without Composer."""
+    """Return what a month would cost, by itself, with a runner and with Composer."""
     listed = cost.prices()
-    lines = sorted(
-        cost.estimate(_declared({"taxiway:composer": "true"}), listed), key=lambda one: one.dollars
-    )
-    rows = [(line.title, f"{line.dollars:,.2f}", line.assumption) for line in lines]
-    total = cost.total(line for line in lines if not line.title.startswith("Composer"))
-    rows.append(("in all, without Composer", f"{total:,.2f}", f"list prices of {listed['as_of']}"))
+
+    def lines(config: Mapping[str, str]) -> list[cost.CostLine]:
+        return sorted(cost.estimate(_declared(config), listed), key=lambda one: one.dollars)
+
+    own, rows = lines({}), list[tuple[str, str, str]]()
+    found = {"runner": lines({"taxiway:runner": "true"}), "composer": lines({"taxiway:composer": "true"})}
+    for line in (*own, *(one for more in found.values() for one in more if one not in own)):
+        rows.append((line.title, f"{line.dollars:,.2f}", line.assumption))
+    for title, all_lines in (("in all", own), *((f"in all, with {n}", more) for n, more in found.items())):
+        rows.append((title, f"{cost.total(all_lines):,.2f}", f"list prices of {listed['as_of']}"))
     return table(("resource", "US dollars a month", "assuming"), rows)
 
 

@@ -1,4 +1,4 @@
-"""The control plane: IAM, Resource Manager, Service Usage and Compute's project, as the provider asks.
+"""The control plane: IAM, Resource Manager, Service Usage and what a runner is made of, as the provider asks.
 
 Run it: `python -m taxiway.emulators.iam --data DIR`.
 """
@@ -22,7 +22,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from taxiway.emulators import answers
+from taxiway.emulators import answers, machines
 from taxiway.emulators.answers import Answer, Application, HttpError, Json, etag, page, part
 from taxiway.emulators.serving import parser, read_json, serve, token_in
 
@@ -36,7 +36,11 @@ ACCOUNT_ETAG = "MDEwMjE5MjA="  # the real service gives every account this one
 MUTABLE = {"display_name": "displayName", "displayName": "displayName", "description": "description"}
 KEYS = 10
 FOREVER = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
-KINDS = ("accounts", "policies", "services", "operations", "projects")
+KINDS = ("accounts", "policies", "services", "operations", "projects", "resources")
+INSTANCE = "/compute/beta/projects/{project}/zones/{zone}/instances/{instance}"
+TUNNEL = "/iap/v1/projects/{project}/iap_tunnel/zones/{zone}/instances/{instance}"
+SECRET = "/secretmanager/v1/projects/{project}/secrets/{secret}"  # noqa: S105 - a path
+REPOSITORY = "/artifactregistry/v1/projects/{project}/locations/{location}/repositories/{repository}"
 CONCURRENT = (
     "There were concurrent policy changes. Please retry the whole read-modify-write with exponential backoff."
 )
@@ -46,6 +50,7 @@ CONCURRENT = (
 class Call:
     """One request; `base` is the URL by which the client reached the service."""
 
+    method: str
     path: str
     parts: dict[str, str]
     query: Mapping[str, str]
@@ -68,7 +73,8 @@ def route(method: str, path: str) -> Callable[[Handler], Handler]:
             body = answers.parsed(content) if path != TOKEN else {"form": content.decode("latin-1")}
             parts = {name: part(request, name) for name in request.path_params}
             try:
-                call = Call(request.url.path, parts, request.query_params, body, answers.base_url(request))
+                base = answers.base_url(request)
+                call = Call(request.method, request.url.path, parts, request.query_params, body, base)
                 return Answer(handler(plane, call))
             except HttpError:
                 raise
@@ -100,6 +106,7 @@ class ControlPlane:
         self.services: dict[str, dict[str, str]] = kept.get("services", {})
         self.operations: dict[str, Json] = kept.get("operations", {})
         self.projects: dict[str, str] = kept.get("projects", {})
+        self.resources: machines.Table = kept.get("resources", {})
 
     def _commit(self) -> None:
         answers.write_atomically(
@@ -188,13 +195,29 @@ class ControlPlane:
     # Access policies of projects and accounts; without bindings until they are set
 
     def _resource(self, call: Call) -> str:
-        return self._find(call)["name"] if "account" in call.parts else f"projects/{self._project(call)}"
+        if "account" in call.parts:
+            return str(self._find(call)["name"])
+        project = f"projects/{self._project(call)}"
+        if len(call.parts) == 1:
+            return project
+        api, place = call.path.split("/")[1], call.path.partition("/projects/")[2].partition("/")[2]
+        path = f"{project}/{re.sub(r'[:/][gs]etIamPolicy$', '', place).removeprefix('iap_tunnel/')}"
+        machines.found(self.resources, path if "instance" in call.parts else f"{api}/{path}")
+        return f"{api}/{path}"
 
+    @route("GET", INSTANCE + "/getIamPolicy")
+    @route("POST", TUNNEL + ":getIamPolicy")
+    @route("GET", SECRET + ":getIamPolicy")
+    @route("GET", REPOSITORY + ":getIamPolicy")
     @route("POST", PROJECT + ":getIamPolicy")
     @route("POST", ACCOUNT + ":getIamPolicy")
     def _get_policy(self, call: Call) -> Json:
         return self.policies.get(self._resource(call)) or {"version": 1, "etag": etag(0), "bindings": []}
 
+    @route("POST", INSTANCE + "/setIamPolicy")
+    @route("POST", TUNNEL + ":setIamPolicy")
+    @route("POST", SECRET + ":setIamPolicy")
+    @route("POST", REPOSITORY + ":setIamPolicy")
     @route("POST", PROJECT + ":setIamPolicy")
     @route("POST", ACCOUNT + ":setIamPolicy")
     def _set_policy(self, call: Call) -> Json:
@@ -216,6 +239,31 @@ class ControlPlane:
         self.policies[self._resource(call)] = changed | {"bindings": bindings}
         self._commit()
         return self._get_policy(call)
+
+    # What a runner is made of
+
+    def _of_runner(self, call: Call) -> Json:
+        project, api, rest = self._project(call), call.path.split("/")[1], call.parts["rest"]
+        request = (call.method, project, rest, call.query, call.body)
+        if api == "compute":
+            answer = machines.compute(self.resources, *request)
+        else:
+            answer = machines.named(self.resources, api, *request)
+        # A policy goes with its resource: the next of that name begins without one.
+        gone = [at for at in self.policies if "/projects/" in at and not self._has(at)]
+        for at in gone:
+            del self.policies[at]
+        if call.method != "GET":
+            self._commit()
+        return answer
+
+    def _has(self, policy: str) -> bool:
+        api, _, path = policy.partition("/")
+        return path in self.resources or f"{api}/{path}" in self.resources
+
+    for _api in ("compute/beta", "compute/v1", *(f"{api}/v1" for api in machines.IDS)):
+        for _method in ("GET", "POST", "PATCH", "PUT", "DELETE"):
+            route(_method, f"/{_api}/projects/{{project}}/{{rest:path}}")(_of_runner)
 
     # Service accounts
 

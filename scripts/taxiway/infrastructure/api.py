@@ -23,18 +23,29 @@ class Api:
     iam: str = "https://iam.googleapis.com/v1"
     resource_manager: str = "https://cloudresourcemanager.googleapis.com/v1"
     composer: str = "https://composer.googleapis.com/v1"
+    compute: str = "https://compute.googleapis.com/compute/v1"
+    secret_manager: str = "https://secretmanager.googleapis.com/v1"  # noqa: S105 - a URL
+    artifact_registry: str = "https://artifactregistry.googleapis.com/v1"
+    os_config: str = "https://osconfig.googleapis.com/v1"
     token: str = field(default="", repr=False)
 
     @classmethod
     def of(cls, endpoints: Endpoints) -> Api:
         """Return the APIs of an environment's emulators."""
-        control_plane = endpoints.control_plane
+
+        def at(path: str) -> str:
+            return f"{endpoints.control_plane}/{path}/v1" if endpoints.control_plane else ""
+
         return cls(
             storage=f"{endpoints.storage}/storage/v1",
             bigquery=f"{endpoints.bigquery}/bigquery/v2",
-            iam=f"{control_plane}/iam/v1" if control_plane else "",
-            resource_manager=f"{control_plane}/crm/v1" if control_plane else "",
+            iam=at("iam"),
+            resource_manager=at("crm"),
             composer="",
+            compute=at("compute"),
+            secret_manager=at("secretmanager"),
+            artifact_registry=at("artifactregistry"),
+            os_config=at("osconfig"),
             token=endpoints.token,
         )
 

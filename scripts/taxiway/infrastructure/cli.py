@@ -16,7 +16,7 @@ from typing import Any, Final, TypeVar
 import psutil
 from pulumi import automation
 
-from lakehouse.names import region
+from lakehouse.names import region, zone
 from lakehouse.settings import project_of
 from taxiway.environment.home import REPOSITORY
 from taxiway.infrastructure import backend, environment
@@ -185,7 +185,9 @@ class CliEngine:
                 **self._moving,
             )
         steps = [event.metadata for event in seen if event]
-        changed = [step for step in steps if step.op.value in ("update", "delete")]
+        # Where the program runs along, the stack, its components and the provider count as updated, too.
+        ours = [step for step in steps if step.type.startswith("gcp:")]
+        changed = [step for step in ours if step.op.value in ("update", "delete")]
         found = [Drift(_resource(step).title, _details(step) or ("it is gone",)) for step in changed]
         for operation in deployment.get("pending_operations") or []:
             doing = f"an update was ended while {operation['type']} it: scripts/up continues"
@@ -217,10 +219,19 @@ class CliEngine:
     def leftovers(self) -> list[str]:
         """Ask the emulators, or Google Cloud."""
         settings = self._settings
-        composer = settings.get("taxiway:composer", "").lower() == "true"
-        place = region(settings.get("taxiway:location", "US")) if composer else ""
-        bucket = settings.get("taxiway:bucket", "")
-        return leftovers(self._api, project_of(settings), self._name, place, bucket)
+        location = settings.get("taxiway:location", "US")
+
+        def where(component: str, place: str) -> str:
+            return place if settings.get(f"taxiway:{component}", "").lower() == "true" else ""
+
+        return leftovers(
+            self._api,
+            project_of(settings),
+            self._name,
+            composer=where("composer", region(location)),
+            bucket=settings.get("taxiway:bucket", ""),
+            runner=where("runner", zone(location)),
+        )
 
     @cached_property
     def _pulumi(self) -> Workspace:
@@ -294,7 +305,8 @@ class CliEngine:
         if any(protect or policy == "PREVENT" or force is False for protect, policy, force in guards):
             stack.up(**_QUIET)
             records = _records(_deployment(stack)).values()
-        stack.destroy(**_QUIET, **self._moving)
+        # The provider cannot empty a bucket that somebody has deleted: a refresh forgets it first.
+        stack.destroy(**_QUIET, **self._moving, refresh=True)
         return [one.title for one in reversed(records) if one.type in TYPES and not one.retain_on_delete]
 
     def _settle(self, stack: automation.Stack) -> Mapping[str, Any]:

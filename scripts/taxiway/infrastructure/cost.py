@@ -42,6 +42,7 @@ def _priced(
     resource: Declared, prices: Prices, assumed: Mapping[str, Any]
 ) -> Iterator[tuple[str, float, str]]:
     storage, bigquery, composer = prices["storage"], prices["bigquery"], prices["composer"]
+    runner, hours, inputs = prices["runner"], assumed["hours"], resource.inputs
     # The second bucket, with Composer's DAGs, holds kilobytes.
     if resource.type.endswith(":Bucket") and resource.name != "composer":
         place = "multi_region" if resource.inputs["location"] in ("US", "EU") else "region"
@@ -56,4 +57,24 @@ def _priced(
         units, gibibytes = assumed["composer_dcu"], assumed["composer_database_gib"]
         hourly = units * composer["dcu_hour"] + gibibytes * composer["database_gib_hour"]
         text = f"small, {units} compute units day and night, {gibibytes} GiB database"
-        yield resource.title, hourly * assumed["hours"], text
+        yield resource.title, hourly * hours, text
+    if resource.type.endswith(":Instance"):
+        cores = int(inputs["machineType"].rsplit("-", 1)[1])
+        gigabytes = inputs["bootDisk"]["initializeParams"]["size"]
+        hourly = cores * runner["core_hour"] + 4 * cores * runner["memory_gb_hour"]
+        text = f"{inputs['machineType']} day and night, {gigabytes} GB of disk"
+        yield resource.title, hourly * hours + gigabytes * runner["disk_gb_month"], text
+    if resource.type.endswith("disk:Disk"):
+        yield resource.title, inputs["size"] * runner["disk_gb_month"], f"{inputs['size']} GB"
+    if resource.type.endswith(":RouterNat"):
+        hourly, gigabytes = runner["nat_hour"] + runner["address_hour"], assumed["runner_nat_gb"]
+        text = f"a machine, an address, {gigabytes} GB from sources outside Google"
+        yield resource.title, hourly * hours + gigabytes * runner["nat_gb"], text
+    if resource.type.endswith(":ResourcePolicy"):
+        gigabytes = assumed["runner_snapshot_gb"]
+        yield resource.title, gigabytes * runner["snapshot_gb_month"], f"{gigabytes} GB"
+    if resource.type.endswith(":Repository"):
+        gigabytes = assumed["runner_image_gb"]
+        yield resource.title, gigabytes * runner["image_gb_month"], f"{gigabytes} GB"
+    if resource.type.endswith(":SecretVersion"):
+        yield resource.title, runner["secret_month"], "1 version"

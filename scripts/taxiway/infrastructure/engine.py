@@ -11,13 +11,16 @@ from taxiway.errors import TaxiwayError
 
 Action = Literal["create", "update", "replace", "delete"]
 
-# Accounts and keys, Resource Manager, Service Usage, Compute: one small service, a prefix for each.
+# All but storage and BigQuery: one small service, a prefix for each API.
 _CONTROL_PLANE: Final = {
     "gcp:iamBetaCustomEndpoint": "/iam/v1/",
     "gcp:resourceManagerCustomEndpoint": "/crm/v1/",
     "gcp:serviceUsageCustomEndpoint": "/su/v1/",
-    # Only to be refused there: a bucket without one asks Google's own Compute API for its project.
-    "gcp:computeCustomEndpoint": "/compute/v1/",
+    "gcp:computeCustomEndpoint": "/compute/beta/",
+    "gcp:secretManagerCustomEndpoint": "/secretmanager/v1/",
+    "gcp:artifactRegistryCustomEndpoint": "/artifactregistry/v1/",
+    "gcp:osConfigCustomEndpoint": "/osconfig/v1/",
+    "gcp:iapCustomEndpoint": "/iap/v1/",
 }
 
 

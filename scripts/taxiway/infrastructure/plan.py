@@ -126,6 +126,8 @@ class _Monitor(mocks.MockMonitor):
         response = super().RegisterResource(request)  # type: ignore[no-untyped-call]
         if request.custom:
             inputs = _whole(rpc.deserialize_properties(request.object))
+            # What is ignored is new at each evaluation, and may be secret.
+            inputs = {name: value for name, value in inputs.items() if name not in request.ignoreChanges}
             options = (request.protect, request.retainOnDelete)
             self.declared.append(Declared(request.type, request.name, inputs, *options))
         return response
@@ -187,7 +189,7 @@ def of_change(action: Action, resource: Declared, details: tuple[str, ...]) -> C
 
 
 def _holds_data(resource: Declared) -> bool:
-    return resource.type.endswith((":Bucket", ":Dataset"))
+    return resource.type.endswith((":Bucket", ":Dataset", ":Disk"))
 
 
 def is_replaced(record: Declared | None, resource: Declared) -> bool:

@@ -261,6 +261,9 @@ def _place(inputs: Inputs) -> str:
         return f"service account {inputs['accountId']}"
     if "serviceAccountId" in inputs:
         return f"service account {inputs['serviceAccountId'].rsplit('/', 1)[1].split('@')[0]}"
+    for part in ("secretId", "repository", "instanceName", "instance"):
+        if part in inputs:
+            return f"{part} {inputs[part]}"
     bucket = inputs.get("bucket") or inputs.get("name", "")
     return f"bucket {plain(bucket)}" if bucket else str(inputs["project"])
 
@@ -289,6 +292,13 @@ def _project_grant_exists(api: Api, inputs: Inputs) -> bool:
 _ACCOUNT_EMAIL: Final = "{accountId}@{project}.iam.gserviceaccount.com"
 _ACCOUNT_NAME: Final = "projects/{project}/serviceAccounts/" + _ACCOUNT_EMAIL
 _DATASET_PATH: Final = "projects/{project}/datasets/{datasetId}"
+_LINK: Final = "https://www.googleapis.com/compute/v1/"
+_GLOBAL: Final = "projects/{project}/global/"
+_REGIONAL: Final = "projects/{project}/regions/{region}/"
+_ZONAL: Final = "projects/{project}/zones/{zone}/"
+_SECRET: Final = "projects/{project}/secrets/{secretId}"  # noqa: S105 - a path
+_REPOSITORY: Final = "projects/{project}/locations/{location}/repositories/{repositoryId}"
+_PATCHES: Final = "projects/{project}/patchDeployments/{patchDeploymentId}"
 _ENVIRONMENT: Final = "projects/{project}/locations/{region}/environments/{name}"
 
 
@@ -300,9 +310,35 @@ def _grant(
     cls: type[ResourceType], on: str, probe: Callable[[Api, Inputs], bool] | None = None
 ) -> ResourceType:
     """Return the type of a (role, member) in a policy that others share: all others stay as they are."""
-    fixed = ("role", "member", "bucket", "project", "serviceAccountId")
+    fixed = (
+        "role",
+        "member",
+        "bucket",
+        "project",
+        "serviceAccountId",
+        "secretId",
+        "repository",
+        "zone",
+        "instance",
+    )
     title = "{role} on " + on + " for {member}"
     return cls(title, on + "/{role}/{member}", fixed, is_grant=True, probe=probe)
+
+
+def _compute(title: str, path: str, *fixed: str) -> ResourceType:
+    """Return the type of one of Compute Engine's resources."""
+    names, outputs = ("name", "project", *fixed), {"selfLink": _LINK + path}
+    return ResourceType(title, path, names, outputs, probe=_exists_at("{api.compute}/" + path))
+
+
+def _holds(path: str, entry: Callable[[Body, Inputs], bool]) -> Callable[[Api, Inputs], bool]:
+    """Return the probe of what is a part of another resource of Compute Engine's."""
+
+    def probe(api: Api, inputs: Inputs) -> bool:
+        whole = api.get(f"{api.compute}/{path.format(**inputs)}")
+        return whole is not None and entry(whole, inputs)
+
+    return probe
 
 
 TYPES: Final[Mapping[str, ResourceType]] = {
@@ -351,6 +387,71 @@ TYPES: Final[Mapping[str, ResourceType]] = {
         _ENVIRONMENT,
         ("name", "project", "region"),
         probe=_exists_at("{api.composer}/" + _ENVIRONMENT),
+    ),
+    # The runner. No emulator enforces any of it; --engine cli makes it on the control plane.
+    "gcp:compute/network:Network": _compute("network {name}", _GLOBAL + "networks/{name}"),
+    "gcp:compute/firewall:Firewall": _compute("firewall {name}", _GLOBAL + "firewalls/{name}"),
+    "gcp:compute/subnetwork:Subnetwork": _compute(
+        "subnetwork {name}", _REGIONAL + "subnetworks/{name}", "region"
+    ),
+    "gcp:compute/router:Router": _compute("router {name}", _REGIONAL + "routers/{name}", "region"),
+    "gcp:compute/routerNat:RouterNat": ResourceType(
+        "NAT of the router {router}",
+        "{project}/{region}/{router}/{name}",
+        ("name", "project", "region", "router"),
+        probe=_holds(
+            _REGIONAL + "routers/{router}",
+            lambda router, inputs: any(nat["name"] == inputs["name"] for nat in router.get("nats", [])),
+        ),
+    ),
+    "gcp:compute/resourcePolicy:ResourcePolicy": _compute(
+        "snapshot schedule {name}", _REGIONAL + "resourcePolicies/{name}", "region"
+    ),
+    "gcp:compute/disk:Disk": _compute("disk {name}", _ZONAL + "disks/{name}", "zone"),
+    "gcp:compute/diskResourcePolicyAttachment:DiskResourcePolicyAttachment": ResourceType(
+        "snapshot schedule {name} of the disk {disk}",
+        "{project}/{zone}/{disk}/{name}",
+        ("name", "project", "zone", "disk"),
+        probe=_holds(
+            _ZONAL + "disks/{disk}",
+            lambda disk, inputs: any(
+                one.endswith(f"/{inputs['name']}") for one in disk.get("resourcePolicies", [])
+            ),
+        ),
+    ),
+    "gcp:compute/instance:Instance": _compute("machine {name}", _ZONAL + "instances/{name}", "zone"),
+    "gcp:compute/instanceIAMMember:InstanceIAMMember": _grant(ResourceType, "machine {instanceName}"),
+    "gcp:iap/tunnelInstanceIAMMember:TunnelInstanceIAMMember": _grant(
+        ResourceType, "the tunnel to {instance}"
+    ),
+    "gcp:secretmanager/secret:Secret": ResourceType(
+        "secret {secretId}",
+        _SECRET,
+        ("secretId", "project", "replication"),
+        {"name": _SECRET},
+        probe=_exists_at("{api.secret_manager}/" + _SECRET),
+    ),
+    # One that was made and not recorded is only an older version beside the one that the next `up` makes.
+    "gcp:secretmanager/secretVersion:SecretVersion": ResourceType(
+        "version of {secret}", "{secret}/versions/1", ("secret",)
+    ),
+    "gcp:secretmanager/secretIamMember:SecretIamMember": _grant(ResourceType, "secret {secretId}"),
+    "gcp:artifactregistry/repository:Repository": ResourceType(
+        "image repository {repositoryId}",
+        _REPOSITORY,
+        ("repositoryId", "project", "location"),
+        {"name": _REPOSITORY},
+        probe=_exists_at("{api.artifact_registry}/" + _REPOSITORY),
+    ),
+    "gcp:artifactregistry/repositoryIamMember:RepositoryIamMember": _grant(
+        ResourceType, "image repository {repository}"
+    ),
+    "gcp:osconfig/patchDeployment:PatchDeployment": ResourceType(
+        "patches of {patchDeploymentId}",
+        _PATCHES,
+        ("patchDeploymentId", "project"),
+        {"name": _PATCHES},
+        probe=_exists_at("{api.os_config}/" + _PATCHES),
     ),
     "gcp:billing/budget:Budget": ResourceType("budget {displayName}", "budgets/planned", ("billingAccount",)),
 }

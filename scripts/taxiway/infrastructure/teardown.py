@@ -30,11 +30,13 @@ def verify(engine: Engine) -> None:
         )
 
 
-def leftovers(api: Api, project: str, stack: str, composer: str = "", bucket: str = "") -> list[str]:
+def leftovers(
+    api: Api, project: str, stack: str, composer: str = "", bucket: str = "", runner: str = ""
+) -> list[str]:
     """Return what exists of a stack, soft-deleted buckets and grants to deleted accounts included.
 
     `composer` is the region of its Composer environment; without one that API may not even be enabled.
-    `bucket` is the name that its owner chose for the lake.
+    `runner` likewise: the zone of its machine. `bucket` is the name that its owner chose for the lake.
     """
     names, place = Names.of(project, stack, bucket), f"projects/{quote(project, safe='')}"
     buckets = [
@@ -54,12 +56,43 @@ def leftovers(api: Api, project: str, stack: str, composer: str = "", bucket: st
     for one in api.pages(url, "environments") if composer else ():
         name = one["name"].rsplit("/", 1)[-1]
         listed.append(({**one, "name": name}, f"Composer environment {name}", account))
+    for one, title in _of_runner(api, place, runner):
+        # The disk, its snapshots and the secrets have names that begin with the stack's.
+        own = one["name"].startswith(names.part(""))
+        listed.append((one, title, {one["name"]} if own else account))
     found = {
         title
         for one, title, known in listed
         if one["name"] in known or one.get("labels", {}).get("taxiway-stack") == names.label
     }
     return sorted(found.union(_of_account(api, place, project, names) if api.iam else ()))
+
+
+def _of_runner(api: Api, place: str, zone: str) -> Iterator[tuple[dict[str, Any], str]]:
+    """Yield what a project has of all that a runner is made of, each with its bare name."""
+    if not (zone and api.compute):
+        return
+    region, compute = zone.rpartition("-")[0], f"{api.compute}/{place}"
+    for kind, url, items in (
+        ("machine", f"{compute}/zones/{zone}/instances", "items"),
+        ("disk", f"{compute}/zones/{zone}/disks", "items"),
+        ("snapshot", f"{compute}/global/snapshots", "items"),
+        ("snapshot schedule", f"{compute}/regions/{region}/resourcePolicies", "items"),
+        ("router", f"{compute}/regions/{region}/routers", "items"),
+        ("subnetwork", f"{compute}/regions/{region}/subnetworks", "items"),
+        ("firewall", f"{compute}/global/firewalls", "items"),
+        ("network", f"{compute}/global/networks", "items"),
+        ("secret", f"{api.secret_manager}/{place}/secrets", "secrets"),
+        (
+            "image repository",
+            f"{api.artifact_registry}/{place}/locations/{region}/repositories",
+            "repositories",
+        ),
+        ("patches of", f"{api.os_config}/{place}/patchDeployments", "patchDeployments"),
+    ):
+        for one in api.pages(url, items):
+            name = one["name"].rsplit("/", 1)[-1]
+            yield {**one, "name": name}, f"{kind} {name}"
 
 
 def _title(bucket: Mapping[str, Any]) -> str:

@@ -119,6 +119,24 @@ def test_every_credential_mode_comes_up_and_changes_into_the_next(engine):
     teardown.destroy(engine())
 
 
+def test_a_runner_lives_from_up_to_proven_teardown(engine):
+    runner = {**OWNER, "taxiway:runner": "true"}
+    engine(runner).up()
+    assert engine(runner).preview() == engine(runner).drift() == []
+    larger = {**runner, "taxiway:runnerMachine": "e2-standard-4"}
+    assert [(change.action, change.title.split()[0]) for change in engine(larger).preview()] == [
+        ("update", "machine")
+    ]
+    engine(larger).up()
+    assert engine(larger).preview() == []
+    # Only now it has snapshots, and they stay with the stack.
+    protected = {**larger, "taxiway:ephemeral": "false"}
+    engine(protected).up()
+    assert engine(protected).preview() == []
+    gone = teardown.destroy(engine({**larger, "taxiway:ephemeral": "true"}))
+    assert {"machine", "disk", "NAT", "secret", "network"} <= {title.split()[0] for title in gone}
+
+
 def test_a_protected_stack_goes_once_it_is_made_ephemeral(engine):
     protected = {"taxiway:ephemeral": "false"}
     load(engine(protected).up())

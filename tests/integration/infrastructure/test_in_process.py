@@ -299,6 +299,20 @@ def test_a_stack_is_what_its_settings_say(stack, endpoints, bucket_url, tmp_path
         engine()
 
 
+def test_a_runner_is_recorded_and_goes_as_the_rest_does(engine, tmp_path):
+    """No emulator enforces a machine: it is planned, priced and taken down, and none is started."""
+    runner = {"taxiway:runner": "true"}
+    assert "machine" in {change.title.split()[0] for change in engine(runner).preview()}
+    engine(runner).up()
+    assert engine(runner).preview() == engine(runner).drift() == []
+    recorded = next(tmp_path.glob("*.json")).read_text()
+    assert "secretData" not in recorded
+    assert {"machine", "disk", "NAT", "secret"} <= {
+        title.split()[0] for title in teardown.destroy(engine(runner))
+    }
+    assert not list(tmp_path.glob("*.json"))
+
+
 def test_a_stack_with_a_key_needs_the_real_pulumi_and_nothing_of_it_is_made(engine, tmp_path):
     for attempt in (engine(KEY).preview, engine(KEY).up):
         with pytest.raises(EngineError, match="taxiway:credentials is key") as refused:

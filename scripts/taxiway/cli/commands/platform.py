@@ -24,10 +24,11 @@ from taxiway.console.examples import names
 from taxiway.console.hints import HINTS
 from taxiway.environment.home import REPOSITORY, Home, State, exclusive
 from taxiway.environment.secrets import REQUIRE_AUTH
-from taxiway.errors import TaxiwayError
+from taxiway.errors import TaxiwayError, UsageError
 from taxiway.targets.target import TARGETS, Checkout, target_class
 
 if TYPE_CHECKING:
+    from lakehouse.settings import Settings
     from taxiway.console.progress import Progress
     from taxiway.loads.service import Loads
     from taxiway.targets.target import Target
@@ -46,6 +47,7 @@ DAGS = "DAGs"
   scripts/up --stack alice --preview         changes and cost; changes nothing
   scripts/up --stack alice --project acme    lake and warehouse on Google Cloud,
                                              Airflow here
+  scripts/up --stack alice --project acme --on vm    Airflow on a machine there
 """,
 )
 @click.option(
@@ -67,6 +69,7 @@ DAGS = "DAGs"
     show_default="embedded",
     help="Where Airflow runs: processes of this machine, or containers.",
 )
+@click.option("--on", type=click.Choice(["vm"]), help="Run Airflow on a machine of the stack's, for good.")
 @infrastructure_options
 @click.option("--preview", is_flag=True, help="Show what would change, and change nothing.")
 @wait_option
@@ -76,6 +79,7 @@ def up(
     months: str | None,
     source: str,
     target: str | None,
+    on: str | None,
     stack: str,
     project: str,
     engine: str | None,
@@ -89,6 +93,13 @@ def up(
     from taxiway.loads import arguments
     from taxiway.targets.stack import StackSettings
 
+    if on:
+        if months or source or target or engine or preview:
+            raise UsageError(
+                "--on vm takes --stack and --project alone",
+                "To see its price: pulumi config set taxiway:runner true, then scripts/preview.",
+            )
+        return _deploy(checkout, stack, project)
     if preview:
         return show_preview(checkout, StackSettings.chosen(checkout, stack, project, engine or ""))
     home, progress = checkout.home(stack), Progress()
@@ -121,6 +132,44 @@ def up(
     if not loads.conclude(code):
         progress.say(f"done in {progress.elapsed:.1f} s", "done")
     return code
+
+
+def _deploy(checkout: Checkout, stack: str, project: str) -> int:
+    """Bring up a stack with a runner, and this checkout on it. Nothing of it is remembered here."""
+    from lakehouse.settings import project_of
+    from taxiway.console.progress import Progress
+    from taxiway.targets.runner import READY_SECONDS, Runner
+    from taxiway.targets.stack import StackSettings
+    from taxiway.waiting import Patience
+
+    home, progress = checkout.home(stack), Progress()
+    project = project or project_of(checkout.files.read(stack))
+    if not project or State.load(home):
+        raise UsageError(
+            f"the stack {stack} is here as {'a platform of this machine' if project else 'one on emulators'}",
+            "Take it down first (scripts/down), or name another with its project: --stack NAME --project ID",
+        )
+    StackSettings(stack, project, "cli").check(checkout.files)
+    config = {"taxiway:project": project, "taxiway:runner": "true"}
+    runner = Runner.of(stack, _settings({**checkout.files.read(stack), **config}), folder=checkout.folder)
+    runner.check()
+    with exclusive(home, "up"):
+        with progress.phase("infrastructure is up (Pulumi program, cli)"):
+            checkout.open_engine("cli", stack, None, home.engine, config, checkout.files).up()
+        with progress.phase("the image is built and pushed"):
+            runner.push()
+        with progress.phase(f"services are up and healthy on {runner.name}"):
+            runner.restart(Patience(READY_SECONDS, remind=progress.say, every=10))
+    for step, what in runner.next_steps().items():
+        click.echo(f"{step}\n    {what}")
+    return 0
+
+
+def _settings(config: dict[str, str]) -> Settings:
+    from lakehouse.settings import Settings
+    from taxiway.infrastructure import environment
+
+    return Settings.from_config({"taxiway:owner": environment.developer(), **config})
 
 
 def _show_up(platform: Target, loads: Loads, following: str) -> None:
