@@ -314,6 +314,8 @@ def test_drift_names_what_a_refresh_would_find_changed_or_gone(engine, pulumi, s
         event("update", "gcp:storage/bucket:Bucket", "lake", new, old, diffs=["location"]),
         event("delete", "gcp:bigquery/dataset:Dataset", "warehouse", old={"datasetId": "taxiway_alice"}),
         event("refresh", JOBS, "pipelines-jobs", old=old),
+        event("update", "pulumi:providers:gcp", "default", old, old),
+        event("update", "taxiway:infra:Lake", "lake", old, old),
     ]
     found = [(drift.title, drift.details) for drift in engine().drift()]
     assert found == [(f"bucket {ALICE.bucket}", ("location",)), ("dataset taxiway_alice", ("it is gone",))]

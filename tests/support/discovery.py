@@ -28,7 +28,7 @@ CLIENTS_OWN = re.compile(
     r"unknown parameter projection=full"
     r"|request\..*\.parameterValue\.value is (None|[-\d.]+), not of type string"
     r"|.*\.skipLeadingRows is '\d+', not of type integer"
-    r"|request\.sourceObjects\[\d+\]\.generation is \d+, not of type string"
+    r"|request\.(sourceObjects\[\d+\]\.generation|defaultTableExpirationMs) is \d+, not of type string"
 )
 
 

@@ -172,10 +172,11 @@ class CliEngine:
     def drift(self) -> list[Drift]:
         """Return what a refresh would find changed, what is half done, and grants that others added."""
         seen: list[automation.ResOutputsEvent | None] = []
-        with self._commands():
+        with self._files.untouched(self._name), self._commands():
             stack = self._pulumi.find(self._name)
             if stack is None:
                 return []
+            planned = self._configure()
             deployment = _deployment(stack)
             # Only after a step does Pulumi know what the refresh found.
             stack.preview_refresh(
@@ -185,13 +186,15 @@ class CliEngine:
                 **self._moving,
             )
         steps = [event.metadata for event in seen if event]
-        changed = [step for step in steps if step.op.value in ("update", "delete")]
+        # Where the program runs along, the stack, its components and the provider count as updated, too.
+        ours = [step for step in steps if step.type.startswith("gcp:")]
+        changed = [step for step in ours if step.op.value in ("update", "delete")]
         found = [Drift(_resource(step).title, _details(step) or ("it is gone",)) for step in changed]
         for operation in deployment.get("pending_operations") or []:
             doing = f"an update was ended while {operation['type']} it: scripts/up continues"
             found.append(Drift(_declared(operation["resource"]).title, (doing,)))
         records = _records(deployment)
-        found += never_made(records, self._planned(self._settings))
+        found += never_made(records, planned)
         return found + list(added_grants(self._api, ((one.type, one.inputs) for one in records.values())))
 
     def destroy(self) -> list[str]:
@@ -294,6 +297,9 @@ class CliEngine:
         if any(protect or policy == "PREVENT" or force is False for protect, policy, force in guards):
             stack.up(**_QUIET)
             records = _records(_deployment(stack)).values()
+        # The provider cannot empty a bucket that somebody has deleted. `destroy --refresh` would not run the
+        # program, and ask at the old ports.
+        stack.refresh(**_QUIET, **self._moving)
         stack.destroy(**_QUIET, **self._moving)
         return [one.title for one in reversed(records) if one.type in TYPES and not one.retain_on_delete]
 
