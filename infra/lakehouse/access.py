@@ -18,8 +18,8 @@ _TOKEN: Final = "GOOGLE_OAUTH_ACCESS_TOKEN"  # noqa: S105 - a variable's name
 
 
 def restored(host: str) -> pulumi.ResourceHookBinding | None:
-    """Return what follows each update of a dataset at `host`: an emulator's address, or empty for Google's."""
-    # Pulumi's host sets it. What evaluates the program without an engine has no provider that leaves anything out.
+    """Return what follows each update of a dataset at `host`, an emulator's address; empty: Google's own."""
+    # Pulumi's host sets it. Where the program is evaluated without an engine, no provider leaves anything out.
     if "PULUMI_CONFIG" not in os.environ:
         return None
     hook = pulumi.ResourceHook("restore-access", lambda args: restore(host or GOOGLE, args))
@@ -27,7 +27,7 @@ def restored(host: str) -> pulumi.ResourceHookBinding | None:
 
 
 def restore(host: str, args: pulumi.ResourceHookArgs, session: Callable[[], Any] | None = None) -> None:
-    """Send a dataset's declared access list, unless its update has. Raises RuntimeError if it is not taken."""
+    """Send a dataset's declared access list, unless its update has. RuntimeError if it is not taken."""
     new, old = args.new_inputs or {}, args.old_inputs or {}
     if new.get("accesses") != old.get("accesses"):
         return

@@ -14,6 +14,7 @@ import emulators as emulated
 import pytest
 import requests
 
+from taxiway.environment.home import REPOSITORY
 from taxiway.infrastructure import Endpoints
 
 pytestmark = [
@@ -36,10 +37,11 @@ def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[emulated.Emulato
 
 @pytest.fixture(scope="module", autouse=True)
 def backend(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A backend that the engineer chose, with a passphrase of their own."""
+    """A backend that the engineer chose, with a passphrase of their own; `uv` is on their PATH."""
     folder = tmp_path_factory.mktemp("backend")
     (folder / "passphrase").write_text("correct horse")
     with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PATH", str(REPOSITORY / ".tools" / "uv" / "bin"), prepend=os.pathsep)
         patch.delenv("PULUMI_CONFIG_PASSPHRASE", raising=False)
         patch.setenv("PULUMI_BACKEND_URL", f"file://{folder}")
         patch.setenv("PULUMI_CONFIG_PASSPHRASE_FILE", str(folder / "passphrase"))

@@ -172,10 +172,11 @@ class CliEngine:
     def drift(self) -> list[Drift]:
         """Return what a refresh would find changed, what is half done, and grants that others added."""
         seen: list[automation.ResOutputsEvent | None] = []
-        with self._commands():
+        with self._files.untouched(self._name), self._commands():
             stack = self._pulumi.find(self._name)
             if stack is None:
                 return []
+            planned = self._configure()
             deployment = _deployment(stack)
             # Only after a step does Pulumi know what the refresh found.
             stack.preview_refresh(
@@ -193,7 +194,7 @@ class CliEngine:
             doing = f"an update was ended while {operation['type']} it: scripts/up continues"
             found.append(Drift(_declared(operation["resource"]).title, (doing,)))
         records = _records(deployment)
-        found += never_made(records, self._planned(self._settings))
+        found += never_made(records, planned)
         return found + list(added_grants(self._api, ((one.type, one.inputs) for one in records.values())))
 
     def destroy(self) -> list[str]:
@@ -305,8 +306,10 @@ class CliEngine:
         if any(protect or policy == "PREVENT" or force is False for protect, policy, force in guards):
             stack.up(**_QUIET)
             records = _records(_deployment(stack)).values()
-        # The provider cannot empty a bucket that somebody has deleted: a refresh forgets it first.
-        stack.destroy(**_QUIET, **self._moving, refresh=True)
+        # The provider cannot empty a bucket that somebody has deleted. `destroy --refresh` would not run the
+        # program, and ask at the old ports.
+        stack.refresh(**_QUIET, **self._moving)
+        stack.destroy(**_QUIET, **self._moving)
         return [one.title for one in reversed(records) if one.type in TYPES and not one.retain_on_delete]
 
     def _settle(self, stack: automation.Stack) -> Mapping[str, Any]:

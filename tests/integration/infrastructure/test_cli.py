@@ -3,10 +3,15 @@
 import json
 import os
 import shutil
+import socketserver
 import subprocess
 import sys
+import threading
 import time
+from contextlib import ExitStack, contextmanager
+from urllib.parse import urlsplit
 
+import emulators as cloud
 import psutil
 import pytest
 import requests
@@ -34,9 +39,13 @@ NAME = "local-test-cli"
 FILES = StackFiles()
 
 
+def endpoints_of(emulators):
+    return Endpoints(emulators.storage_url, emulators.bigquery_url, emulators.control_plane_url)
+
+
 @pytest.fixture
 def endpoints(emulators):
-    return Endpoints(emulators.storage_url, emulators.bigquery_url, emulators.control_plane_url)
+    return endpoints_of(emulators)
 
 
 @pytest.fixture
@@ -46,19 +55,34 @@ def folder(tmp_path, monkeypatch):
         name for name in os.environ if name.startswith(("PULUMI_CONFIG_PASSPHRASE", "PULUMI_BACKEND"))
     ]:
         monkeypatch.delenv(name)
-    return tmp_path
+    yield tmp_path
+    FILES.remove(NAME)
 
 
 @pytest.fixture
 def engine(endpoints, folder):
-    def open_with(config=None, name=NAME):
-        return open_engine("cli", name, endpoints, folder, config)
+    def open_with(config=None, name=NAME, at=endpoints):
+        return open_engine("cli", name, at, folder, config)
 
     yield open_with
     for info in stacks(folder).stacks:
         left = open_with({"taxiway:ephemeral": "true"}, info.name)
         left.destroy()
         left.forget()
+
+
+def pulumi(folder, *words):
+    """What `pulumi` ends with for a developer whose backend and passphrase are in `folder`."""
+    environment = {
+        **os.environ,
+        "PATH": f"{REPOSITORY / '.tools' / 'uv' / 'bin'}:{os.environ['PATH']}",
+        "PULUMI_BACKEND_URL": f"file://{folder / 'pulumi'}?metadata=skip",
+        "PULUMI_CONFIG_PASSPHRASE_FILE": str(folder / "passphrase"),
+    }
+    command = ["pulumi", *words, "--stack", NAME, "--non-interactive"]
+    return subprocess.run(
+        command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, timeout=300
+    )
 
 
 def bucket_url(outputs):
@@ -96,6 +120,11 @@ def test_a_life_from_up_to_proven_teardown(engine, folder):
     assert f"bucket {outputs['GCP_GCS_BUCKET']}" in teardown.destroy(engine())
     assert teardown.destroy(engine()) == []
     assert not FILES.path_of(NAME).exists()
+
+
+def test_what_somebody_deleted_by_hand_does_not_hold_up_the_teardown(engine):
+    requests.delete(bucket_url(engine().up())).raise_for_status()
+    teardown.destroy(engine())
 
 
 def test_both_engines_give_the_same_outputs(engine, endpoints, tmp_path):
@@ -150,16 +179,7 @@ def test_a_protected_stack_survives_a_bare_pulumi_destroy_whole(engine, folder):
     """Grants and account are the leaves, which it would delete first, before it comes to what refuses."""
     engine({"taxiway:ephemeral": "false"}).up()
     before = engine().leftovers()
-    environment = {
-        **os.environ,
-        "PATH": f"{REPOSITORY / '.tools' / 'uv' / 'bin'}:{os.environ['PATH']}",
-        "PULUMI_BACKEND_URL": f"file://{folder / 'pulumi'}?metadata=skip",
-        "PULUMI_CONFIG_PASSPHRASE_FILE": str(folder / "passphrase"),
-    }
-    done = subprocess.run(
-        ["pulumi", "destroy", "--yes", "--non-interactive", "--stack", NAME],
-        cwd=REPOSITORY, env=environment, capture_output=True, text=True, timeout=300,
-    )  # fmt: skip
+    done = pulumi(folder, "destroy", "--yes")
     assert done.returncode != 0
     assert "protected" in done.stdout + done.stderr
     assert engine().leftovers() == before
@@ -202,6 +222,21 @@ def test_two_stacks_side_by_side_do_not_touch_each_other(engine):
     assert engine(name=f"{NAME}-other").outputs() == theirs
 
 
+def test_emulators_that_have_moved_are_asked_where_they_are(engine, tmp_path_factory):
+    """Their old ports are in the state, and another checkout's emulators may have them by now."""
+    data = tmp_path_factory.mktemp("moving")
+    with cloud.running(data) as running:
+        before = endpoints_of(running)
+        load(engine(at=before).up())
+    with strangers(before) as asked, cloud.running(data) as running:
+        after = endpoints_of(running)
+        assert engine(at=after).preview() == engine(at=after).drift() == []
+        assert engine(at=after).up()["STORAGE_EMULATOR_HOST"] == after.storage
+    with strangers(before, after) as asked_again, cloud.running(data) as running:
+        teardown.destroy(engine(at=endpoints_of(running)))
+    assert asked + asked_again == []
+
+
 def test_another_updates_lock_is_said_with_the_command_that_clears_it(engine, folder):
     engine().up()
     lock = next((folder / "pulumi" / ".pulumi").rglob(f"stacks/**/{NAME}.json"))
@@ -234,25 +269,36 @@ def test_the_settings_of_a_stack_on_google_cloud_are_not_overwritten_by_one_on_e
 
 
 def test_without_a_wrapper_pulumi_up_and_the_policy_pack_suffice(engine, endpoints, folder):
-    environment = {
-        **os.environ,
-        "PULUMI_BACKEND_URL": f"file://{folder / 'pulumi'}?metadata=skip",
-        "PULUMI_CONFIG_PASSPHRASE_FILE": str(folder / "passphrase"),
-    }
     (folder / "pulumi").mkdir()
     (folder / "passphrase").write_text("correct horse")
     FILES.write(
         NAME, {**endpoints.config(), "taxiway:project": "acme-data", "taxiway:credentials": "anonymous"}
     )
-
-    def pulumi(*words):
-        command = ["pulumi", *words, "--stack", NAME, "--non-interactive"]
-        return subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, text=True)
-
-    assert pulumi("stack", "init").returncode == 0
-    done = pulumi("preview", "--policy-pack", "infra/policy")
+    assert pulumi(folder, "stack", "init").returncode == 0
+    done = pulumi(folder, "preview", "--policy-pack", "infra/policy")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "taxiway@v1.0.0" in done.stdout
+
+
+@contextmanager
+def strangers(*places):
+    """Listen where emulators were; yield the ports that somebody speaks to."""
+    asked = []
+
+    class Handler(socketserver.BaseRequestHandler):
+        def handle(self):
+            asked.append(self.server.server_address)
+
+    class Server(socketserver.ThreadingTCPServer):
+        allow_reuse_address = daemon_threads = True
+
+    with ExitStack() as stack:
+        for place in places:
+            for url in (place.storage, place.bigquery, place.control_plane):
+                server = stack.enter_context(Server(("127.0.0.1", urlsplit(url).port), Handler))
+                threading.Thread(target=server.serve_forever, daemon=True).start()
+                stack.callback(server.shutdown)
+        yield asked
 
 
 def kill(operation, endpoints, folder, when):
