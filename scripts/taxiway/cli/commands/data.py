@@ -281,9 +281,9 @@ def _nothing_kept(lake_: Lake, ds: Dataset, wanted: list[Partition]) -> int:
 @command(
     "notebook",
     """
-  scripts/notebook                     the starter: a question to each store
-                                       and a chart
-  scripts/notebook mine.py             one of yours, which need not exist
+  scripts/notebook                     the one in plugins/*/notebooks
+  scripts/notebook mine.py             one of yours; a new one begins with the
+                                       rows of the first dataset
   scripts/notebook --port 8888
   scripts/notebook --stack alice       for a stack on Google Cloud
 The first call installs marimo into .tools/notebook. It listens on this machine
@@ -298,10 +298,13 @@ alone and wants the token in the address that it prints; Ctrl-C ends it.
 @pass_checkout
 def notebook(checkout: Checkout, file: Path | None, port: int | None, stack: str) -> int:
     """Open a notebook that is connected to lake, warehouse and Postgres."""
-    from taxiway.asking.notebook import NOTEBOOK, command_line, starter, variables
+    from elt.catalogue.registry import DATASETS
+    from taxiway.asking.notebook import NOTEBOOK, begin, command_line, starter, variables
 
     given = stores_of(checkout, stack).variables
-    called = command_line(file or starter(checkout.folder), port)
+    file = file or starter(checkout.folder)
+    called = command_line(file, port)
+    begin(file, DATASETS.values())
     os.execve(called[0], called, variables(given, NOTEBOOK.installed()))  # noqa: S606
 
 
