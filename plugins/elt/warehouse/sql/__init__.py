@@ -27,7 +27,13 @@ def text(name: str, package: str = "") -> str:
     files = _packages().sql(name, package)
     if not files:
         raise FileNotFoundError(f"there is no file sql/{name}.sql in the library or in a package")
-    return files[0].read_text(encoding="utf-8").strip().rstrip(";")
+    return bare(files[0].read_text(encoding="utf-8"))
+
+
+def bare(written: str) -> str:
+    """A statement that others can follow: without its last semicolon, its last comment closed."""
+    found = written.strip().rstrip(";")
+    return f"{found}\n" if "--" in found.rpartition("\n")[2] else found
 
 
 def statement(name: str, /, **variables: str) -> str:
