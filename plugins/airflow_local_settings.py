@@ -1,4 +1,4 @@
-"""Read by every Airflow process at its start. Without these variables it does nothing.
+"""Read by every Airflow process at its start. Without these variables it does nothing but silence a warning.
 
 TAXIWAY_QUEUES_BY_POOL: a task's queue follows from its pool. Workers have to serve those queues.
 TAXIWAY_PRELOAD: import what forks will import, before they fork: `dags` in the DAG processor, `tasks` in the
@@ -10,6 +10,7 @@ BIGQUERY_EMULATOR_HOST: make the two code paths of Airflow's Google provider tha
 import gc
 import importlib
 import os
+import warnings
 from typing import Any
 
 # What DAG files import. Not the project's own modules, here and below: an edited one must not wait for a
@@ -45,6 +46,9 @@ TASKS = (
     "pyarrow.parquet",
     "requests",
 )
+
+# `airflow dags list -o json` writes it to standard output, before the JSON.
+warnings.filterwarnings("ignore", "Could not import graphviz")
 
 
 def task_policy(task: Any) -> None:

@@ -104,7 +104,9 @@ def ensure_environment(groups=()):
         uv = private_uv(python)
         # What a command has added before stays: the commands would take it from each other else.
         groups = sorted(installed_groups().intersection(ALL_GROUPS).union(groups, added_by_hand()))
-        say("installing the locked packages into .venv (once; 1.1 GB on disk)")
+        added = " ".join(sorted(set(groups) - installed_groups())) if wanted in installed_groups() else ""
+        what = f"the packages of: {added}" if added else "the locked packages"
+        say(f"installing {what} into .venv (once{'' if added else '; 1.1 GB on disk'})")
         sync(uv, python, groups)
         with open(STAMP + ".new", "w") as file:
             file.write(" ".join([wanted, *groups]))

@@ -285,6 +285,9 @@ def test_coverage_in_the_ui_is_what_status_says_and_for_who_is_signed_in(
         loaded = {period for (name, period), row in rows if name == "yellow" and row["state"] == "loaded"}
         assert {re.search(r"\d{4}-\d\d", label)[0] for label in shown} == loaded  # type: ignore[index]
         assert all(re.search(r"\d+,\d{3} rows, \d+ in quarantine. sample data", label) for label in shown)
+        browser.load_missing("yellow", "2023-04")
+        # Nobody asks the page to look again.
+        browser.wait_for("#of-yellow .cell.L[aria-label^='yellow 2023-04']")
         browser.open_frame(f"{url}/plugin/coverage/taxiway/dataset?name=yellow", "[aria-busy=false]")
         shown_text = browser.content()
         for text in (

@@ -132,6 +132,18 @@ class Browser:
         found = self.driver.find_elements(By.CSS_SELECTOR, selector)
         return [element.get_attribute("aria-label") or "" for element in found]
 
+    def load_missing(self, dataset: str, period: str) -> None:
+        """One period, by the buttons of Coverage."""
+        form = self.driver.find_element(By.CSS_SELECTOR, f"#of-{dataset} .range")
+        for ended in form.find_elements(By.TAG_NAME, "input"):
+            ended.clear()
+            ended.send_keys(period)
+        form.find_element(By.XPATH, ".//button[.='Load missing']").click()
+        form.find_element(By.CLASS_NAME, "go").click()
+
+    def wait_for(self, selector: str) -> None:
+        self._wait_for(lambda: self.driver.find_elements(By.CSS_SELECTOR, selector))
+
     def content(self) -> str:
         """All texts of a page or frame, in view or not."""
         return self.driver.find_element(By.TAG_NAME, "body").get_attribute("textContent") or ""

@@ -108,6 +108,11 @@ def _content(file: Path) -> str:
     return file.read_text(encoding="utf-8")
 
 
+def forget() -> None:
+    """Read files again that have been read, for a process that outlives them."""
+    _content.cache_clear()
+
+
 @dataclass(frozen=True)
 class Checks:
     """The checks of entries from these packages. Each yields a sentence per mistake."""

@@ -15,10 +15,13 @@ from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
 from traceback import walk_tb
+from typing import TypeVar
 
 from elt.catalogue.checks import Checks, Packages, clash
 from elt.catalogue.model import Dataset, Mart
 from elt.errors import PipelineError, UnknownDatasetError
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -37,8 +40,8 @@ class Problem:
 class Catalogue:
     """The entries of all packages by name, datasets in the order of listings, and what was left out."""
 
-    datasets: Mapping[str, Dataset]
-    marts: Mapping[str, Mart]
+    datasets: dict[str, Dataset]
+    marts: dict[str, Mart]
     problems: tuple[Problem, ...]
 
 
@@ -195,6 +198,22 @@ DATASETS: Mapping[str, Dataset] = _CATALOGUE.datasets
 MARTS: Mapping[str, Mart] = _CATALOGUE.marts
 PROBLEMS: tuple[Problem, ...] = _CATALOGUE.problems
 NO_DATASET = "There is no dataset yet. Add the first: scripts/new NAME ADDRESS-OF-A-FILE"
+
+
+def refresh() -> None:
+    """Read the entries anew, for a process that outlives them; modules that have DATASETS by name see it."""
+    global PROBLEMS
+    found = read(Packages())
+    _replace(_CATALOGUE.datasets, found.datasets)
+    _replace(_CATALOGUE.marts, found.marts)
+    PROBLEMS = found.problems
+
+
+def _replace(known: dict[str, T], now: dict[str, T]) -> None:
+    # Never empty on the way: others may be reading.
+    known.update(now)
+    for name in known.keys() - now.keys():
+        del known[name]
 
 
 def dataset(name: str) -> Dataset:

@@ -109,7 +109,10 @@ def check_complete(
     for column in ds.columns:
         if column.name not in found and column.instead not in found and column.required_in(period):
             has = ", ".join(some([name for name in names if name != LINE])) or "none"
-            raise PermanentError(f"{file}: column {column.name} is lost (the file has {has})")
+            raise PermanentError(
+                f"{file}: column {column.name} is lost (the file has {has}). If it has another name now, add "
+                "that to its aliases; if it may be missing, set required=False."
+            )
 
 
 def some(names: Sequence[str]) -> list[str]:

@@ -81,5 +81,11 @@ def _corrupt_is_permanent(name: str, form: Format) -> Iterator[None]:
         errors += (IsalError,)  # type: ignore[operator]  # isal's stub calls it an instance
     try:
         yield
+    except UnicodeDecodeError as error:
+        at = f"byte {error.object[error.start]:#04x} in {error.object[:40]!r}"
+        raise PermanentError(
+            f"{name}: it is not UTF-8 ({at}). Convert it where it is published, such as by "
+            "iconv -f windows-1252 -t utf-8."
+        ) from None
     except errors as error:
         raise PermanentError(f"{name}: corrupt {_TITLES[form]} ({first_line(error, 200)})") from None

@@ -54,7 +54,11 @@ def open_dags(api: AirflowApi, patience: Patience) -> None:
 
 
 def open_datasets(api: AirflowApi, names: Collection[str], patience: Patience) -> None:
-    """Do the same for some datasets: the DAGs of a new entry are paused, and its pool is missing."""
+    """Do the same for some datasets: the DAGs of a new entry are paused, and its pool is missing.
+
+    Of an edited one Airflow may still have the DAG without the task that computes marts.
+    """
+    from elt.catalogue.registry import DATASETS
     from elt.layout import dag_id
 
     _create_pools(api)
@@ -68,6 +72,13 @@ def open_datasets(api: AirflowApi, names: Collection[str], patience: Patience) -
     for each in wanted:
         if parsed[each]:
             api.unpause(each)
+    feeding = {dag_id(name, "to_warehouse"): bool(DATASETS[name].feeds) for name in names}
+    patience.until(
+        lambda: all(
+            ("mart" in api.tasks(each)) == feeds for each, feeds in feeding.items() if each in wanted
+        ),
+        lambda: f"Airflow has not read what was edited of: {', '.join(sorted(names))} {api.import_errors()}",
+    )
 
 
 def _create_pools(api: AirflowApi) -> None:

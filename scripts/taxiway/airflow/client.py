@@ -51,6 +51,10 @@ class AirflowApi:
             if not answer["dags"] or len(found) >= answer["total_entries"]:
                 return found
 
+    def tasks(self, dag_id: str) -> set[str]:
+        """The tasks of a DAG as it was parsed last."""
+        return {task["task_id"] for task in self._call("GET", f"/dags/{dag_id}/tasks")["tasks"]}
+
     def import_errors(self) -> list[str]:
         """`file: last line of the error` of each DAG file that does not import."""
         listed = self._call("GET", "/importErrors", params={"limit": PAGE})["import_errors"]

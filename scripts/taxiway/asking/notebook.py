@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,12 +16,43 @@ from taxiway.errors import UsageError
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from elt.catalogue import Dataset
+
 NOTEBOOK = OnDemand(
     "notebook", Path(__file__).with_name("notebook.txt"), there=f"{SITE}/marimo", megabytes=200
 )
 # Whoever reaches a notebook may run anything: it listens here alone, and asks for the token that it prints.
 # No browser is started: the token would be in the list of processes.
 _HOW = ("--host", "127.0.0.1", "--token", "--headless", "--skip-update-check", "--no-sandbox")
+
+
+_BEGUN = '''"""A notebook of this project's: scripts/notebook opens it."""
+
+import marimo
+
+app = marimo.App(width="medium")
+
+
+@app.cell
+def _():
+    import altair as alt
+
+    from taxiway.asking.notebook import ask
+
+    return alt, ask
+
+
+@app.cell
+def _(ask):
+    # Or of "postgres", or of the "lake".
+    rows = ask("warehouse", "SELECT {what} LIMIT 1000")
+    rows
+    return (rows,)
+
+
+if __name__ == "__main__":
+    app.run()
+'''
 
 
 def ask(store: str, statement: str) -> pa.Table:
@@ -46,6 +77,13 @@ def command_line(file: Path, port: int | None, python: str = sys.executable) -> 
         raise UsageError(f"{file} is no notebook", "It is a Python file in a folder that there is: mine.py")
     where = ("--port", str(port)) if port else ()
     return [python, "-m", "marimo", "edit", *_HOW, *where, str(file)]
+
+
+def begin(file: Path, datasets: Iterable[Dataset]) -> None:
+    """Write a notebook that is not there yet: it asks for the rows of the first table."""
+    if not file.exists():
+        table = next((ds.table for ds in datasets if ds.tabular), "")
+        file.write_text(_BEGUN.replace("{what}", f"* FROM {table}" if table else "1 AS one"))
 
 
 def variables(stack: Mapping[str, str], installed: Path) -> dict[str, str]:

@@ -51,7 +51,8 @@ _SPELLINGS: Mapping[Type, str] = {
 }
 # What publishers write for "there is none"; a column of numbers with one of these is text, and a remark.
 _ABSENT = ("na", "n/a", "null", "none", "nil", "-", "--", "?", "\\n", "nan", "#n/a", "missing", "unknown")
-_EXAMPLES, _MOST_DISTINCT = 3, 1000
+_COMMA, _THOUSANDS = re.compile(r"\s*-?\d+,\d+\s*"), re.compile(r"\s*-?\d{1,3},\d{3}\s*")
+_EXAMPLES, _MOST_DISTINCT, _LETTERS = 3, 1000, 30
 # Significant digits that every float64 keeps.
 _SURE_DIGITS = 15
 
@@ -382,7 +383,7 @@ def remarks(profile: Profile, column: Column) -> Iterator[str]:
         yield "no value"
         return
     if column.type == "string":
-        shown = ", ".join(ascii(text[:30]) for text in profile.examples)
+        shown = ", ".join(map(_quoted, profile.examples))
         more = f"{profile.distinct:,}" if profile.distinct < _MOST_DISTINCT else "many"
         yield f"{more} different: {shown}" if profile.distinct > _EXAMPLES else shown
     elif column.type == "bool":
@@ -403,15 +404,30 @@ def _advice(profile: Profile, column: Column) -> Iterator[str]:
         yield f"{profile.misfits:,} values do not fit: quarantine"
     if column.type == "float64" and not profile.is_text and _MONEY.search(column.name):
         yield "numeric, if it is money and has nine decimals at most"
+    yield from why_text(profile, column)
+
+
+def why_text(profile: Profile, column: Column) -> Iterator[str]:
+    """What a column that may be meant as one of numbers has that is none, and what to do."""
     words = sorted(profile.others)
-    if column.type != "string" or not profile.numbers or not words:
+    if column.type != "string" or not words:
         return
-    if all(word.strip().lower() in _ABSENT for word in words):
+    if all(map(_COMMA.fullmatch, words)) and not all(map(_THOUSANDS.fullmatch, words)):
+        yield f"decimals after a comma: a number is SAFE_CAST(REPLACE({column.name}, ',', '.') AS NUMERIC)"
+    elif not profile.numbers:
+        return
+    elif all(word.strip().lower() in _ABSENT for word in words):
         codes = ", ".join(f'"{word.strip().lower()}": None' for word in words)
         yield f"all others are numbers: of such a type with codes={{{codes}}}"
     elif len(words) <= _EXAMPLES < profile.numbers + 2:
-        shown = ", ".join(ascii(word[:30]) for word in words)
-        yield f"numbers but for {shown}: if it is one, give its type, and such rows are quarantined"
+        yield (
+            f"numbers but for {', '.join(map(_quoted, words))}: if it is one, give its type "
+            f"(--type {column.name}=numeric), and such rows are quarantined"
+        )
+
+
+def _quoted(text: str) -> str:
+    return repr(text if len(text) <= _LETTERS else f"{text[: _LETTERS - 1]}…")
 
 
 def _plain(value: Any) -> str:

@@ -27,6 +27,7 @@ from taxiway.entries.columns import (
     described,
     look,
     remarks,
+    why_text,
 )
 from taxiway.entries.sample import Sample
 from taxiway.errors import TaxiwayError, UsageError
@@ -241,6 +242,7 @@ class _Table:
                 column = replace(column, type=check_type(self.wanted.types[asked], f"--type {asked}"))
             columns[column.name] = column
             comments[f"columns.{column.name}"] = ["; ".join(remarks(profile, column))]
+            self.notes += [f"{column.name} is text: {why}." for why in why_text(profile, column)]
         if types:
             raise UsageError(
                 f"{', '.join(types.values())} is no column of {self.sample.name}",

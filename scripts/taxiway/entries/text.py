@@ -73,7 +73,8 @@ def module(
 def _docstring(ds: Dataset, about: Sequence[str]) -> str:
     def written(text: str) -> str:
         # Nothing that ends a docstring, or needs a raw one.
-        return _safe(text).replace("\\", "/").replace('"""', "'''")
+        plain = "".join(c if _is_plain(c) else "?" for c in " ".join(text.split()))
+        return plain.replace("\\", "/").replace('"""', "'''")
 
     title = written(ds.title.rstrip("."))
     paragraphs = [textwrap.fill(written(each), WIDTH) for each in about]
@@ -200,6 +201,8 @@ def _is_plain(character: str) -> bool:
     """Whether a letter looks like no other one: linters (and people) take many for those of ASCII."""
     if character.isascii():
         return character.isprintable()
+    if character in "µ°²³±½¼¾§…—«»" or unicodedata.category(character) == "Sc":
+        return True
     alphabets = ("LATIN", "CJK", "HIRAGANA", "KATAKANA", "HANGUL")
     return character.isalpha() and unicodedata.name(character, "").startswith(alphabets)
 

@@ -7,13 +7,17 @@ import io
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 
+import duckdb
 import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 
+from elt.catalogue import Column
+from elt.catalogue.registry import DATASETS
 from elt.errors import PipelineError
 from elt.stores.gcs import Content
 from stacks import Stack
@@ -21,7 +25,7 @@ from taxiway.asking.answers import write
 from taxiway.asking.connecting import snippets
 from taxiway.asking.lake import Files
 from taxiway.asking.stores import STORES, open_store
-from taxiway.cli.commands.data import COUNTS, quarantine
+from taxiway.cli.commands.data import counts, quarantine
 from taxiway.cli.commands.debugging import try_
 from taxiway.embedded.postgres import binaries
 from taxiway.environment.home import Home, State, write_json
@@ -29,6 +33,7 @@ from taxiway.errors import TaxiwayError, UsageError
 from taxiway.targets.target import Checkout
 
 pytestmark = pytest.mark.emulators
+YELLOW = DATASETS["yellow"]
 ROWS = 40  # as tests/integration/elt/conftest.py loads them
 
 
@@ -162,8 +167,19 @@ def test_the_months_folders_are_columns_of_the_lakes_table(loaded):
 def test_quarantined_rows_are_counted_by_their_reason_without_the_value(loaded):
     with loaded.lake() as lake:
         objects = list(lake.list("quarantine/yellow/"))
-        with Files(loaded.connections).read(lake, objects, COUNTS) as answer:
+        with Files(loaded.connections).read(lake, objects, counts(YELLOW)) as answer:
             assert list(answer.rows) == [("tpep_pickup_datetime … is outside 2024-01", 2)]
+
+
+def test_a_reason_keeps_the_whole_name_of_its_column():
+    started = Column("started_at", "datetime", "Start.", aliases=("Started at (l'heure)",))
+    reasons = (
+        "('Started at (l''heure) 2024-07-14 10:00 is outside 2024-02; other one is not int16'), "
+        "('Started at (l''heure) 2024-08-01 11:00 is outside 2024-02; other two is not int16')"
+    )
+    asked = counts(replace(YELLOW, columns=(*YELLOW.columns, started)))
+    found = duckdb.sql(asked.replace("{files}", f"(VALUES {reasons}) AS kept(reason)")).fetchall()
+    assert found == [("Started at (l'heure) … is outside 2024-02; other … is not int16", 2)]
 
 
 def test_the_first_rows_of_any_file_are_texts_as_they_are(loaded):

@@ -31,9 +31,11 @@ FILES = {
 # What scripts/new writes, by the page, and what the page says to write instead: file, text, better text.
 WRITTEN = {match["file"]: match["text"] for match in BLOCK.finditer(PAGE) if match["who"] == "writes"}
 EDITED = next(iter(re.findall(r"^\| in `([\w/.]+)` \| write \|$", PAGE, re.MULTILINE)))
-EDITS = re.findall(
-    r"^\| `(.+)` \| `(.+)` \|$", PAGE.partition(f"in `{EDITED}`")[2].partition("\n\n")[0], re.MULTILINE
-)
+EDITS = [
+    edit
+    for table in PAGE.split(f"| in `{EDITED}` | write |")[1:]
+    for edit in re.findall(r"^\| `(.+)` \| `(.+)` \|$", table.partition("\n\n")[0], re.MULTILINE)
+]
 ADDRESS = "127.0.0.1:8000"
 OWN = ("bikes", "stations", "plan", "rides", "opened")
 
@@ -202,6 +204,17 @@ def test_the_walk_through_does_what_it_says(product, served, stack, dsn):
         {"month": "2024-01", "passed": True, "found": "0 of 3 counts are above 50"},
         {"month": "2024-02", "passed": True, "found": "0 of 1 counts are above 50"},
     ]
+
+    sums = [
+        ("2024-01-01", "E 14 St", 1, 3),
+        ("2024-01-01", "W 21 St", 2, 16),
+        ("2024-02-01", "W 21 St", 1, 7),
+    ]
+    query = "SELECT CAST(day AS STRING) AS day, name, counts, bikes FROM TABLE ORDER BY day, name"
+    assert [tuple(row.values()) for row in stack.select(query, "daily_bikes")] == sums
+    with psycopg.connect(dsn) as connection:
+        query = "SELECT day::text, name, counts, bikes::int FROM daily_bikes ORDER BY day, name"
+        assert connection.execute(query).fetchall() == sums
 
     [query] = [text for kind, text in BLOCKS if kind == "sql"]
     [answer] = [text for kind, text in BLOCKS if not kind]

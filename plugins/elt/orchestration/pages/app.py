@@ -21,6 +21,7 @@ from elt.catalogue import Dataset, Mart
 from elt.connections import Connections
 from elt.errors import InvalidPeriodError, NoCredentialsError, PipelineError
 from elt.orchestration.pages import charts, coverage, describing, history
+from elt.orchestration.pages.fresh import Fresh
 from elt.periods import Period
 
 SECONDS = 30.0
@@ -90,6 +91,7 @@ class Context:
     connect: Callable[[], Connections]
     now: Callable[[], dt.datetime] = _utc
     in_time: _Waiting = field(default_factory=_Waiting)
+    fresh: Callable[[], None] = field(default_factory=Fresh)
 
 
 def make(context: Context) -> FastAPI:
@@ -97,6 +99,7 @@ def make(context: Context) -> FastAPI:
 
     def sign_in(request: Request, user: Annotated[Any, Depends(context.airflow.user)]) -> None:
         request.state.signed_in = user
+        context.fresh()
 
     app = FastAPI(
         title="Taxiway", docs_url=None, redoc_url=None, openapi_url=None, dependencies=[Depends(sign_in)]
@@ -135,7 +138,7 @@ def _visible(dataset: str, context: Asked, user: User) -> Dataset:
 def _feeding(mart: Mart) -> list[Dataset]:
     from elt.catalogue.registry import DATASETS
 
-    return [ds for ds in DATASETS.values() if ds.fills(mart.name)]
+    return [ds for ds in list(DATASETS.values()) if ds.fills(mart.name)]
 
 
 def _shown(mart: Mart, context: Context, user: User, readable: set[str]) -> bool:
@@ -180,7 +183,7 @@ def list_datasets(context: Asked, user: User) -> dict[str, Any]:
     from elt.catalogue.registry import DATASETS, PROBLEMS
 
     readable = context.airflow.readable(user)
-    seen = [ds for ds in DATASETS.values() if coverage.dags(ds).keys() & readable]
+    seen = [ds for ds in list(DATASETS.values()) if coverage.dags(ds).keys() & readable]
     return {
         "datasets": [{"name": ds.name, "title": ds.title, "every": ds.every} for ds in seen],
         "problems": [str(problem) for problem in PROBLEMS],
@@ -241,7 +244,7 @@ def list_marts(context: Asked, user: User) -> dict[str, Any]:
     from elt.catalogue.registry import MARTS
 
     readable = context.airflow.readable(user)
-    seen = [mart for mart in MARTS.values() if _shown(mart, context, user, readable)]
+    seen = [mart for mart in list(MARTS.values()) if _shown(mart, context, user, readable)]
     described = [
         {"name": m.name, "title": m.title, "datasets": [ds.name for ds in _feeding(m)]} for m in seen
     ]

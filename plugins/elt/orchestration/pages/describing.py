@@ -24,7 +24,7 @@ def dataset(ds: Dataset) -> dict[str, Any]:
     ]
     stores = {"warehouse": ds.tabular, "database (Postgres)": ds.in_postgres}
     # A mart's view may join it: where there are no feeds, it is what its rows are for.
-    marts = [mart.name for mart in MARTS.values() if ds.fills(mart.name) or ds.name in mart.lookups]
+    marts = [mart.name for mart in list(MARTS.values()) if ds.fills(mart.name) or ds.name in mart.lookups]
     return {
         "name": ds.name,
         "title": ds.title,

@@ -6,7 +6,16 @@ from string import Template
 from elt.catalogue import Audit
 from elt.catalogue.checks import Packages
 
-_PACKAGES = Packages()
+
+@cache
+def _packages() -> Packages:
+    return Packages()
+
+
+def forget() -> None:
+    """Read files again that have been read, for a process that outlives them."""
+    text.cache_clear()
+    _packages.cache_clear()
 
 
 @cache
@@ -15,10 +24,16 @@ def text(name: str, package: str = "") -> str:
 
     `package` is the one of the entry that names an audit; see `Packages.sql` for the order.
     """
-    files = _PACKAGES.sql(name, package)
+    files = _packages().sql(name, package)
     if not files:
         raise FileNotFoundError(f"there is no file sql/{name}.sql in the library or in a package")
-    return files[0].read_text(encoding="utf-8").strip().rstrip(";")
+    return bare(files[0].read_text(encoding="utf-8"))
+
+
+def bare(written: str) -> str:
+    """A statement that others can follow: without its last semicolon, its last comment closed."""
+    found = written.strip().rstrip(";")
+    return f"{found}\n" if "--" in found.rpartition("\n")[2] else found
 
 
 def statement(name: str, /, **variables: str) -> str:

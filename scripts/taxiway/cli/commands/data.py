@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -20,12 +21,6 @@ if TYPE_CHECKING:
     from elt.periods import Partition
     from elt.stores.gcs import Lake
     from taxiway.asking.answers import Answer
-
-# A reason without the value that it is about: `tpep_pickup_datetime … is outside 2024-01`.
-COUNTS = (
-    r"SELECT regexp_replace(reason, '(^|; )(\S+) .{0,60}? (is (missing|outside|not) ?)', '\1\2 … \3', 'g')"
-    ' AS reason, COUNT(*) AS "rows" FROM {files} GROUP BY 1 ORDER BY 2 DESC, 1'
-)
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -248,11 +243,22 @@ def quarantine(
             return _nothing_kept(lake_, ds, wanted)
         files = Files(connections)
         if chosen == "table":
-            with files.read(lake_, objects, COUNTS) as answer:
+            with files.read(lake_, objects, counts(ds)) as answer:
                 show(answer, Screen(), limit)
         with files.read(lake_, objects, "SELECT reason, * EXCLUDE reason FROM {files}") as answer:
             _show(answer, chosen, output, limit)
     return 0
+
+
+def counts(ds: Dataset) -> str:
+    """Rows by their reason without the value that it is about: `Started at … is outside 2024-01`."""
+    names = sorted((name for column in ds.columns for name in column.known_names), key=len, reverse=True)
+    named = "|".join([*(re.escape(name).replace("'", "''") for name in names), r"\S+"])
+    return (  # the names come from the catalogue, which checks them
+        rf"SELECT regexp_replace(reason, '(?i)(^|; )({named}) .{{0,60}}? (is (missing|outside|not) ?)', "  # noqa: S608
+        r"'\1\2 … \3', 'g') AS reason, COUNT(*) AS "
+        '"rows" FROM {files} GROUP BY 1 ORDER BY 2 DESC, 1'
+    )
 
 
 def _nothing_kept(lake_: Lake, ds: Dataset, wanted: list[Partition]) -> int:
@@ -275,9 +281,9 @@ def _nothing_kept(lake_: Lake, ds: Dataset, wanted: list[Partition]) -> int:
 @command(
     "notebook",
     """
-  scripts/notebook                     the starter: a question to each store
-                                       and a chart
-  scripts/notebook mine.py             one of yours, which need not exist
+  scripts/notebook                     the one in plugins/*/notebooks
+  scripts/notebook mine.py             one of yours; a new one begins with the
+                                       rows of the first dataset
   scripts/notebook --port 8888
   scripts/notebook --stack alice       for a stack on Google Cloud
 The first call installs marimo into .tools/notebook. It listens on this machine
@@ -292,10 +298,13 @@ alone and wants the token in the address that it prints; Ctrl-C ends it.
 @pass_checkout
 def notebook(checkout: Checkout, file: Path | None, port: int | None, stack: str) -> int:
     """Open a notebook that is connected to lake, warehouse and Postgres."""
-    from taxiway.asking.notebook import NOTEBOOK, command_line, starter, variables
+    from elt.catalogue.registry import DATASETS
+    from taxiway.asking.notebook import NOTEBOOK, begin, command_line, starter, variables
 
     given = stores_of(checkout, stack).variables
-    called = command_line(file or starter(checkout.folder), port)
+    file = file or starter(checkout.folder)
+    called = command_line(file, port)
+    begin(file, DATASETS.values())
     os.execve(called[0], called, variables(given, NOTEBOOK.installed()))  # noqa: S606
 
 

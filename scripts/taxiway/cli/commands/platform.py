@@ -28,6 +28,9 @@ from taxiway.errors import TaxiwayError, UsageError
 from taxiway.targets.target import TARGETS, Checkout, target_class
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from elt.periods import Partition
     from lakehouse.settings import Settings
     from taxiway.console.progress import Progress
     from taxiway.loads.service import Loads
@@ -128,7 +131,7 @@ def up(
         if not platform.state.emulated:
             wait_until_allowed(loads.connections, progress.say)
         code = loads.load(first, wait) if first else 0
-    _show_up(platform, loads, arguments.next_load(first))
+    _show_up(platform, loads, first)
     if not loads.conclude(code):
         progress.say(f"done in {progress.elapsed:.1f} s", "done")
     return code
@@ -172,18 +175,23 @@ def _settings(config: dict[str, str]) -> Settings:
     return Settings.from_config({"taxiway:owner": environment.developer(), **config})
 
 
-def _show_up(platform: Target, loads: Loads, following: str) -> None:
+def _show_up(platform: Target, loads: Loads, first: Sequence[Partition]) -> None:
     """What is loaded, where Airflow is, and what to type next."""
     from rich.text import Text
 
+    from elt.periods import Partition
     from taxiway.console.progress import Screen
     from taxiway.console.tables import show_datasets, show_rows
+    from taxiway.loads.arguments import next_load
 
     console = Screen()
     console.print()
-    show_datasets(console, loads.status())
-    for mart, rows in loads.mart_heads(5).items():
-        show_rows(console, f"First rows of the mart {mart}", rows)
+    rows = loads.status()
+    show_datasets(console, rows)
+    there = [Partition.parse(row["dataset"], row["period"]) for row in rows if row["state"] == "loaded"]
+    following = next_load([*first, *there])
+    for mart, head in loads.mart_heads(5).items():
+        show_rows(console, f"First rows of the mart {mart}", head)
     # Where output is no terminal it is a log, which more people read than this machine's files.
     password = platform.home.secret("admin_password") if console.is_terminal else "scripts/status --password"
     where = f"Airflow   {platform.state.api_url}   user "

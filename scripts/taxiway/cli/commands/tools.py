@@ -14,7 +14,6 @@ from taxiway.cli.options import PASS_THROUGH, command, pass_checkout
 from taxiway.errors import TaxiwayError, UsageError
 from taxiway.targets.target import Checkout
 
-CHECKS = (("ruff", "check", "."), ("ruff", "format", "--check", "."), ("mypy",))
 # For everything; what a worker gets at a time is decided in tests/conftest.py.
 WORKERS = ("--numprocesses=2",)
 # mypy on an empty cache takes two minutes on two cores.
@@ -83,12 +82,20 @@ def bench(checkout: Checkout, arguments: tuple[str, ...]) -> int:
     return _become(checkout.folder, sys.executable, checkout.folder / "tests" / "benchmarks", *arguments)
 
 
-@command("check", "  scripts/check                    what CI runs before the tests")
+@command(
+    "check",
+    """
+  scripts/check                    what CI runs before the tests
+  scripts/check --fix              write the format, correct what can be
+""",
+)
+@click.option("--fix", is_flag=True, help="Correct what the linter can, and write the format.")
 @pass_checkout
-def check(checkout: Checkout) -> int:
+def check(checkout: Checkout, fix: bool) -> int:
     """Lint, check the format and check the types."""
+    lint, formatted = (["--fix"], []) if fix else ([], ["--check"])
     codes = []
-    for program, *options in CHECKS:
+    for program, *options in (["ruff", "check", *lint, "."], ["ruff", "format", *formatted, "."], ["mypy"]):
         try:
             done = subprocess.run([BIN / program, *options], cwd=checkout.folder, timeout=CHECK_SECONDS)
         except subprocess.TimeoutExpired:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from airflow.configuration import conf
 from airflow.models.dag import DagModel
 from airflow.models.dagbag import DagPriorityParsingRequest as Request
 from sqlalchemy import Engine, create_engine, delete, insert, select
@@ -126,3 +127,9 @@ def test_what_is_asked_for_already_is_asked_for_once(folder: Folder, tmp_path: P
         (tmp_path / "plugins" / name).touch()
         folder.refresh()
     assert asked(folder) == ["one.py", "two.py"]
+
+
+def test_what_is_read_once_is_written_at_once() -> None:
+    """Airflow would wait for the next time that it reads a file, which may be minutes away here."""
+    assert conf.getint("dag_processor", "min_file_process_interval") > 60
+    assert conf.getint("core", "min_serialized_dag_update_interval") == 0

@@ -32,6 +32,7 @@ class Server:
     gone: bool = False
     health: dict[str, Any] = field(default_factory=dict)
     triggered: list[dict[str, Any]] = field(default_factory=list)
+    behind: int = 0
 
     def get(self, _url: str, **_options: Any) -> requests.Response:
         return answer(200, self.health)
@@ -53,6 +54,11 @@ class Server:
             return answer(200, options["json"])
         if path.endswith("/dagRuns"):
             return answer(404, {"detail": "The Dag with ID: 'yellow_to_lake' was not found"})
+        if path.endswith("/tasks"):
+            # The first answers are of the DAG before it was edited.
+            feeds = DATASETS[path.split("/")[2].removesuffix("_to_warehouse")].feeds
+            edited = self.calls.count((method, path)) > self.behind
+            return answer(200, {"tasks": [{"task_id": "mart"}] if bool(feeds) == edited else []})
         if path.startswith("/dags/"):
             self.dags[path.removeprefix("/dags/")] = options["json"]["is_paused"]
             return answer(200, {})
@@ -184,6 +190,16 @@ def test_a_new_datasets_dags_are_unpaused_and_no_others() -> None:
     }  # fmt: skip
     with pytest.raises(TaxiwayError, match="yellow_to_lake"):
         open_datasets(client(Server()), ["yellow"], Patience(0))
+
+
+@pytest.mark.parametrize("name", ["yellow", "zones"])
+def test_a_dag_that_is_older_than_its_entrys_marts_is_awaited(name: str) -> None:
+    dags = dict.fromkeys((dag_id for ids in expected_dags().values() for dag_id in ids), False)
+    server = Server(dags, behind=1)
+    open_datasets(client(server), [name], Patience(5))
+    assert server.calls.count(("GET", f"/dags/{name}_to_warehouse/tasks")) == 2
+    with pytest.raises(TaxiwayError, match=f"has not read what was edited of: {name}"):
+        open_datasets(client(Server(dags, behind=9)), [name], Patience(0))
 
 
 def test_dags_that_do_not_appear_are_named_with_what_airflow_says_of_its_files() -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from repository import REPOSITORY
 
+from elt.catalogue.registry import DATASETS
 from taxiway.asking import notebook
 from taxiway.cli.main import main
 from taxiway.compose.on_demand import SITE
@@ -31,6 +32,21 @@ def test_it_listens_here_alone_with_its_token_and_shows_it_to_no_other_process(t
     assert line[line.index("--host") + 1] == "127.0.0.1"
     assert {"--token", "--headless"} <= set(line)
     assert not any("password" in word for word in line)
+
+
+def test_a_new_one_begins_with_rows_and_one_that_is_there_stays(tmp_path: Path) -> None:
+    new, old, empty = (tmp_path / name for name in ("new.py", "old.py", "empty.py"))
+    old.write_text("mine")
+    for file in (new, old):
+        notebook.begin(file, DATASETS.values())
+    notebook.begin(empty, [])
+    assert (
+        f'ask("warehouse", "SELECT * FROM {next(iter(DATASETS.values())).table} LIMIT 1000")'
+        in new.read_text()
+    )
+    assert old.read_text() == "mine"
+    assert "SELECT 1 AS one LIMIT" in empty.read_text()
+    compile(new.read_text(), str(new), "exec")
 
 
 @pytest.mark.parametrize("file", ["mine.ipynb", "mine", "nowhere/mine.py"])

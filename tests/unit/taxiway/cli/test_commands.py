@@ -400,9 +400,21 @@ def test_the_password_is_printed_on_a_terminal_and_into_no_log(
     write_atomically(home.secrets / "admin_password", "of-the-admin")
     monkeypatch.setenv("FORCE_COLOR", terminal)
     started: Any = Hanging(home)
-    _show_up(started, cast("Any", loads), "scripts/run")
+    _show_up(started, cast("Any", loads), [])
     shown = capsys.readouterr().out
     assert ("of-the-admin" in shown, "scripts/status --password" in shown) == (bool(terminal), not terminal)
+
+
+def test_what_to_type_next_begins_after_what_is_loaded(tmp_path: Path, capsys: Any) -> None:
+    class Loaded(Empty):
+        def status(self) -> list[Any]:
+            counts = dict.fromkeys(("typed", "quarantined", "warehouse", "postgres"), 1)
+            row: dict[str, Any] = {f"{name}_rows": count for name, count in counts.items()}
+            facts = {"raw_bytes": 1, "audit_failures": 0, "audit_warnings": 0}
+            return [{**row, **facts, "dataset": "yellow", "period": "2024-04", "state": "loaded"}]
+
+    _show_up(cast("Any", Hanging(Home.of("local", tmp_path))), cast("Any", Loaded()), [])
+    assert "scripts/run yellow 2024-05..2024-06" in capsys.readouterr().out
 
 
 # What is wrong with a stack is reported before anything is started
@@ -525,3 +537,12 @@ def test_a_name_that_cannot_be_a_folder_beside_the_others_is_refused(
 ) -> None:
     assert main(["status", f"--stack={stack}"], Checkout(tmp_path)) == 2
     assert "is not a name of letters, digits and _.-" in capsys.readouterr().err
+
+
+def test_check_writes_the_format_only_if_it_is_told_to(tmp_path: Path) -> None:
+    file = tmp_path / "own.py"
+    file.write_text("import os\nx = [1,2]\n")
+    assert main(["check"], Checkout(tmp_path)) != 0
+    assert file.read_text() == "import os\nx = [1,2]\n"
+    main(["check", "--fix"], Checkout(tmp_path))
+    assert file.read_text() == "x = [1, 2]\n"

@@ -138,7 +138,18 @@ def test_a_number_with_a_word_for_nothing_stays_text_and_tells_the_codes() -> No
 def test_a_number_with_a_stray_word_tells_the_word() -> None:
     found = profile("12", "3", "4", "many")
     said = list(remarks(found, column_for(found, 1, [])))
-    assert said[1] == "numbers but for 'many': if it is one, give its type, and such rows are quarantined"
+    assert said[1].startswith("numbers but for 'many': if it is one, give its type (--type some=numeric)")
+
+
+def test_decimals_after_a_comma_are_text_and_tell_the_number() -> None:
+    made = inferred(sample(b"id;price;people\n1;1,50;1,500\n2;12,5;12,000\n", delimiter=";"))
+    assert made.notes[0].endswith("a number is SAFE_CAST(REPLACE(price, ',', '.') AS NUMERIC).")
+    assert not any("people" in note for note in made.notes), "a comma of thousands is none of decimals"
+
+
+def test_a_number_that_is_text_is_said_in_the_terminal_too() -> None:
+    made = inferred(sample(b"id,price\n1,2.50\n2,gratis\n3,1.25\n4,0.99\n"))
+    assert any("price is text: numbers but for 'gratis'" in note for note in made.notes)
 
 
 def test_columns_that_cannot_be_told_apart_are_left_out() -> None:

@@ -58,7 +58,7 @@ def test_the_formatter_and_the_linter_leave_it_as_it_is(tmp_path: Path) -> None:
     for number, entry in enumerate(entries()):
         comments = {
             "key": ["a " * 90],
-            "columns.a": ["Кириллица \u2013 “quotes” \x1b[1m"],
+            "columns.a": ["Кириллица \u2013 “quotes” \x1b[1m", "µ°²³±½¼¾§…—«» €£¥₹"],
             "": ["Left out: x."],
         }
         (tmp_path / f"e{number}.py").write_text(module(entry, ["About it. " * 30, 'Кто \\ """'], comments))
@@ -68,3 +68,10 @@ def test_the_formatter_and_the_linter_leave_it_as_it_is(tmp_path: Path) -> None:
             capture_output=True, text=True, timeout=60,
         )  # fmt: skip
         assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_accents_and_units_are_written_as_they_are() -> None:
+    entry = replace(RIDES, columns=(*RIDES.columns, Column("pm", "float64", "Feinstaub (µg/m³).", "€")))
+    written = module(entry, ["Preis in € — für Châtelet."], {"columns.pm": ["'Hôtel de Ville'"]})
+    for text in ("Preis in € — für Châtelet.", "# 'Hôtel de Ville'", '"Feinstaub (µg/m³).", unit="€"'):
+        assert text in written

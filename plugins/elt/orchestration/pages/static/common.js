@@ -16,7 +16,7 @@ export function make(tag, attributes = {}, ...children) {
 }
 
 /** A count for people; a dash where there is none. */
-export const number = (value) => (value == null ? "–" : Number(value).toLocaleString("en"));
+export const number = (value, digits = {}) => (value == null ? "–" : Number(value).toLocaleString("en", digits));
 
 function followTheme() {
   let chosen = null;

@@ -7,14 +7,17 @@ const STATES = {
 };
 // What a group of partitions shows: the state that wants somebody most.
 const WORST = ["F", "R", "O", "A", "M", "L"];
+const MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+const numbers = (first, last) => Array.from({ length: last - first + 1 }, (_, n) => String(first + n));
 const main = document.getElementById("main");
 const panel = make("aside", { id: "panel", "aria-live": "polite" });
 const hint = make("div", { id: "hint", role: "tooltip", hidden: true });
 document.body.append(hint);
+let shown = null; // the partition in the panel
 
 class Grid {
   constructor(entry, facts) {
-    Object.assign(this, entry, facts);
+    Object.assign(this, { name: entry.name, title: entry.title, every: entry.every }, facts);
     this.keys = this.first ? periods(this.first, this.every, this.states.length) : [""];
     this.places = new Map(this.keys.map((key, place) => [key, place]));
   }
@@ -51,7 +54,9 @@ function rows(grid, places, level, open) {
     const cells = lines.get(line);
     cells.has(cell) ? cells.get(cell).push(place) : cells.set(cell, [place]);
   }
-  return make("div", { class: "grid", role: "group" }, [...lines].reverse().map(([line, cells]) => {
+  const columns = { month: MONTHS, day: numbers(1, 31), hour: numbers(0, 23) }[level];
+  const head = columns && make("div", { class: `row by-${level} columns`, "aria-hidden": "true" }, make("span"), columns.map((text) => make("span", {}, text)));
+  return make("div", { class: "grid", role: "group" }, head, [...lines].reverse().map(([line, cells]) => {
     const all = [...cells];
     // A year that begins in its middle: each month below its own kind.
     const skipped = level === "month" ? Number(all[0][0].slice(5)) - 1 : level === "day" ? Number(all[0][0].slice(8)) - 1 : level === "hour" ? Number(all[0][0].slice(11)) : 0;
@@ -81,21 +86,61 @@ function show(target, lines) {
 function hide() { hint.hidden = true; }
 
 function draw(section, grid) {
+  section.grid = grid;
+  section.replaceChildren(...[...drawn(grid), grid.below = make("div"), range(section, grid)].filter(Boolean));
+  if (grid.states.includes("R")) follow(section);
+}
+
+/** What changes while runs do; what a user has opened or typed below it stays. */
+function update(section, facts) {
+  if (!section.grid) return;
+  const { grid } = section, { below } = grid, cells = () => [...section.querySelectorAll(".cell")], at = cells().indexOf(document.activeElement);
+  const before = grid.states;
+  Object.assign(grid, new Grid(grid, facts));
+  while (section.firstChild !== below) section.firstChild.remove();
+  below.before(...drawn(grid));
+  if (below.firstChild) grid.reopen();
+  if (at >= 0) cells()[at]?.focus();
+  if (shown?.name === grid.name && before[shown.place] !== grid.states[shown.place]) select(grid, shown.place, false);
+  if (grid.states.includes("R")) follow(section);
+}
+
+function drawn(grid) {
   const counts = WORST.map((state) => [state, [...grid.states].filter((s) => s === state).length]).filter(([, n]) => n);
   const level = grid.every && GRAINS[Math.min(GRAINS.indexOf(grid.every), GRAINS.indexOf("month"))];
-  const below = make("div");
-  const open = (key, places, into = below) => {
+  const open = (key, places, into = grid.below) => {
     if (places.length === 1 && (grid.keys[places[0]] === key)) return select(grid, places[0]);
+    if (into === grid.below) grid.reopen = () => open(key, places);
     const finer = GRAINS[GRAINS.indexOf(key.length === 7 ? "month" : "day") + 1], inner = make("div");
     into.replaceChildren(make("h3", {}, key), rows(grid, places, finer, (k, p) => open(k, p, inner)), inner);
   };
   const all = grid.keys.map((_, place) => place);
-  section.replaceChildren(...[
+  return [
     make("header", {}, make("h2", {}, make("a", { href: page("dataset", { name: grid.name }) }, grid.name)), make("span", { class: "title" }, grid.title),
       counts.map(([state, n]) => make("span", { class: "count" }, make("i", { class: `dot ${state}` }), ` ${number(n)} ${STATES[state][0]}`))),
     grid.paused.length ? notice(`Paused, so that nothing of it runs: ${grid.paused.join(", ")}.`, "warning") : null,
     grid.every ? rows(grid, all, level, (key, places) => open(key, places)) : make("div", { class: "row" }, make("span", { class: "when" }, "whole"), cell(grid, "", [0], (key, places) => select(grid, places[0]))),
-    below, range(section, grid)].filter(Boolean));
+  ].filter(Boolean);
+}
+
+/** While something runs, Airflow is asked how many runs there are, and the stores only when that changes. */
+async function follow(section) {
+  if (section.followed) return;
+  section.followed = true;
+  const asked = { dag_ids: ["lake", "warehouse", "postgres"].map((store) => `${section.grid.name}_to_${store}`), states: ["queued", "running"], page_limit: 1 };
+  try {
+    // A run of the lake's ends before those that follow it begin.
+    for (let known = -1, quiet = 0, wait = 3000; quiet < 4; wait = Math.min(wait * 1.2, 20000)) {
+      await new Promise((done) => setTimeout(done, wait));
+      if (document.hidden) continue;
+      const { total_entries: now } = await airflow("dags/~/dagRuns/list", asked);
+      quiet = now ? 0 : quiet + 1;
+      if (now === known) continue;
+      update(section, await coverage(section.grid));
+      [known, wait] = [now, 3000];
+    }
+  } catch { /* Refresh says what is wrong. */ }
+  section.followed = false;
 }
 
 function range(section, grid) {
@@ -106,7 +151,11 @@ function range(section, grid) {
   const button = (text, states, force) => make("button", {
     type: "button", disabled: !grid.may_run, title: grid.may_run ? null : "You may not trigger these DAGs.",
     click: () => {
-      const places = grid.between(...inputs.map((input) => input.value.trim())).filter((place) => states.includes(grid.states[place]));
+      const [first, last] = inputs.map((input) => input.value.trim());
+      const wrong = [first, last].find((value) => !value || !grid.keys.some((key) => key.startsWith(value)));
+      if (wrong != null) return said.replaceChildren(`${wrong || "Nothing"} is no period of ${grid.name}: it has ${ends.first} to ${ends.last}.`);
+      if (first > last && !first.startsWith(last)) return said.replaceChildren(`${first} is after ${last}.`);
+      const places = grid.between(first, last).filter((place) => states.includes(grid.states[place]));
       load(section, grid, places, said, force);
     },
   }, text);
@@ -131,7 +180,8 @@ async function load(section, grid, places, said, force = false) {
   const stop = new AbortController();
   const go = make("button", { type: "button", class: "go", click: run }, `Yes, start ${number(places.length)}`);
   const no = make("button", { type: "button", click: () => { stop.abort(); said.replaceChildren("Not started."); } }, "No");
-  said.replaceChildren(`${number(places.length)} of ${grid.name}: `, go, no);
+  const ends = [...new Set([grid.keys[places[0]], grid.keys[places.at(-1)]])].filter(Boolean).join(" to ");
+  said.replaceChildren(`${number(places.length)} of ${grid.name}${ends && `, ${ends}`}: `, go, no);
   go.focus();
   async function run() {
     let done = 0;
@@ -149,21 +199,29 @@ async function load(section, grid, places, said, force = false) {
       }
       done++;
     }
-    await refresh(section, grid);
-    section.querySelector(".range [role=status]")?.replaceChildren(`${number(done)} started.`);
+    said.replaceChildren(`${number(done)} started.`);
+    update(section, await coverage(grid));
   }
 }
 
-async function select(grid, place) {
+function shut() {
+  shown = null;
+  panel.replaceChildren();
+  document.body.classList.remove("open");
+}
+addEventListener("keydown", (event) => event.key === "Escape" && shut());
+
+async function select(grid, place, focus = true) {
+  shown = { name: grid.name, place };
   const key = grid.keys[place], name = `${grid.name} ${key}`.trim(), said = make("span", { role: "status" });
-  const close = make("button", { type: "button", class: "close", "aria-label": "Close", click: () => { panel.replaceChildren(); document.body.classList.remove("open"); } }, "×");
+  const close = make("button", { type: "button", class: "close", "aria-label": "Close", click: shut }, "×");
   const body = make("div", {}, "Asking the stores …");
   const state = grid.states[place], section = document.getElementById(`of-${grid.name}`);
   document.body.classList.add("open");
   panel.replaceChildren(close, make("h2", {}, name), make("p", {}, make("i", { class: `dot ${state}` }), ` ${STATES[state][0]}`),
     make("p", {}, make("button", { type: "button", disabled: !grid.may_run || state === "R", click: () => load(section, grid, [place], said, state === "L") }, state === "L" ? "Reload" : state === "F" ? "Retry" : "Load"), " ", said),
     body, make("p", {}, make("a", { href: page("dataset", { name: grid.name, period: key }) }, "Dataset, schema and quarantine")));
-  close.focus({ preventScroll: true });
+  if (focus) close.focus({ preventScroll: true });
   try {
     const row = await ask(`partitions/${encodeURIComponent(grid.name)}`, { period: key });
     body.replaceChildren(...details(row));
@@ -177,7 +235,7 @@ function details(row) {
   const facts = {
     "state in the stores": row.state, "lake": row.typed_rows, "quarantine": row.quarantined_rows, "warehouse": row.warehouse_rows,
     "Postgres": row.postgres_rows, "raw bytes": row.raw_bytes, "stages to do": row.missing.join(", ") || "none",
-    "source": row.source && (row.sample ? `sample data, generated (${row.source})` : row.source), "loaded": row.loaded_at?.slice(0, 19), "unknown columns": row.drift.join(", "),
+    "source": row.source && (row.sample ? `sample data, generated (${row.source})` : row.source), "loaded": row.loaded_at && `${row.loaded_at.slice(0, 19).replace("T", " ")} UTC`, "unknown columns": row.drift.join(", "),
   };
   const list = Object.entries(facts).filter(([, value]) => value !== "" && value != null).map(([name, value]) => [make("dt", {}, name), make("dd", {}, typeof value === "number" ? number(value) : value)]);
   return [make("dl", {}, list), row.audits.map((audit) => notice(audit, "warning")),
@@ -198,10 +256,13 @@ async function reason({ dag_id: dag, run_id: run }) {
   }
 }
 
+const coverage = ({ name }) => ask(`coverage/${encodeURIComponent(name)}`);
+
 async function refresh(section, entry) {
   try {
-    draw(section, new Grid({ name: entry.name, title: entry.title, every: entry.every }, await ask(`coverage/${encodeURIComponent(entry.name)}`)));
+    draw(section, new Grid(entry, await coverage(entry)));
   } catch (error) {
+    section.grid = null;
     section.replaceChildren(make("h2", {}, entry.name), notice(error.message));
   }
 }
@@ -213,7 +274,7 @@ async function start() {
     const legend = make("p", { class: "legend" }, WORST.map((state) => make("span", {}, make("i", { class: `cell ${state}` }, STATES[state][1]), ` ${STATES[state][0]}`)),
       make("span", {}, make("i", { class: "cell L sample" }, "✓"), " sample data"), make("span", {}, make("i", { class: "cell L kept" }, "✓"), " with quarantine"));
     const again = make("button", { type: "button", click: () => all() }, "Refresh");
-    main.replaceChildren(make("header", { class: "top" }, make("h1", {}, "Coverage"), make("a", { href: page("marts", {}) }, "Marts"), legend, again), ...problems.map((problem) => notice(`Left out: ${problem}`, "warning")), ...sections);
+    main.replaceChildren(make("header", { class: "top" }, make("h1", {}, "Coverage"), make("a", { href: page("marts", {}) }, "Marts"), again, legend), ...problems.map((problem) => notice(`Left out: ${problem}`, "warning")), ...sections);
     document.body.append(panel);
     const all = () => Promise.all(datasets.map((entry, n) => refresh(sections[n], entry)));
     if (!datasets.length) main.append(notice("There is no dataset yet, or none that you may see. Add one: scripts/new NAME ADDRESS", "warning"));

@@ -61,7 +61,7 @@ function quarantined(facts, ds, keys, places) {
     body.replaceChildren("…");
     try {
       const found = await ask(`quarantine/${encodeURIComponent(ds.name)}`, { period: ds.every ? key : "" });
-      body.replaceChildren(...(found.total ? [make("p", {}, `The first ${number(found.rows.length)} of ${number(found.total)}.`), table(found.columns, found.rows)] : ["Every row fits."]));
+      body.replaceChildren(...(found.total ? [make("p", {}, found.rows.length < found.total ? `The first ${number(found.rows.length)} of ${number(found.total)}.` : `${number(found.total)} in all.`), table(found.columns, found.rows)] : ["Every row fits."]));
     } catch (error) {
       body.replaceChildren(notice(error.message));
     }

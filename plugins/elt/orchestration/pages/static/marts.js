@@ -8,7 +8,7 @@ const query = new URLSearchParams(location.search);
 function drawn(facts) {
   if (!facts.charts.some(({ keys }) => keys.length)) return [make("p", {}, "There is nothing in it yet.")];
   return Object.entries(facts.measures).map(([measure, unit]) => part(unit && unit !== measure ? `${measure} (${unit})` : measure, facts.charts.map(({ title, ranked: byRank, keys, values }) =>
-    byRank ? ranked(`${title}, most ${Object.keys(facts.measures)[0]} first`, keys, values[measure]) : chart(title, keys, values[measure].map((value) => value ?? 0), "rows"))));
+    byRank ? ranked(`${title}, ordered by ${Object.keys(facts.measures)[0]}`, keys, values[measure]) : chart(title, keys, values[measure].map((value) => value ?? 0), "rows"))));
 }
 
 /** A warning for each dataset that has generated rows in it. */
@@ -26,7 +26,7 @@ async function start() {
     const links = marts.map(({ name }) => (name === chosen?.name ? make("strong", {}, name) : make("a", { href: page("marts", { name }) }, name)));
     const head = make("header", { class: "top" }, make("h1", {}, "Marts"), ...links, make("a", { href: page("coverage", {}) }, "Coverage"));
     if (!chosen) {
-      main.replaceChildren(head, marts.length ? notice(`There is no mart ${query.get("name")} that you may see.`) : make("p", {}, "There is no mart that you may see."));
+      main.replaceChildren(head, marts.length ? notice(`There is no mart ${query.get("name")} that you may see.`) : notice("There is no mart yet, or none that you may see. docs/your-own-dataset.md adds one: a table of sums that loads keep up to date. What dbt builds is not drawn here.", "warning"));
     } else {
       body = make("div", {}, make("p", { class: "waiting" }, "Asking the warehouse …"));
       const fed = make("p", { class: "title" }, `${chosen.title}. Fed by `);

@@ -34,10 +34,11 @@ export function strip(keys, letters, words) {
     runs.map((run) => make("rect", { class: words[run.letter][1], x: at(run.begin), y: 0, width: at(run.end) - at(run.begin), height: 14 }, make("title", {}, told(run)))));
 }
 
-/** Bars of categories, the largest first, each with its name and its sum. */
+/** Bars of categories, each with its name and its sum: all with cents where one has some. */
 export function ranked(title, keys, values) {
+  const digits = { minimumFractionDigits: values.some((value) => value % 1) ? 2 : 0 };
   const most = Math.max(1, ...values.map((value) => value ?? 0));
   return make("figure", {}, make("figcaption", {}, title), make("table", { class: "ranked" }, make("tbody", {}, keys.map((key, place) => make("tr", {}, make("th", { scope: "row" }, key),
     make("td", {}, make("svg", { viewBox: "0 0 100 10", preserveAspectRatio: "none", "aria-hidden": "true" }, make("rect", { class: "rows", width: (100 * Math.max(0, values[place] ?? 0)) / most, height: 10 }))),
-    make("td", {}, number(values[place])))))));
+    make("td", {}, number(values[place], digits)))))));
 }
