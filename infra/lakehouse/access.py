@@ -6,6 +6,7 @@ resets what it leaves out. So the list is sent once more, as declared, in the sa
 
 import os
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Final
 
 import pulumi
@@ -19,7 +20,7 @@ _TOKEN: Final = "GOOGLE_OAUTH_ACCESS_TOKEN"  # noqa: S105 - a variable's name
 
 def restored(host: str) -> pulumi.ResourceHookBinding | None:
     """Return what follows each update of a dataset at `host`, an emulator's address; empty: Google's own."""
-    # Pulumi's host sets it. Where the program is evaluated without an engine, no provider leaves anything out.
+    # Pulumi's host sets it. Without an engine there is no provider that leaves anything out.
     if "PULUMI_CONFIG" not in os.environ:
         return None
     hook = pulumi.ResourceHook("restore-access", lambda args: restore(host or GOOGLE, args))
@@ -32,9 +33,10 @@ def restore(host: str, args: pulumi.ResourceHookArgs, session: Callable[[], Any]
     if new.get("accesses") != old.get("accesses"):
         return
     where = f"{host}/bigquery/v2/projects/{new['project']}/datasets/{new['datasetId']}"
-    body = {"access": [dict(entry) for entry in new["accesses"]]}
-    answer = (session or _session)().patch(
-        where, params={"updateMode": "UPDATE_ACL"}, json=body, timeout=_SECONDS
+    # The provider notes its defaults beside what was declared.
+    entries = [{k: v for k, v in entry.items() if not k.startswith("__")} for entry in new["accesses"]]
+    answer = (session or partial(_session, host))().patch(
+        where, params={"updateMode": "UPDATE_ACL"}, json={"access": entries}, timeout=_SECONDS
     )
     if not answer.ok:
         raise RuntimeError(
@@ -43,12 +45,18 @@ def restore(host: str, args: pulumi.ResourceHookArgs, session: Callable[[], Any]
         )
 
 
-def _session() -> Any:
-    """Return a client with the token that the provider would use."""
+def _session(host: str) -> Any:
+    """Return a client with the token that the provider would use; an emulator may want none."""
     import google.auth
+    from google.auth.credentials import AnonymousCredentials
     from google.auth.transport.requests import AuthorizedSession
     from google.oauth2.credentials import Credentials
 
-    token = os.environ.get(_TOKEN)
-    found: Any = Credentials(token) if token else google.auth.default(scopes=[SCOPE])[0]  # type: ignore[no-untyped-call]
+    found: Any
+    if token := os.environ.get(_TOKEN):
+        found = Credentials(token)  # type: ignore[no-untyped-call]
+    elif host != GOOGLE:
+        found = AnonymousCredentials()  # type: ignore[no-untyped-call]
+    else:
+        found, _ = google.auth.default(scopes=[SCOPE])
     return AuthorizedSession(found)  # type: ignore[no-untyped-call]

@@ -166,6 +166,14 @@ def test_a_runner_lives_from_up_to_proven_teardown(engine):
     assert {"machine", "disk", "NAT", "secret", "network"} <= {title.split()[0] for title in gone}
 
 
+def test_an_update_of_the_dataset_leaves_the_pipelines_right_to_it(engine):
+    """The provider leaves the list out of its PUT unless it changed, and the emulator then resets it."""
+    engine(OWNER).up()
+    for changed in ({"taxiway:datasetExpiryDays": "7"}, {"taxiway:ephemeral": "false"}):
+        engine({**OWNER, **changed}).up()
+        assert engine({**OWNER, **changed}).drift() == []
+
+
 def test_a_protected_stack_goes_once_it_is_made_ephemeral(engine):
     protected = {"taxiway:ephemeral": "false"}
     load(engine(protected).up())
