@@ -10,7 +10,7 @@ import asyncio
 import json
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -422,7 +422,7 @@ class Front:
         return {"schema": {"fields": [duckdb_type_to_bq_field(name, kind) for name, kind, *_ in described]}}
 
     def _widen(self, reference: str, table: Any, schema: Json) -> None:
-        """Add the columns that a table's new schema has in addition.
+        """Add the columns, and the fields of columns, that a table's new schema has in addition.
 
         BigQuery: they are there at once, null in every row; a schema that lacks one is refused. Library: it
         changes its description of the table alone.
@@ -431,12 +431,23 @@ class Front:
         if table.table_type != "TABLE" or not fields:
             return
         present = {field.name.lower() for field in table.schema_.fields}
-        wanted = {name.lower(): (name, kind) for name, kind in bq_schema_to_duckdb_columns(fields)}
-        if missing := present - wanted.keys():
+        if missing := present - {str(field["name"]).lower() for field in fields}:
             said = f"Field {min(missing)} is missing in new schema"
             raise HttpError(400, f"Provided Schema does not match Table {table.table_id}. {said}")
-        for name, kind in (wanted[key] for key in wanted if key not in present):
-            self._context.engine.execute(f'ALTER TABLE {reference} ADD COLUMN "{name}" {kind}')
+        for path, kind in _added(table.schema_.fields, fields):
+            self._context.engine.execute(f"ALTER TABLE {reference} ADD COLUMN {path} {kind}")
+
+
+def _added(before: Iterable[Any], fields: list[Json], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """The path and type of each field that was not there before."""
+    known = {field.name.lower(): field for field in before}
+    for field, (name, kind) in zip(fields, bq_schema_to_duckdb_columns(fields), strict=True):
+        path, old = f'{prefix}"{name}"', known.get(name.lower())
+        if old is None:
+            yield path, kind
+        elif old.fields:
+            inner = f"{path}.element." if old.mode == "REPEATED" else f"{path}."
+            yield from _added(old.fields, field.get("fields") or [], inner)
 
 
 def _with_all_labels(body: Json, present: Any) -> Json | None:

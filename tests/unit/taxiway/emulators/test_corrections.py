@@ -201,6 +201,40 @@ def test_the_library_fails_at_a_view_with_a_quoted_name(library: Library) -> Non
         assert library.rows("SELECT table_name FROM `d`.`INFORMATION_SCHEMA`.`TABLES`") == [("t",)]
 
 
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "CREATE TABLE p-q.d.made (a INT64)",
+        "CREATE TABLE d.made (a INT64, b INT64, PRIMARY KEY (a) NOT ENFORCED, "
+        "CONSTRAINT k FOREIGN KEY (b) REFERENCES d.other(b) NOT ENFORCED)",
+        "CREATE TABLE d.made (a INT64 PRIMARY KEY NOT ENFORCED)",
+        "CREATE TABLE d.made (a STRUCT<b STRING NOT NULL>)",
+        "CREATE TABLE d.made (a INT64) AS (SELECT 1)",
+        "CREATE TABLE d.made (at INT64)",
+        "CREATE TABLE d.made AS SELECT TIMESTAMP '2024-01-01 10:00:00+2' AS a",
+    ],
+)
+def test_what_bigquery_spells_otherwise_duckdb_cannot_read(library: Library, statement: str) -> None:
+    library.http.post("/bigquery/v2/projects/p-q/datasets", json={"datasetReference": {"datasetId": "d"}})
+    assert library.sql(statement)["errors"]
+    with corrections.corrected():
+        assert "errors" not in library.sql(statement)
+
+
+@pytest.mark.parametrize("rows", ["SELECT 1 UNION ALL SELECT NULL", "(SELECT NULL AS a)"])
+def test_a_column_that_is_made_with_its_rows_takes_null(library: Library, rows: str) -> None:
+    made = "CREATE OR REPLACE TABLE d.made (a INT64 NOT NULL) AS"
+    required = "SELECT is_nullable FROM d.INFORMATION_SCHEMA.COLUMNS WHERE table_name = 'made'"
+    library.sql(f"{made} SELECT 1")
+    assert library.rows(required) == [("YES",)]
+    with corrections.corrected():
+        library.sql(f"{made} SELECT 7")
+        assert library.rows(required) == [("NO",)]
+        (error,) = library.sql(f"{made} {rows}")["errors"]
+        assert "Required field a cannot be null" in error["message"]
+        assert library.rows("SELECT a FROM d.made") == [("7",)]
+
+
 def test_a_week_begins_on_monday_and_a_difference_counts_borders(library: Library) -> None:
     week = "DATETIME_TRUNC(DATETIME '2020-01-07 10:00:00', WEEK) = DATETIME '2020-01-06 00:00:00'"
     hours = "TIMESTAMP_DIFF(TIMESTAMP '2020-01-05 01:00:00', TIMESTAMP '2020-01-05 00:59:59', HOUR)"
