@@ -666,6 +666,13 @@ def test_a_dataset_is_described_by_its_views(bigquery_client: Any, new_table: An
     ]  # fmt: skip
 
 
+def test_a_number_keeps_its_decimals(sql: Any) -> None:
+    cast = (
+        "CAST('1.2345' AS NUMERIC) = NUMERIC '1.2345', CAST('1.2345678' AS BIGNUMERIC) > NUMERIC '1.234567'"
+    )
+    assert sql(f"SELECT {cast}") == [(True, True)]
+
+
 def test_a_contract_makes_a_table_that_keeps_to_it(
     bigquery_client: Any, cloud: Any, dataset: str, sql: Any
 ) -> None:

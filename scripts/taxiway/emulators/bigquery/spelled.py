@@ -18,6 +18,8 @@ WORDS = frozenset({
     "try_cast", "unpack", "verbose",
 })  # fmt: skip
 _ONE_DIGIT = re.compile(r"(\d:\d\d(?::\d\d(?:\.\d+)?)?) ?([+-])(\d)$")
+# Of a BIGNUMERIC's 38 decimals the library's own literals have ten, too.
+_DECIMALS = {exp.DataType.Type.DECIMAL: 9, exp.DataType.Type.BIGDECIMAL: 10}
 _KEYS = (exp.PrimaryKey, exp.ForeignKey, exp.Constraint)
 _KEYS_OF_COLUMNS = (exp.PrimaryKeyColumnConstraint, exp.Reference)
 _with_rows = create_table_schema_ctas._apply_schema_ctas_rewrite
@@ -27,9 +29,13 @@ def spelled(node: Expr) -> Expr:
     """The same node, changed so that DuckDB can read what becomes of it.
 
     BigQuery: the project in an unquoted name may have dashes; an offset from UTC may have one digit; keys are
-    not enforced. Library: DuckDB gets them as they are, and cannot read them.
+    not enforced; a NUMERIC has nine decimals. Library: DuckDB gets them as they are, cannot read them, and
+    rounds to three decimals, a BIGNUMERIC to five.
     """
-    if isinstance(node, exp.Identifier) and "-" in node.name:
+    if isinstance(node, exp.DataType) and node.this in _DECIMALS and not node.expressions:
+        parameters = (38, _DECIMALS[node.this])
+        node.set("expressions", [exp.DataTypeParam(this=exp.Literal.number(n)) for n in parameters])
+    elif isinstance(node, exp.Identifier) and "-" in node.name:
         node.set("quoted", True)
     elif isinstance(node, exp.Cast | exp.Timestamp) and isinstance(node.this, exp.Literal):
         node.this.set("this", _ONE_DIGIT.sub(r"\1\g<2>0\3", node.this.name))
