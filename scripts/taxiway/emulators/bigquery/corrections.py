@@ -27,6 +27,7 @@ from bqemulator.sql import inner_query
 from bqemulator.sql.parameters import _extract_value
 from bqemulator.sql.rewriter import aggregate_variants, create_table_schema_ctas, information_schema
 from bqemulator.storage.sql_identifiers import quoted_table_ref
+from bqemulator.versioning.ddl import VersioningDDLRouter
 from sqlglot import expressions
 from sqlglot.dialects.bigquery import BigQuery
 from sqlglot.dialects.dialect import Dialect
@@ -48,6 +49,8 @@ _load = executor.execute_load_job
 _rewrite = interpreter._rewrite_vars_to_params
 _parse = Dialect.parse
 _filter_target = aggregate_variants._filter_target
+_versioned = VersioningDDLRouter.parse
+_COMMENTS = re.compile(r"\A(\s*(/\*.*?\*/|(--|#)[^\n]*\n))+", re.DOTALL)
 _sync_dropped = ddl_sync.sync_dropped_object
 _WRITING = {"WRITER", "OWNER", *(f"roles/bigquery.{role}" for role in ("dataEditor", "dataOwner", "admin"))}
 _STANDARD = {"INTEGER": "INT64", "FLOAT": "FLOAT64", "BOOLEAN": "BOOL"}
@@ -71,6 +74,12 @@ def corrected() -> Iterator[None]:
             (executor, "sync_dropped_object", _sync_changed),
             (interpreter, "sync_dropped_object", _sync_changed),
             (Dialect, "parse", _parse_once),
+            # It knows CREATE TABLE ... CLONE and the like only where no comment precedes; dbt's always does.
+            (
+                VersioningDDLRouter,
+                "parse",
+                lambda router, sql: _versioned(router, _COMMENTS.sub("", sql, count=1)),
+            ),
             (aggregate_variants, "_filter_target", _aggregated),
             (create_table_schema_ctas, "_apply_schema_ctas_rewrite", with_rows),
             (inner_query, "expand_information_schema", expanded),

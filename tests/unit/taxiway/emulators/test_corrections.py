@@ -211,11 +211,13 @@ def test_the_library_fails_at_a_view_with_a_quoted_name(library: Library) -> Non
         "CREATE TABLE d.made (a STRUCT<b STRING NOT NULL>)",
         "CREATE TABLE d.made (a INT64) AS (SELECT 1)",
         "CREATE TABLE d.made (at INT64)",
+        "/* dbt */\n-- says\nCREATE TABLE d.made CLONE d.there",
         "CREATE TABLE d.made AS SELECT TIMESTAMP '2024-01-01 10:00:00+2' AS a",
     ],
 )
 def test_what_bigquery_spells_otherwise_duckdb_cannot_read(library: Library, statement: str) -> None:
     library.http.post("/bigquery/v2/projects/p-q/datasets", json={"datasetReference": {"datasetId": "d"}})
+    library.sql("CREATE TABLE d.there AS SELECT 1 AS a")
     assert library.sql(statement)["errors"]
     with corrections.corrected():
         assert "errors" not in library.sql(statement)
