@@ -430,24 +430,28 @@ class Front:
         fields = schema.get("fields")
         if table.table_type != "TABLE" or not fields:
             return
-        present = {field.name.lower() for field in table.schema_.fields}
-        if missing := present - {str(field["name"]).lower() for field in fields}:
+        present = set(_paths(table.schema_.model_dump()["fields"]))
+        wanted = set(_paths(fields))
+        if missing := present - wanted:
             said = f"Field {min(missing)} is missing in new schema"
             raise HttpError(400, f"Provided Schema does not match Table {table.table_id}. {said}")
-        for path, kind in _added(table.schema_.fields, fields):
-            self._context.engine.execute(f"ALTER TABLE {reference} ADD COLUMN {path} {kind}")
+        for name, kind in bq_schema_to_duckdb_columns(fields):
+            changed = ""
+            if name.lower() not in present:
+                changed = f'ADD COLUMN "{name}" {kind}'
+            elif any(path.startswith(f"{name.lower()}.") for path in wanted - present):
+                # DuckDB can add a field to a struct, too, and then not open the database after a kill.
+                changed = f'ALTER COLUMN "{name}" TYPE {kind}'
+            if changed:
+                self._context.engine.execute(f"ALTER TABLE {reference} {changed}")
 
 
-def _added(before: Iterable[Any], fields: list[Json], prefix: str = "") -> Iterator[tuple[str, str]]:
-    """The path and type of each field that was not there before."""
-    known = {field.name.lower(): field for field in before}
-    for field, (name, kind) in zip(fields, bq_schema_to_duckdb_columns(fields), strict=True):
-        path, old = f'{prefix}"{name}"', known.get(name.lower())
-        if old is None:
-            yield path, kind
-        elif old.fields:
-            inner = f"{path}.element." if old.mode == "REPEATED" else f"{path}."
-            yield from _added(old.fields, field.get("fields") or [], inner)
+def _paths(fields: Iterable[Json], prefix: str = "") -> Iterator[str]:
+    """The names of fields at any depth."""
+    for field in fields:
+        path = f"{prefix}{field['name']}".lower()
+        yield path
+        yield from _paths(field.get("fields") or [], f"{path}.")
 
 
 def _with_all_labels(body: Json, present: Any) -> Json | None:
