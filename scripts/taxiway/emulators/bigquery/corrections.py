@@ -25,7 +25,12 @@ from bqemulator.jobs import executor
 from bqemulator.scripting import interpreter
 from bqemulator.sql import inner_query
 from bqemulator.sql.parameters import _extract_value
-from bqemulator.sql.rewriter import aggregate_variants, create_table_schema_ctas, information_schema
+from bqemulator.sql.rewriter import (
+    aggregate_variants,
+    alter_table_set_options,
+    create_table_schema_ctas,
+    information_schema,
+)
 from bqemulator.storage.sql_identifiers import quoted_table_ref
 from bqemulator.versioning.ddl import VersioningDDLRouter
 from sqlglot import expressions
@@ -81,6 +86,8 @@ def corrected() -> Iterator[None]:
                 lambda router, sql: _versioned(router, _COMMENTS.sub("", sql, count=1)),
             ),
             (aggregate_variants, "_filter_target", _aggregated),
+            # It takes the first ")" for the last one; what follows the last one, it looks at itself.
+            (alter_table_set_options, "_match_balanced_parens", lambda sql, _at: sql.rfind(")")),
             (create_table_schema_ctas, "_apply_schema_ctas_rewrite", with_rows),
             (inner_query, "expand_information_schema", expanded),
             # Its steps hand each other BigQuery's SQL; only an alias gives the columns of VALUES names.

@@ -211,6 +211,7 @@ def test_the_library_fails_at_a_view_with_a_quoted_name(library: Library) -> Non
         "CREATE TABLE d.made (a STRUCT<b STRING NOT NULL>)",
         "CREATE TABLE d.made (a INT64) AS (SELECT 1)",
         "CREATE TABLE d.made (at INT64)",
+        "ALTER TABLE d.there SET OPTIONS (labels = [('a', 'b')])",
         "/* dbt */\n-- says\nCREATE TABLE d.made CLONE d.there",
         "CREATE TABLE d.made AS SELECT TIMESTAMP '2024-01-01 10:00:00+2' AS a",
     ],
