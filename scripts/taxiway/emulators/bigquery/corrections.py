@@ -41,7 +41,7 @@ from sqlglot.generators.bigquery import BigQueryGenerator
 from sqlglot.generators.duckdb import DuckDBGenerator
 
 from taxiway.emulators.answers import Json
-from taxiway.emulators.bigquery.described import expanded, no_materialized_views
+from taxiway.emulators.bigquery.described import expanded, literal, no_materialized_views, option
 from taxiway.emulators.bigquery.spelled import WORDS, required_in, spelled, with_rows
 from taxiway.emulators.bigquery.weeks import counted
 from taxiway.emulators.gcs import find
@@ -93,6 +93,8 @@ def corrected() -> Iterator[None]:
             # Its steps hand each other BigQuery's SQL; only an alias gives the columns of VALUES names.
             (BigQueryGenerator, "SUPPORTS_TABLE_ALIAS_COLUMNS", True),
             (DuckDBGenerator, "RESERVED_KEYWORDS", DuckDBGenerator.RESERVED_KEYWORDS | WORDS),
+            (information_schema, "_sql_literal", literal),
+            (information_schema, "_quote_for_option", option),
             (information_schema, "_empty_mv_values_subquery", no_materialized_views),
         ):
             stack.callback(setattr, owner, name, getattr(owner, name))

@@ -192,6 +192,20 @@ def test_a_dataset_has_no_views_that_describe_it(library: Library) -> None:
         assert library.rows(views) == []
 
 
+def test_a_description_in_a_view_loses_its_quotes(library: Library) -> None:
+    said = 'it\'s "a" \\ b\nc'
+    body = {"tableReference": {"projectId": "p", "datasetId": "d", "tableId": "t"}, "description": said}
+    library.post(
+        "datasets/d/tables",
+        body | {"schema": {"fields": [{"name": "a", "type": "STRING", "description": said}]}},
+    )
+    tables = "SELECT JSON_VALUE(option_value) FROM d.INFORMATION_SCHEMA.TABLE_OPTIONS"
+    fields = "SELECT description FROM d.INFORMATION_SCHEMA.COLUMN_FIELD_PATHS"
+    assert library.sql(tables).get("rows", []) != [{"f": [{"v": said}]}]
+    with corrections.corrected():
+        assert library.rows(tables) == library.rows(fields) == [(said,)]
+
+
 def test_the_library_fails_at_a_view_with_a_quoted_name(library: Library) -> None:
     query = {"query": "SELECT schema_name FROM `d`.`INFORMATION_SCHEMA.SCHEMATA`"}
     # Google's clients ask again for ten minutes.
