@@ -666,6 +666,28 @@ def test_a_dataset_is_described_by_its_views(bigquery_client: Any, new_table: An
     ]  # fmt: skip
 
 
+def test_a_number_keeps_its_decimals(sql: Any) -> None:
+    cast = (
+        "CAST('1.2345' AS NUMERIC) = NUMERIC '1.2345', CAST('1.2345678' AS BIGNUMERIC) > NUMERIC '1.234567'"
+    )
+    assert sql(f"SELECT {cast}") == [(True, True)]
+
+
+def test_a_contract_makes_a_table_that_keeps_to_it(
+    bigquery_client: Any, cloud: Any, dataset: str, sql: Any
+) -> None:
+    name = f"{cloud.project}.{dataset}.t{secrets.token_hex(4)}"
+    columns = "(id INT64 NOT NULL PRIMARY KEY NOT ENFORCED, at TIMESTAMP)"
+    made = f"CREATE OR REPLACE TABLE {name} {columns} OPTIONS () AS (SELECT id, at FROM (SELECT {{}} AS id, "
+    made += "CAST('2024-01-01 10:00:00-0' AS TIMESTAMP) AS at))"
+    sql(made.format("1"))
+    for statement in (made.format("CAST(NULL AS INT64)"), f"INSERT INTO {name} (at) VALUES (NULL)"):
+        with pytest.raises(Exception, match="Required field id cannot be null"):
+            bigquery_client.query(statement, job_retry=None).result()
+    assert sql(f"SELECT id, EXTRACT(HOUR FROM at) FROM `{name}`") == [(1, 10)]
+    assert [field.mode for field in bigquery_client.get_table(name).schema] == ["REQUIRED", "NULLABLE"]
+
+
 @pytest.mark.parametrize("call", ["TO_CHAR(DATE '2024-01-31', 'YYYY')", "year(DATE '2024-01-31')"])
 def test_a_function_of_another_language_is_refused(bigquery_client: Any, call: str) -> None:
     """Whatever else the engine below has: what runs here runs on BigQuery."""

@@ -141,7 +141,14 @@ def test_a_schema_with_more_columns_adds_them_and_one_with_fewer_is_refused(
         )
         assert changed.ok, changed.text
     assert query(service.url, "SELECT a, `b-1`, ARRAY_LENGTH(c) AS n FROM ds.t") == [("1", None, None)]
-    query(service.url, "INSERT INTO ds.t (a, `b-1`) VALUES (2, 'x')")
+    query(service.url, "INSERT INTO ds.t (a, `b-1`, c) VALUES (2, 'x', [STRUCT(DATE '2024-01-01' AS d)])")
+    fields[2]["fields"].append({"name": "e", "type": "RECORD", "fields": [{"name": "f", "type": "DATE"}]})
+    for more in ({"name": "g", "type": "STRING"}, {"name": "h", "type": "STRING"}):
+        fields[2]["fields"][1]["fields"].append(more)
+        assert requests.patch(f"{dataset}/tables/t", json={"schema": {"fields": fields}}, timeout=10).ok
+    inner = "SELECT x.d, x.e.f, x.e.g, x.e.h FROM ds.t, UNNEST(c) AS x"
+    assert query(service.url, inner) == [("2024-01-01", None, None, None)]
+    # A test below kills the service, which then has to read these changes from its log.
     refused = requests.patch(f"{dataset}/tables/t", json={"schema": {"fields": fields[:2]}}, timeout=10)
     assert refused.status_code == 400
     assert refused.json()["error"]["message"].endswith("Field c is missing in new schema")

@@ -25,15 +25,24 @@ from bqemulator.jobs import executor
 from bqemulator.scripting import interpreter
 from bqemulator.sql import inner_query
 from bqemulator.sql.parameters import _extract_value
-from bqemulator.sql.rewriter import aggregate_variants, information_schema
+from bqemulator.sql.rewriter import (
+    aggregate_variants,
+    alter_table_set_options,
+    create_table_schema_ctas,
+    information_schema,
+)
+from bqemulator.storage.sql_identifiers import quoted_table_ref
+from bqemulator.versioning.ddl import VersioningDDLRouter
 from sqlglot import expressions
 from sqlglot.dialects.bigquery import BigQuery
 from sqlglot.dialects.dialect import Dialect
 from sqlglot.expressions import Expr
 from sqlglot.generators.bigquery import BigQueryGenerator
+from sqlglot.generators.duckdb import DuckDBGenerator
 
 from taxiway.emulators.answers import Json
-from taxiway.emulators.bigquery.described import expanded, no_materialized_views
+from taxiway.emulators.bigquery.described import expanded, literal, no_materialized_views, option
+from taxiway.emulators.bigquery.spelled import WORDS, required_in, spelled, with_rows
 from taxiway.emulators.bigquery.weeks import counted
 from taxiway.emulators.gcs import find
 
@@ -45,6 +54,8 @@ _load = executor.execute_load_job
 _rewrite = interpreter._rewrite_vars_to_params
 _parse = Dialect.parse
 _filter_target = aggregate_variants._filter_target
+_versioned = VersioningDDLRouter.parse
+_COMMENTS = re.compile(r"\A(\s*(/\*.*?\*/|(--|#)[^\n]*\n))+", re.DOTALL)
 _sync_dropped = ddl_sync.sync_dropped_object
 _WRITING = {"WRITER", "OWNER", *(f"roles/bigquery.{role}" for role in ("dataEditor", "dataOwner", "admin"))}
 _STANDARD = {"INTEGER": "INT64", "FLOAT": "FLOAT64", "BOOLEAN": "BOOL"}
@@ -68,10 +79,22 @@ def corrected() -> Iterator[None]:
             (executor, "sync_dropped_object", _sync_changed),
             (interpreter, "sync_dropped_object", _sync_changed),
             (Dialect, "parse", _parse_once),
+            # It knows CREATE TABLE ... CLONE and the like only where no comment precedes; dbt's always does.
+            (
+                VersioningDDLRouter,
+                "parse",
+                lambda router, sql: _versioned(router, _COMMENTS.sub("", sql, count=1)),
+            ),
             (aggregate_variants, "_filter_target", _aggregated),
+            # It takes the first ")" for the last one; what follows the last one, it looks at itself.
+            (alter_table_set_options, "_match_balanced_parens", lambda sql, _at: sql.rfind(")")),
+            (create_table_schema_ctas, "_apply_schema_ctas_rewrite", with_rows),
             (inner_query, "expand_information_schema", expanded),
             # Its steps hand each other BigQuery's SQL; only an alias gives the columns of VALUES names.
             (BigQueryGenerator, "SUPPORTS_TABLE_ALIAS_COLUMNS", True),
+            (DuckDBGenerator, "RESERVED_KEYWORDS", DuckDBGenerator.RESERVED_KEYWORDS | WORDS),
+            (information_schema, "_sql_literal", literal),
+            (information_schema, "_quote_for_option", option),
             (information_schema, "_empty_mv_values_subquery", no_materialized_views),
         ):
             stack.callback(setattr, owner, name, getattr(owner, name))
@@ -160,8 +183,7 @@ def _aggregated(operand: Any) -> Any:
 def _parse_once(dialect: Dialect, sql: str, **options: Any) -> list[Expr | None]:
     """Parse each statement once, and give every caller a copy, because callers modify their trees.
 
-    Library: it parses each statement about twenty times, which takes two fifths of its CPU time, it takes
-    NUMERIC for DuckDB's DECIMAL, of 3 decimals instead of 9, and counts weeks and differences in other ways.
+    Library: it parses each statement about twenty times, which takes two fifths of its CPU time.
     """
     if options or dialect.settings:
         return _counted(type(dialect), _parse(dialect, sql, **options))
@@ -170,21 +192,18 @@ def _parse_once(dialect: Dialect, sql: str, **options: Any) -> list[Expr | None]
 
 @functools.lru_cache(REMEMBERED)
 def _trees(kind: type[Dialect], sql: str) -> list[Expr | None]:
-    trees = _parse(kind(), sql)
-    for node in (node for tree in trees if tree for node in tree.find_all(expressions.DataType)):
-        if node.this is expressions.DataType.Type.DECIMAL and not node.expressions:
-            parameters = [expressions.DataTypeParam(this=expressions.Literal.number(n)) for n in (38, 9)]
-            node.set("expressions", parameters)
-    return _counted(kind, trees)
+    return _counted(kind, _parse(kind(), sql))
 
 
 def _counted(kind: type[Dialect], trees: list[Expr | None]) -> list[Expr | None]:
-    """Trees of BigQuery's SQL in which weeks and differences are counted as there."""
-    return [tree and tree.transform(counted) for tree in trees] if issubclass(kind, BigQuery) else trees
+    """Trees of BigQuery's SQL in words that DuckDB reads alike."""
+    if not issubclass(kind, BigQuery):
+        return trees
+    return [tree and tree.transform(lambda node: spelled(counted(node))) for tree in trees]
 
 
 def _sync_changed(sql: str, project: str, context: Any) -> None:
-    """Describe a table as it is after ALTER TABLE; called after each statement.
+    """Describe a table as it is after ALTER TABLE or with required columns; called after each statement.
 
     BigQuery: tables.get has a column as soon as it is added, renamed, dropped or of another type. Library:
     the rows do, and the table's description stays as it was.
@@ -194,12 +213,19 @@ def _sync_changed(sql: str, project: str, context: Any) -> None:
         tree = sqlglot.parse_one(sql, read="bigquery")
     except sqlglot.ParseError:
         return
-    if not isinstance(tree, expressions.Alter) or not isinstance(tree.this, expressions.Table):
+    table, required = tree.this, required_in(tree)
+    if not isinstance(tree, expressions.Alter):
+        if not required:
+            return
+        table = table.this
+    if not isinstance(table, expressions.Table):
         return
-    key = ddl_sync._split_target(tree.this, project)
+    key = ddl_sync._split_target(table, project)
     known = context.catalog.get_table(*key)
     if known is None:
         return
+    for column in required:
+        context.engine.execute(f'ALTER TABLE {quoted_table_ref(*key)} ALTER COLUMN "{column}" SET NOT NULL')
     before = {field.name: field for field in known.schema_.fields}
 
     def described(field: Any) -> Any:

@@ -7,12 +7,14 @@ MATERIALIZED_VIEWS have no names where a dataset has none; and it fails where IN
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
 from bqemulator.sql.rewriter import information_schema
-from bqemulator.sql.rewriter.information_schema import _render_data_type, _sql_literal
+from bqemulator.sql.rewriter.information_schema import _render_data_type
+from sqlglot import exp
 
 TABLES = {
     "project_id": "STRING", "dataset_id": "STRING", "table_id": "STRING", "creation_time": "INT64",
@@ -35,6 +37,16 @@ def no_materialized_views() -> str:
     return _literals(dict.fromkeys(information_schema._MV_COLUMNS, "STRING"), [])
 
 
+def literal(value: str | None) -> str:
+    """A text as BigQuery writes it; the library doubles quotes, and leaves backslashes and new lines."""
+    return "NULL" if value is None else exp.Literal.string(value).sql("bigquery")
+
+
+def option(value: str) -> str:
+    """A text as the value of an option; the library leaves new lines, which JSON_VALUE does not read."""
+    return json.dumps(value, ensure_ascii=False)
+
+
 def expanded(statement: str, project: str, catalog: Any) -> str:
     """The statement with the views that it names as literals."""
     statement = _QUOTED.sub(r"INFORMATION_SCHEMA.\1", statement)
@@ -52,7 +64,7 @@ def _literals(columns: dict[str, str], rows: list[tuple[Any, ...]]) -> str:
     if not rows:
         nothing = ", ".join(f"CAST(NULL AS {kind}) AS {name}" for name, kind in columns.items())
         return f"(SELECT {nothing} WHERE FALSE)"
-    texts = (", ".join(str(v) if isinstance(v, int) else _sql_literal(v) for v in row) for row in rows)
+    texts = (", ".join(str(v) if isinstance(v, int) else literal(v) for v in row) for row in rows)
     values = f"VALUES ({'), ('.join(texts)})"
     return f"(SELECT * FROM ({values}) AS v({', '.join(columns)}))"  # noqa: S608 - literals
 

@@ -10,7 +10,7 @@ import asyncio
 import json
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -422,7 +422,7 @@ class Front:
         return {"schema": {"fields": [duckdb_type_to_bq_field(name, kind) for name, kind, *_ in described]}}
 
     def _widen(self, reference: str, table: Any, schema: Json) -> None:
-        """Add the columns that a table's new schema has in addition.
+        """Add the columns, and the fields of columns, that a table's new schema has in addition.
 
         BigQuery: they are there at once, null in every row; a schema that lacks one is refused. Library: it
         changes its description of the table alone.
@@ -430,13 +430,28 @@ class Front:
         fields = schema.get("fields")
         if table.table_type != "TABLE" or not fields:
             return
-        present = {field.name.lower() for field in table.schema_.fields}
-        wanted = {name.lower(): (name, kind) for name, kind in bq_schema_to_duckdb_columns(fields)}
-        if missing := present - wanted.keys():
+        present = set(_paths(table.schema_.model_dump()["fields"]))
+        wanted = set(_paths(fields))
+        if missing := present - wanted:
             said = f"Field {min(missing)} is missing in new schema"
             raise HttpError(400, f"Provided Schema does not match Table {table.table_id}. {said}")
-        for name, kind in (wanted[key] for key in wanted if key not in present):
-            self._context.engine.execute(f'ALTER TABLE {reference} ADD COLUMN "{name}" {kind}')
+        for name, kind in bq_schema_to_duckdb_columns(fields):
+            changed = ""
+            if name.lower() not in present:
+                changed = f'ADD COLUMN "{name}" {kind}'
+            elif any(path.startswith(f"{name.lower()}.") for path in wanted - present):
+                # DuckDB can add a field to a struct, too, and then not open the database after a kill.
+                changed = f'ALTER COLUMN "{name}" TYPE {kind}'
+            if changed:
+                self._context.engine.execute(f"ALTER TABLE {reference} {changed}")
+
+
+def _paths(fields: Iterable[Json], prefix: str = "") -> Iterator[str]:
+    """The names of fields at any depth."""
+    for field in fields:
+        path = f"{prefix}{field['name']}".lower()
+        yield path
+        yield from _paths(field.get("fields") or [], f"{path}.")
 
 
 def _with_all_labels(body: Json, present: Any) -> Json | None:

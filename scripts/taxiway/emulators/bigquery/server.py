@@ -115,6 +115,10 @@ class Engine(DuckDBEngine):
             if "in the spatial extension" in str(error):
                 raise InvalidQueryError("GEOGRAPHY is not part of the emulated warehouse.") from None
             raise
+        except duckdb.ConstraintException as error:
+            if missing := re.search(r"NOT NULL constraint failed: \S+\.(\w+)", str(error)):
+                raise InvalidQueryError(f"Required field {missing[1]} cannot be null") from None
+            raise
         except duckdb.InterruptException:
             raise InvalidQueryError("Job execution was cancelled: User requested cancellation") from None
 

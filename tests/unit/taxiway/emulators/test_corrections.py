@@ -192,6 +192,20 @@ def test_a_dataset_has_no_views_that_describe_it(library: Library) -> None:
         assert library.rows(views) == []
 
 
+def test_a_description_in_a_view_loses_its_quotes(library: Library) -> None:
+    said = 'it\'s "a" \\ b\nc'
+    body = {"tableReference": {"projectId": "p", "datasetId": "d", "tableId": "t"}, "description": said}
+    library.post(
+        "datasets/d/tables",
+        body | {"schema": {"fields": [{"name": "a", "type": "STRING", "description": said}]}},
+    )
+    tables = "SELECT JSON_VALUE(option_value) FROM d.INFORMATION_SCHEMA.TABLE_OPTIONS"
+    fields = "SELECT description FROM d.INFORMATION_SCHEMA.COLUMN_FIELD_PATHS"
+    assert library.sql(tables).get("rows", []) != [{"f": [{"v": said}]}]
+    with corrections.corrected():
+        assert library.rows(tables) == library.rows(fields) == [(said,)]
+
+
 def test_the_library_fails_at_a_view_with_a_quoted_name(library: Library) -> None:
     query = {"query": "SELECT schema_name FROM `d`.`INFORMATION_SCHEMA.SCHEMATA`"}
     # Google's clients ask again for ten minutes.
@@ -199,6 +213,43 @@ def test_the_library_fails_at_a_view_with_a_quoted_name(library: Library) -> Non
     library.sql("CREATE TABLE d.t (a INT64)")
     with corrections.corrected():
         assert library.rows("SELECT table_name FROM `d`.`INFORMATION_SCHEMA`.`TABLES`") == [("t",)]
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "CREATE TABLE p-q.d.made (a INT64)",
+        "CREATE TABLE d.made (a INT64, b INT64, PRIMARY KEY (a) NOT ENFORCED, "
+        "CONSTRAINT k FOREIGN KEY (b) REFERENCES d.other(b) NOT ENFORCED)",
+        "CREATE TABLE d.made (a INT64 PRIMARY KEY NOT ENFORCED)",
+        "CREATE TABLE d.made (a STRUCT<b STRING NOT NULL>)",
+        "CREATE TABLE d.made (a INT64) AS (SELECT 1)",
+        "CREATE TABLE d.made (at INT64)",
+        "ALTER TABLE d.there SET OPTIONS (labels = [('a', 'b')])",
+        "/* dbt */\n-- says\nCREATE TABLE d.made CLONE d.there",
+        "CREATE TABLE d.made AS SELECT TIMESTAMP '2024-01-01 10:00:00+2' AS a",
+    ],
+)
+def test_what_bigquery_spells_otherwise_duckdb_cannot_read(library: Library, statement: str) -> None:
+    library.http.post("/bigquery/v2/projects/p-q/datasets", json={"datasetReference": {"datasetId": "d"}})
+    library.sql("CREATE TABLE d.there AS SELECT 1 AS a")
+    assert library.sql(statement)["errors"]
+    with corrections.corrected():
+        assert "errors" not in library.sql(statement)
+
+
+@pytest.mark.parametrize("rows", ["SELECT 1 UNION ALL SELECT NULL", "(SELECT NULL AS a)"])
+def test_a_column_that_is_made_with_its_rows_takes_null(library: Library, rows: str) -> None:
+    made = "CREATE OR REPLACE TABLE d.made (a INT64 NOT NULL) AS"
+    required = "SELECT is_nullable FROM d.INFORMATION_SCHEMA.COLUMNS WHERE table_name = 'made'"
+    library.sql(f"{made} SELECT 1")
+    assert library.rows(required) == [("YES",)]
+    with corrections.corrected():
+        library.sql(f"{made} SELECT 7")
+        assert library.rows(required) == [("NO",)]
+        (error,) = library.sql(f"{made} {rows}")["errors"]
+        assert "Required field a cannot be null" in error["message"]
+        assert library.rows("SELECT a FROM d.made") == [("7",)]
 
 
 def test_a_week_begins_on_monday_and_a_difference_counts_borders(library: Library) -> None:
@@ -394,13 +445,13 @@ def test_what_cannot_be_parsed_is_refused_each_time() -> None:
                 sqlglot.parse_one("SELECT FROM WHERE (", read="bigquery")
 
 
-def test_numeric_has_nine_decimals_and_not_duckdbs_three() -> None:
-    cast = "SELECT CAST(x AS NUMERIC) FROM t"
-    assert "AS DECIMAL)" in sqlglot.parse_one(cast, read="bigquery").sql("duckdb"), "no longer needed"
+def test_numeric_has_nine_decimals_and_not_duckdbs_three(library: Library) -> None:
+    cast = (
+        "SELECT CAST('1.23456' AS NUMERIC), CAST('1.2345678' AS BIGNUMERIC), CAST('0.126' AS NUMERIC(10, 2))"
+    )
+    assert library.rows(cast) == [("1.235", "1.23457", "0.13")], "no longer needed"
     with corrections.corrected():
-        assert "AS DECIMAL(38, 9))" in sqlglot.parse_one(cast, read="bigquery").sql("duckdb")
-        exact = "SELECT CAST(x AS NUMERIC(10, 2)) FROM t"
-        assert "AS DECIMAL(10, 2))" in sqlglot.parse_one(exact, read="bigquery").sql("duckdb")
+        assert library.rows(cast) == [("1.234560000", "1.2345678000", "0.13")]
 
 
 def test_a_dry_run_runs_a_script_and_takes_a_union_for_no_query(library: Library) -> None:
