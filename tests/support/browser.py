@@ -129,8 +129,10 @@ class Browser:
 
     def labels(self, selector: str) -> list[str]:
         """What assistive software reads out of some elements."""
-        found = self.driver.find_elements(By.CSS_SELECTOR, selector)
-        return [element.get_attribute("aria-label") or "" for element in found]
+        # At once: a page that follows what runs draws its elements anew at any moment.
+        read = "return [...document.querySelectorAll(arguments[0])].map(e => e.ariaLabel || '')"
+        found: list[str] = self.driver.execute_script(read, selector)
+        return found
 
     def load_missing(self, dataset: str, period: str) -> None:
         """One period, by the buttons of Coverage."""

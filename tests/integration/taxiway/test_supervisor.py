@@ -242,6 +242,9 @@ def test_nor_one_that_crashes_after_the_manager_was_killed(supervisor: Superviso
     port = state.ports["gcs"]
     supervisor.start_component(WATCHDOG)
     until(supervisor.home.health.exists)
+    # Whatever else outlives the manager: when nothing does, nobody holds a port any more.
+    supervisor.start_component("stubborn")
+    until(lambda: supervisor.states()["stubborn"] == "RUNNING")
     manager(supervisor).kill()
     until(lambda: supervisor.pid() is None)
     crashed = server(supervisor, port)
