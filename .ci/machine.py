@@ -29,7 +29,8 @@ SUITE = "trixie"
 KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 PLUGINS = Path("/usr/local/lib/docker/cli-plugins")
 CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
-BASE = "taxiway-standin-debian"
+STANDIN = "taxiway-standin-"
+BASE = f"{STANDIN}debian"
 ENGINE = ("docker.io", "iptables", "debootstrap")
 BROWSER = ("chromium", "chromium-driver")
 # An image of the stand-ins is built from Debian's packages, which a slow mirror sends.
@@ -99,7 +100,7 @@ class Machine:
         """Variables of Compose that name an image made here, for each base image that no registry gives."""
         made = {}
         for variable, image in base_images().items():
-            ours = f"taxiway-standin-{image.partition(':')[0]}"
+            ours = STANDIN + image.partition(":")[0]
             if self.shell.succeeds("docker", "image", "inspect", image):
                 continue
             if not self.shell.succeeds("docker", "image", "inspect", ours):
@@ -164,7 +165,7 @@ class Machine:
 
     def build_standin(self, image: str) -> None:
         """Make an image of that name from Debian's packages, by its recipe in standins/."""
-        recipe = STANDINS / f"{image.removeprefix(BASE.removesuffix('debian'))}.Dockerfile"
+        recipe = STANDINS / f"{image.removeprefix(STANDIN)}.Dockerfile"
         if not recipe.exists():
             raise UnavailableError(f"no registry answers, and there is no {recipe.name}")
         if not self.shell.succeeds("docker", "image", "inspect", BASE):

@@ -331,6 +331,12 @@ def _compute(title: str, path: str, *fixed: str) -> ResourceType:
     return ResourceType(title, path, names, outputs, probe=_exists_at("{api.compute}/" + path))
 
 
+def _named(title: str, api: str, path: str, *fixed: str) -> ResourceType:
+    """Return the type of a resource whose id is its full name, in an API of its own."""
+    names = (*fixed, "project")
+    return ResourceType(title, path, names, {"name": path}, probe=_exists_at(f"{{api.{api}}}/{path}"))
+
+
 def _holds(path: str, entry: Callable[[Body, Inputs], bool]) -> Callable[[Api, Inputs], bool]:
     """Return the probe of what is a part of another resource of Compute Engine's."""
 
@@ -424,34 +430,22 @@ TYPES: Final[Mapping[str, ResourceType]] = {
     "gcp:iap/tunnelInstanceIAMMember:TunnelInstanceIAMMember": _grant(
         ResourceType, "the tunnel to {instance}"
     ),
-    "gcp:secretmanager/secret:Secret": ResourceType(
-        "secret {secretId}",
-        _SECRET,
-        ("secretId", "project", "replication"),
-        {"name": _SECRET},
-        probe=_exists_at("{api.secret_manager}/" + _SECRET),
+    "gcp:secretmanager/secret:Secret": _named(
+        "secret {secretId}", "secret_manager", _SECRET, "secretId", "replication"
     ),
     # One that was made and not recorded is only an older version beside the one that the next `up` makes.
     "gcp:secretmanager/secretVersion:SecretVersion": ResourceType(
         "version of {secret}", "{secret}/versions/1", ("secret",)
     ),
     "gcp:secretmanager/secretIamMember:SecretIamMember": _grant(ResourceType, "secret {secretId}"),
-    "gcp:artifactregistry/repository:Repository": ResourceType(
-        "image repository {repositoryId}",
-        _REPOSITORY,
-        ("repositoryId", "project", "location"),
-        {"name": _REPOSITORY},
-        probe=_exists_at("{api.artifact_registry}/" + _REPOSITORY),
+    "gcp:artifactregistry/repository:Repository": _named(
+        "image repository {repositoryId}", "artifact_registry", _REPOSITORY, "repositoryId", "location"
     ),
     "gcp:artifactregistry/repositoryIamMember:RepositoryIamMember": _grant(
         ResourceType, "image repository {repository}"
     ),
-    "gcp:osconfig/patchDeployment:PatchDeployment": ResourceType(
-        "patches of {patchDeploymentId}",
-        _PATCHES,
-        ("patchDeploymentId", "project"),
-        {"name": _PATCHES},
-        probe=_exists_at("{api.os_config}/" + _PATCHES),
+    "gcp:osconfig/patchDeployment:PatchDeployment": _named(
+        "patches of {patchDeploymentId}", "os_config", _PATCHES, "patchDeploymentId"
     ),
     "gcp:billing/budget:Budget": ResourceType("budget {displayName}", "budgets/planned", ("billingAccount",)),
 }

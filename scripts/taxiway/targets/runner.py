@@ -81,7 +81,7 @@ class Runner:
         last = [""]
 
         def ask(command: str) -> bool:
-            done = self.call([*self.ssh("--command", command)], 300)
+            done = self.call(self.ssh("--command", command), 300)
             last[0] = complaint(done.stdout + done.stderr)
             return done.returncode == 0
 

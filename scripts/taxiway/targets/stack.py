@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 from lakehouse.settings import project_of
 from taxiway.environment.home import DEFAULT_STACK, State
@@ -11,6 +14,9 @@ from taxiway.errors import PreflightError, TaxiwayError, UsageError
 from taxiway.infrastructure import LOCAL_CONFIG, Endpoints, Engine, EngineError
 from taxiway.infrastructure.stackfile import StackFiles, is_on_google_cloud
 from taxiway.targets.target import Checkout
+
+if TYPE_CHECKING:
+    from lakehouse.settings import Settings
 
 # For emulators that do not run yet: a plan needs addresses, and sends nothing there.
 NOWHERE = Endpoints(*["http://127.0.0.1:9"] * 3)
@@ -78,8 +84,8 @@ class StackSettings:
         named = self.project or is_on_google_cloud(checkout.files.read(self.name))
         return bool(named) or made_by_hand(checkout, self.name)
 
-    def check(self, files: StackFiles) -> None:
-        """Refuse a wrong setting, or a missing `pulumi`, before anything is started."""
+    def check(self, files: StackFiles, more: Mapping[str, str] = MappingProxyType({})) -> Settings:
+        """Its settings, `more` among them; refuses a wrong one, or a missing `pulumi`, before a start."""
         from lakehouse.settings import Settings, SettingsError
         from taxiway.infrastructure import environment
 
@@ -93,7 +99,7 @@ class StackSettings:
         if self.engine == "cli" and not shutil.which("pulumi"):
             raise PreflightError("there is no pulumi on PATH", "Install it; on emulators leave --engine out.")
         try:
-            config = {"taxiway:owner": environment.developer(), **self.configuration(files)}
+            config = {"taxiway:owner": environment.developer(), **self.configuration(files), **more}
             settings = Settings.from_config(config)
         except SettingsError as error:
             raise TaxiwayError(
@@ -104,6 +110,7 @@ class StackSettings:
                 environment.check_signed_in(impersonation=settings.credentials == "impersonation")
             except EngineError as error:
                 raise PreflightError(str(error), error.remedy) from None
+        return settings
 
 
 def _engine(project: str, engine: str) -> str:

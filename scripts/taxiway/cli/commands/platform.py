@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from elt.periods import Partition
-    from lakehouse.settings import Settings
     from taxiway.console.progress import Progress
     from taxiway.loads.service import Loads
     from taxiway.targets.target import Target
@@ -152,9 +151,9 @@ def _deploy(checkout: Checkout, stack: str, project: str) -> int:
             f"the stack {stack} is here as {'a platform of this machine' if project else 'one on emulators'}",
             "Take it down first (scripts/down), or name another with its project: --stack NAME --project ID",
         )
-    StackSettings(stack, project, "cli").check(checkout.files)
     config = {"taxiway:project": project, "taxiway:runner": "true"}
-    runner = Runner.of(stack, _settings({**checkout.files.read(stack), **config}), folder=checkout.folder)
+    settings = StackSettings(stack, project, "cli").check(checkout.files, config)
+    runner = Runner.of(stack, settings, folder=checkout.folder)
     runner.check()
     with exclusive(home, "up"):
         with progress.phase("infrastructure is up (Pulumi program, cli)"):
@@ -166,13 +165,6 @@ def _deploy(checkout: Checkout, stack: str, project: str) -> int:
     for step, what in runner.next_steps().items():
         click.echo(f"{step}\n    {what}")
     return 0
-
-
-def _settings(config: dict[str, str]) -> Settings:
-    from lakehouse.settings import Settings
-    from taxiway.infrastructure import environment
-
-    return Settings.from_config({"taxiway:owner": environment.developer(), **config})
 
 
 def _show_up(platform: Target, loads: Loads, first: Sequence[Partition]) -> None:

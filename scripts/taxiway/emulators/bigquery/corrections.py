@@ -186,16 +186,16 @@ def _parse_once(dialect: Dialect, sql: str, **options: Any) -> list[Expr | None]
     Library: it parses each statement about twenty times, which takes two fifths of its CPU time.
     """
     if options or dialect.settings:
-        return _counted(type(dialect), _parse(dialect, sql, **options))
+        return _translated(type(dialect), _parse(dialect, sql, **options))
     return [tree and tree.copy() for tree in _trees(type(dialect), sql)]
 
 
 @functools.lru_cache(REMEMBERED)
 def _trees(kind: type[Dialect], sql: str) -> list[Expr | None]:
-    return _counted(kind, _parse(kind(), sql))
+    return _translated(kind, _parse(kind(), sql))
 
 
-def _counted(kind: type[Dialect], trees: list[Expr | None]) -> list[Expr | None]:
+def _translated(kind: type[Dialect], trees: list[Expr | None]) -> list[Expr | None]:
     """Trees of BigQuery's SQL in words that DuckDB reads alike."""
     if not issubclass(kind, BigQuery):
         return trees

@@ -181,6 +181,18 @@ def test_what_does_not_go_together_is_said(
     assert said in capsys.readouterr().err
 
 
+def test_a_setting_that_a_runner_does_not_go_with_is_a_sentence(
+    folder: Path, programs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    written = {"taxiway:project": "acme-data", "taxiway:composer": "true"}
+    StackFiles(folder / "infra" / "stacks").write("alice", written)
+    assert main(["up", "--stack", "alice", "--on", "vm"], Checkout(folder, Engines().open)) == 1
+    said = capsys.readouterr().err
+    assert "Composer would run the same DAGs" in said
+    assert "defect" not in said
+    assert not programs.exists()
+
+
 def test_a_stack_whose_airflow_is_here_does_not_run_the_same_dags_there(
     folder: Path, programs: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
