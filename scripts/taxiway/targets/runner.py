@@ -61,7 +61,9 @@ class Runner:
         # The machine is Intel's. A classic builder does not know the option: left out where it is not needed.
         other = () if os.uname().machine == "x86_64" else ("--platform", "linux/amd64")
         base = f"{self.name}:base"
-        self._run("docker", "build", *other, "--tag", base, "--file", "airflow/Dockerfile", ".")
+        # Without a value: docker takes it from the environment, or else the Dockerfile's own.
+        ours = ("--build-arg", "PYTHON_IMAGE", "--file", "airflow/Dockerfile")
+        self._run("docker", "build", *other, "--tag", base, *ours, ".")
         # A context of its own: .dockerignore keeps the checkout out of the images that mount it.
         with tempfile.TemporaryDirectory(prefix="taxiway-") as name:
             folder = Path(name)

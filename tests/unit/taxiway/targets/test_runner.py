@@ -71,6 +71,8 @@ def test_the_checkout_is_pushed_within_the_image_and_nothing_else_of_it(folder: 
         "docker build", "docker build", "gcloud auth", "docker push",
     ]  # fmt: skip
     assert programs.calls[-1][-1] == programs.calls[1][programs.calls[1].index("--tag") + 1] == IMAGE
+    # Of the base image that the environment names, as `docker compose` builds it.
+    assert programs.calls[0][programs.calls[0].index("--build-arg") + 1] == "PYTHON_IMAGE"
     assert programs.calls[2][3] == "us-central1-docker.pkg.dev"
     dockerfile = programs.context.pop("Dockerfile")
     assert dockerfile == "FROM taxiway-alice:base\nCOPY checkout /checkout\n"
