@@ -19,7 +19,7 @@ from packaging.tags import Tag, compatible_tags, cpython_tags
 from packaging.utils import parse_wheel_filename
 from repository import REPOSITORY
 
-from elt.connections import ConnectionFields, postgres_parameters
+from elt.connection_fields import ConnectionFields, postgres_parameters
 from lakehouse.names import Names
 from lakehouse.outputs import CONNECTION, CREDENTIAL_FILE, CREDENTIALS_PATH, VARIABLES
 from taxiway.compose import gateway, infrastructure, invitation, packages, prepare, target, variables

@@ -131,3 +131,22 @@ def test_whatever_is_declared_has_an_upper_bound(folder: str) -> None:
 def test_nothing_is_declared_that_is_left_out() -> None:
     left_out = {*table(".")["tool"]["uv"]["exclude-dependencies"]}
     assert left_out & {name for folder in FOLDERS for name in declared(folder)} == set()
+
+
+def test_up_installs_no_tool_of_those_who_change_the_product() -> None:
+    """What `uv sync` without a group installs, by the lock."""
+    locked = {one["name"]: one for one in tomllib.loads((REPOSITORY / "uv.lock").read_text())["package"]}
+    seen, asked = set[tuple[str, str]](), [("taxiway-workspace", "")]
+    while asked:
+        name, extra = asked.pop()
+        seen.add((name, extra))
+        lists = [locked[name].get("dependencies", [])] if not extra else []
+        lists.append(locked[name].get("optional-dependencies", {}).get(extra, []))
+        needed = {
+            (one["name"], part) for found in lists for one in found for part in ("", *one.get("extra", ()))
+        }
+        asked += needed - seen
+    installed = {name for name, _ in seen}
+    assert {"apache-airflow", "pulumi", "taxiway-elt"} <= installed
+    assert installed.isdisjoint({"celery", "mypy", "pytest", "ruff", "selenium", "zensical"})
+    assert table(".")["tool"]["uv"]["default-groups"] == []

@@ -13,7 +13,8 @@ from product import DATASETS
 from repository import REPOSITORY
 
 from elt.catalogue import registry
-from elt.orchestration.dbt import DbtProject
+from elt.orchestration.dbt import DbtOperator, DbtProject
+from elt.orchestration.operators import PublishedSensor, SourceCheckOperator, StageOperator
 from elt.orchestration.pools import POOLS
 
 DAG_FILES = sorted([*REPOSITORY.glob("dags/*.py"), *REPOSITORY.glob("dags_local/*.py")])
@@ -61,6 +62,13 @@ def test_no_other_task_that_waits_for_a_job_holds_a_slot(dags: dict[str, DAG]) -
     assert waiting == {"default_pool"}
     alone = {name for name, pool in POOLS.items() if pool.include_deferred}
     assert all(name == "mart" or name.startswith("publish_") for name in alone)
+
+
+def test_every_task_reaches_google_by_the_hooks_or_is_named_here(dags: dict[str, DAG]) -> None:
+    """dbt reads a profile, which `scripts/dbt` makes of the same connection's variable."""
+    hooked = (StageOperator, PublishedSensor, SourceCheckOperator)
+    others = [task for dag in dags.values() for task in dag.tasks if not isinstance(task, hooked)]
+    assert {type(task) for task in others} <= {DbtOperator}
 
 
 def test_the_tasks_are_in_the_documented_order(dags: dict[str, DAG]) -> None:

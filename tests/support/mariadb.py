@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from emulators import free_port
 
-from elt.connections import ConnectionFields
+from elt.connection_fields import ConnectionFields
 from taxiway.embedded.postgres import as_ordinary_user
 
 

@@ -10,7 +10,8 @@ from airflow.sdk import Asset, PartitionedAssetTimetable
 
 from elt.catalogue import Dataset
 from elt.catalogue.registry import dataset as entry
-from elt.connections import POSTGRES, ConnectionFields
+from elt.connection_fields import ConnectionFields
+from elt.connections import POSTGRES
 
 if TYPE_CHECKING:
     from airflow.providers.openlineage.extractors import OperatorLineage

@@ -15,13 +15,8 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from elt.catalogue import Dataset
-from elt.connections import (
-    GOOGLE,
-    POSTGRES,
-    ConnectionFields,
-    postgres_parameters,
-    source_connection,
-)
+from elt.connection_fields import ConnectionFields, postgres_parameters
+from elt.connections import GOOGLE, POSTGRES, source_connection
 from elt.errors import PermanentError, SettingError, first_line
 from elt.periods import Period
 from elt.settings import Settings

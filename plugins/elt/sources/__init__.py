@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from google.cloud.storage import Client
 
     from elt.catalogue import Dataset
-    from elt.connections import ConnectionFields
+    from elt.connection_fields import ConnectionFields
     from elt.settings import Settings
     from elt.sources.client import Limits, Published
     from elt.sources.files import Files

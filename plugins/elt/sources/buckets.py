@@ -26,7 +26,7 @@ from elt.sources.files import ChangedError, Files
 if TYPE_CHECKING:
     from google.cloud.storage import Blob, Client
 
-    from elt.connections import ConnectionFields
+    from elt.connection_fields import ConnectionFields
 
 # Bytes that one request to Google asks for: in memory at once, and repeated where it breaks.
 _CHUNK = 4 * 2**20

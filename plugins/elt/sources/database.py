@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, Self
 
 from elt.catalogue import Database, Dataset
-from elt.connections import ConnectionFields, postgres_parameters
+from elt.connection_fields import ConnectionFields, postgres_parameters
 from elt.errors import PermanentError, SettingError, SourceNotPublishedError, TransientError
 from elt.periods import Period
 from elt.sources.changes import is_over

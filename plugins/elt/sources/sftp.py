@@ -20,7 +20,7 @@ from elt.sources.client import Limits, Patience, Published
 from elt.sources.files import ChangedError, Files
 
 if TYPE_CHECKING:
-    from elt.connections import ConnectionFields
+    from elt.connection_fields import ConnectionFields
 
 # Seconds to connect and log in within, and for each answer.
 _CONNECT, _ANSWER = 30.0, 60.0

@@ -9,14 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from elt.connections import (
-    GOOGLE,
-    POSTGRES,
-    ConnectionFields,
-    EnvironmentConnections,
-    fields_in,
-    postgres_parameters,
-)
+from elt.connection_fields import ConnectionFields, postgres_parameters
+from elt.connections import GOOGLE, POSTGRES, EnvironmentConnections, fields_in
 
 _PLAIN = re.compile(r"[^\s'\\]+")
 _SIGNED_IN = """\

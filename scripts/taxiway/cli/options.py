@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import urlsplit
 
 import click
 
@@ -65,6 +66,13 @@ def source_name(text: str) -> str:
     """`sample`, `tlc`, or the URL of a site laid out like TLC's; a usage error for any other text."""
     if text not in ("", "sample", "tlc") and not re.fullmatch(r"https?://[^\s/]+\S*", text):
         raise click.BadParameter(f"{text!r} is neither sample, tlc nor a URL such as http://127.0.0.1:8000")
+    if "@" in urlsplit(text).netloc:
+        # It would stand in the state, in process lists and on the terminal.
+        host = urlsplit(text).netloc.rpartition("@")[2]
+        raise click.BadParameter(
+            f"{host} is given with a login. Write --source tlc, and put host and login into a connection: "
+            "scripts/airflow connections add taxi_source"
+        )
     return text.rstrip("/")
 
 

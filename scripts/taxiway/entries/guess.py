@@ -11,7 +11,8 @@ from urllib.parse import urlsplit
 from elt.catalogue import STANDARD_AUDITS, Audit, Column, Database, Dataset, Publisher, Type
 from elt.catalogue.model import PERIOD_COLUMNS, ROOM_FOR_TABLE, Format
 from elt.conforming.stream import Split
-from elt.connections import GOOGLE, ConnectionFields, EnvironmentConnections, fields_in, variable_of
+from elt.connection_fields import ConnectionFields
+from elt.connections import GOOGLE, EnvironmentConnections, fields_in, variable_of
 from elt.errors import PipelineError
 from elt.periods import Period
 from elt.sources import Place, base_of, reach

@@ -12,7 +12,7 @@ from typing import Any, BinaryIO, NoReturn, cast
 import pyarrow.parquet as pq
 
 from elt.catalogue import Database, Dataset, Type
-from elt.connections import ConnectionFields
+from elt.connection_fields import ConnectionFields
 from elt.errors import SourceNotPublishedError
 from elt.periods import KINDS, Grain, Period
 from elt.sources import open_source

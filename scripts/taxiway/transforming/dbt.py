@@ -6,14 +6,8 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from elt.connections import (
-    GOOGLE,
-    POSTGRES,
-    ConnectionFields,
-    EnvironmentConnections,
-    fields_in,
-    postgres_parameters,
-)
+from elt.connection_fields import ConnectionFields, postgres_parameters
+from elt.connections import GOOGLE, POSTGRES, EnvironmentConnections, fields_in
 from taxiway.compose.on_demand import OnDemand, the_one
 from taxiway.compose.packages import Uv
 from taxiway.environment.home import REPOSITORY, private_folder

@@ -12,7 +12,7 @@ import pytest
 from paged_api import Answer, PagedApi
 
 from elt.catalogue import Api, Audit, Column, Cursor, Dataset, NextLink, Offset, PageNumber
-from elt.connections import ConnectionFields
+from elt.connection_fields import ConnectionFields
 from elt.errors import PermanentError, SourceNotPublishedError, TransientError
 from elt.formats.pages import framed
 from elt.layout import typed_object

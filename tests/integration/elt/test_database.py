@@ -15,7 +15,7 @@ import pytest
 from psycopg.conninfo import conninfo_to_dict
 
 from elt.catalogue import Audit, Column, Database, Dataset
-from elt.connections import ConnectionFields
+from elt.connection_fields import ConnectionFields
 from elt.errors import PermanentError, SettingError, SourceNotPublishedError, TransientError
 from elt.periods import Day, Month, Period
 from elt.sources.client import Limits

@@ -17,7 +17,8 @@ import requests
 from file_servers import line_to, s3_running, sftp_running
 
 from elt.catalogue import Audit, Column, Dataset, Publisher
-from elt.connections import ConnectionFields, EnvironmentConnections
+from elt.connection_fields import ConnectionFields
+from elt.connections import EnvironmentConnections
 from elt.errors import (
     AccessDeniedError,
     PermanentError,

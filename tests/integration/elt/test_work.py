@@ -100,6 +100,7 @@ def counts(
 
 def test_a_month_takes_no_more_than_it_did(counts: dict[str, Count]) -> None:
     assert {stage: dict(count.requests) for stage, count in counts.items()} == FIGURES["requests"]
+    assert {stage: count.jobs for stage, count in counts.items()} == FIGURES["jobs"]
     size = len(published("2024-02"))
     assert size > 10 * AROUND
     assert size <= counts["download"].sent <= size + AROUND

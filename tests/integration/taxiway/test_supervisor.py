@@ -18,7 +18,7 @@ import psutil
 import pytest
 from psycopg.conninfo import make_conninfo
 
-from elt.connections import ConnectionFields, postgres_parameters
+from elt.connection_fields import ConnectionFields, postgres_parameters
 from stacks import free_port
 from taxiway.airflow.client import AirflowApi
 from taxiway.airflow.environment import postgres_connection

@@ -38,6 +38,7 @@ def test_skipped_tests_are_a_line_for_each_reason(tmp_path: Path) -> None:
     shown = run(tmp_path, skips + long).stdout
     assert [line for line in shown.splitlines() if "no cloud" in line] == ["    7  no cloud"]
     assert "    1  takes minutes: scripts/test --all\n" in shown
+    assert re.search(r"^=+ .*8 skipped.* =+$", shown.splitlines()[-1]), "the summary is the last line"
     for options in (["--all"], ["test_it.py"], ["test_it.py::test_slow"]):
         assert "1 passed" in run(tmp_path, long, *options).stdout, options
 

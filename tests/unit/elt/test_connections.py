@@ -12,11 +12,8 @@ from google.auth.impersonated_credentials import Credentials as Impersonated
 
 from elt.catalogue import Api, Database, Dataset
 from elt.catalogue.registry import DATASETS
-from elt.connections import (
-    ConnectionFields,
-    EnvironmentConnections,
-    postgres_parameters,
-)
+from elt.connection_fields import ConnectionFields, postgres_parameters
+from elt.connections import EnvironmentConnections
 from elt.errors import PermanentError, SettingError, TransientError
 from taxiway.environment.secrets import emulator_credentials
 

@@ -32,7 +32,7 @@ def _become(folder: Path, *command: str | Path) -> int:
 @command(
     "test",
     """
-  scripts/test                     what a change should pass: ten minutes
+  scripts/test                     what a change should pass: 15 minutes
   scripts/test --all               and the tests that take minutes each
   scripts/test --docker            the compose target, in real containers
   scripts/test --cloud my-project  a stack's whole life on Google Cloud: says

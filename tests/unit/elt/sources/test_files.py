@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from elt.catalogue import Dataset, Publisher
-from elt.connections import ConnectionFields
+from elt.connection_fields import ConnectionFields
 from elt.errors import PermanentError, TransientError
 from elt.sources import base_of, open_source
 from elt.sources.client import Limits, Patience, Published

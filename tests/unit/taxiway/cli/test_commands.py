@@ -180,6 +180,7 @@ def test_the_pages_line_for_other_shells_prints_their_script(shell: str) -> None
     [
         (["up", "--target", "moon"], "'moon' is not one of"),
         (["up", "--source", "mars"], "'mars' is neither sample, tlc nor a URL"),
+        (["up", "--source", "https://me:secret@mirror.test"], "mirror.test is given with a login"),
         (["up", "--stack", "_engine"], "'_engine' is not a name of letters, digits"),
         (["up", "--stack", "alice.lock"], "'alice.lock' is not a name of letters, digits"),
         (["up", "--engine", "in-process", "--project", "acme-data"], "works on emulators only"),
@@ -206,6 +207,7 @@ def test_a_wrong_command_line_is_one_sentence_and_a_remedy(
     assert shown.startswith("taxiway: ")
     assert sentence in shown
     assert "Traceback" not in shown
+    assert "secret" not in shown
     assert not (tmp_path / ".taxiway").exists()
 
 
