@@ -160,7 +160,7 @@ class Embedded:
 
     def start(self) -> Embedded:
         """Bring everything up: PostgreSQL with Airflow's tables beside the infrastructure, then Airflow."""
-        self.supervisor.start(components.components(self.home, self.state.ports))
+        self.supervisor.start(components.components(self.home, self.state.ports), self.progress.say)
         # It would restart what is started here; and what hangs does not get well by being waited for.
         self.supervisor.stop_components([WATCHDOG, *self._hanging()])
         # Airflow's tables and the infrastructure take about as long, and do not need each other.
