@@ -92,9 +92,9 @@ class Supervisor:
             for name in [*added, *changed]:
                 self._call("addProcessGroup", name)
             return
-        supervisord = Path(sys.prefix) / "bin" / "supervisord"
         # It warns of its own use of pkg_resources, and of nothing else.
-        command: list[str | Path] = [sys.executable, "-W", "ignore", supervisord, "-c", self.configuration]
+        python = (sys.executable, "-W", "ignore", "-m", "taxiway.embedded.manager")
+        command: list[str | Path] = [*python, "-c", self.configuration]
         with ExitStack() as ours:
             # Its own copies stay open as long as it runs; it closes them in what it starts.
             closing = replace(CLOSING, remind=say)
@@ -111,6 +111,10 @@ class Supervisor:
         with suppress(ManagerError):
             return bool(self._call("getState"))
         return False
+
+    def imports(self) -> bool:
+        """Whether the manager still imports what Airflow's processes are forks of."""
+        return self.pidfile.with_suffix(".importing").exists()
 
     def start_component(self, name: str) -> None:
         """Start one component and return at once; no error if it runs already."""
