@@ -92,8 +92,10 @@ class Supervisor:
             for name in [*added, *changed]:
                 self._call("addProcessGroup", name)
             return
-        # It warns of its own use of pkg_resources, and of nothing else.
-        python = (sys.executable, "-W", "ignore", "-m", "taxiway.embedded.manager")
+        # Supervisor warns of its own use of pkg_resources. Its forks, which may be tasks, warn users of what
+        # those can change.
+        silent = ("-W", "ignore::DeprecationWarning", "-W", "ignore:pkg_resources is deprecated")
+        python = (sys.executable, *silent, "-m", "taxiway.embedded.manager")
         command: list[str | Path] = [*python, "-c", self.configuration]
         with ExitStack() as ours:
             # Its own copies stay open as long as it runs; it closes them in what it starts.

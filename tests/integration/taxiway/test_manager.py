@@ -23,9 +23,10 @@ from taxiway.environment.home import Home, private_folder, write_json
 
 # Stands for a part of Airflow: it says what it finds, and waits.
 PROBE = """
-import json, os, signal, sys
+import json, os, signal, sys, warnings
 
 def main():
+    warnings.warn("of a task")
     signals = ["SIGTERM", "SIGHUP", "SIGCHLD"]
     print(json.dumps({
         "pid": os.getpid(),
@@ -113,6 +114,7 @@ def test_a_part_of_airflow_is_a_fork_with_everything_imported(supervisor: Superv
     assert found["signals"] == [True] * 3
     assert found["words"] == ["first"]
     assert found["mask"] == 0o077
+    assert "of a task" in (supervisor.home.logs / "first.log").read_text()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere each part is a program of its own")
