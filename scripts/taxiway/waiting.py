@@ -21,20 +21,22 @@ class Patience:
     """How long to wait for something, and what happens meanwhile.
 
     `watch` is called between two polls and may raise: a component that has given up ends the wait at
-    once. `remind` is given a line now and then, so that a user sees what takes so long.
+    once. `remind` is given a line after `first` seconds, then now and then: a user sees what takes so long.
     """
 
     seconds: float
     remedy: str = LOOK
     watch: Callable[[], None] = lambda: None
     remind: Callable[[str], None] = lambda _: None
+    first: float = REMINDER
     every: float = 0.1
     clock: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep
 
     def until(self, condition: Callable[[], bool], complaint: Callable[[], str]) -> None:
         """Return once `condition` holds; TaxiwayError with the complaint when time is up."""
-        started = last = self.clock()
+        started = self.clock()
+        last = started + self.first - REMINDER
         while not condition():
             self.watch()
             now = self.clock()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,6 +13,8 @@ from taxiway.environment.home import Home
 from taxiway.environment.ports import USUAL
 from taxiway.environment.secrets import TOKEN_SECRET
 
+# Is in the database's folder if its migration failed.
+FAILED = "migration-failed"
 API_SERVER = "api-server"
 WITH_DAGS = ("scheduler", "dag-processor", "triggerer")
 AIRFLOW = (API_SERVER, *WITH_DAGS)
@@ -28,7 +31,7 @@ HEALTH_PATHS: Mapping[str, str] = {
 }
 # Becomes a program with the variables of a JSON file: they stay in a private file instead of the process
 # manager's configuration, and are read when the program starts, not when the manager does.
-_LAUNCH = (
+LAUNCH = (
     "import json, os, sys; program = sys.argv[2:]; "
     "os.execve(program[0], program, os.environ | json.load(open(sys.argv[1])))"
 )
@@ -75,7 +78,7 @@ def components(home: Home, ports: Mapping[str, int]) -> list[Component]:
         return "--data", str(home.data(name))
 
     ports = {**USUAL, **ports}
-    api_server = (sys.executable, "-m", "taxiway.embedded.api_server", API_SERVER)
+    api_server = (sys.executable, "-m", "taxiway.embedded.api_server", str(migrated(home)), API_SERVER)
     tokens = ("--port", str(ports[TOKENS]), "--credentials", str(home.own_credentials))
     secret = ("--token-file", str(home.secrets / TOKEN_SECRET))
     postgres = PostgresServer(home.data("postgres"), ports["postgres"]).command()
@@ -103,10 +106,15 @@ def components(home: Home, ports: Mapping[str, int]) -> list[Component]:
     ]
 
 
+def migrated(home: Home) -> Path:
+    """Is there when Airflow's tables are those of the installed release."""
+    return home.data("postgres") / f"airflow-{importlib.metadata.version('apache-airflow-core')}"
+
+
 def airflow_command(home: Home, *arguments: str) -> list[str]:
     """Airflow's command line with the variables in `home.environment`."""
     return _launched(home.environment, str(Path(sys.prefix) / "bin" / "airflow"), *arguments)
 
 
 def _launched(variables: Path, *program: str) -> list[str]:
-    return [sys.executable, "-c", _LAUNCH, str(variables), *program]
+    return [sys.executable, "-c", LAUNCH, str(variables), *program]

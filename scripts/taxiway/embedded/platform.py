@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import os
-import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -14,7 +12,7 @@ from lakehouse.outputs import CREDENTIAL_FILE, CREDENTIALS
 from lakehouse.settings import project_of
 from taxiway.airflow.bootstrap import open_dags, wait_until_healthy
 from taxiway.airflow.client import AirflowApi
-from taxiway.airflow.environment import airflow_environment, child_environment
+from taxiway.airflow.environment import airflow_environment
 from taxiway.console.progress import Progress
 from taxiway.embedded import components, health
 from taxiway.embedded.components import API_SERVER, TOKENS, WATCHDOG, Component
@@ -34,7 +32,7 @@ from taxiway.infrastructure import (
 )
 from taxiway.infrastructure.stackfile import StackFiles
 from taxiway.infrastructure.teardown import destroy
-from taxiway.waiting import Patience, run
+from taxiway.waiting import Patience
 
 # A machine that does other things meanwhile needs minutes; what gives up ends the wait at once.
 READY_SECONDS = 300
@@ -160,7 +158,10 @@ class Embedded:
 
     def start(self) -> Embedded:
         """Bring everything up: PostgreSQL with Airflow's tables beside the infrastructure, then Airflow."""
-        self.supervisor.start(components.components(self.home, self.state.ports))
+        if not self.running():
+            # The manager imports Airflow with them.
+            write_json(self.home.api_environment, airflow_environment(self.home, self.state, {}))
+        self.supervisor.start(components.components(self.home, self.state.ports), self.progress.say)
         # It would restart what is started here; and what hangs does not get well by being waited for.
         self.supervisor.stop_components([WATCHDOG, *self._hanging()])
         # Airflow's tables and the infrastructure take about as long, and do not need each other.
@@ -192,26 +193,30 @@ class Embedded:
             server.wait_until_ready(password, self._patience)
             secrets = [(n, self.home.secret(f"{n}_database_password")) for n in DATABASES]
             server.create_databases(password, secrets)
-        # Its imports take as long as the migration, and it reads no table before its first request.
+        self._patience.until(
+            lambda: not self.supervisor.imports(), lambda: "Airflow's modules are not imported yet"
+        )
         self._give_variables(self.home.api_environment, {}, [API_SERVER])
+        done = components.migrated(self.home)
+        failed = done.with_name(components.FAILED)
+        failed.unlink(missing_ok=True)
+        new = not done.exists()
         self.supervisor.start_component(API_SERVER)
-        version = importlib.metadata.version("apache-airflow-core")
-        done = self.home.data("postgres") / f"airflow-{version}"
-        if done.exists():
+        if not new:
             return
-        log = self.home.logs / "airflow-db-migrate.log"
+
+        def migrated() -> bool:
+            if failed.exists():
+                raise TaxiwayError(
+                    f"airflow db migrate failed. Its last lines:\n{last_lines(self.home, API_SERVER, 8)}",
+                    f"See scripts/logs {API_SERVER}",
+                )
+            return done.exists()
+
         with self.progress.phase("Airflow's metadata database is migrated"):
-            result = run(
-                [Path(sys.prefix) / "bin" / "airflow", "db", "migrate"],
-                MIGRATION_SECONDS,
-                env={**child_environment(), **airflow_environment(self.home, self.state, {})},
-                cwd=self.home.root,
+            replace(self._patience, seconds=MIGRATION_SECONDS).until(
+                migrated, lambda: "Airflow's metadata database is not migrated"
             )
-            log.write_text(result.stdout + result.stderr)
-            if result.returncode:
-                last = (result.stderr.strip() or result.stdout.strip()).splitlines()[-1:]
-                raise TaxiwayError(f"airflow db migrate failed: {' '.join(last)}", f"See {log}")
-        done.touch()
 
     def _start_infrastructure(self) -> Mapping[str, str]:
         from taxiway.infrastructure import environment  # imports Pulumi, which no other command needs

@@ -9,9 +9,9 @@ import shlex
 import signal
 import sys
 import xmlrpc.client
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ import psutil
 from taxiway.airflow.environment import child_environment
 from taxiway.embedded.components import Component
 from taxiway.environment.home import Home, private_folder, write_atomically
-from taxiway.environment.ports import hold
+from taxiway.environment.ports import CLOSING, hold
 from taxiway.errors import TaxiwayError
 from taxiway.waiting import Patience, run
 
@@ -75,7 +75,7 @@ class Supervisor:
         except (FileNotFoundError, ValueError, psutil.Error):
             return None
 
-    def start(self, components: Sequence[Component]) -> None:
+    def start(self, components: Sequence[Component], say: Callable[[str], None] = lambda _: None) -> None:
         """Start the manager (nothing else) with `components` declared.
 
         One that runs learns new components, and stops those that are declared otherwise now: whoever upgrades
@@ -92,12 +92,15 @@ class Supervisor:
             for name in [*added, *changed]:
                 self._call("addProcessGroup", name)
             return
-        supervisord = Path(sys.prefix) / "bin" / "supervisord"
-        # It warns of its own use of pkg_resources, and of nothing else.
-        command: list[str | Path] = [sys.executable, "-W", "ignore", supervisord, "-c", self.configuration]
+        # Supervisor warns of its own use of pkg_resources. Its forks, which may be tasks, warn users of what
+        # those can change.
+        silent = ("-W", "ignore::DeprecationWarning", "-W", "ignore:pkg_resources is deprecated")
+        python = (sys.executable, *silent, "-m", "taxiway.embedded.manager")
+        command: list[str | Path] = [*python, "-c", self.configuration]
         with ExitStack() as ours:
             # Its own copies stay open as long as it runs; it closes them in what it starts.
-            held = [ours.enter_context(hold(port)).fileno() for c in components for port in c.ports]
+            closing = replace(CLOSING, remind=say)
+            held = [ours.enter_context(hold(p, closing)).fileno() for c in components for p in c.ports]
             done = run(command, cwd=self.home.root, env=child_environment(), pass_fds=held)
         if done.returncode:
             raise TaxiwayError(
@@ -110,6 +113,10 @@ class Supervisor:
         with suppress(ManagerError):
             return bool(self._call("getState"))
         return False
+
+    def imports(self) -> bool:
+        """Whether the manager still imports what Airflow's processes are forks of."""
+        return self.pidfile.with_suffix(".importing").exists()
 
     def start_component(self, name: str) -> None:
         """Start one component and return at once; no error if it runs already."""

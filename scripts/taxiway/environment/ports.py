@@ -25,7 +25,8 @@ USUAL: Mapping[str, int] = {
     "trigger-logs": 8794,
 }
 _SEARCH = 200
-_CLOSING_SECONDS = 70
+# Linux takes a minute until a connection is closed.
+CLOSING = Patience(70, first=2)
 # Linux lets sockets share a port (SO_REUSEPORT) that are all of one user's. Elsewhere one that is bound and
 # does not listen may be given the connections of the other.
 _SHARED = sys.platform == "linux"
@@ -63,7 +64,7 @@ def choose_ports(wanted: Mapping[str, int], report: Callable[[str], None]) -> di
     return chosen
 
 
-def hold(port: int) -> socket.socket:
+def hold(port: int, patience: Patience = CLOSING) -> socket.socket:
     """Bind a port of 127.0.0.1 without listening: while the socket is open, no other user can have it.
 
     Services of the same user, which `listen`, can. PreflightError if somebody else has it by now.
@@ -85,7 +86,10 @@ def hold(port: int) -> socket.socket:
     # No SO_REUSEADDR: others who set it could bind the port, too. So connections that are closing count, for
     # a minute, if the service that had them did not share its port.
     try:
-        Patience(_CLOSING_SECONDS).until(bound, str)
+        patience.until(
+            bound,
+            lambda: f"earlier connections of port {port} are closing, for {patience.seconds:.0f} s at most",
+        )
     except (OSError, TaxiwayError):
         one.close()
         why = f"port {port} on 127.0.0.1 is taken by another program now"

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -28,7 +29,7 @@ from taxiway.embedded.postgres import PostgresServer
 from taxiway.embedded.supervisor import ManagerError, Supervisor
 from taxiway.environment import secrets
 from taxiway.environment.home import Home, State, write_json
-from taxiway.environment.ports import USUAL, hold, listen
+from taxiway.environment.ports import CLOSING, USUAL, hold, listen
 from taxiway.errors import PreflightError
 
 # Answers every GET, as an emulator's health check does.
@@ -288,6 +289,24 @@ def test_a_port_that_somebody_took_is_not_held() -> None:
         pytest.raises(PreflightError, match="is taken by another program now"),
     ):
         hold(taken.getsockname()[1])
+
+
+def test_whoever_waits_for_a_port_hears_for_what_and_how_long() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as served:
+        port = served.getsockname()[1]
+        with socket.create_connection(("127.0.0.1", port)) as client, served.accept()[0] as accepted:
+            # Who closes first keeps the port for a minute.
+            accepted.close()
+            client.recv(1)
+    now, said = [0.0], list[str]()
+    closing = replace(
+        CLOSING, clock=lambda: now[0], sleep=lambda _: now.append(now.pop() + 1), remind=said.append
+    )
+    with pytest.raises(PreflightError):
+        hold(port, closing)
+    line = f"still waiting: earlier connections of port {port} are closing, for 70 s at most"
+    assert said[0] == line
+    assert 2 < len(said) < 7
 
 
 @pytest.fixture

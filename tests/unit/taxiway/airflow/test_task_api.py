@@ -17,6 +17,7 @@ ROOT = REPOSITORY
 CODE = """
 import json, logging
 import airflow
+from airflow.api_fastapi.core_api.routes.public import public_router
 from airflow.api_fastapi.execution_api import versions
 from airflow.api_fastapi.execution_api.app import create_task_execution_api_app
 from starlette.testclient import TestClient
@@ -26,7 +27,8 @@ known = [str(value) for value in versions.bundle.version_values]
 ask = lambda version: client.get("/health", headers={"Airflow-API-Version": version}).status_code
 answers = {version: ask(version) for version in known}
 routes = {version: len(router.routes) for version, router in client.app.router.versioned_routers.items()}
-print("\\n" + json.dumps({"known": known, "answers": answers, "routes": routes}))
+analysed = sum("dependant" in vars(route) for route in public_router.routes)
+print("\\n" + json.dumps({"known": known, "answers": answers, "routes": routes, "analysed": analysed}))
 """
 
 
@@ -64,3 +66,8 @@ def test_tasks_of_these_releases_find_what_they_always_found(home: str) -> None:
     assert {version: ours["answers"][version] for version in newest} == dict.fromkeys(newest, 200)
     for version in newest:
         assert ours["routes"][version] == everything["routes"][version] > 20, version
+
+
+def test_the_public_api_is_not_analysed_at_the_start(home: str) -> None:
+    assert task_api(home, same_release=False)["analysed"] > 100
+    assert task_api(home, same_release=True)["analysed"] == 0
