@@ -70,7 +70,7 @@ class _Tables:
             Contestant(
                 _OURS, "ours", worker("postgres"), self._facts.rows,
                 {**self._cloud.variables, **self._database.connection},
-                check=lambda _: self._check("yellow_trips", self._facts), server_cpu=self._database.cpu,
+                check=lambda _: self._check("yellow_trips", self._facts), servers=[self._database.pid],
             ),
             self._psql(r"\copy of a ready binary file", "limit", "limit_binary", copy),
             self._psql(
@@ -98,11 +98,11 @@ class _Tables:
             words = ["sh", "-c", 'exec "$0" "$@" < ' + f"'{stdin}'", *words]
         return Contestant(
             name, role, words, self._facts.rows, self._database.variables, prepare,
-            lambda _: self._check(table, self._facts), self._database.cpu,
+            lambda _: self._check(table, self._facts), [self._database.pid],
         )  # fmt: skip
 
     def _peers(self) -> list[Contestant]:
-        dsn = {"PEER_DSN": self._url("postgresql"), "DLT_DATA_DIR": str(self._bench.folder / "dlt")}
+        dsn = {"PEER_DSN": self._database.url, "DLT_DATA_DIR": str(self._bench.folder / "dlt")}
         bench, file, few = self._bench, self._file, self._few
         ingestr = [
             "ingest", "--yes", "--progress", "log", "--no-load-timestamp",
@@ -118,14 +118,9 @@ class _Tables:
             ),
             self._peer(
                 "ingestr", bench.peer_program("ingestr", *ingestr), "peer_ingestr", self._facts,
-                {"DESTINATION_URI": self._url("postgresql"), "DISABLE_TELEMETRY": "true"},
+                {"DESTINATION_URI": self._database.url, "DISABLE_TELEMETRY": "true"},
             ),
         ]  # fmt: skip
-
-    def _url(self, scheme: str) -> str:
-        variables = self._database.variables
-        user, password = variables["PGUSER"], variables["PGPASSWORD"]
-        return f"{scheme}://{user}:{password}@127.0.0.1:{variables['PGPORT']}/{variables['PGDATABASE']}?sslmode=disable"
 
     def _peer(
         self, name: str, command: list[str | Path], table: str, facts: Facts, environment: dict[str, str]
@@ -142,7 +137,9 @@ class _Tables:
         def check(_: Run) -> None:
             self._check(table, facts)
 
-        return Contestant(name, "peer", command, facts.rows, environment, prepare, check, self._database.cpu)
+        return Contestant(
+            name, "peer", command, facts.rows, environment, prepare, check, [self._database.pid]
+        )
 
     def _check(self, table: str, expected: Facts) -> None:
         found = self._database.facts(table)
@@ -281,12 +278,12 @@ def _loads(emulators: Cloud, rows: int) -> list[Contestant]:
     return [
         Contestant(
             "taxiway stage, audit, publish (in a worker)", "ours", worker("stage", "audit", "publish"),
-            rows, emulators.variables, check=check, server_cpu=emulators.cpu,
+            rows, emulators.variables, check=check, servers=emulators.pids,
         ),
         Contestant(
             "a load job of the same object", "limit", process("tasks", "load"), rows, emulators.variables,
             check=check_load,
-            server_cpu=emulators.cpu,
+            servers=emulators.pids,
         ),
     ]  # fmt: skip
 

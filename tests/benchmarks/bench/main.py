@@ -10,7 +10,7 @@ from typing import Any
 
 from rich.console import Console
 
-from bench import idle, library, machine, orchestration, report
+from bench import idle, library, machine, month, orchestration, report
 from bench.section import Bench, Section
 from taxiway.console.progress import Progress
 from taxiway.embedded.supervisor import Supervisor
@@ -25,6 +25,7 @@ SECTIONS: Mapping[str, tuple[str, Callable[[Bench], Section]]] = {
     "conform": ("Raw → typed Parquet", library.conform),
     "warehouse": ("Lake → warehouse", library.load_warehouse),
     "memory": ("Memory", library.use_memory),
+    "month": ("A month, end to end", month.month),
     "start": ("Start", orchestration.start),
     "backfill": ("Backfill", orchestration.backfill),
     "idle": ("Idle", idle.idle),
