@@ -1,4 +1,4 @@
-"""What a month costs on BigQuery: jobs and tables as a test counts them in requests, bytes by their columns."""
+"""What a month costs on BigQuery: jobs and tables as a test counts them, bytes by the columns they read."""
 
 from __future__ import annotations
 

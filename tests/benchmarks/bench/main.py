@@ -10,7 +10,7 @@ from typing import Any
 
 from rich.console import Console
 
-from bench import idle, library, machine, month, orchestration, report
+from bench import idle, install, library, machine, month, orchestration, report
 from bench.section import Bench, Section
 from taxiway.console.progress import Progress
 from taxiway.embedded.supervisor import Supervisor
@@ -26,17 +26,18 @@ SECTIONS: Mapping[str, tuple[str, Callable[[Bench], Section]]] = {
     "warehouse": ("Lake → warehouse", library.load_warehouse),
     "memory": ("Memory", library.use_memory),
     "month": ("A month, end to end", month.month),
+    "install": ("Installation", install.install),
     "start": ("Start", orchestration.start),
     "backfill": ("Backfill", orchestration.backfill),
     "idle": ("Idle", idle.idle),
 }
 """Title and measurement by name, in the order in which they are measured: the short ones first."""
 # Nothing is installed for these alone.
-PEERLESS = {"parse", "memory", "start", "backfill", "idle"}
+PEERLESS = {"parse", "memory", "install", "start", "backfill", "idle"}
 
 EXAMPLES = """\
   scripts/bench all                        everything, and docs/performance.md
-                                           (half an hour)
+                                           (40 minutes)
   scripts/bench postgres                   one section
   scripts/bench postgres --rows 300000 --n 3 --json FILE
                                            a quick look, for programs too
@@ -86,13 +87,14 @@ def main(arguments: list[str]) -> int:
 def _measure(name: str, bench: Bench) -> dict[str, Any]:
     """One section; an error in it does not end the others."""
     bench.progress.say(name, style="bold")
+    began = bench.progress.elapsed
     try:
         found: dict[str, Any] = SECTIONS[name][1](bench).as_json()
     except Exception as error:
         reason = f"{type(error).__name__}: {error}" if not isinstance(error, TaxiwayError) else str(error)
         bench.progress.say(f"{name}: {reason}", "failed", style="red")
         return {"failed": reason}
-    return found
+    return found | {"elapsed_s": round(bench.progress.elapsed - began)}
 
 
 def _write_pages(figures: dict[str, Any]) -> None:

@@ -55,6 +55,7 @@ class Run:
     whole_s: float
     cpu_s: float
     peak_rss_mb: float
+    private_mb: float
     report: Mapping[str, Any]
     io: Io = (0.0, 0.0)
 
@@ -83,7 +84,7 @@ def run(
         raise CommandFailedError((text.splitlines() or [""])[-1][:300] or f"exit code {process.returncode}")
     report = _report(text)
     cpu = _children_cpu() - before
-    return Run(float(report.get("seconds", whole)), whole, cpu, memory.peak / MEGABYTE, report, moved)
+    return Run(float(report.get("seconds", whole)), whole, cpu, memory.peak / MEGABYTE, memory.private / MEGABYTE, report, moved)
 
 
 def cpu_of_tree(pid: int) -> float:
@@ -154,13 +155,13 @@ def _wait(process: subprocess.Popen[bytes]) -> Io:
 
 
 class _Memory:
-    """Samples a process tree: the largest sum of its members' resident memory at one moment.
+    """Samples a process tree: the largest sum of its members' memory at one moment, resident and private.
 
     The kernel's own peak of a member counts, too: a short one falls between two samples.
     """
 
     def __init__(self, pid: int) -> None:
-        self._pid, self._over, self.peak = pid, threading.Event(), 0
+        self._pid, self._over, self.peak, self.private = pid, threading.Event(), 0, 0
         self._thread = threading.Thread(target=self._watch, daemon=True)
 
     def __enter__(self) -> _Memory:
@@ -177,6 +178,7 @@ class _Memory:
             # Listing a tree reads all of /proc: ten times dearer than its members' figures.
             if samples % 10 == 0:
                 members = _tree(self._pid)
+                self.private = max(self.private, sum(map(_private, members)))
             samples += 1
             found = [_memory(pid) for pid in members]
             together = sum(now for now, _ in found)
@@ -198,6 +200,15 @@ def _memory(pid: int) -> tuple[int, int]:
         return 0, 0
     values = {line.split(":")[0]: line.split()[1] for line in lines if line.startswith(("VmRSS", "VmHWM"))}
     return int(values.get("VmRSS", 0)) * 1024, int(values.get("VmHWM", 0)) * 1024
+
+
+def _private(pid: int) -> int:
+    """Bytes of a process that no other one shares; nothing where that cannot be known."""
+    try:
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    except OSError:
+        return 0
+    return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith("Private_"))
 
 
 def _report(text: str) -> Mapping[str, Any]:
@@ -253,6 +264,7 @@ class Result:
             "cpu_s": statistics.median(run.cpu_s for run in self.runs),
             "server_cpu_s": statistics.median(self.server),
             "peak_rss_mb": max(run.peak_rss_mb for run in self.runs),
+            "private_mb": max(run.private_mb for run in self.runs),
             "read_mb": statistics.median(read for read, _ in self.io),
             "written_mb": statistics.median(written for _, written in self.io),
             "amount": amount,
