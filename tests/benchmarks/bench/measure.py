@@ -84,7 +84,8 @@ def run(
         raise CommandFailedError((text.splitlines() or [""])[-1][:300] or f"exit code {process.returncode}")
     report = _report(text)
     cpu = _children_cpu() - before
-    return Run(float(report.get("seconds", whole)), whole, cpu, memory.peak / MEGABYTE, memory.private / MEGABYTE, report, moved)
+    peaks = (memory.peak / MEGABYTE, memory.private / MEGABYTE)
+    return Run(float(report.get("seconds", whole)), whole, cpu, *peaks, report, moved)
 
 
 def cpu_of_tree(pid: int) -> float:

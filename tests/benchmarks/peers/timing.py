@@ -1,7 +1,6 @@
 """How long the work takes, without the imports, as the last line of the output; and a file by its address."""
 
 import json
-import os
 import shutil
 import tempfile
 import time
@@ -30,7 +29,7 @@ def local(address: str) -> str:
     """A path as it is; what an address leads to, as a file that is gone after the program."""
     if "://" not in address:
         return address
-    file = tempfile.NamedTemporaryFile(suffix=os.path.basename(address))  # noqa: SIM115 - open to the end
+    file = tempfile.NamedTemporaryFile(suffix=".parquet")  # noqa: SIM115 - open to the end
     _open.append(file)
     fetch(address, file.name)
     return file.name

@@ -62,7 +62,7 @@ def statements(job: dict[str, Any]) -> list[Any]:
 
 
 def tables_read(job: dict[str, Any]) -> int:
-    """How many tables BigQuery bills it for: of each statement those that it reads or deletes from, or one."""
+    """How many tables BigQuery bills a job for: of each statement those that it reads, or one."""
     found = 0
     for statement in statements(job):
         if statement.find(sqlglot.exp.Table):
