@@ -156,13 +156,14 @@ def _wait(process: subprocess.Popen[bytes]) -> Io:
 
 
 class _Memory:
-    """Samples a process tree: the largest sum of its members' memory at one moment, resident and private.
+    """Samples a process tree: the largest sum of its members' memory at one moment, shared pages once.
 
     The kernel's own peak of a member counts, too: a short one falls between two samples.
     """
 
     def __init__(self, pid: int) -> None:
-        self._pid, self._over, self.peak, self.private = pid, threading.Event(), 0, 0
+        self._pid, self._over, self.peak = pid, threading.Event(), 0
+        self._own: dict[int, int] = {}
         self._thread = threading.Thread(target=self._watch, daemon=True)
 
     def __enter__(self) -> _Memory:
@@ -173,17 +174,26 @@ class _Memory:
         self._over.set()
         self._thread.join()
 
+    @property
+    def private(self) -> int:
+        """Pages that the process which was started last shares with none: a task's, without its worker's."""
+        return next(reversed(self._own.values()), 0)
+
     def _watch(self) -> None:
         members, samples = [self._pid], 0
         while not self._over.wait(_SAMPLE):
             # Listing a tree reads all of /proc: ten times dearer than its members' figures.
             if samples % 10 == 0:
                 members = _tree(self._pid)
-                self.private = max(self.private, sum(map(_private, members)))
+                mapped = {pid: _mapped(pid) for pid in members}
+                self.peak = max(self.peak, sum(values.get("Pss", 0) for values in mapped.values()))
+                for pid, values in mapped.items():
+                    own = values.get("Private_Clean", 0) + values.get("Private_Dirty", 0)
+                    self._own[pid] = max(self._own.get(pid, 0), own)
             samples += 1
             found = [_memory(pid) for pid in members]
-            together = sum(now for now, _ in found)
-            self.peak = max([self.peak, together, *(highest for _, highest in found)])
+            alone = sum(now for now, _ in found) if len(members) == 1 else 0
+            self.peak = max([self.peak, alone, *(highest for _, highest in found)])
 
 
 def _tree(pid: int) -> list[int]:
@@ -203,13 +213,13 @@ def _memory(pid: int) -> tuple[int, int]:
     return int(values.get("VmRSS", 0)) * 1024, int(values.get("VmHWM", 0)) * 1024
 
 
-def _private(pid: int) -> int:
-    """Bytes of a process that no other one shares; nothing where that cannot be known."""
+def _mapped(pid: int) -> dict[str, int]:
+    """Bytes of a process by kind, as Linux tells; nothing elsewhere, or of one that has ended."""
     try:
-        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:]
     except OSError:
-        return 0
-    return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith("Private_"))
+        return {}
+    return {line.split(":")[0]: int(line.split()[1]) * 1024 for line in lines}
 
 
 def _report(text: str) -> Mapping[str, Any]:

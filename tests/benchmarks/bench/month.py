@@ -133,8 +133,8 @@ def _peers(bench: Bench, file: Path, *, all_of_them: bool) -> list[Json]:
             contestants += whole.dlt() + _Peers(bench, database, emulators, few_source, few).slow()
         found = [result.as_json() for result in race(contestants, 1, bench.seed, bench.progress)]
     # All of the command, as of the platform's; of a few rows without its imports, which more would outweigh.
-    whole = data.facts(file).rows
-    return [{**one, "rate": one["whole_rate"]} if one.get("amount") == whole else one for one in found]
+    rows = data.facts(file).rows
+    return [{**one, "rate": one["whole_rate"]} if one.get("amount") == rows else one for one in found]
 
 
 @dataclass(frozen=True)
