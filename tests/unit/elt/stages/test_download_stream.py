@@ -27,6 +27,7 @@ def drain(stream: Reader, size: int) -> Iterator[bytes]:
 
 
 @given(st.lists(st.binary(min_size=1, max_size=9), max_size=9), st.integers(1, 40))
+@settings(deadline=None)  # each example starts a thread
 def test_what_is_read_is_what_was_published_whatever_the_pieces(middle, size):
     pieces = [b"PAR1", *middle, b"1234PAR1"]
     stream, whole = reader(*pieces), b"".join(pieces)
@@ -52,6 +53,7 @@ def test_no_more_is_received_ahead_than_is_sent_at_once():
 
 
 @given(st.integers(1, 40), st.integers(1, 12))
+@settings(deadline=None)  # each example starts a thread
 def test_a_file_without_its_footer_never_hands_out_its_end(size, piece):
     whole = b"PAR1" + bytes(40)
     stream = reader(*(whole[i : i + piece] for i in range(0, len(whole), piece)))
