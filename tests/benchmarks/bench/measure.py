@@ -32,7 +32,7 @@ MEGABYTE = 1e6
 PATIENCE = 900.0
 _SAMPLE = 0.01
 Role = Literal["ours", "limit", "peer", "note"]
-# MB that system calls have read and written, those of sockets and pipes included.
+# MB that read and write have moved; what is sent and received by socket calls of their own is not in it.
 Io = tuple[float, float]
 
 
