@@ -94,7 +94,9 @@ def _measure(name: str, bench: Bench) -> dict[str, Any]:
         reason = f"{type(error).__name__}: {error}" if not isinstance(error, TaxiwayError) else str(error)
         bench.progress.say(f"{name}: {reason}", "failed", style="red")
         return {"failed": reason}
-    return found | {"elapsed_s": round(bench.progress.elapsed - began)}
+    elapsed = round(bench.progress.elapsed - began)
+    bench.progress.say(f"{name} is measured in {elapsed} s", "done")
+    return found | {"elapsed_s": elapsed}
 
 
 def _write_pages(figures: dict[str, Any]) -> None:
@@ -121,7 +123,7 @@ def _parser() -> argparse.ArgumentParser:
         "sections", nargs="+", metavar="SECTION", help=f"all, or some of: {', '.join(SECTIONS)}"
     )
     parser.add_argument("--rows", type=_count, default=3_000_000, help="rows of the files (%(default)s)")
-    parser.add_argument("--n", type=_count, default=5, help="runs of each contestant (%(default)s)")
+    parser.add_argument("--n", type=_count, default=3, help="runs of each contestant (%(default)s)")
     parser.add_argument(
         "--seconds", type=_count, default=60, help="how long the idle platform is watched (%(default)s)"
     )

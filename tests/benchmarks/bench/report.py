@@ -18,9 +18,9 @@ _INTRODUCTION = """\
 Written by `scripts/bench all`; not edited by hand. Every figure is measured on the machine below, each limit
 in the same run as what it is compared with, contestants in random order, every result checked (rows, sums).
 Rates are medians. *CPU s* is the contestant's own, *server* that of the server which worked for it, *MB* the
-highest resident memory of the whole process tree, *read* and *written* the MB that its and its servers' calls of
-read and write moved: files and pipes, and sockets of the programs that use these calls for them. *Private pages*
-are what a task does not share with its worker.
+highest resident memory of the whole process tree, *read* and *written* the MB that calls of read and write of
+it and its servers moved: files, pipes, and sockets of the programs that use these calls for them. *Private
+pages* are what a task does not share with its worker.
 What is missed (✗), and what was tried: [decisions/0020](decisions/0020-where-the-time-goes.md).
 """
 _MEGABYTES = ("peak_rss_mb", "read_mb", "written_mb")
