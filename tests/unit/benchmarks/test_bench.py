@@ -71,7 +71,6 @@ def test_what_a_command_and_its_children_read_and_write_is_counted(tmp_path):
     read, written = done.io
     assert 20 < read < 60
     assert 20 < written < 30
-    assert 1 < done.private_mb < 100
 
 
 def test_bigquery_bills_the_columns_that_a_month_has():
