@@ -316,6 +316,7 @@ class Transfer:
         self._name, self._get, self._patience = name, get, patience
         self._allowance = Allowance(name, limits, until)
         self._response: requests.Response | None = get({})
+        self._watch: _Watch | None = None
         self.received, self.headers = 0, self._response.headers
         try:
             self.published = Published.of(url, self._response.headers)
@@ -374,18 +375,22 @@ class Transfer:
         raw = self._response.raw
         left = max(0.01, min(self._patience.piece, self._allowance.seconds))
         try:
-            with _ended_after(left, raw.shutdown) as ended:
+            self._watch = self._watch or _Watch(raw.shutdown)
+            with self._watch.within(left):
                 piece: bytes = raw.read(size, decode_content=False)
         except _DROPPED:
             piece = b""
         else:
             # Where the source gives no size, an end that was made here looks like the file's.
-            if not ended.is_set() and (piece or self.published.size in (None, self.received)):
+            if not self._watch.ended and (piece or self.published.size in (None, self.received)):
                 return piece
         self._hang_up()
         return None
 
     def _hang_up(self) -> None:
+        if self._watch is not None:
+            self._watch.close()
+            self._watch = None
         if self._response is not None:
             self._response.close()
             self._response = None
@@ -433,6 +438,50 @@ def _check_answer(
         raise PermanentError(f"{name}: the source answers {status} ({url})")
     if response.headers.get("Content-Type", "").lower().startswith("text/html"):
         raise PermanentError(f"{name}: an HTML page instead of the file ({url})")
+
+
+class _Watch:
+    """Calls `end` once one of many short works takes too long: a timer for each costs more than the work."""
+
+    def __init__(self, end: Callable[[], object]) -> None:
+        self._end, self._changed = end, threading.Condition()
+        self._until: float | None = None
+        self._idle = self._closed = False
+        self.ended = False
+        threading.Thread(target=self._run, name="watch", daemon=True).start()
+
+    def close(self) -> None:
+        """End the thread."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify()
+
+    @contextmanager
+    def within(self, seconds: float) -> Iterator[None]:
+        """What is done inside has so long."""
+        with self._changed:
+            self._until = time.monotonic() + seconds
+            if self._idle:
+                self._changed.notify()
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._until = None
+
+    def _run(self) -> None:
+        with self._changed:
+            while not self._closed:
+                left = None if self._until is None else self._until - time.monotonic()
+                if left is not None and left <= 0:
+                    self.ended = True
+                    # The connection may have gone by itself in this very moment.
+                    with suppress(OSError, ValueError, RuntimeError):
+                        self._end()
+                    return
+                # Of a work that has ended meanwhile it learns when that one's time would have been over.
+                self._idle = left is None
+                self._changed.wait(left)
 
 
 @contextmanager

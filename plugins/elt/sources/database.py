@@ -3,7 +3,7 @@
 A table has no bytes of its own, so its rows are written as the database writes them: whole numbers, floats
 and truth values as such, all others as the text that the server makes of them. A `numeric` keeps its digits,
 and what no other type could hold (infinity, the year 10000, 0000-00-00) reaches conform as what it is. The
-reasons and figures are in docs/decisions/0010-reading-databases.md.
+reasons and figures are in docs/decisions/0023-reading-databases.md.
 
 Statements are put together from quoted names, bounds of partitions, and the entry's own query.
 """

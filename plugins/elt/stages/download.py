@@ -1,13 +1,16 @@
 """Source → raw/: the published bytes in one pass, checksummed, and broken off before a bad file ends."""
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import closing
 from typing import Any, cast
 
 from elt.catalogue import Format
 from elt.connections import Connections
 from elt.errors import PermanentError, SourceNotPublishedError
 from elt.formats.gzip_content import Gunzip
+from elt.formats.prefetch import prefetch
 from elt.layout import raw_folder, raw_object
 from elt.periods import Partition
 from elt.provenance import Loaded, Origin, read_size
@@ -29,6 +32,8 @@ MEDIA_TYPES: Mapping[Format, str] = {
     "pages": "application/json-seq",
     "any": "application/octet-stream",
 }
+# Pieces that are received ahead: as much as the lake is sent at once.
+AHEAD = 12
 _PARQUET = b"PAR1"
 _GZIP = b"\x1f\x8b"
 _MARKUP = (b"<!doctype", b"<?xml")
@@ -85,14 +90,15 @@ def _store(
     """Write one file; its reader calls it `name`."""
     published, form = transfer.published, request.dataset.file_format
     # Whoever writes several files leaves some without a row.
-    reader = Reader(transfer, name, form, may_be_empty=request.dataset.sharded and form in ("csv", "jsonl"))
+    may_be_empty = request.dataset.sharded and form in ("csv", "jsonl")
     about = {
         **facts,
         "source_url": published.url,
         "source_etag": published.etag or "",
         "source_last_modified": published.last_modified or "",
     }
-    stored = lake.write(target, Content(reader, published.size, MEDIA_TYPES[form], about))
+    with closing(Reader(transfer, name, form, may_be_empty=may_be_empty)) as reader:
+        stored = lake.write(target, Content(reader, published.size, MEDIA_TYPES[form], about))
     # Only now is the checksum known. Until the object has it, it counts as incomplete.
     return lake.describe(stored, {"checksum": reader.checksum})
 
@@ -134,9 +140,11 @@ class Reader:
     def __init__(
         self, pieces: Iterable[bytes], name: str, form: Format, *, may_be_empty: bool = False
     ) -> None:
-        self._pieces, self._name, self._form = iter(pieces), name, form
+        # Received, and hashed, while what came before is sent on and the lake's answer is awaited.
+        self._pieces, self._name, self._form = prefetch(self._hashed(pieces), AHEAD), name, form
         self._may_be_empty = may_be_empty
-        self._pending = bytearray()
+        self._pending = deque[bytes]()
+        self._held = 0
         self._hash = hashlib.sha256()
         self._tail = b""
         self._received = self._given = 0
@@ -145,8 +153,17 @@ class Reader:
 
     @property
     def checksum(self) -> str:
-        """SHA-256 (hexadecimal) of what was read so far."""
+        """SHA-256 (hexadecimal) of the file, once all of it was read."""
         return self._hash.hexdigest()
+
+    def close(self) -> None:
+        """Receive no more."""
+        self._pieces.close()
+
+    def _hashed(self, pieces: Iterable[bytes]) -> Iterator[bytes]:
+        for piece in pieces:
+            self._hash.update(piece)
+            yield piece
 
     def tell(self) -> int:
         """Bytes handed out so far."""
@@ -155,23 +172,37 @@ class Reader:
     def read(self, size: int) -> bytes:
         """Return the next `size` bytes, fewer only at the end."""
         # One byte beyond `size` shows whether this is the end, which has to be checked before it is given.
-        while not self._ended and len(self._pending) <= max(size, _ENOUGH):
+        while not self._ended and self._held <= max(size, _ENOUGH):
             self._receive()
-        data = bytes(memoryview(self._pending)[:size])
-        del self._pending[:size]
-        self._hash.update(data)
+        data = self._take(size)
         self._given += len(data)
         return data
 
+    def _take(self, size: int) -> bytes:
+        """What is to be given out, copied once."""
+        taken, left = list[bytes](), size
+        while left and self._pending:
+            piece = self._pending.popleft()
+            if len(piece) > left:
+                self._pending.appendleft(piece[left:])
+                piece = piece[:left]
+            taken.append(piece)
+            left -= len(piece)
+        self._held -= size - left
+        return b"".join(taken)
+
     def _receive(self) -> None:
         piece = next(self._pieces, b"")
-        self._pending += piece
+        if piece:
+            self._pending.append(piece)
+            self._held += len(piece)
         self._tail = (self._tail + piece[-4:])[-4:]
         self._received += len(piece)
         self._ended = not piece
-        if not self._begun and (self._ended or len(self._pending) > _ENOUGH):
-            self._check_beginning(bytes(self._pending[:_ENOUGH]))
-            self._begun, piece = True, bytes(self._pending)
+        if not self._begun and (self._ended or self._held > _ENOUGH):
+            piece = b"".join(self._pending)
+            self._check_beginning(piece[:_ENOUGH])
+            self._begun = True
         if self._gzip is not None and self._begun:
             self._check_gzip(self._gzip, piece)
         # A Parquet file's index is at its end; a text file's end cannot be told from its middle.

@@ -150,6 +150,11 @@ def facts(parquet: Path) -> Facts:
     return Facts(rows, amount, distance)
 
 
+def columns(parquet: Path) -> list[str]:
+    """Names of a Parquet file's columns."""
+    return list(pa.parquet.read_schema(parquet).names)
+
+
 def checksum(path: Path) -> str:
     """SHA-256 of a file."""
     with path.open("rb") as file:

@@ -10,6 +10,7 @@ from pathlib import Path
 import requests
 
 from bench import data
+from bench.billing import bill
 from bench.data import Facts
 from bench.measure import CommandFailedError, Contestant, Role, Run, WrongResultError
 from bench.measure import run as run_once
@@ -38,10 +39,10 @@ def load_postgres(bench: Bench) -> Section:
     limit = next((c["rate"] for c in contestants if c["role"] == "limit" and "rate" in c), None)
     whole_ratio = whole / limit if whole and limit else None
     targets = [
-        Target("of the limit, in a running worker", found["ratio_to_limit"], at_least=0.95),
-        Target("of the limit, with the start of the process", whole_ratio, at_least=0.85),
+        Target("of the limit, in a running worker", found["ratio_to_limit"], at_least=1.0),
+        Target("of the limit, with the start of the process", whole_ratio, at_least=0.9),
         Target("times the best peer", found["ratio_to_best_peer"], at_least=1.4),
-        Target("MB at most", peak_of(contestants), at_most=200),
+        Target("MB of its own (private pages)", peak_of(contestants, key="private_mb"), at_most=150),
     ]
     return Section("rows/s", contestants, targets, {"whole_ratio_to_limit": whole_ratio})
 
@@ -70,7 +71,7 @@ class _Tables:
             Contestant(
                 _OURS, "ours", worker("postgres"), self._facts.rows,
                 {**self._cloud.variables, **self._database.connection},
-                check=lambda _: self._check("yellow_trips", self._facts), server_cpu=self._database.cpu,
+                check=lambda _: self._check("yellow_trips", self._facts), servers=[self._database.pid],
             ),
             self._psql(r"\copy of a ready binary file", "limit", "limit_binary", copy),
             self._psql(
@@ -98,11 +99,11 @@ class _Tables:
             words = ["sh", "-c", 'exec "$0" "$@" < ' + f"'{stdin}'", *words]
         return Contestant(
             name, role, words, self._facts.rows, self._database.variables, prepare,
-            lambda _: self._check(table, self._facts), self._database.cpu,
+            lambda _: self._check(table, self._facts), [self._database.pid],
         )  # fmt: skip
 
     def _peers(self) -> list[Contestant]:
-        dsn = {"PEER_DSN": self._url("postgresql"), "DLT_DATA_DIR": str(self._bench.folder / "dlt")}
+        dsn = {"PEER_DSN": self._database.url, "DLT_DATA_DIR": str(self._bench.folder / "dlt")}
         bench, file, few = self._bench, self._file, self._few
         ingestr = [
             "ingest", "--yes", "--progress", "log", "--no-load-timestamp",
@@ -118,14 +119,9 @@ class _Tables:
             ),
             self._peer(
                 "ingestr", bench.peer_program("ingestr", *ingestr), "peer_ingestr", self._facts,
-                {"DESTINATION_URI": self._url("postgresql"), "DISABLE_TELEMETRY": "true"},
+                {"DESTINATION_URI": self._database.url, "DISABLE_TELEMETRY": "true"},
             ),
         ]  # fmt: skip
-
-    def _url(self, scheme: str) -> str:
-        variables = self._database.variables
-        user, password = variables["PGUSER"], variables["PGPASSWORD"]
-        return f"{scheme}://{user}:{password}@127.0.0.1:{variables['PGPORT']}/{variables['PGDATABASE']}?sslmode=disable"
 
     def _peer(
         self, name: str, command: list[str | Path], table: str, facts: Facts, environment: dict[str, str]
@@ -142,7 +138,9 @@ class _Tables:
         def check(_: Run) -> None:
             self._check(table, facts)
 
-        return Contestant(name, "peer", command, facts.rows, environment, prepare, check, self._database.cpu)
+        return Contestant(
+            name, "peer", command, facts.rows, environment, prepare, check, [self._database.pid]
+        )
 
     def _check(self, table: str, expected: Facts) -> None:
         found = self._database.facts(table)
@@ -159,8 +157,8 @@ def fill_lake(bench: Bench) -> Section:
         )
     found = ratios(contestants)
     targets = [
-        Target("of curl to curl", found["ratio_to_limit"], at_least=0.5),
-        Target("MB at most", peak_of(contestants), at_most=80),
+        Target("of curl to curl", found["ratio_to_limit"], at_least=0.8),
+        Target("MB of its own (private pages)", peak_of(contestants, key="private_mb"), at_most=80),
     ]
     return Section("bytes/s", contestants, targets)
 
@@ -215,7 +213,7 @@ def conform(bench: Bench) -> Section:
     from_csv, from_parquet = ratios(packed), ratios(columnar)
     targets = [
         Target("times the best peer, from CSV.gz", from_csv["ratio_to_best_peer"], at_least=1.3),
-        Target("of pyarrow's plain read and write, Parquet", from_parquet["ratio_to_limit"], at_least=0.7),
+        Target("times the best peer, from Parquet", from_parquet["ratio_to_best_peer"], at_least=1.0),
         Target("MB at most", max(filter(None, map(peak_of, (packed, columnar))), default=None), at_most=250),
     ]
     facts = {"from_csv_gz": from_csv, "from_parquet": from_parquet}
@@ -259,13 +257,18 @@ class _Conversions:
 
 
 def load_warehouse(bench: Bench) -> Section:
-    """The three stages of the warehouse, against the load job that the emulator itself needs."""
+    """The three stages of the warehouse, against the load job that the emulator itself needs.
+
+    What Google's own would be asked for and bill is counted, not measured.
+    """
     file = bench.file(".parquet")
     with cloud(bench.folder) as emulators:
         data.put_raw(emulators.variables, file)
         run_once(worker("conform"), emulators.variables)
         contestants = bench.race(_loads(emulators, data.facts(file).rows))
-    return Section("rows/s", contestants, (), {"of_the_load_alone": ratios(contestants)["ratio_to_limit"]})
+    ratio = ratios(contestants)["ratio_to_limit"]
+    asked = bill(dataset("yellow"), data.columns(file), bench.rows)
+    return Section("rows/s", contestants, [Target("of the load job alone", ratio, at_least=0.7)], asked)
 
 
 def _loads(emulators: Cloud, rows: int) -> list[Contestant]:
@@ -281,12 +284,12 @@ def _loads(emulators: Cloud, rows: int) -> list[Contestant]:
     return [
         Contestant(
             "taxiway stage, audit, publish (in a worker)", "ours", worker("stage", "audit", "publish"),
-            rows, emulators.variables, check=check, server_cpu=emulators.cpu,
+            rows, emulators.variables, check=check, servers=emulators.pids,
         ),
         Contestant(
             "a load job of the same object", "limit", process("tasks", "load"), rows, emulators.variables,
             check=check_load,
-            server_cpu=emulators.cpu,
+            servers=emulators.pids,
         ),
     ]  # fmt: skip
 

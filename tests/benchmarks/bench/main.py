@@ -10,7 +10,7 @@ from typing import Any
 
 from rich.console import Console
 
-from bench import idle, library, machine, orchestration, report
+from bench import idle, install, library, machine, month, orchestration, report
 from bench.section import Bench, Section
 from taxiway.console.progress import Progress
 from taxiway.embedded.supervisor import Supervisor
@@ -25,17 +25,19 @@ SECTIONS: Mapping[str, tuple[str, Callable[[Bench], Section]]] = {
     "conform": ("Raw → typed Parquet", library.conform),
     "warehouse": ("Lake → warehouse", library.load_warehouse),
     "memory": ("Memory", library.use_memory),
+    "month": ("A month, end to end", month.month),
+    "install": ("Installation", install.install),
     "start": ("Start", orchestration.start),
     "backfill": ("Backfill", orchestration.backfill),
     "idle": ("Idle", idle.idle),
 }
 """Title and measurement by name, in the order in which they are measured: the short ones first."""
 # Nothing is installed for these alone.
-PEERLESS = {"parse", "memory", "start", "backfill", "idle"}
+PEERLESS = {"parse", "memory", "install", "start", "backfill", "idle"}
 
 EXAMPLES = """\
   scripts/bench all                        everything, and docs/performance.md
-                                           (half an hour)
+                                           (40 minutes)
   scripts/bench postgres                   one section
   scripts/bench postgres --rows 300000 --n 3 --json FILE
                                            a quick look, for programs too
@@ -85,13 +87,16 @@ def main(arguments: list[str]) -> int:
 def _measure(name: str, bench: Bench) -> dict[str, Any]:
     """One section; an error in it does not end the others."""
     bench.progress.say(name, style="bold")
+    began = bench.progress.elapsed
     try:
         found: dict[str, Any] = SECTIONS[name][1](bench).as_json()
     except Exception as error:
         reason = f"{type(error).__name__}: {error}" if not isinstance(error, TaxiwayError) else str(error)
         bench.progress.say(f"{name}: {reason}", "failed", style="red")
         return {"failed": reason}
-    return found
+    elapsed = round(bench.progress.elapsed - began)
+    bench.progress.say(f"{name} is measured in {elapsed} s", "done")
+    return found | {"elapsed_s": elapsed}
 
 
 def _write_pages(figures: dict[str, Any]) -> None:
@@ -118,7 +123,7 @@ def _parser() -> argparse.ArgumentParser:
         "sections", nargs="+", metavar="SECTION", help=f"all, or some of: {', '.join(SECTIONS)}"
     )
     parser.add_argument("--rows", type=_count, default=3_000_000, help="rows of the files (%(default)s)")
-    parser.add_argument("--n", type=_count, default=5, help="runs of each contestant (%(default)s)")
+    parser.add_argument("--n", type=_count, default=3, help="runs of each contestant (%(default)s)")
     parser.add_argument(
         "--seconds", type=_count, default=60, help="how long the idle platform is watched (%(default)s)"
     )

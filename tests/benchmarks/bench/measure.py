@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import random
 import resource
+import select
 import statistics
 import subprocess
 import tempfile
@@ -30,6 +32,8 @@ MEGABYTE = 1e6
 PATIENCE = 900.0
 _SAMPLE = 0.01
 Role = Literal["ours", "limit", "peer", "note"]
+# MB that read and write have moved; what is sent and received by socket calls of their own is not in it.
+Io = tuple[float, float]
 
 
 class CommandFailedError(Exception):
@@ -51,7 +55,9 @@ class Run:
     whole_s: float
     cpu_s: float
     peak_rss_mb: float
+    private_mb: float
     report: Mapping[str, Any]
+    io: Io = (0.0, 0.0)
 
 
 def run(
@@ -70,7 +76,7 @@ def run(
             stderr=subprocess.STDOUT,
         )
         with _Memory(process.pid) as memory:
-            _wait(process)
+            moved = _wait(process)
         whole = monotonic() - started
         output.seek(0)
         text = output.read().decode(errors="replace").strip()
@@ -78,7 +84,8 @@ def run(
         raise CommandFailedError((text.splitlines() or [""])[-1][:300] or f"exit code {process.returncode}")
     report = _report(text)
     cpu = _children_cpu() - before
-    return Run(float(report.get("seconds", whole)), whole, cpu, memory.peak / MEGABYTE, report)
+    peaks = (memory.peak / MEGABYTE, memory.private / MEGABYTE)
+    return Run(float(report.get("seconds", whole)), whole, cpu, *peaks, report, moved)
 
 
 def cpu_of_tree(pid: int) -> float:
@@ -98,8 +105,43 @@ def _children_cpu() -> float:
     return used.ru_utime + used.ru_stime
 
 
-def _wait(process: subprocess.Popen[bytes]) -> None:
+def io_of_tree(pid: int) -> Io:
+    """What a process and its children have read and written, those that have ended included."""
+    found = [_io(member) for member in _tree(pid)]
+    return sum(read for read, _ in found), sum(written for _, written in found)
+
+
+def used(servers: Sequence[int]) -> tuple[float, float, float]:
+    """CPU seconds, MB read and MB written by process trees so far."""
+    moved = [io_of_tree(pid) for pid in servers]
+    return (
+        sum(map(cpu_of_tree, servers)),
+        sum(read for read, _ in moved),
+        sum(written for _, written in moved),
+    )
+
+
+def _io(pid: int) -> Io:
+    """Of a process, its ended children included; nothing on macOS, or of one that has gone."""
     try:
+        lines = Path(f"/proc/{pid}/io").read_text().splitlines()
+    except OSError:
+        return 0.0, 0.0
+    values = {name: int(value) / MEGABYTE for name, _, value in (line.partition(": ") for line in lines)}
+    return values["rchar"], values["wchar"]
+
+
+def _wait(process: subprocess.Popen[bytes]) -> Io:
+    """Wait for the end; returns what it has read and written, which the kernel forgets with the process."""
+    try:
+        if Path("/proc/self/io").exists():
+            watched = os.pidfd_open(process.pid)
+            try:
+                if not select.select([watched], [], [], PATIENCE)[0]:
+                    raise subprocess.TimeoutExpired(process.args, PATIENCE)
+            finally:
+                os.close(watched)
+        moved = _io(process.pid)
         process.wait(PATIENCE)
     except BaseException as error:
         with contextlib.suppress(psutil.Error):
@@ -110,16 +152,18 @@ def _wait(process: subprocess.Popen[bytes]) -> None:
         if isinstance(error, subprocess.TimeoutExpired):
             raise CommandFailedError(f"not done after {PATIENCE:.0f} s") from None
         raise
+    return moved
 
 
 class _Memory:
-    """Samples a process tree: the largest sum of its members' resident memory at one moment.
+    """Samples a process tree: the largest sum of its members' memory at one moment, shared pages once.
 
     The kernel's own peak of a member counts, too: a short one falls between two samples.
     """
 
     def __init__(self, pid: int) -> None:
         self._pid, self._over, self.peak = pid, threading.Event(), 0
+        self._own: dict[int, int] = {}
         self._thread = threading.Thread(target=self._watch, daemon=True)
 
     def __enter__(self) -> _Memory:
@@ -130,16 +174,26 @@ class _Memory:
         self._over.set()
         self._thread.join()
 
+    @property
+    def private(self) -> int:
+        """Pages that the process which was started last shares with none: a task's, without its worker's."""
+        return next(reversed(self._own.values()), 0)
+
     def _watch(self) -> None:
         members, samples = [self._pid], 0
         while not self._over.wait(_SAMPLE):
             # Listing a tree reads all of /proc: ten times dearer than its members' figures.
             if samples % 10 == 0:
                 members = _tree(self._pid)
+                mapped = {pid: _mapped(pid) for pid in members}
+                self.peak = max(self.peak, sum(values.get("Pss", 0) for values in mapped.values()))
+                for pid, values in mapped.items():
+                    own = values.get("Private_Clean", 0) + values.get("Private_Dirty", 0)
+                    self._own[pid] = max(self._own.get(pid, 0), own)
             samples += 1
             found = [_memory(pid) for pid in members]
-            together = sum(now for now, _ in found)
-            self.peak = max([self.peak, together, *(highest for _, highest in found)])
+            alone = sum(now for now, _ in found) if len(members) == 1 else 0
+            self.peak = max([self.peak, alone, *(highest for _, highest in found)])
 
 
 def _tree(pid: int) -> list[int]:
@@ -159,6 +213,15 @@ def _memory(pid: int) -> tuple[int, int]:
     return int(values.get("VmRSS", 0)) * 1024, int(values.get("VmHWM", 0)) * 1024
 
 
+def _mapped(pid: int) -> dict[str, int]:
+    """Bytes of a process by kind, as Linux tells; nothing elsewhere, or of one that has ended."""
+    try:
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:]
+    except OSError:
+        return {}
+    return {line.split(":")[0]: int(line.split()[1]) * 1024 for line in lines}
+
+
 def _report(text: str) -> Mapping[str, Any]:
     for line in text.splitlines()[-1:]:
         with contextlib.suppress(ValueError):
@@ -171,8 +234,8 @@ def _report(text: str) -> Mapping[str, Any]:
 class Contestant:
     """One way of doing the work; `amount` of it (rows, bytes) in one run.
 
-    `check` raises WrongResultError if the result is not as it should be. `server_cpu` reads the CPU
-    seconds of the server that works for it. A *note* is shown and compared with nothing.
+    `check` raises WrongResultError if the result is not as it should be. `servers` are the processes that
+    work for it. A *note* is shown and compared with nothing.
     """
 
     name: str
@@ -182,7 +245,7 @@ class Contestant:
     environment: Mapping[str, str] = field(default_factory=dict)
     prepare: Callable[[], None] = lambda: None
     check: Callable[[Run], None] = lambda _: None
-    server_cpu: Callable[[], float] = lambda: 0.0
+    servers: Sequence[int] = ()
 
 
 @dataclass
@@ -192,6 +255,7 @@ class Result:
     contestant: Contestant
     runs: list[Run] = field(default_factory=list)
     server: list[float] = field(default_factory=list)
+    io: list[Io] = field(default_factory=list)
     failure: str = ""
 
     def as_json(self) -> dict[str, Any]:
@@ -211,6 +275,9 @@ class Result:
             "cpu_s": statistics.median(run.cpu_s for run in self.runs),
             "server_cpu_s": statistics.median(self.server),
             "peak_rss_mb": max(run.peak_rss_mb for run in self.runs),
+            "private_mb": max(run.private_mb for run in self.runs),
+            "read_mb": statistics.median(read for read, _ in self.io),
+            "written_mb": statistics.median(written for _, written in self.io),
             "amount": amount,
             "runs": len(self.runs),
         }
@@ -233,9 +300,11 @@ def _one(result: Result, number: str, progress: Progress) -> None:
     contestant = result.contestant
     try:
         contestant.prepare()
-        before = contestant.server_cpu()
+        before = used(contestant.servers)
         done = run(contestant.command, contestant.environment)
-        server = contestant.server_cpu() - before
+        server, read, written = (
+            after - start for after, start in zip(used(contestant.servers), before, strict=True)
+        )
         contestant.check(done)
     except (CommandFailedError, WrongResultError, OSError) as error:
         result.failure = str(error)
@@ -243,5 +312,6 @@ def _one(result: Result, number: str, progress: Progress) -> None:
         return
     result.runs.append(done)
     result.server.append(server)
+    result.io.append((done.io[0] + read, done.io[1] + written))
     rate = contestant.amount / done.seconds
     progress.say(f"{number}  {contestant.name:42} {done.seconds:7.2f} s {rate:14,.0f}/s", "done")

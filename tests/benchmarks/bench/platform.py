@@ -70,9 +70,9 @@ def down(*arguments: str) -> float:
 
 
 @contextlib.contextmanager
-def running() -> Iterator[Target]:
+def running(*arguments: str) -> Iterator[Target]:
     """The platform, up, with the first months loaded; gone afterwards."""
-    up()
+    up(*arguments)
     try:
         yield environment()
     finally:

@@ -18,8 +18,12 @@ _INTRODUCTION = """\
 Written by `scripts/bench all`; not edited by hand. Every figure is measured on the machine below, each limit
 in the same run as what it is compared with, contestants in random order, every result checked (rows, sums).
 Rates are medians. *CPU s* is the contestant's own, *server* that of the server which worked for it, *MB* the
-highest resident memory of the whole process tree.
+highest resident memory of the whole process tree, *read* and *written* the MB that calls of read and write of
+it and its servers moved: files, pipes, and sockets of the programs that use these calls for them. *Private
+pages* are what a task does not share with its worker.
+What is missed (✗), and what was tried: [decisions/0020](decisions/0021-where-the-time-goes.md).
 """
+_MEGABYTES = ("peak_rss_mb", "read_mb", "written_mb")
 _WIDTH, _LABEL, _BAR, _GAP = 920, 330, 18, 6
 _COLOURS = {"ours": "#f0a500", "limit": "#9aa5b1", "peer": "#4c78a8", "note": "#cfd8e0"}
 
@@ -41,7 +45,7 @@ def show(console: Console, title: str, section: Json) -> None:
 def _contestants(title: str, section: Json) -> Table:
     table = Table(title=f"{title} ({section['unit']})", title_justify="left", box=None, pad_edge=False)
     table.add_column("contestant")
-    for name in ("min", "median", "max", "CPU s", "server", "MB"):
+    for name in ("min", "median", "max", "CPU s", "server", "MB", "read", "written"):
         table.add_column(name, justify="right")
     for found in section["contestants"]:
         if "rate" not in found:
@@ -49,7 +53,8 @@ def _contestants(title: str, section: Json) -> Table:
             continue
         table.add_row(
             found["name"], *(figure(found.get(key)) for key in ("rate_min", "rate", "rate_max")),
-            *(seconds(found.get(key)) for key in ("cpu_s", "server_cpu_s")), figure(found.get("peak_rss_mb")),
+            *(seconds(found.get(key)) for key in ("cpu_s", "server_cpu_s")),
+            *(figure(found.get(key)) for key in _MEGABYTES),
         )  # fmt: skip
     return table
 
@@ -99,8 +104,8 @@ def _machine(machine: Json) -> str:
 
 def _part(section: Json) -> str:
     lines = [
-        f"| {section['unit']} | median | min to max | CPU s | server | MB |",
-        "|---|---:|---:|---:|---:|---:|",
+        f"| {section['unit']} | median | min to max | CPU s | server | MB | read | written |",
+        "|---|---:|---:|---:|---:|---:|---:|---:|",
         *(_row(found) for found in section["contestants"]),
         "",
     ]
@@ -115,11 +120,11 @@ def _part(section: Json) -> str:
 def _row(found: Json) -> str:
     name = f"**{found['name']}**" if found.get("role") == "ours" else found["name"]
     if "rate" not in found:
-        return f"| {name} | failed: {found.get('failed', '')} | | | | |"
+        return f"| {name} | failed: {found.get('failed', '')} | | | | | | |"
     spread = f"{figure(found['rate_min'])} to {figure(found['rate_max'])}" if "rate_min" in found else ""
     cells = [
         figure(found["rate"]), spread, seconds(found.get("cpu_s")), seconds(found.get("server_cpu_s")),
-        figure(found.get("peak_rss_mb")),
+        *(figure(found.get(key)) for key in _MEGABYTES),
     ]  # fmt: skip
     return f"| {name} | {' | '.join(cells)} |"
 

@@ -109,9 +109,9 @@ class Section:
         }
 
 
-def peak_of(contestants: Iterable[Mapping[str, Any]], role: str = "ours") -> float | None:
-    """The highest memory of a role in MB."""
-    return max((c["peak_rss_mb"] for c in contestants if c["role"] == role and "rate" in c), default=None)
+def peak_of(contestants: Iterable[Mapping[str, Any]], key: str = "peak_rss_mb") -> float | None:
+    """The highest memory of ours in MB."""
+    return max((c[key] for c in contestants if c["role"] == "ours" and "rate" in c), default=None)
 
 
 def ratios(contestants: Sequence[Mapping[str, Any]]) -> dict[str, float | None]:

@@ -19,7 +19,6 @@ import requests
 from psycopg import sql
 
 from bench.data import Facts
-from bench.measure import cpu_of_tree
 from bench.section import process
 from taxiway.airflow.environment import clean_environment
 from taxiway.embedded.postgres import SUPERUSER, PostgresServer, binaries
@@ -81,9 +80,10 @@ class Database:
         rows, amount, distance = found or (0, 0, 0)
         return Facts(int(rows), float(amount or 0), float(distance or 0))
 
-    def cpu(self) -> float:
-        """CPU seconds that it has used so far."""
-        return cpu_of_tree(self.pid)
+    @property
+    def url(self) -> str:
+        """The connection string of others."""
+        return f"postgresql://{SUPERUSER}:{self.password}@127.0.0.1:{self.server.port}/{SUPERUSER}?sslmode=disable"
 
 
 @contextlib.contextmanager
@@ -104,8 +104,7 @@ class Cloud:
 
     storage: str
     bigquery: str
-    storage_pid: int
-    bigquery_pid: int
+    pids: tuple[int, ...]
 
     @property
     def variables(self) -> dict[str, str]:
@@ -118,10 +117,6 @@ class Cloud:
             "STORAGE_EMULATOR_HOST": self.storage,
             "BIGQUERY_EMULATOR_HOST": self.bigquery,
         }
-
-    def cpu(self) -> float:
-        """CPU seconds that both have used so far."""
-        return cpu_of_tree(self.storage_pid) + cpu_of_tree(self.bigquery_pid)
 
 
 @contextlib.contextmanager
@@ -137,7 +132,7 @@ def _start_cloud(folder: Path, stack: contextlib.ExitStack) -> Cloud:
         "gcs": ("--data", str(data["gcs"])),
         "bigquery": ("--data", str(data["bigquery"]), "--lake-root", str(objects_root(data["gcs"]))),
     }
-    urls, pids = {}, {}
+    urls, pids = {}, []
     for name, more in options.items():
         port = free_port()
         command: list[str | Path] = [
@@ -149,11 +144,12 @@ def _start_cloud(folder: Path, stack: contextlib.ExitStack) -> Cloud:
             *more,
         ]
         server = stack.enter_context(_server(command, folder / f"{name}.log", signal.SIGTERM))
-        urls[name], pids[name] = f"http://127.0.0.1:{port}", server.pid
+        urls[name] = f"http://127.0.0.1:{port}"
+        pids.append(server.pid)
     for url in urls.values():
         _wait_until_answering(f"{url}/healthz", healthy=True)
     _make_stack(urls["gcs"], urls["bigquery"])
-    return Cloud(urls["gcs"], urls["bigquery"], pids["gcs"], pids["bigquery"])
+    return Cloud(urls["gcs"], urls["bigquery"], tuple(pids))
 
 
 @contextlib.contextmanager

@@ -5,7 +5,7 @@ import sys
 
 import dlt
 import pyarrow.parquet as pq
-from timing import timed
+from timing import local, timed
 
 with timed():
     pipeline = dlt.pipeline(
@@ -15,7 +15,7 @@ with timed():
         pipelines_dir=os.environ["DLT_DATA_DIR"],
     )
     trips = dlt.resource(
-        (pa_batch for pa_batch in pq.ParquetFile(sys.argv[1]).iter_batches(131_072)),
+        (pa_batch for pa_batch in pq.ParquetFile(local(sys.argv[1])).iter_batches(131_072)),
         name="peer_dlt",
         write_disposition="replace",
     )

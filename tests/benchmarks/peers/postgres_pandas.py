@@ -6,13 +6,13 @@ import sys
 import pandas as pd
 import pyarrow.parquet as pq
 import sqlalchemy
-from timing import timed
+from timing import local, timed
 
 with timed():
     engine = sqlalchemy.create_engine(
         os.environ["PEER_DSN"].replace("postgresql://", "postgresql+psycopg2://")
     )
-    for number, batch in enumerate(pq.ParquetFile(sys.argv[1]).iter_batches(100_000)):
+    for number, batch in enumerate(pq.ParquetFile(local(sys.argv[1])).iter_batches(100_000)):
         frame: pd.DataFrame = batch.to_pandas()
         frame.columns = frame.columns.str.lower()
         if number == 0:

@@ -35,6 +35,7 @@ class Count:
         self._servers = servers
         self.requests: collections.Counter[str] = collections.Counter()
         self.jobs: list[str] = []
+        self.tables = 0
         self.sent = self.received = 0
 
     def add(self, request: requests.PreparedRequest, response: requests.Response) -> None:
@@ -44,19 +45,38 @@ class Count:
             self.sent += int(request.headers.get("Content-Length") or 0)
             self.received += int(response.headers.get("Content-Length") or 0)
         elif request.method == "POST" and urlsplit(str(request.url)).path.endswith(JOBS):
-            self.jobs.append(what(json.loads(request.body)))
+            job = json.loads(request.body)
+            self.jobs.append(what(job))
+            self.tables += tables_read(job)
 
 
 JOBS = ("/queries", "/jobs")
 
 
-def what(job: dict[str, Any]) -> str:
-    """The statements of a job, each with the table that it changes or reads first: `INSERT load_log`."""
+def statements(job: dict[str, Any]) -> list[Any]:
+    """What a job runs; nothing of one that loads a file."""
     configured = job.get("configuration", {})
     if "load" in configured:
+        return []
+    return sqlglot.parse(configured.get("query", job)["query"], read="bigquery")
+
+
+def tables_read(job: dict[str, Any]) -> int:
+    """How many tables BigQuery bills a job for: of each statement those that it reads, or one."""
+    found = 0
+    for statement in statements(job):
+        if statement.find(sqlglot.exp.Table):
+            read = statement.expression if isinstance(statement, sqlglot.exp.Insert) else statement
+            found += max(1, len({table.name for table in read.find_all(sqlglot.exp.Table)}))
+    return found
+
+
+def what(job: dict[str, Any]) -> str:
+    """The statements of a job, each with the table that it changes or reads first: `INSERT load_log`."""
+    if not (run := statements(job)):
         return "load"
     found = []
-    for statement in sqlglot.parse(configured.get("query", job)["query"], read="bigquery"):
+    for statement in run:
         if table := statement.find(sqlglot.exp.Table):
             name = "staging" if table.name.startswith("staging") else table.name
             found.append(f"{statement.key.upper()} {name}")
@@ -101,6 +121,7 @@ def counts(
 def test_a_month_takes_no_more_than_it_did(counts: dict[str, Count]) -> None:
     assert {stage: dict(count.requests) for stage, count in counts.items()} == FIGURES["requests"]
     assert {stage: count.jobs for stage, count in counts.items()} == FIGURES["jobs"]
+    assert {stage: count.tables for stage, count in counts.items()} == FIGURES["tables read"]
     size = len(published("2024-02"))
     assert size > 10 * AROUND
     assert size <= counts["download"].sent <= size + AROUND

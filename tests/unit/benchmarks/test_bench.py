@@ -8,6 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 from bench import data, report
 from bench import main as command_line
+from bench.billing import bill, bytes_of_a_row
 from bench.measure import CommandFailedError, Contestant, WrongResultError, race, run
 from bench.section import Section, Target, ratios
 
@@ -59,6 +60,29 @@ def test_time_cpu_and_memory_of_a_command_are_measured_from_outside():
     assert done.whole_s > 0
     assert done.cpu_s > 0
     assert 80 < done.peak_rss_mb < 200
+
+
+def test_what_a_command_and_its_children_read_and_write_is_counted(tmp_path):
+    done = run(
+        command(
+            f"import subprocess as s; s.run(['dd', 'if=/dev/zero', 'of={tmp_path}/x', 'bs=1M', 'count=20'])"
+        )
+    )
+    read, written = done.io
+    assert 20 < read < 60
+    assert 20 < written < 30
+
+
+def test_bigquery_bills_the_columns_that_a_month_has():
+    columns = ["VendorID", "tpep_pickup_datetime", "store_and_fwd_flag", "nobody_knows_it"]
+    # Audits read it, and the three months before it; of these columns a mart uses the pickup's time.
+    assert bytes_of_a_row(dataset("yellow"), columns) == {
+        "audit": 4 * 19,
+        "publish": 19,
+        "mart": 3 * 8 + 3 * 8,
+    }
+    assert bill(dataset("yellow"), columns, 1)["mb_billed_a_month"] == 21 * 10 * 2**20 / 1e6
+    assert bill(dataset("yellow"), columns, 10**7)["mb_billed_a_month"] == 10**7 * (95 + 48) / 1e6
 
 
 def test_a_command_that_fails_is_reported_with_its_last_line():

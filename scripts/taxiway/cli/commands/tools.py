@@ -69,7 +69,7 @@ def test(checkout: Checkout, cloud: str | None, arguments: tuple[str, ...]) -> i
     "bench",
     """
   scripts/bench postgres           load Postgres, beside limit and other tools
-  scripts/bench all                everything: half an hour
+  scripts/bench all                everything: 40 minutes
 """,
     # The benchmark, which is no part of this package, has help of its own.
     add_help_option=False,

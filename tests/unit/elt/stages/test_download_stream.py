@@ -3,6 +3,7 @@
 import gzip
 import hashlib
 from collections.abc import Iterator
+from contextlib import closing
 from typing import get_args
 
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from elt.catalogue import Format
 from elt.errors import PermanentError
-from elt.stages.download import MEDIA_TYPES, Reader
+from elt.stages.download import AHEAD, MEDIA_TYPES, Reader
 
 NAME = "yellow_tripdata_2024-01.parquet"
 
@@ -26,6 +27,7 @@ def drain(stream: Reader, size: int) -> Iterator[bytes]:
 
 
 @given(st.lists(st.binary(min_size=1, max_size=9), max_size=9), st.integers(1, 40))
+@settings(deadline=None)  # each example starts a thread
 def test_what_is_read_is_what_was_published_whatever_the_pieces(middle, size):
     pieces = [b"PAR1", *middle, b"1234PAR1"]
     stream, whole = reader(*pieces), b"".join(pieces)
@@ -36,7 +38,22 @@ def test_what_is_read_is_what_was_published_whatever_the_pieces(middle, size):
     assert stream.checksum == hashlib.sha256(whole).hexdigest()
 
 
+def test_no_more_is_received_ahead_than_is_sent_at_once():
+    received = []
+
+    def endless():
+        while True:
+            received.append(1)
+            yield b"PAR1" + bytes(96)
+
+    with closing(Reader(endless(), NAME, "parquet")) as stream:
+        stream.read(100)
+    # Two were needed to know that the first one is not the end.
+    assert len(received) <= 2 + AHEAD
+
+
 @given(st.integers(1, 40), st.integers(1, 12))
+@settings(deadline=None)  # each example starts a thread
 def test_a_file_without_its_footer_never_hands_out_its_end(size, piece):
     whole = b"PAR1" + bytes(40)
     stream = reader(*(whole[i : i + piece] for i in range(0, len(whole), piece)))
