@@ -21,7 +21,7 @@ Rates are medians. *CPU s* is the contestant's own, *server* that of the server 
 highest resident memory of the whole process tree, *read* and *written* the MB that calls of read and write of
 it and its servers moved: files, pipes, and sockets of the programs that use these calls for them. *Private
 pages* are what a task does not share with its worker.
-What is missed (✗), and what was tried: [decisions/0020](decisions/0021-where-the-time-goes.md).
+What is missed (✗), and what was tried: [decisions/0021](decisions/0021-where-the-time-goes.md).
 """
 _MEGABYTES = ("peak_rss_mb", "read_mb", "written_mb")
 _WIDTH, _LABEL, _BAR, _GAP = 920, 330, 18, 6
