@@ -24,7 +24,7 @@ os.environ["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"] = f"sqlite:///{os.environ['AIR
 os.environ["DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA"] = "true"
 
 # Minutes on two cores that do nothing else, until this machine has a figure of its own (pytest's cache).
-MINUTES = {"": 16, "--all": 50, "--docker": 12}
+MINUTES = {"": 16, "--all": 50, "--docker": 12, "--hosts": 12}
 # The longest first: two workers end together then.
 FOLDERS = ("e2e", "integration", "conformance", "contract", "dags", "infra", "unit")
 BEGAN = pytest.StashKey[float]()
@@ -33,6 +33,11 @@ BEGAN = pytest.StashKey[float]()
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--all", action="store_true", help="run the tests that take minutes, too")
     parser.addoption("--docker", action="store_true", help="run the tests in containers, and nothing else")
+    parser.addoption("--hosts", action="store_true", help="run those of workers on other hosts, at length")
+
+
+def in_containers(config: pytest.Config) -> bool:
+    return bool(config.getoption("--docker") or config.getoption("--hosts"))
 
 
 def chosen(config: pytest.Config) -> str | None:
@@ -40,7 +45,7 @@ def chosen(config: pytest.Config) -> str | None:
     picked = config.args_source is not pytest.Config.ArgsSource.TESTPATHS
     if picked or config.option.keyword or config.option.markexpr or hasattr(config, "workerinput"):
         return None
-    return next((option for option in ("--docker", "--all") if config.getoption(option)), "")
+    return next((option for option in ("--hosts", "--docker", "--all") if config.getoption(option)), "")
 
 
 def pytest_report_header(config: pytest.Config) -> str | None:
@@ -88,10 +93,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         for item in items:
             if item.get_closest_marker("long") and item.path not in named:
                 item.add_marker(pytest.mark.skip(reason="takes minutes: scripts/test --all"))
-    asked = config.getoption("--docker")
-    contained = [
-        item for item in items if item.path.name.startswith("test_compose_") and "e2e" in item.path.parts
-    ]
+    asked = in_containers(config)
+    which = "test_compose_hosts" if config.getoption("--hosts") else "test_compose_"
+    contained = [item for item in items if item.path.name.startswith(which) and "e2e" in item.path.parts]
     if asked:
         others = [item for item in items if item not in contained]
         config.hook.pytest_deselected(items=others)
@@ -145,7 +149,7 @@ def google_sql(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFac
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """A test in containers that was asked for and skips itself has not passed."""
     report = yield
-    if report.skipped and item.config.getoption("--docker"):
+    if report.skipped and in_containers(item.config):
         report.outcome = "failed"
         report.longrepr = f"--docker asks for this test, and it was skipped: {report.longrepr}"
     return report
@@ -160,7 +164,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         terminalreporter.section("skipped")
     for reason, count in reasons.most_common():
         terminalreporter.write_line(f"{count:>5}  {reason}")
-    if not config.getoption("--docker"):
+    if not in_containers(config):
         return
     from compose_stack import MEASURED
 

@@ -13,6 +13,8 @@ from lakehouse.settings import Settings
 OBJECT_ROLE: Final = "roles/storage.objectAdmin"
 # It has storage.buckets.get, which BigQuery asks of who loads from a bucket.
 READER_ROLE: Final = "roles/storage.legacyBucketReader"
+# Of tasks on other hosts; those on this machine go as early.
+LOG_DAYS: Final = 30
 _DAY_SECONDS: Final = 86_400
 
 
@@ -117,8 +119,13 @@ class Warehouse(pulumi.ComponentResource):
 
 
 def lifecycle(settings: Settings) -> list[gcp.storage.BucketLifecycleRuleArgsDict]:
-    """Return the bucket's rules: an ephemeral lake forgets, a protected one moves to cheaper storage."""
-    rules: list[gcp.storage.BucketLifecycleRuleArgsDict] = []
+    """Return the bucket's rules: an ephemeral lake forgets, a protected one moves to cheaper storage.
+
+    Of the rules for one object Cloud Storage prefers the one that deletes it.
+    """
+    rules: list[gcp.storage.BucketLifecycleRuleArgsDict] = [
+        {"action": {"type": "Delete"}, "condition": {"age": LOG_DAYS, "matches_prefixes": ["logs/"]}}
+    ]
     if settings.lifecycle_days:
         action: gcp.storage.BucketLifecycleRuleActionArgsDict = {"type": "Delete"}
         if not settings.ephemeral:

@@ -22,7 +22,8 @@ from repository import REPOSITORY
 from elt.connection_fields import ConnectionFields, postgres_parameters
 from lakehouse.names import Names
 from lakehouse.outputs import CONNECTION, CREDENTIAL_FILE, CREDENTIALS_PATH, VARIABLES
-from taxiway.compose import gateway, infrastructure, invitation, packages, prepare, target, variables
+from taxiway.compose import infrastructure, packages, prepare, target, variables
+from taxiway.compose.hosts import gateway, invitation
 from taxiway.infrastructure import LOCAL_CONFIG, Endpoints
 from taxiway.infrastructure.plan import plan
 

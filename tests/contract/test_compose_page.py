@@ -30,7 +30,7 @@ CALLED = {
     "tokens-secrets": "what signs tokens",
     "admin-secrets": "the passwords that people sign in with",
     "flower-secrets": "the passwords that people sign in with",
-    "gateway-secrets": "the certificates of gateway and invited workers",
+    "gateway-secrets": "certificate of the gateway and what signs those of invited workers",
     "vault": "the originals",
 }
 

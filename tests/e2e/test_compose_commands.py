@@ -6,10 +6,11 @@ import hashlib
 import json
 import os
 import re
+import shlex
 import shutil
 import socket
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -33,13 +34,14 @@ def first_up() -> Iterator[tuple[Path, str]]:
     folder = fresh_clone("commands")
     share_environment(folder)
     printed: list[str] = []
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        opened = {"TAXIWAY_ADDRESS": "127.0.0.1", "GATEWAY_PORT": str(probe.getsockname()[1])}
+    up = ("up", "--target", "compose", "--months", MONTH)
     try:
         with port_taken(8080):
             timed(
                 "scripts/up --target compose",
-                lambda: printed.append(
-                    command(folder, "up", "--target", "compose", "--months", MONTH).stderr
-                ),
+                lambda: printed.append(command(folder, *up, variables=opened).stderr),
             )
         yield folder, printed[0]
     finally:
@@ -67,10 +69,10 @@ def port_taken(port: int) -> Iterator[None]:
 
 
 def command(
-    folder: Path, name: str, *arguments: str, code: int | None = 0
+    folder: Path, name: str, *arguments: str, code: int | None = 0, variables: Mapping[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
     """Run scripts/NAME in a checkout; fails the test unless it exits with `code` (None: with any)."""
-    environment = {**os.environ, "COLUMNS": "160", "NO_COLOR": "1"}
+    environment = {**os.environ, "COLUMNS": "160", "NO_COLOR": "1", **(variables or {})}
     words = [folder / "scripts" / name, *arguments]
     done = subprocess.run(words, capture_output=True, text=True, cwd="/", env=environment, timeout=1200)
     assert code in (None, done.returncode), f"{words}: {done.returncode}\n{done.stdout}\n{done.stderr}"
@@ -89,6 +91,18 @@ def test_compose_moves_a_port_that_is_taken_and_reports_it(first_up: tuple[Path,
     addresses = {part["name"]: part["url"] for part in status(folder)["components"]}
     assert addresses["airflow-api-server"] == f"http://127.0.0.1:{moved[1]}"
     assert requests.get(f"{addresses['airflow-api-server']}/api/v2/version", timeout=10).ok
+
+
+def test_compose_up_opens_the_gateway_that_the_shell_names_and_says_how_to_invite_a_host(
+    first_up: tuple[Path, str],
+) -> None:
+    folder, printed = first_up
+    said = re.search(r"invite another host: (.+) >HOST\.tar", printed)
+    assert said, printed
+    invite = [word.replace("HOST", "north") for word in shlex.split(said[1])]
+    done = subprocess.run(invite, cwd=folder, capture_output=True, timeout=300)
+    assert b"BEGIN CERTIFICATE" in done.stdout, done.stderr
+    assert "gateway" in {part["name"] for part in status(folder)["components"]}
 
 
 def test_compose_status_names_every_service_and_all_run(clone: Path) -> None:

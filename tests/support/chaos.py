@@ -12,7 +12,6 @@ when the manager is gone, and `scripts/run` again. In the end every store has to
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import random
 import shutil
@@ -32,6 +31,8 @@ from typing import Any
 import psutil
 from checkout import Checkout, make_checkout
 
+from elt import status as report
+from elt.connections import EnvironmentConnections
 from taxiway.embedded.supervisor import Supervisor
 from taxiway.environment.home import Home, State
 
@@ -88,29 +89,42 @@ class Reader(threading.Thread):
                 self.seen["whole" if count == self.rows else f"{count} instead of {self.rows} rows"] += 1
 
 
-def fingerprint(checkout: Checkout) -> dict[str, Any]:
+def fingerprint(connections: EnvironmentConnections) -> dict[str, Any]:
     """All there is in the stores, without times: objects with their checksums, rows of tables, states."""
     tables = dict[str, Any]()
-    with checkout.connections.postgres() as connection:
+    with connections.postgres() as connection:
         for (name,) in connection.execute(
             "SELECT relname FROM pg_class WHERE relkind IN ('r', 'p')"
         ).fetchall():
             if not name.startswith(("pg_", "sql_")):
                 query = f'SELECT count(*), sum(hashtext(t::text)::bigint) FROM "{name}" t'
                 tables[name] = [str(value) for value in connection.execute(query.encode()).fetchone() or ()]
-    settings = checkout.connections.settings
-    with checkout.connections.storage_client() as client:
-        objects = {blob.name: blob.md5_hash for blob in client.list_blobs(settings.bucket)}
-    warehouse = dict[str, str]()
-    with checkout.connections.warehouse() as opened:
-        for name in WAREHOUSE:
-            found = opened.query(f"SELECT * FROM `{settings.dataset}.{name}`", {}, {})
-            digest = hashlib.sha256(repr(sorted(repr(row) for row in found)).encode()).hexdigest()
-            warehouse[name] = f"{len(found)} rows, {digest[:12]}"
+    settings = connections.settings
+    with connections.storage_client() as client:
+        blobs = [blob for blob in client.list_blobs(settings.bucket) if not blob.name.startswith("logs/")]
+        objects = {blob.name: blob.md5_hash for blob in blobs}
+    select = """
+    SELECT COUNT(*) AS found, TO_HEX(MD5(STRING_AGG(j, '|' ORDER BY j))) AS digest
+    FROM (SELECT TO_JSON_STRING(t) AS j FROM `{}.{}` AS t)
+    """
+    with connections.warehouse() as opened:
+        warehouse = {
+            name: list(opened.query(select.format(settings.dataset, name), {}, {})) for name in WAREHOUSE
+        }
     # The sample source's port may be another one after a restart.
     changing = dict.fromkeys(("loaded_at", "run_id", "source"))
-    rows = {str(key): {**row, **changing} for key, row in checkout.datasets().items()}
+    rows = {str((row["dataset"], row["period"])): {**row, **changing} for row in report.status(connections)}
     return {"postgres": tables, "warehouse": warehouse, "objects": objects, "months": rows}
+
+
+def differences(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
+    """What is in only one of two fingerprints, or other there."""
+    return [
+        f"{store} {name}: {content.get(name)} became {after[store].get(name)}"
+        for store, content in before.items()
+        for name in sorted(content.keys() | after[store].keys())
+        if content.get(name) != after[store].get(name)
+    ]
 
 
 @dataclass
@@ -151,7 +165,7 @@ class Chaos:
         """Kill and stop so often, then compare."""
         begun = time.monotonic()
         self.up()
-        before = fingerprint(self.checkout)
+        before = fingerprint(self.checkout.connections)
         january = next(row for key, row in self.checkout.datasets().items() if key == ("yellow", "2024-01"))
         reader = Reader(self.checkout, january["postgres_rows"])
         reader.start()
@@ -178,23 +192,13 @@ class Chaos:
         reader.join()
         self.figures.reads = reader.seen
         self.figures.wrong += [answer for answer in reader.seen if answer not in ("whole", "no answer")]
-        self.compare(before)
+        self.figures.wrong += differences(before, fingerprint(self.checkout.connections))
         log = self.home.logs / "watchdog.log"
         self.figures.restarts_by_watchdog = log.read_text().count("is restarted") if log.exists() else 0
         down = self.command("down")
         if down.returncode or self.checkout.processes():
             self.figures.wrong.append(f"down: {down.stderr[-400:]} {self.checkout.processes()}")
         self.figures.minutes = round((time.monotonic() - begun) / 60, 1)
-
-    def compare(self, before: dict[str, Any]) -> None:
-        after = fingerprint(self.checkout)
-        for store, content in before.items():
-            for name in sorted(content.keys() | after[store].keys()):
-                # What an attempt that was killed has put aside is named by its run, and expires.
-                if content.get(name) != after[store].get(name):
-                    self.figures.wrong.append(
-                        f"{store} {name}: {content.get(name)} became {after[store].get(name)}"
-                    )
 
     @property
     def supervisor(self) -> Supervisor:

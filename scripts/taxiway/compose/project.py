@@ -149,8 +149,9 @@ def states(containers: Iterable[Container]) -> dict[str, str]:
 
 
 def address(service: Mapping[str, Any]) -> str:
-    """URL at which a service of `docker compose config` is published; empty if it is not."""
-    published = [port["published"] for port in service.get("ports", []) if port.get("published")]
+    """URL of a service of `docker compose config` that people open on this machine; empty if it has none."""
+    ports = [port for port in service.get("ports", []) if port.get("host_ip", "127.0.0.1") == "127.0.0.1"]
+    published = [port["published"] for port in ports if port.get("published")]
     if not published:
         return ""
     database = str(service.get("image", "")).startswith("postgres")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 import subprocess
 import sys
@@ -45,6 +46,7 @@ POLL_SECONDS = 2
 ONCE = ("prepare", "airflow-init", "infrastructure", "loader")
 # The command loads itself, and shows what happens; the janitor waits for the loader's end.
 NOT_STARTED = ("loader", "janitor")
+INVITATION = "/opt/taxiway/scripts/taxiway/compose/hosts/invitation.py"
 LOOPBACK = ("127.0.0.1", "localhost", "::1", "0.0.0.0")  # noqa: S104 - named to be refused
 
 
@@ -166,6 +168,9 @@ class Compose:
             open_dags(self.api, patience)
         # It depends on the loader, which the commands do not start.
         self.project.run("up", "--detach", "--no-deps", "--no-build", "janitor")
+        if "TAXIWAY_ADDRESS" in variables.read(self.project.file):
+            invite = self.project.command("exec", "-T", "gateway", "python", INVITATION, "--name", "HOST")
+            self.progress.say(f"invite another host: {shlex.join(invite)} >HOST.tar")
         write_json(
             self.home.environment, variables.host_side(self.project.config(), self.home, self.state.ports)
         )
@@ -179,6 +184,7 @@ class Compose:
                 outputs = self.engine.up()
             credentials = variables.write_credentials(self.home.secrets, outputs)
             stack = variables.of_stack(self.home.stack, outputs, credentials)
+        before = variables.read(self.project.file)
         wanted = {
             **stack,
             **{variable: str(self.state.ports[name]) for name, variable in variables.PORTS.items()},
@@ -187,8 +193,11 @@ class Compose:
             "AIRFLOW_UID": str(variables.uid()),
             "TAXIWAY_LOGS": str(self.logs),
             "TAXI_SCHEDULE_START": self.state.schedule_start,
+            **variables.gateway(before, emulated=self.state.emulated),
             **lineage(),
         }
+        if "TAXIWAY_ADDRESS" in before.keys() - wanted.keys():
+            self.project.run("rm", "--stop", "--force", "gateway")
         write_atomically(self.project.file, variables.lines(wanted))
 
     def _build(self) -> None:

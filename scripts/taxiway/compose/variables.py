@@ -140,6 +140,20 @@ def source(state: State) -> dict[str, str]:
     return {} if state.source == SAMPLE else {SOURCE: "", **source_connection(state)}
 
 
+def gateway(before: Mapping[str, str], *, emulated: bool) -> dict[str, str]:
+    """Where workers on other hosts come in: what the user's shell says, or said when `before` was written.
+
+    An address that is empty closes it.
+    """
+    names = ("TAXIWAY_ADDRESS", "GATEWAY_PORT", "TAXIWAY_LOGS_IN_LAKE")
+    said = {name: os.environ.get(name, before.get(name, "")) for name in names}
+    if not said["TAXIWAY_ADDRESS"]:
+        return {"GATEWAY_OFF": "1"}
+    # On Google Cloud the API server has no credential with which it could show them.
+    logs = {"TAXIWAY_LOGS_IN_LAKE": "true"} if emulated else {}
+    return {"GATEWAY_OFF": "", **logs, **{name: value for name, value in said.items() if value}}
+
+
 def write_credentials(folder: Path, outputs: Mapping[str, Any]) -> dict[str, Path]:
     """Write a stack's credential files where Compose mounts them from; those there are, by name.
 

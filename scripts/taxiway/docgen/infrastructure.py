@@ -84,12 +84,9 @@ def _life(resource: Declared) -> str:
             if "storageClass" in rule["action"]
             else "go"
         )
-        old = rule["condition"].get("daysSinceNoncurrentTime")
-        facts.append(
-            f"old versions {to} after {old} days"
-            if old
-            else f"objects {to} after {rule['condition']['age']} days"
-        )
+        old, below = (rule["condition"].get(name) for name in ("daysSinceNoncurrentTime", "matchesPrefixes"))
+        what = "old versions" if old else " ".join(below) if below else "objects"
+        facts.append(f"{what} {to} after {old or rule['condition']['age']} days")
     return ", ".join(facts) or "goes with the stack"
 
 

@@ -102,9 +102,11 @@ class _Bucket(Held):
         rules = []
         for rule in inputs.get("lifecycleRules", []):
             condition = dict(rule["condition"])
-            # The API has `isLive` where the provider has `withState`.
+            # The API has `isLive` where the provider has `withState`, and another plural.
             if (state := condition.pop("withState", "ANY")) != "ANY":
                 condition["isLive"] = state == "LIVE"
+            if prefixes := condition.pop("matchesPrefixes", None):
+                condition["matchesPrefix"] = prefixes
             rules.append({"action": rule["action"], "condition": condition})
         return {
             "location": inputs["location"],

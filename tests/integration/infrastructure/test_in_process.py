@@ -118,7 +118,10 @@ def test_up_makes_what_the_program_declares(engine, bucket_url, dataset_url, emu
     assert bucket["labels"] == {"managed-by": "pulumi", "taxiway-owner": "alice", "taxiway-stack": stack}
     assert bucket["iamConfiguration"]["publicAccessPrevention"] == "enforced"
     assert bucket["iamConfiguration"]["uniformBucketLevelAccess"]["enabled"] is True
-    assert bucket["lifecycle"]["rule"] == [{"action": {"type": "Delete"}, "condition": {"age": 60}}]
+    logs = {"age": 30, "matchesPrefix": ["logs/"]}
+    assert bucket["lifecycle"]["rule"] == [
+        {"action": {"type": "Delete"}, "condition": condition} for condition in (logs, {"age": 60})
+    ]
     dataset = requests.get(dataset_url(outputs)).json()
     assert dataset["location"] == bucket["location"] == outputs["GCP_LOCATION"] == "US"
     assert outputs["STORAGE_EMULATOR_HOST"] == emulators.storage_url

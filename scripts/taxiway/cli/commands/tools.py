@@ -35,6 +35,8 @@ def _become(folder: Path, *command: str | Path) -> int:
   scripts/test                     what a change should pass: 15 minutes
   scripts/test --all               and the tests that take minutes each
   scripts/test --docker            the compose target, in real containers
+  scripts/test --hosts             workers on other hosts, cut off and destroyed
+                                   in a longer backfill (in containers, too)
   scripts/test --cloud my-project  a stack's whole life on Google Cloud: says
                                    what it costs, asks, leaves nothing
   scripts/test tests/unit          some of it; any option of pytest may follow
@@ -47,7 +49,7 @@ def _become(folder: Path, *command: str | Path) -> int:
 @pass_checkout
 def test(checkout: Checkout, cloud: str | None, arguments: tuple[str, ...]) -> int:
     """Run the tests; every other option goes to pytest."""
-    ours = {"--all", "--docker"}.intersection(arguments) or cloud
+    ours = {"--all", "--docker", "--hosts"}.intersection(arguments) or cloud
     if ours and not (checkout.folder / "tests" / "support").is_dir():
         raise UsageError(
             "these tests are Taxiway's own, and not in this project", "scripts/test runs what is."

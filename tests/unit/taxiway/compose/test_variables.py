@@ -49,6 +49,23 @@ def test_root_is_not_imitated() -> None:
     assert variables.uid(1000, "darwin") == 50000
 
 
+def test_an_address_opens_the_gateway_until_it_is_taken_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert variables.gateway({}, emulated=True) == {"GATEWAY_OFF": "1"}
+    monkeypatch.setenv("TAXIWAY_ADDRESS", "10.0.0.5")
+    opened = {"GATEWAY_OFF": "", "TAXIWAY_ADDRESS": "10.0.0.5"}
+    assert variables.gateway({}, emulated=False) == opened
+    opened["TAXIWAY_LOGS_IN_LAKE"] = "true"
+    assert variables.gateway({}, emulated=True) == opened
+    monkeypatch.setenv("GATEWAY_PORT", "9443")
+    opened["GATEWAY_PORT"] = "9443"
+    assert variables.gateway({}, emulated=True) == opened
+    for name in ("TAXIWAY_ADDRESS", "GATEWAY_PORT"):
+        monkeypatch.delenv(name)
+    assert variables.gateway(opened, emulated=True) == opened
+    monkeypatch.setenv("TAXIWAY_ADDRESS", "")
+    assert variables.gateway(opened, emulated=True) == {"GATEWAY_OFF": "1"}
+
+
 def test_a_stack_on_google_cloud_turns_the_emulators_off() -> None:
     written = variables.of_stack("alice", OUTPUTS, {"google_credentials": Path("/x/google_credentials")})
     assert written["EMULATORS_OFF"] == "1"

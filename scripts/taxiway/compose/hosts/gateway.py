@@ -1,9 +1,9 @@
 """One port between two hosts, by which workers reach the platform's services.
 
-By TLS, and each end knows the other by its certificate: nobody else passes.
+By TLS, and each end knows the other by its certificate: nobody else passes, nor who is no longer a guest.
 
-    gateway serve SECRETS                where the platform is
-    gateway reach SECRETS HOST PORT      where a worker is, which finds each service at its usual port
+    gateway serve SECRETS GUESTS CHECKOUT   where the platform is
+    gateway reach SECRETS HOST PORT         where a worker is, which finds each service at its usual port
 
 A connection names its service by ALPN.
 """
@@ -11,13 +11,17 @@ A connection names its service by ALPN.
 from __future__ import annotations
 
 import asyncio
+import json
 import socket
 import ssl
 import sys
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
+from taxiway.compose.hosts import same_code
+from taxiway.compose.hosts.guests import Guests
 from taxiway.environment.ports import USUAL
 
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
@@ -30,7 +34,11 @@ SERVICES: Mapping[str, int] = {
     **{name: USUAL[name] for name in ("gcs", "bigquery", "sample-source", "google-tokens")},
 }
 """What a worker calls, and no more: Airflow's database is not among it."""
+CODE = "code"
+"""The service that says which code the platform runs."""
 CONNECT_SECONDS = 10.0
+# How long a connection may outlive its invitation.
+LOOK_SECONDS = 2.0
 # A host that is cut off says nothing: after half a minute its connections are over, and made anew.
 LIVENESS = {
     socket.TCP_KEEPIDLE: 10,
@@ -52,20 +60,55 @@ def context(secrets: Path, own: str, other: str) -> ssl.SSLContext:
     return made
 
 
+def reaching(secrets: Path, service: str) -> ssl.SSLContext:
+    """What a worker calls a service with."""
+    made = context(secrets, "worker", "gateway")
+    made.set_alpn_protocols([service])
+    return made
+
+
 async def serve(
-    secrets: Path, host: str = ANYWHERE, port: int = PORT, services: Mapping[str, int] = SERVICES
+    secrets: Path,
+    guests: Guests,
+    checkout: Path,
+    host: str = ANYWHERE,
+    port: int = PORT,
+    services: Mapping[str, int] = SERVICES,
 ) -> asyncio.Server:
-    """Pass on to services what comes from workers."""
+    """Pass on to services what comes from guests."""
     tls = context(secrets, "gateway", "worker")
-    tls.set_alpn_protocols(list(services))
+    tls.set_alpn_protocols([*services, CODE])
+
+    def asked(near: asyncio.StreamWriter) -> str | None:
+        """Which service; ConnectionError unless whoever asks is invited."""
+        call = near.get_extra_info("ssl_object")
+        if not guests.include(call.getpeercert(binary_form=True)):
+            raise ConnectionError("its invitation is void")
+        name: str | None = call.selected_alpn_protocol()
+        return name
 
     async def dial(near: asyncio.StreamWriter) -> Streams:
-        name = near.get_extra_info("ssl_object").selected_alpn_protocol()
+        name = asked(near)
         if name is None:
             raise ConnectionError("it asks for no service that there is")
         return await asyncio.open_connection(name, services[name])
 
-    return await asyncio.start_server(_joining(dial), host, port, ssl=tls)
+    async def revoked(near: asyncio.StreamWriter) -> None:
+        with suppress(ConnectionError):
+            while asked(near):
+                await asyncio.sleep(LOOK_SECONDS)
+
+    join = _joining(dial, revoked)
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(ConnectionError):
+            if asked(writer) == CODE:
+                writer.write(json.dumps(await asyncio.to_thread(same_code.digests, checkout)).encode())
+                writer.close()
+                return
+        await join(reader, writer)
+
+    return await asyncio.start_server(answer, host, port, ssl=tls)
 
 
 async def reach(
@@ -74,8 +117,7 @@ async def reach(
     """Offer each service here at its port, by the gateway at `address`."""
 
     async def offer(name: str, port: int) -> asyncio.Server:
-        tls = context(secrets, "worker", "gateway")
-        tls.set_alpn_protocols([name])
+        tls = reaching(secrets, name)
 
         async def dial(_: asyncio.StreamWriter) -> Streams:
             return await asyncio.open_connection(*address, ssl=tls)
@@ -87,6 +129,7 @@ async def reach(
 
 def _joining(
     dial: Callable[[asyncio.StreamWriter], Awaitable[Streams]],
+    revoked: Callable[[asyncio.StreamWriter], Coroutine[Any, Any, None]] | None = None,
 ) -> Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]:
     async def join(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -95,14 +138,14 @@ def _joining(
             sys.stderr.write(f"gateway: no connection: {error}\n")
             writer.close()
             return
-        pouring = [
-            asyncio.create_task(_pour(reader, far_writer)), asyncio.create_task(_pour(far_reader, writer))
-        ]  # fmt: skip
+        ends = [_pour(reader, far_writer), _pour(far_reader, writer), *([revoked(writer)] if revoked else [])]
+        tasks = [asyncio.create_task(end) for end in ends]
         # Whoever ends it ends it for both.
-        await asyncio.wait(pouring, return_when=asyncio.FIRST_COMPLETED)
-        for task, end in zip(pouring, (writer, far_writer), strict=True):
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in tasks:
             task.cancel()
-            end.close()
+        writer.close()
+        far_writer.close()
 
     return join
 
@@ -118,12 +161,13 @@ async def _pour(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
             await writer.drain()
 
 
-async def main(what: str, secrets: str, *address: str) -> None:
+async def main(what: str, secrets: str, *more: str) -> None:
     """Until it is told to end."""
     if what == "serve":
-        await serve(Path(secrets))
+        guests, checkout = more
+        await serve(Path(secrets), Guests(Path(guests)), Path(checkout))
     else:
-        host, port = address
+        host, port = more
         await reach(Path(secrets), (host, int(port)))
     await asyncio.Event().wait()
 
