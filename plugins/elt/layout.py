@@ -19,7 +19,7 @@ AUDIT_RESULTS = "audit_results"
 OWN_TABLES = (LOAD_LOG, AUDIT_RESULTS, "period_loads")
 
 # A DAG of each for each dataset that has something to do there.
-Family = Literal["source_check", "to_lake", "to_warehouse", "to_postgres"]
+Family = Literal["source_check", "to_lake", "to_warehouse", "to_postgres", "bulk_load"]
 
 # The last object of a partition of several files that is written.
 MANIFEST = "manifest.json"

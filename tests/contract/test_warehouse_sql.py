@@ -37,6 +37,7 @@ from elt.catalogue.registry import DATASETS, MARTS
 from elt.layout import lake_table, mart_table
 from elt.orchestration.pages import charts, history
 from elt.periods import Partition, Period
+from elt.stages import bulk
 from elt.stages.warehouse import _insert
 from elt.stores import period_column
 from elt.warehouse import load_log, tables
@@ -165,17 +166,31 @@ def load(stack: Stack, ds: Dataset) -> None:
     for run_id in ("first", "again"):
         for stage in stages:
             stack.run(stage, ds, month, run_id)
+    if ds.tabular and ds.first:
+        load_together(stack, ds)
+
+
+def load_together(stack: Stack, ds: Dataset) -> None:
+    """The following three periods at once."""
+    period = period_of(ds)
+    assert period
+    requests = [stack.request(ds, str(period.shift(number)), "bulk") for number in (1, 2, 3)]
+    for request in requests:
+        stack.publisher.publish(ds.name, str(request.period), published(ds, request.period))
+    for step in ("lake", "warehouse", "mart") if ds.feeds else ("lake", "warehouse"):
+        done = bulk.run(step, requests, stack.connections)
+        assert len(done["done"]) == len(requests), done["failed"]
 
 
 def period_of(ds: Dataset) -> Period | None:
     return max(ds.first, type(ds.first).of(Hour(2024, 1, 1, 9).start)) if ds.first else None
 
 
-def published(ds: Dataset) -> bytes:
+def published(ds: Dataset, period: Period | None = None) -> bytes:
     """A file with a row, as a publisher might have it."""
     if not ds.tabular:
         return b"anything"
-    month = period_of(ds)
+    month = period or period_of(ds)
     day = month.start if month else dt.datetime(2024, 1, 1, 9)  # noqa: DTZ001 - local
     values = {
         "float64": 1.5, "numeric": 1.5, "string": "x", "bool": True, "date": day.date(), "datetime": day,
@@ -272,11 +287,13 @@ def test_nothing_else_sends_statements() -> None:
 
 
 def test_every_file_of_sql_is_in_a_statement_that_is_judged(recorded: Recorder) -> None:
-    texts = [sent.text for sent in recorded.statements] + list(recorded.views.values())
+    # A job that runs several of them has numbered their parameters.
+    texts = [re.sub(r"(@[a-z_]+)_\d+\b", r"\1", sent.text) for sent in recorded.statements]
+    texts += recorded.views.values()
     files = [path for path in PLUGINS.rglob("sql/**/*.sql") if path.parent.name != "postgres"]
     assert len(files) > 15
     for path in files:
-        parts = re.split(r"\$\{\w+\}", path.read_text().strip().rstrip(";"))
+        parts = re.split(r"\$\{\w+\}", path.read_text().strip().rstrip(";").replace("$$", "$"))
         pattern = re.compile(".*?".join(map(re.escape, parts)), re.DOTALL)
         assert any(pattern.search(text) for text in texts), f"{path} is in no statement"
 
@@ -344,7 +361,7 @@ def test_audits_and_marts_take_decimals_for_amounts(
         ("COUNTIF(", "COUNT_IF(", "Function not found: COUNT_IF"),
         ("FORMAT('%d rows of", "PRINTF('%d rows of", "Function not found: PRINTF"),
         ("= 0 AS passed", "AS passed", "incompatible types: BOOL, INT64"),
-        ("@rows", "@row", "Query parameter 'row' not found"),
+        ("@rows", "@row", "Query parameter 'row_0' not found"),
     ],
 )
 def test_a_mistake_in_an_audit_is_refused(

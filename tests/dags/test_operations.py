@@ -69,7 +69,8 @@ def test_every_wait_ends(dags: dict[str, DAG]) -> None:
         "conform": {3},
         "load_postgres": {3},
         "build": {3},
-        **{name: {0.5} for name in ("stage", "audit", "publish", "mart")},
+        **{name: {3} for name in ("lake", "postgres")},
+        **{name: {0.5} for name in ("stage", "audit", "publish", "mart", "warehouse")},
     }
 
 

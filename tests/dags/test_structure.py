@@ -18,7 +18,7 @@ from elt.orchestration.operators import PublishedSensor, SourceCheckOperator, St
 from elt.orchestration.pools import POOLS
 
 DAG_FILES = sorted([*REPOSITORY.glob("dags/*.py"), *REPOSITORY.glob("dags_local/*.py")])
-FAMILIES = ("source_check", "to_lake", "to_warehouse", "to_postgres")
+FAMILIES = ("source_check", "to_lake", "to_warehouse", "to_postgres", "bulk_load")
 HEAVY = {"google.cloud", "pandas", "pyarrow", "psycopg", "requests", "airflow.providers.google.cloud"}
 
 
@@ -26,6 +26,8 @@ def test_the_product_has_exactly_these_dags_and_every_other_dataset_its_own(dags
     possible = {f"{name}_{family}" for name in registry.DATASETS for family in FAMILIES}
     others = {f"{name}_{family}" for name in registry.DATASETS.keys() - DATASETS for family in FAMILIES}
     others |= {f"{project.name}_dbt" for project in DbtProject.of_packages()} - {"nyc_taxi_dbt"}
+    # What has no periods is one file, and one load.
+    possible -= {f"{name}_bulk_load" for name, ds in registry.DATASETS.items() if not ds.every}
     assert set(dags) - others == (possible | {"nyc_taxi_dbt"}) - others
     assert {f"{name}_to_lake" for name in registry.DATASETS} <= set(dags)
 
@@ -50,7 +52,8 @@ def test_every_pool_that_a_task_names_is_created_at_start(dags: dict[str, DAG]) 
 
 
 def test_what_publishes_to_one_table_runs_alone_even_while_its_job_runs(dags: dict[str, DAG]) -> None:
-    publishing = [task for dag in dags.values() for task in dag.tasks if task.task_id in ("publish", "mart")]
+    ends = ("publish", "mart", "warehouse")
+    publishing = [task for dag in dags.values() for task in dag.tasks if task.task_id in ends]
     assert publishing
     assert {(POOLS[task.pool].slots, POOLS[task.pool].include_deferred) for task in publishing} == {(1, True)}
     marts = {task.pool for task in publishing if task.task_id == "mart"}
@@ -80,6 +83,21 @@ def test_the_tasks_are_in_the_documented_order(dags: dict[str, DAG]) -> None:
     assert order("yellow_to_postgres") == ["download", "load_postgres"]
     assert order("zones_to_lake") == ["wait_until_published", "download", "conform"]
     assert order("zones_to_warehouse") == ["stage", "audit", "publish"]
+    assert set(order("yellow_bulk_load")) == {"lake", "warehouse", "mart", "postgres"}
+
+
+def test_a_bulk_load_keeps_to_the_pools_of_single_ones_and_starts_none_of_them(dags: dict[str, DAG]) -> None:
+    bulk, single = dags["yellow_bulk_load"], dags["yellow_to_warehouse"]
+    assert bulk.get_task("warehouse").pool == single.get_task("publish").pool
+    assert bulk.get_task("mart").pool == single.get_task("mart").pool
+    assert bulk.get_task("warehouse").outlets == single.get_task("publish").outlets
+    assert bulk.get_task("mart").outlets == single.get_task("mart").outlets
+    followed = {dags[f"yellow_{name}"].timetable.asset_condition for name in ("to_warehouse", "to_postgres")}
+    announced = {asset for task in bulk.tasks for asset in task.outlets}
+    assert not {asset.name for asset in announced} & {asset.name for asset in followed}
+    assert {task.trigger_rule for task in bulk.tasks} == {"none_failed"}, "what was done before is skipped"
+    assert bulk.get_task("mart").upstream_task_ids == {"warehouse"}
+    assert bulk.get_task("postgres").upstream_task_ids == bulk.get_task("warehouse").upstream_task_ids
 
 
 def test_consumers_run_on_the_assets_that_the_lake_announces(dags: dict[str, DAG]) -> None:

@@ -64,9 +64,9 @@ EXECUTION_TIMEOUTS: Mapping[str, timedelta] = MappingProxyType(
         "wait": timedelta(minutes=10),
         "check": timedelta(hours=1),
         # What moves bytes: the largest files take minutes on a small machine.
-        **dict.fromkeys(("download", "conform", "postgres"), timedelta(hours=3)),
+        **dict.fromkeys(("download", "conform", "postgres", "lake"), timedelta(hours=3)),
         # What waits for BigQuery only begins here: a job that takes longer is awaited by the triggerer.
-        **dict.fromkeys(("stage", "audit", "publish", "mart"), timedelta(minutes=30)),
+        **dict.fromkeys(("stage", "audit", "publish", "mart", "warehouse"), timedelta(minutes=30)),
         "dbt": timedelta(hours=3),
     }
 )

@@ -15,13 +15,13 @@ from elt.connections import GOOGLE, Connections, source_connection
 from elt.errors import InvalidPeriodError, JobRunningError, PermanentError, TransientError, UsageError
 from elt.orchestration import alerts
 from elt.orchestration.dag_defaults import EXECUTION_TIMEOUTS, TRIGGER_GRACE, patience
-from elt.periods import Partition, Period
+from elt.periods import Partition, Period, Span
 from elt.settings import Settings
 from elt.stage_request import StageRequest
 from elt.stages import run
 
 # Stages that are BigQuery jobs, each with a link to it.
-JOB_STAGES = ("stage", "audit", "publish", "mart")
+JOB_STAGES = ("stage", "audit", "publish", "mart", "warehouse")
 
 
 def period_of(dataset: Dataset, context: Mapping[str, Any]) -> Period | None:
@@ -38,6 +38,16 @@ def period_of(dataset: Dataset, context: Mapping[str, Any]) -> Period | None:
             f"such as {dataset.first}"
         )
     return Period.parse(key)
+
+
+def range_of(dataset: Dataset, context: Mapping[str, Any]) -> list[Period]:
+    """The periods of a run whose partition key is a range; InvalidPeriodError where it is none."""
+    if not dataset.every or not (key := context["dag_run"].partition_key):
+        raise InvalidPeriodError(
+            f"this run has no range of periods: trigger {context['dag'].dag_id} with a partition key, "
+            f"such as {dataset.first}..{dataset.first}"
+        )
+    return list(Span.parse(key).periods(dataset.every))
 
 
 def is_forced(context: Mapping[str, Any]) -> bool:
@@ -205,6 +215,38 @@ class StageOperator(BaseOperator):
             # BigQuery itself ends the job before that.
             timeout=dt.timedelta(seconds=request.settings.job_seconds) + TRIGGER_GRACE,
         )
+
+
+class BulkOperator(StageOperator):
+    """Runs a step of `elt.stages.bulk` for the periods that the run's partition key begins and ends with.
+
+    It fails only where all of them would; where it has done none, it is skipped, and nobody hears of any.
+    """
+
+    def __init__(self, **kwargs: Any) -> None:
+        # One that is skipped is no reason for the next not to look: the load log says what it has to do.
+        super().__init__(**{"trigger_rule": "none_failed", **kwargs})
+
+    def _run(self, context: Any, started_at: dt.datetime, awaited: str | None = None) -> dict[str, Any]:
+        from elt.stages import bulk
+
+        dataset, settings = registry.dataset(self.dataset), Settings.from_environment()
+        requests = [
+            StageRequest(dataset, period, context["run_id"], settings, started_at=started_at, awaited=awaited)
+            for period in range_of(dataset, context)
+        ]
+        try:
+            result = bulk.run(self.stage, requests, self.connections(settings, context))
+        except JobRunningError as running:
+            self._defer(running, requests[0])
+        self.log.info("%s: %s", self.stage, result)
+        if not result["done"]:
+            raise AirflowSkipException(
+                "there was nothing to do for any of them, or each is left to a run of its own"
+            )
+        for asset in self.outlets:
+            context["outlet_events"][asset].add_partitions(result["done"])
+        return result
 
 
 class PublishedSensor(BaseSensorOperator):

@@ -24,17 +24,23 @@ _LOG = logging.getLogger(__name__)
 def conform(request: StageRequest, connections: Connections) -> dict[str, Any]:
     """Conform a raw file, unless its typed rows are there."""
     with connections.lake() as lake:
-        raw, origin = complete_raw(request, lake)
-        present = lake.find(typed_object(request.dataset, request.period))
-        reused = present is not None and not request.force and origin.same(Origin.read(present.metadata))
-        if present is None or not reused:
-            present = _replace(request, lake, raw, origin, present)
-        loaded = replace(Loaded.read({**present.metadata, "bytes": present.size}), origin=origin)
-        if not loaded.quarantined:
-            # Of an older file, or of a run that was killed before it had written its typed rows.
-            lake.remove(quarantine_object(request.dataset, request.period))
+        result, loaded = write_typed(request, lake)
     with connections.warehouse() as warehouse:
-        record(warehouse, request, "typed", loaded, repeated=reused)
+        record(warehouse, request, "typed", loaded, repeated=result["reused"])
+    return result
+
+
+def write_typed(request: StageRequest, lake: Lake) -> tuple[dict[str, Any], Loaded]:
+    """The same without a row in the load log: what `conform` returns, and what is to be logged."""
+    raw, origin = complete_raw(request, lake)
+    present = lake.find(typed_object(request.dataset, request.period))
+    reused = present is not None and not request.force and origin.same(Origin.read(present.metadata))
+    if present is None or not reused:
+        present = _replace(request, lake, raw, origin, present)
+    loaded = replace(Loaded.read({**present.metadata, "bytes": present.size}), origin=origin)
+    if not loaded.quarantined:
+        # Of an older file, or of a run that was killed before it had written its typed rows.
+        lake.remove(quarantine_object(request.dataset, request.period))
     drift = read_drift(present.metadata)
     if drift:
         _LOG.warning(
@@ -42,7 +48,7 @@ def conform(request: StageRequest, connections: Connections) -> dict[str, Any]:
             request.file,
             ", ".join(drift),
         )
-    return request.result(object=present.name, drift=drift, reused=reused, **loaded.facts())
+    return request.result(object=present.name, drift=drift, reused=reused, **loaded.facts()), loaded
 
 
 def complete_raw(request: StageRequest, lake: Lake) -> tuple[Stored, Origin]:

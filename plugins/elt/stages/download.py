@@ -44,27 +44,33 @@ _ENOUGH = 64
 def download(request: StageRequest, connections: Connections) -> dict[str, Any]:
     """Bring a published file, or all files of a partition, into the lake, unless they are there."""
     with connections.source(request.dataset) as source, connections.lake() as lake:
-        stored = lake.find(raw_object(request.dataset, request.period))
-        reused = False
-        if stored is not None and not request.force:
-            # Most often nothing has changed: a HEAD is cheaper than a download that is begun and given up.
-            published = source.probe(request.period)
-            if published is None:
-                raise SourceNotPublishedError(f"{request.file}: not published at {source.base_url}")
-            reused = is_unchanged(stored, published, source.base_url) and (
-                not request.dataset.sharded or in_lake(request, lake, stored) is not None
-            )
-        if stored is None or not reused:
-            if request.dataset.sharded:
-                stored = _transfer_all(request, cast(ShardedSource, source), lake)
-            else:
-                stored = _transfer(request, source, lake)
+        result, loaded = bring(request, source, lake)
+    with connections.warehouse() as warehouse:
+        record(warehouse, request, "raw", loaded, repeated=result["reused"])
+    return result
+
+
+def bring(request: StageRequest, source: Source, lake: Lake) -> tuple[dict[str, Any], Loaded]:
+    """The same without a row in the load log: what `download` returns, and what is to be logged."""
+    stored = lake.find(raw_object(request.dataset, request.period))
+    reused = False
+    if stored is not None and not request.force:
+        # Most often nothing has changed: a HEAD is cheaper than a download that is begun and given up.
+        published = source.probe(request.period)
+        if published is None:
+            raise SourceNotPublishedError(f"{request.file}: not published at {source.base_url}")
+        reused = is_unchanged(stored, published, source.base_url) and (
+            not request.dataset.sharded or in_lake(request, lake, stored) is not None
+        )
+    if stored is None or not reused:
+        if request.dataset.sharded:
+            stored = _transfer_all(request, cast(ShardedSource, source), lake)
+        else:
+            stored = _transfer(request, source, lake)
     facts = stored.metadata
     # Raw bytes are of no schema, so nothing of the catalogue makes them outdated.
     origin = Origin(facts["checksum"], "", facts["source_etag"] or None, source.base_url)
-    with connections.warehouse() as warehouse:
-        record(warehouse, request, "raw", Loaded(origin, 0, 0, read_size(stored)), repeated=reused)
-    return request.result(
+    result = request.result(
         object=stored.name,
         bytes=read_size(stored),
         reused=reused,
@@ -72,6 +78,7 @@ def download(request: StageRequest, connections: Connections) -> dict[str, Any]:
         source_etag=origin.source_etag,
         source_url=facts["source_url"],
     )
+    return result, Loaded(origin, 0, 0, read_size(stored))
 
 
 def _transfer(request: StageRequest, source: Source, lake: Lake) -> Stored:

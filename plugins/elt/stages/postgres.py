@@ -15,6 +15,7 @@ from elt.provenance import Loaded, Origin, read_size
 from elt.stage_request import StageRequest
 from elt.stages.conform import complete_raw, opened
 from elt.stores import postgres as store
+from elt.stores.gcs import Lake
 from elt.warehouse.load_log import record
 from elt.warehouse.sql import statement
 
@@ -22,18 +23,26 @@ from elt.warehouse.sql import statement
 def postgres(request: StageRequest, connections: Connections) -> dict[str, Any]:
     """Conform a raw file straight into Postgres, unless its rows are there."""
     with connections.lake() as lake, connections.postgres() as connection:
-        raw, origin = complete_raw(request, lake)
-        there = store.loaded(connection, request.dataset, request.period) or {}
-        reused = not request.force and origin.same(Origin.read(there))
-        if not reused:
-            with opened(request, lake, raw) as parts:
-                about = {**asdict(origin), "bytes": read_size(raw), "run_id": request.run_id}
-                there = store.load(connection, parts, request.dataset, request.period, about)
+        result, loaded = copy_in(request, lake, connection)
         ensure_views(connection)
-    loaded = Loaded.read({**there, **asdict(origin)})
     with connections.warehouse() as warehouse:
-        record(warehouse, request, "postgres", loaded, repeated=reused)
-    return request.result(table=request.dataset.table, reused=reused, **loaded.facts())
+        record(warehouse, request, "postgres", loaded, repeated=result["reused"])
+    return result
+
+
+def copy_in(
+    request: StageRequest, lake: Lake, connection: psycopg.Connection
+) -> tuple[dict[str, Any], Loaded]:
+    """The same without views and a row in the load log: what `postgres` returns, and what is to be logged."""
+    raw, origin = complete_raw(request, lake)
+    there = store.loaded(connection, request.dataset, request.period) or {}
+    reused = not request.force and origin.same(Origin.read(there))
+    if not reused:
+        with opened(request, lake, raw) as parts:
+            about = {**asdict(origin), "bytes": read_size(raw), "run_id": request.run_id}
+            there = store.load(connection, parts, request.dataset, request.period, about)
+    loaded = Loaded.read({**there, **asdict(origin)})
+    return request.result(table=request.dataset.table, reused=reused, **loaded.facts()), loaded
 
 
 def ensure_views(connection: psycopg.Connection) -> None:

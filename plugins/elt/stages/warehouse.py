@@ -2,6 +2,7 @@
 
 import datetime as dt
 import json
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -11,12 +12,12 @@ from elt.errors import AuditError, PermanentError, TransientError
 from elt.layout import LOAD_LOG, digest, mart_table, staging_table, typed_object
 from elt.provenance import Loaded, Origin
 from elt.stage_request import StageRequest
-from elt.stores.bigquery import Json, Warehouse
+from elt.stores.bigquery import Json, Parameter, Warehouse
 from elt.stores.gcs import Lake, Stored
 from elt.warehouse import load_log, tables
-from elt.warehouse.audits import judge
+from elt.warehouse.audits import Staged, Verdict, created, judge
 from elt.warehouse.load_log import LogRow
-from elt.warehouse.sql import statement
+from elt.warehouse.sql import numbered, statement
 
 # BigQuery deletes what a run that was killed for good has staged; long enough to look into a failed audit.
 _STAGING_LIFE = dt.timedelta(days=2)
@@ -25,15 +26,15 @@ _STAGING_LIFE = dt.timedelta(days=2)
 def stage(request: StageRequest, connections: Connections) -> dict[str, Any]:
     """Load a typed object into this run's staging table, unless it is published from it already."""
     with connections.lake() as lake, connections.warehouse() as warehouse:
-        stored = _typed(request, lake)
+        stored = find_typed(request, lake)
         loaded = Loaded.read({**stored.metadata, "bytes": stored.size})
-        _check_table(request, warehouse)
+        check_table(request, warehouse)
         published = _published(request, warehouse)
         if published and published.origin.same(loaded.origin) and not request.force:
             # No staging table: `audit` and `publish` of this run see by that that there is nothing to do.
             return request.result(staging=None, reused=True, **loaded.facts())
         tables.ensure_lake_table(warehouse, request.dataset, request.settings.bucket)
-        table = _open_staging(request, warehouse, loaded)
+        table = open_staging(request, warehouse, loaded)
         # A table that was dropped and created again is new work, although its name is the same.
         work = load_log.work_of("stage", request, table["creationTime"])
         fields = tables.fields(request.dataset.columns)
@@ -52,13 +53,18 @@ def audit(request: StageRequest, connections: Connections) -> dict[str, Any]:
         if table is None:
             return _done_already(request, connections, warehouse)
         loaded = Loaded.read(json.loads(table["description"]))
-        verdicts = judge(warehouse, request, table, loaded)
+        verdicts = judge(warehouse, [Staged(request, table, loaded)])[request.period]
     failed = [verdict for verdict in verdicts if not verdict.passed]
-    stopping = [f"{v.audit} ({v.found})" for v in failed if v.severity == "stop"]
-    if stopping:
-        raise AuditError(f"{request.partition}: nothing was published, audit failed: {'; '.join(stopping)}")
+    check_passed(request, verdicts)
     warnings = [f"{v.audit}: {v.found}" for v in failed]
     return request.result(audits=len(verdicts), warnings=warnings, reused=False, **loaded.facts())
+
+
+def check_passed(request: StageRequest, verdicts: Iterable[Verdict]) -> None:
+    """Raise AuditError if one with severity *stop* has not passed."""
+    stopping = [f"{v.audit} ({v.found})" for v in verdicts if v.severity == "stop" and not v.passed]
+    if stopping:
+        raise AuditError(f"{request.partition}: nothing was published, audit failed: {'; '.join(stopping)}")
 
 
 def publish(request: StageRequest, connections: Connections) -> dict[str, Any]:
@@ -68,21 +74,38 @@ def publish(request: StageRequest, connections: Connections) -> dict[str, Any]:
         if table is None:
             return _done_already(request, connections, warehouse)
         loaded = Loaded.read(json.loads(table["description"]))
-        text = statement(
-            "publish_period" if request.period else "publish_whole",
-            table=warehouse.name(request.dataset.table),
-            staging=warehouse.name(_staging(request)),
-            period=request.dataset.period_column,
-            columns=", ".join(f"`{column.name}`" for column in request.dataset.columns),
-            log=statement("log", load_log=warehouse.name(LOAD_LOG), rows="@rows"),
-        )
-        values = load_log.values(request, "warehouse", loaded) | load_log.period_values(request.period)
-        work = load_log.work_of("publish", request, table["creationTime"])
-        tables.with_tables(warehouse, lambda: warehouse.execute(text, values, work))
-        # Not in the transaction, where BigQuery allows no DDL: whoever is killed in between publishes
-        # again, finds its job done, and drops the table then.
-        warehouse.drop(_staging(request))
+        replace_published(warehouse, [Staged(request, table, loaded)])
     return request.result(table=request.dataset.table, reused=False, **loaded.facts())
+
+
+def replace_published(warehouse: Warehouse, staged: Sequence[Staged]) -> None:
+    """Replace partitions of a dataset by what is staged, in one transaction with their load-log rows."""
+    requests, ds = [one.request for one in staged], staged[0].request.dataset
+    columns = ", ".join(f"`{column.name}`" for column in ds.columns)
+    starts, rows, values = list[str](), list[str](), dict[str, Parameter]()
+    for number, one in enumerate(staged):
+        of = f"@{ds.period_column}"
+        row = f"SELECT {of}, {columns} FROM {warehouse.name(one.name)}"  # noqa: S608
+        text, own = numbered(row, number, load_log.period_start(one.request.period))
+        starts, rows, values = [*starts, *(f"@{name}" for name in own)], [*rows, text], values | own
+    entries = [load_log.Entry(one.request, "warehouse", one.loaded) for one in staged]
+    text = statement(
+        "publish_period" if ds.every else "publish_whole",
+        table=warehouse.name(ds.table),
+        staging=warehouse.name(staged[0].name),
+        period=ds.period_column,
+        periods=", ".join(starts),
+        columns=columns,
+        rows="\nUNION ALL\n".join(rows),
+        log=load_log.added(warehouse.name(LOAD_LOG)),
+    )
+    values |= load_log.listed(entries)
+    work = load_log.work_of_all("publish", requests, created(staged))
+    tables.with_tables(warehouse, lambda: warehouse.execute(text, values, work))
+    # Not in the transaction, where BigQuery allows no DDL: whoever is killed in between publishes
+    # again, finds its job done, and drops the table then.
+    for one in staged:
+        warehouse.drop(one.name)
 
 
 def mart(request: StageRequest, connections: Connections) -> dict[str, Any]:
@@ -95,7 +118,7 @@ def mart(request: StageRequest, connections: Connections) -> dict[str, Any]:
             raise PermanentError(f"{partition}: not in the warehouse. Publish it first.")
         reused = not ds.feeds or (is_current_mart(ds, built, published) and not request.force)
         if not reused:
-            _rebuild(request, warehouse, published)
+            rebuild(warehouse, [(request, published)])
             built = load_log.latest(warehouse, [partition]).get((partition, "mart"))
     return request.result(
         marts=[feed.mart for feed in ds.feeds],
@@ -118,31 +141,45 @@ def mart_origin(ds: Dataset, published: LogRow) -> Origin:
     return replace(published.origin, schema_version=version)
 
 
-def _rebuild(request: StageRequest, warehouse: Warehouse, published: LogRow) -> None:
-    source = warehouse.name(request.dataset.table)
-    marts = {feed.mart: warehouse.name(mart_table(feed.mart)) for feed in request.dataset.feeds}
-    period = request.dataset.period_column
-    ours = f"dataset = @dataset AND {period} = @{period}"
-    rebuilds = [
-        f"DELETE FROM {table} WHERE {ours};\n{_insert(request.dataset, name, table, source)}"  # noqa: S608
-        for name, table in marts.items()
+def rebuild(warehouse: Warehouse, published: Sequence[tuple[StageRequest, LogRow]]) -> None:
+    """Rebuild these periods of the marts that their dataset feeds, in one transaction with the log's rows."""
+    requests, ds = [request for request, _ in published], published[0][0].dataset
+    source, period = warehouse.name(ds.table), ds.period_column
+    marts = {feed.mart: warehouse.name(mart_table(feed.mart)) for feed in ds.feeds}
+    origins = [mart_origin(ds, row) for _, row in published]
+    entries = [
+        load_log.Entry(request, "mart", Loaded(origin, 0, 0, 0))
+        for request, origin in zip(requests, origins, strict=True)
     ]
-    counts = [f"(SELECT COUNT(*) FROM {table} WHERE {ours})" for table in marts.values()]  # noqa: S608
+    kind = load_log.period_start(requests[0].period)[period].type
+    inserts, values = list[str](), dict[str, Parameter]()
+    for number, entry in enumerate(entries):
+        given = load_log.values(*entry) | load_log.period_values(entry.request.period)
+        for name, table in marts.items():
+            text, own = numbered(_insert(ds, name, table, source), number, given)
+            inserts.append(text)
+            values |= own
+    starts = ", ".join(f"@{period}_{number}" for number in range(len(requests)))
+    ours = f"dataset = @dataset_0 AND {period} IN ({starts})"
+    deletes = [f"DELETE FROM {table} WHERE {ours}" for table in marts.values()]  # noqa: S608
+    built = [f"SELECT {period} FROM {table} WHERE {ours}" for table in marts.values()]  # noqa: S608
     text = statement(
         "rebuild_marts",
-        rebuilds=";\n".join(rebuilds),
-        log=statement("log", load_log=warehouse.name(LOAD_LOG), rows=" + ".join(counts)),
+        rebuilds=";\n".join(deletes + inserts),
+        log=load_log.added(
+            warehouse.name(LOAD_LOG),
+            "IFNULL(counted.row_count, 0)",
+            statement("mart_counts", period=period, kind=kind, built="\nUNION ALL\n".join(built)),
+        ),
     )
-    origin = mart_origin(request.dataset, published)
-    values = load_log.values(request, "mart", Loaded(origin, 0, 0, 0)) | load_log.period_values(
-        request.period
-    )
-    since = f"{published.finished_at:%Y%m%dT%H%M%S%f}-{origin.schema_version}"
-    if request.force:
+    values |= load_log.listed(entries)
+    times = [f"{row.finished_at:%Y%m%dT%H%M%S%f}" for _, row in published]
+    since = f"{times[0] if len(times) == 1 else digest(' '.join(times))}-{origins[0].schema_version}"
+    if requests[0].force:
         # Otherwise it would find the job that has built them before. The same instant for a run that comes
         # back to its job, another for each new attempt.
-        since += f"-{request.started_at:%Y%m%dT%H%M%S%f}"
-    work = load_log.work_of("mart", request, since)
+        since += f"-{requests[0].started_at:%Y%m%dT%H%M%S%f}"
+    work = load_log.work_of_all("mart", requests, since)
     tables.with_tables(warehouse, lambda: warehouse.execute(text, values, work))
 
 
@@ -151,14 +188,15 @@ def _insert(ds: Dataset, name: str, mart: str, source: str) -> str:
     return statement(f"marts/{name}", mart=mart, source=source, **variables)
 
 
-def _typed(request: StageRequest, lake: Lake) -> Stored:
+def find_typed(request: StageRequest, lake: Lake) -> Stored:
+    """A partition's typed object; PermanentError if there is none."""
     stored = lake.find(typed_object(request.dataset, request.period))
     if stored is None:
         raise PermanentError(f"{request.file}: not in the lake's typed/. Conform it first.")
     return stored
 
 
-def _check_table(request: StageRequest, warehouse: Warehouse) -> None:
+def check_table(request: StageRequest, warehouse: Warehouse) -> None:
     """Raise if the dataset's table has another schema than the catalogue; never alter it."""
     table = warehouse.table(request.dataset.table)
     if table is None:
@@ -178,7 +216,7 @@ def _staging(request: StageRequest) -> str:
     return staging_table(request.dataset, request.period, request.run_id)
 
 
-def _open_staging(request: StageRequest, warehouse: Warehouse, loaded: Loaded) -> Json:
+def open_staging(request: StageRequest, warehouse: Warehouse, loaded: Loaded) -> Json:
     """Create this run's staging table, whose description says what it is of; replace another one."""
     name, facts = _staging(request), json.dumps(loaded.facts())
     expires = dt.datetime.now(dt.UTC) + _STAGING_LIFE
@@ -208,7 +246,7 @@ def _published(request: StageRequest, warehouse: Warehouse) -> LogRow | None:
 def _done_already(request: StageRequest, connections: Connections, warehouse: Warehouse) -> dict[str, Any]:
     """What to return where nothing is staged: the partition must be published from what the lake has now."""
     with connections.lake() as lake:
-        facts = _typed(request, lake).metadata
+        facts = find_typed(request, lake).metadata
     row = _published(request, warehouse)
     if row is None or not row.origin.same(Origin.read(facts)):
         raise PermanentError(f"{request.partition}: nothing is staged by this run. Stage it first.")

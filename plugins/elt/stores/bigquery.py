@@ -11,6 +11,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from copy import copy
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self, TypeVar
@@ -218,6 +219,24 @@ class Warehouse:
         )
         load = partial(self._client.load_table_from_uri, uri, self._full(table), job_config=config)
         self._run(work, load)
+
+    def load_all(self, loads: Sequence[tuple[str, str, Sequence[Json], Work]]) -> dict[str, PermanentError]:
+        """Load objects into tables side by side, as `load` does; errors of some, by table."""
+        # Submitted first, and only then waited for.
+        begun = copy(self)
+        begun._patience = 0.0
+        running, failed = list[tuple[str, str, Sequence[Json], Work]](), dict[str, PermanentError]()
+        for warehouse, some in ((begun, loads), (self, running)):
+            for load in some:
+                try:
+                    warehouse.load(*load)
+                except JobRunningError:
+                    if warehouse is self:
+                        raise
+                    running.append(load)
+                except PermanentError as error:
+                    failed[load[0]] = error
+        return failed
 
     def execute(self, statement: str, parameters: Mapping[str, Parameter], work: Work) -> None:
         """Run a statement or script."""

@@ -1,19 +1,38 @@
 """Judging what is staged by the dataset's audits, and keeping what they found."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from functools import partial
+from typing import Any, NamedTuple, Self
 
 from elt.catalogue import Dataset
 from elt.errors import TableNotFoundError
 from elt.layout import AUDIT_RESULTS, digest
-from elt.periods import Partition
+from elt.periods import Partition, Period
 from elt.provenance import Loaded
 from elt.stage_request import StageRequest
 from elt.stores.bigquery import Json, Parameter, Warehouse
 from elt.warehouse import load_log
-from elt.warehouse.sql import audit_statement, statement
+from elt.warehouse.sql import audit_statement, numbered, statement
 from elt.warehouse.tables import with_tables
+
+# Subqueries that one statement may be made of; today's longest single judgement has ten.
+SUBQUERIES = 100
+# Characters of a script: BigQuery takes a million bytes.
+TEXT = 500_000
+
+
+class Staged(NamedTuple):
+    """A staging table as BigQuery describes it, and what was counted of it."""
+
+    request: StageRequest
+    table: Json
+    loaded: Loaded
+
+    @property
+    def name(self) -> str:
+        """The table's."""
+        return str(self.table["tableReference"]["tableId"])
 
 
 @dataclass(frozen=True)
@@ -75,27 +94,79 @@ def over_time(warehouse: Warehouse, dataset: str) -> tuple[list[dict[str, Any]],
     return judged, found
 
 
-def judge(warehouse: Warehouse, request: StageRequest, staging: Json, loaded: Loaded) -> list[Verdict]:
-    """Judge a staging table once, however often asked; the verdicts are kept whatever they are."""
-    ds = request.dataset
-    name = str(staging["tableReference"]["tableId"])
-    results = warehouse.name(AUDIT_RESULTS)
-    audits = rules(ds, warehouse.name(name), warehouse.name(ds.table))
-    text = statement("record_audits", audit_results=results, audits=audits)
+def judge(warehouse: Warehouse, staged: Sequence[Staged]) -> dict[Period | None, list[Verdict]]:
+    """Judge staging tables of a dataset once, however often asked; the verdicts are kept whatever they are.
+
+    Each is compared with what is published, and with what is staged beside it of earlier periods.
+    """
+    request, ds = staged[0].request, staged[0].request.dataset
+    results, judgements, values = warehouse.name(AUDIT_RESULTS), list[str](), dict[str, Parameter]()
+    for number, one in enumerate(staged):
+        audits = rules(ds, warehouse.name(one.name), _compared(warehouse, one, staged, number))
+        given = {
+            "rows": Parameter("INT64", one.loaded.rows),
+            "quarantined": Parameter("INT64", one.loaded.quarantined),
+            **load_log.owner(one.request),
+            **load_log.period_values(one.request.period),
+        }
+        text, own = numbered(statement("judgement", audits=audits), number, given)
+        judgements.append(text)
+        values |= own
+    together = max(1, SUBQUERIES // max(1, len(ds.audits)))
+    statements = [
+        statement("record_audits", audit_results=results, judgements="UNION ALL\n".join(some))
+        for some in (judgements[at : at + together] for at in range(0, len(judgements), together))
+    ]
     # Other rules are other work: whoever corrects a rule and clears the task gets another verdict.
-    since = f"{staging['creationTime']}-{digest(rules(ds, 'staging', 'published'))}"
-    work = load_log.work_of("audit", request, since)
-    owner = load_log.owner(request)
-    values = {
-        "rows": Parameter("INT64", loaded.rows),
-        "quarantined": Parameter("INT64", loaded.quarantined),
-        **owner,
-        **load_log.period_values(request.period),
-    }
-    with_tables(warehouse, lambda: warehouse.execute(text, values, work))
-    query = statement("audits_of_run", audit_results=results)
-    found = warehouse.query(query, owner, load_log.labels("audit", request.partition))
-    return [Verdict(**row) for row in found]
+    since = f"{created(staged)}-{digest(rules(ds, 'staging', 'published'))}"
+    for number, text in enumerate(_scripts(statements)):
+        named = f"{since}-{number}" if number else since
+        work = load_log.work_of_all("audit", [one.request for one in staged], named)
+        execute = partial(warehouse.execute, text, values, work)
+        with_tables(warehouse, execute)
+    condition, among = load_log.among([one.request.partition for one in staged])
+    query = statement("audits_of_run", audit_results=results, partitions=condition)
+    given = {**among, "run_id": Parameter("STRING", request.run_id)}
+    found: dict[Period | None, list[Verdict]] = {one.request.period: [] for one in staged}
+    for row in warehouse.query(query, given, load_log.labels("audit", request.partition)):
+        period = Partition.parse(ds.name, row.pop("month")).period
+        if period in found:
+            found[period].append(Verdict(**row))
+    return found
+
+
+def _scripts(statements: Sequence[str]) -> Iterator[str]:
+    """The statements in as few scripts as BigQuery takes."""
+    script = ""
+    for text in statements:
+        if script and len(script) + len(text) > TEXT:
+            yield script
+            script = ""
+        script += f";\n{text}" if script else text
+    yield script
+
+
+def created(staged: Sequence[Staged]) -> str:
+    """What changes when one of them is dropped and created again, which is new work under the same name."""
+    times = [str(one.table["creationTime"]) for one in staged]
+    return times[0] if len(times) == 1 else digest(" ".join(times))
+
+
+def _compared(warehouse: Warehouse, one: Staged, staged: Sequence[Staged], number: int) -> str:
+    """The published table, with what is staged of the periods that this one is compared with."""
+    ds, period = one.request.dataset, one.request.period
+    table = warehouse.name(ds.table)
+    if period is None or len(staged) == 1:
+        return table
+    since = period.shift(-load_log.COMPARED[period.grain])
+    columns = ", ".join(f"`{column.name}`" for column in ds.columns)
+    beside = [
+        f"SELECT @{ds.period_column}_{at}, {columns} FROM {warehouse.name(other.name)}"  # noqa: S608
+        for at, other in enumerate(staged)
+        if at < number and other.request.period and since <= other.request.period < period
+    ]
+    published = f"SELECT {ds.period_column}, {columns} FROM {table}"  # noqa: S608
+    return f"({' UNION ALL '.join([published, *beside])})"
 
 
 def rules(ds: Dataset, staging: str, table: str) -> str:

@@ -1,9 +1,10 @@
 """The load log: one row per stage result that readers can see. The latest row of a stage is its state."""
 
 import datetime as dt
-from collections.abc import Collection, Mapping
+import json
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from elt.errors import PermanentError, TableNotFoundError
 from elt.layout import LOAD_LOG, digest
@@ -53,6 +54,14 @@ class LogRow:
         )
 
 
+class Entry(NamedTuple):
+    """A row to add: what a stage has made for a request."""
+
+    request: StageRequest
+    stage: LogStage
+    loaded: Loaded
+
+
 Log = Mapping[tuple[Partition, LogStage], LogRow]
 
 
@@ -80,15 +89,43 @@ def record(
     A stage that finds its work done passes `repeated`: a predecessor that was killed may have done the work
     and not have added its row.
     """
-    name = "log_once" if repeated else "log"
-    text = statement(name, load_log=warehouse.name(LOAD_LOG), rows="@rows")
-    given = values(request, stage, loaded)
-    # No job with an id of ours: a row too many is harmless, and the query answers in one request.
+    if not repeated:
+        return record_all(warehouse, [Entry(request, stage, loaded)])
+    text, given = statement("log_once", load_log=warehouse.name(LOAD_LOG)), values(request, stage, loaded)
     with_tables(warehouse, lambda: warehouse.query(text, given, labels("log", request.partition)))
+    return None
+
+
+def record_all(warehouse: Warehouse, entries: Sequence[Entry]) -> None:
+    """Add rows of partitions of a dataset by one statement."""
+    if not entries:
+        return
+    partitions = {entry.request.partition for entry in entries}
+    first = entries[0].request.partition
+    about = labels("log", first if len(partitions) == 1 else Partition(first.dataset))
+    # No job with an id of ours: a row too many is harmless, and the query answers in one request.
+    text, given = added(warehouse.name(LOAD_LOG)), listed(entries)
+    with_tables(warehouse, lambda: warehouse.query(text, given, about))
+
+
+def added(table: str, rows: str = "CAST(JSON_VALUE(entry, '$.rows') AS INT64)", counts: str = "") -> str:
+    """The statement that adds the rows of `listed`; `counts` joins a table that `rows` may take them from."""
+    return statement("log", load_log=table, rows=rows, counts=counts)
+
+
+def listed(entries: Iterable[Entry]) -> dict[str, Parameter]:
+    """The value of `@entries`."""
+
+    def shown(entry: Entry) -> dict[str, Any]:
+        given = {name: p.value for name, p in values(*entry).items()}
+        period = entry.request.period
+        return {**given, "start": period and period_value(period)}
+
+    return {"entries": Parameter("STRING", json.dumps([shown(entry) for entry in entries], default=str))}
 
 
 def values(request: StageRequest, stage: LogStage, loaded: Loaded) -> dict[str, Parameter]:
-    """The values that `log.sql` and `log_once.sql` want."""
+    """The values of a row, as `log_once.sql` wants them."""
     counted = stage != "raw"
     return {
         **owner(request),
@@ -111,13 +148,21 @@ def owner(request: StageRequest) -> dict[str, Parameter]:
     return {name: Parameter("STRING", value) for name, value in names.items()}
 
 
+def period_start(period: Period | None) -> dict[str, Parameter]:
+    """The value of `@source_month` (or its like); nothing where there is no period."""
+    if period is None:
+        return {}
+    column = period_column(period.grain)
+    return {column.name: Parameter(TYPES[column.type], period_value(period))}
+
+
 def period_values(period: Period | None) -> dict[str, Parameter]:
     """The value of `@source_month` (or its like), and a period's bounds; nothing where there is none."""
     if period is None:
         return {}
     column = period_column(period.grain)
     return {
-        column.name: Parameter(TYPES[column.type], period_value(period)),
+        **period_start(period),
         "period_start": Parameter("DATETIME", period.start),
         "period_end": Parameter("DATETIME", period.end),
         "compared_since": Parameter(TYPES[column.type], period_value(period.shift(-COMPARED[period.grain]))),
@@ -149,11 +194,17 @@ def among(partitions: Collection[Partition] | None) -> tuple[str, dict[str, Para
 
 def work_of(step: str, request: StageRequest, since: str) -> Work:
     """Name a job by what it does, for whom and with what (`since`), so that a retry finds it."""
+    return work_of_all(step, [request], since)
+
+
+def work_of_all(step: str, requests: Sequence[StageRequest], since: str) -> Work:
+    """Name a job that works on several partitions of a dataset in one run."""
+    request, periods = requests[0], [str(r.period) for r in (requests[0], *requests[1:][-1:]) if r.period]
     # All stacks of a project share one name space of jobs, and may have runs of the same id.
     run = digest(f"{request.settings.dataset} {request.run_id}")
-    period = (str(request.period),) if request.period else ()
-    parts = ("taxiway", step, request.dataset.name, *period, run, since)
-    return Work("-".join(parts), labels(step, request.partition), request.awaited)
+    parts = ("taxiway", step, request.dataset.name, *periods, run, since)
+    of = request.partition if len(requests) == 1 else Partition(request.dataset.name)
+    return Work("-".join(parts), labels(step, of), request.awaited)
 
 
 def labels(step: str, partition: Partition | None = None) -> dict[str, str]:

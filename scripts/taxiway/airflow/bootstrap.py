@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 HEALTHY = frozenset({"metadatabase", "scheduler", "dag_processor", "triggerer"})
 # Consumers before what feeds them: a paused DAG drops the asset events that arrive meanwhile.
-FAMILIES: tuple[Family, ...] = ("to_postgres", "to_warehouse", "to_lake", "source_check")
+FAMILIES: tuple[Family, ...] = ("to_postgres", "to_warehouse", "to_lake", "bulk_load", "source_check")
 
 
 def expected_dags() -> dict[Family, list[str]]:
@@ -25,7 +25,11 @@ def expected_dags() -> dict[Family, list[str]]:
     wanted: dict[Family, list[str]] = {family: [] for family in FAMILIES}
     for entry in DATASETS.values():
         for family, ids in wanted.items():
-            without = {"to_warehouse": not entry.tabular, "to_postgres": not entry.in_postgres}
+            without = {
+                "to_warehouse": not entry.tabular,
+                "to_postgres": not entry.in_postgres,
+                "bulk_load": not (entry.tabular and entry.every),
+            }
             if not without.get(family, False):
                 ids.append(dag_id(entry.name, family))
     return wanted

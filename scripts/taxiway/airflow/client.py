@@ -108,7 +108,8 @@ class AirflowApi:
         # Airflow wants the logical date said to be none: else it takes today for one.
         body = {"logical_date": None, "partition_key": partition, "conf": dict(conf)}
         if partition:
-            body["dag_run_id"] = f"{partition}__{datetime.now(UTC).isoformat()}"
+            # Airflow allows a name no two dots, which a range has.
+            body["dag_run_id"] = f"{partition.replace('..', '_to_')}__{datetime.now(UTC).isoformat()}"
         try:
             run: dict[str, Any] = self._call("POST", f"/dags/{dag_id}/dagRuns", json=body)
         except NotFoundError:

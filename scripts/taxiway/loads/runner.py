@@ -10,10 +10,9 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 from elt.layout import dag_id
-from elt.periods import Partition
 from taxiway.airflow.client import AirflowApi, AirflowDownError
 from taxiway.console.progress import Progress
 from taxiway.errors import TaxiwayError
@@ -33,19 +32,32 @@ QUIET_SECONDS = 15.0
 GIVE_UP_SECONDS = 26 * 3600.0
 
 Run = Mapping[str, Any]
+
+
+class Loadable(Protocol):
+    """What a run loads: a partition, or several of them."""
+
+    @property
+    def dataset(self) -> str: ...  # noqa: D102 - as of a partition
+
+    @property
+    def key(self) -> str | None: ...  # noqa: D102
+
+
+L = TypeVar("L", bound=Loadable)
 Key = tuple[str, str | None]
 """A DAG id and a partition key, as Airflow's API has them."""
 
 
 @dataclass
 class Watch:
-    """Follows the runs of one partition until each DAG in `waiting` has come to an end.
+    """Follows the runs of one partition (or of several at once) until each DAG in `waiting` has ended.
 
     None of these runs started before `since`. (When a run was due says nothing: in a backfill it is
     when its period was.)
     """
 
-    partition: Partition
+    partition: Loadable
     waiting: list[str]
     since: str = ""
     outcome: str = ""
@@ -99,9 +111,9 @@ def pace(done: int, total: int, seconds: float) -> str:
 class Loader:
     """Triggers the DAGs that are needed and reports what happens, until all is loaded, late or failed.
 
-    Partitions are started in the order given, `WINDOW` of them at a time. With more than that a line is
-    printed for each of them; with fewer, for each of their tasks. `ailing` says which components do not
-    answer: it is asked when there are no news.
+    Partitions are started in the order given, `window` of them at a time. With more than that a line is
+    printed for each of them; with fewer, for each of their tasks. `count` says how many partitions one of
+    them stands for. `ailing` says which components do not answer: it is asked when there are no news.
     """
 
     api: AirflowApi
@@ -111,6 +123,8 @@ class Loader:
     poll_seconds: float = 0.7
     # A consumer's run appears within seconds of its asset's event; longer means the event was lost.
     event_seconds: float = 45.0
+    window: int = WINDOW
+    count: Callable[[Any], int] = lambda _: 1
     ailing: Callable[[], Mapping[str, str]] = dict
     clock: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep
@@ -118,15 +132,17 @@ class Loader:
     _brief: bool = False
     _complaints: Mapping[str, str] = field(default_factory=dict)
 
-    def load(self, wanted: Mapping[Partition, Sequence[str]], silence: float) -> dict[Partition, str]:
+    def load(self, wanted: Mapping[L, Sequence[str]], silence: float) -> dict[L, str]:
         """Run these DAGs for each partition. Returns why one is not loaded; empty for one that is.
 
         Every `silence` seconds without news a line says so; the wait goes on for as long as Airflow lets a
         run go on. TaxiwayError after that, and when Airflow itself has not answered for `silence` seconds.
         """
-        watches = [Watch(partition, list(dags)) for partition, dags in wanted.items()]
+        following = {partition: Watch(partition, list(dags)) for partition, dags in wanted.items()}
+        watches = list(following.values())
+        total = sum(self.count(watch.partition) for watch in watches)
         queue, under_way = deque(watches), list[Watch]()
-        self._brief = len(watches) > WINDOW
+        self._brief = total > WINDOW
         started = answered = news = asked = said = self.clock()
         while queue or under_way:
             try:
@@ -143,9 +159,8 @@ class Loader:
                 self.sleep(max(self.poll_seconds, 1))
             for watch in [watch for watch in under_way if watch.outcome or not watch.waiting]:
                 under_way.remove(watch)
-                self._report_end(
-                    watch, len(watches) - len(queue) - len(under_way), len(watches), now - started
-                )
+                left = sum(self.count(watch.partition) for watch in [*queue, *under_way])
+                self._report_end(watch, total - left, total, now - started)
             if changed:
                 news = asked = said = now
                 self._complain({})
@@ -155,7 +170,7 @@ class Loader:
             if now - said > silence:
                 self._report_silence(now - news, under_way)
                 said = now
-        return {watch.partition: watch.outcome for watch in watches}
+        return {partition: watch.outcome for partition, watch in following.items()}
 
     def _step(self, queue: deque[Watch], under_way: list[Watch]) -> bool:
         """Start what there is room for, and look at what is under way; whether anything changed."""
@@ -169,7 +184,7 @@ class Loader:
 
         A run in progress is followed, not doubled: what a killed command, or an answer that was lost, left.
         """
-        room = min(WINDOW - len(under_way), len(queue))
+        room = min(self.window - len(under_way), len(queue))
         if room <= 0:
             return
         dags = sorted({dag for watch in list(queue)[:room] for dag in watch.waiting})
@@ -210,7 +225,7 @@ class Loader:
                 self._finish(watch, run, tasks)
         return changed
 
-    def _report_task(self, partition: Partition, task: Run) -> bool:
+    def _report_task(self, partition: Loadable, task: Run) -> bool:
         key, state = (task["dag_id"], task["dag_run_id"], task["task_id"]), task["state"]
         if state in SILENT or self._seen.get(key) == state:
             return False

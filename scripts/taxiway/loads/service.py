@@ -21,6 +21,7 @@ from taxiway.airflow.client import AirflowApi
 from taxiway.console.progress import Progress
 from taxiway.embedded.components import MANAGER
 from taxiway.errors import TaxiwayError
+from taxiway.loads import bulk
 from taxiway.loads.arguments import Request
 from taxiway.loads.failures import Failure, failures
 from taxiway.loads.runner import NOT_PUBLISHED, WINDOW, Loader
@@ -139,20 +140,53 @@ class Loads:
         many = len(missing) > WINDOW
         if many:
             self.progress.say(f"{len(missing)} of {len(wanted)} are to be loaded, the others are")
-        loader = Loader(
-            self.api, self.progress, wait, force, poll_seconds=self.poll_seconds, ailing=self._ailing
-        )
-        outcomes = loader.load(missing, SILENCE_SECONDS + wait)
+        left: Mapping[Partition, list[str]] = missing
+        if many and not (again or force):
+            left = self._load_together(missing, {failure.partition for failure in failed})
+        outcomes = self._loader(wait, force).load(left, SILENCE_SECONDS + wait)
         self._wait_until_well()
         # Asked again: a run that Airflow calls successful may have skipped the period.
         still = self._missing(missing)
-        codes = self.codes = [self._report(p, outcomes[p], still.get(p, []), brief=many) for p in missing]
+        codes = self.codes = [
+            self._report(p, outcomes.get(p, ""), still.get(p, []), brief=many) for p in missing
+        ]
         if many:
             words = {0: "loaded", NOT_PUBLISHED_CODE: NOT_PUBLISHED, 1: "not loaded"}
             counts = [f"{codes.count(code)} {what}" for code, what in words.items() if code in codes]
             self.progress.say(", ".join(counts), "failed" if 1 in codes else "done")
         # A failure outranks a period that is late, whatever their numbers.
         return max(codes, key=[0, NOT_PUBLISHED_CODE, 1].index)
+
+    def _loader(self, wait: float, force: bool, **how: Any) -> Loader:
+        return Loader(
+            self.api, self.progress, wait, force, poll_seconds=self.poll_seconds, ailing=self._ailing, **how
+        )
+
+    def _load_together(
+        self, missing: Mapping[Partition, list[str]], alone: Collection[Partition]
+    ) -> dict[Partition, list[str]]:
+        """Load what is small and not `alone` many at a time; what is missing then, whatever the reason."""
+        loader = self._loader(0, False, window=bulk.RUNS, count=lambda batch: len(batch.partitions))
+        candidates = [partition for partition in missing if partition not in alone]
+        if begun := bulk.under_way(self.api, {partition.dataset for partition in candidates}):
+            # Of a call that was killed: two that load the same only wait for each other.
+            loader.load({batch: [batch.dag] for batch in begun}, SILENCE_SECONDS)
+            missing = self._missing(missing)
+            candidates = [partition for partition in candidates if partition in missing]
+        together = bulk.batches(candidates, bulk.sizes(candidates, self.connections))
+        if not together:
+            return dict(missing)
+        count = sum(len(batch.partitions) for batch in together)
+        self.progress.say(f"{count} are small, and are loaded up to {bulk.MOST} at a time")
+        loader.load({batch: [batch.dag] for batch in together}, SILENCE_SECONDS)
+        tried = {partition for batch in together for partition in batch.partitions}
+        if still := self._missing(tried):
+            self.progress.say(f"{len(still)} of them were left out, and are loaded one by one")
+        return {
+            partition: dags if partition not in tried else still[partition]
+            for partition, dags in missing.items()
+            if partition not in tried or partition in still
+        }
 
     def conclude(self, code: int) -> bool:
         """Say at the end that something has failed, and how to see and repeat it; whether anything has."""

@@ -10,7 +10,7 @@ from typing import Any
 
 from rich.console import Console
 
-from bench import idle, install, library, machine, month, orchestration, report
+from bench import idle, install, library, machine, month, orchestration, report, years
 from bench.section import Bench, Section
 from taxiway.console.progress import Progress
 from taxiway.embedded.supervisor import Supervisor
@@ -32,8 +32,10 @@ SECTIONS: Mapping[str, tuple[str, Callable[[Bench], Section]]] = {
     "idle": ("Idle", idle.idle),
 }
 """Title and measurement by name, in the order in which they are measured: the short ones first."""
+ON_REQUEST: Mapping[str, tuple[str, Callable[[Bench], Section]]] = {"years": ("Years", years.years)}
+"""What `all` leaves out: it takes longer than the rest."""
 # Nothing is installed for these alone.
-PEERLESS = {"parse", "memory", "install", "start", "backfill", "idle"}
+PEERLESS = {"parse", "memory", "install", "start", "backfill", "idle", "years"}
 
 EXAMPLES = """\
   scripts/bench all                        everything, and docs/performance.md
@@ -43,6 +45,8 @@ EXAMPLES = """\
                                            a quick look, for programs too
   scripts/bench lake conform --no-peers    limits and ours only: nothing is
                                            installed
+  scripts/bench years --partitions 1000    small partitions through lake,
+                                           warehouse and Postgres, killed once
   scripts/bench idle --seconds 300         what a platform with nothing to do
                                            costs"""
 HOME = Home.of("_bench").root
@@ -59,7 +63,7 @@ def main(arguments: list[str]) -> int:
     Supervisor(Home(HOME), 0).end_strays()
     peers = machine.peers(progress) if chosen.peers and not PEERLESS.issuperset(names) else None
     settings = (chosen.rows, chosen.n, chosen.seed)
-    bench = Bench(HOME, *settings, peers, progress, chosen.seconds, chosen.peers)
+    bench = Bench(HOME, *settings, peers, progress, chosen.seconds, chosen.peers, chosen.partitions)
     figures: dict[str, Any] = {
         "machine": machine.describe(),
         "rows": chosen.rows,
@@ -71,7 +75,7 @@ def main(arguments: list[str]) -> int:
     try:
         for name in names:
             figures["sections"][name] = _measure(name, bench)
-            report.show(console, SECTIONS[name][0], figures["sections"][name])
+            report.show(console, {**SECTIONS, **ON_REQUEST}[name][0], figures["sections"][name])
             if chosen.json:
                 write_json(chosen.json, figures)
     finally:
@@ -89,7 +93,7 @@ def _measure(name: str, bench: Bench) -> dict[str, Any]:
     bench.progress.say(name, style="bold")
     began = bench.progress.elapsed
     try:
-        found: dict[str, Any] = SECTIONS[name][1](bench).as_json()
+        found: dict[str, Any] = {**SECTIONS, **ON_REQUEST}[name][1](bench).as_json()
     except Exception as error:
         reason = f"{type(error).__name__}: {error}" if not isinstance(error, TaxiwayError) else str(error)
         bench.progress.say(f"{name}: {reason}", "failed", style="red")
@@ -106,10 +110,10 @@ def _write_pages(figures: dict[str, Any]) -> None:
 
 
 def _sections(wanted: list[str]) -> list[str]:
-    unknown = sorted(set(wanted) - {*SECTIONS, "all"})
-    if unknown:
-        raise UsageError(f"section {unknown[0]!r} does not exist", f"Choose of: all, {', '.join(SECTIONS)}")
-    return list(SECTIONS) if "all" in wanted else [name for name in SECTIONS if name in wanted]
+    known = [*SECTIONS, *ON_REQUEST]
+    if unknown := sorted(set(wanted) - {*known, "all"}):
+        raise UsageError(f"section {unknown[0]!r} does not exist", f"Choose of: all, {', '.join(known)}")
+    return list(SECTIONS) if "all" in wanted else [name for name in known if name in wanted]
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -120,12 +124,18 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
-        "sections", nargs="+", metavar="SECTION", help=f"all, or some of: {', '.join(SECTIONS)}"
+        "sections",
+        nargs="+",
+        metavar="SECTION",
+        help=f"all, or some of: {', '.join([*SECTIONS, *ON_REQUEST])}",
     )
     parser.add_argument("--rows", type=_count, default=3_000_000, help="rows of the files (%(default)s)")
     parser.add_argument("--n", type=_count, default=3, help="runs of each contestant (%(default)s)")
     parser.add_argument(
         "--seconds", type=_count, default=60, help="how long the idle platform is watched (%(default)s)"
+    )
+    parser.add_argument(
+        "--partitions", type=_count, default=1000, help="small partitions of `years` (%(default)s)"
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures to FILE")
     parser.add_argument("--seed", type=int, default=2024, help="of the random order (%(default)s)")

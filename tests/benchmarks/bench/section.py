@@ -22,7 +22,7 @@ class Bench:
     """One call of the benchmark. `peers` is the Python of their environment; None without peers.
 
     `compared` says whether peers that need no environment take part.
-    An idle platform is watched for `seconds`.
+    An idle platform is watched for `seconds`; `partitions` are the small ones of `years`.
     """
 
     folder: Path
@@ -33,6 +33,7 @@ class Bench:
     progress: Progress
     seconds: int = 60
     compared: bool = True
+    partitions: int = 1000
 
     def file(self, form: str, rows: int | None = None) -> Path:
         """A file of trips in a form (`.parquet`, `.csv`, `.csv.gz`), written at the first call."""

@@ -31,6 +31,7 @@ from elt.catalogue.registry import DATASETS, MARTS
 from elt.layout import typed_object
 from elt.periods import Day, Hour, Month, Partition, Period, Year, levels
 from elt.sources.changes import scan
+from elt.stages import bulk
 from stacks import Stack
 from taxiway.embedded.postgres import PostgresServer
 
@@ -297,3 +298,26 @@ def plain(ds: Dataset, rows: Iterable[Mapping[str, Any]]) -> list[tuple[Any, ...
     return sorted(
         tuple(same(row[name]) for name in (ds.period_column, "id", "at", "fare", "note")) for row in rows
     )
+
+
+@pytest.mark.parametrize("first", FIRST, ids=lambda period: str(period.grain))
+def test_periods_that_are_loaded_together_are_exact_in_every_store(sources: Sources, first: Period) -> None:
+    """Three of an HTTP source, one of which is late; the others are loaded, and again nothing is done."""
+    one = over_http(sources, f"together_{first.grain}", first)
+    periods = [first.shift(number) for number in range(3)]
+    with patch.dict(DATASETS, {one.ds.name: one.ds}):
+        for period in (periods[0], periods[2]):
+            one.publish(period, edition(period, 1))
+        requests = [sources.stack.request(one.ds, str(period), "together") for period in periods]
+        for run_again in (False, True):
+            for step in ("lake", "warehouse", "postgres"):
+                done = bulk.run(step, requests, sources.stack.connections)
+                assert done["done"] == [str(periods[0]), str(periods[2])]
+                assert set(done["failed"]) == ({str(periods[1])} if step == "lake" else set()), run_again
+        wanted = [Partition(one.ds.name, period) for period in periods]
+        states = {row["period"]: row for row in status.status(sources.stack.connections, wanted)}
+    for period in periods:
+        row = states[str(period)]
+        count = 0 if period == periods[1] else len(edition(period, 1))
+        assert row["state"] == ("loaded" if count else "missing")
+        assert (row["warehouse_rows"], row["postgres_rows"]) == (count, count)

@@ -1,10 +1,15 @@
 """SQL statements, one per file. `${variable}` is a table or column, `@name` a query parameter."""
 
+import re
+from collections.abc import Mapping
 from functools import cache
 from string import Template
+from typing import TypeVar
 
 from elt.catalogue import Audit
 from elt.catalogue.checks import Packages
+
+T = TypeVar("T")
 
 
 @cache
@@ -39,6 +44,15 @@ def bare(written: str) -> str:
 def statement(name: str, /, **variables: str) -> str:
     """Fill in a statement's template variables; KeyError names one that is not given."""
     return Template(text(name)).substitute(variables)
+
+
+def numbered(text: str, number: int, given: Mapping[str, T]) -> tuple[str, dict[str, T]]:
+    """A statement and its parameters under names of their own: one job can run several of its like."""
+    if not given:
+        return text, {}
+    names = "|".join(map(re.escape, given))
+    own = {f"{name}_{number}": value for name, value in given.items()}
+    return re.sub(rf"@({names})\b", rf"@\1_{number}", text), own
 
 
 def audit_statement(audit: Audit, package: str, /, **given: str) -> str:

@@ -40,6 +40,6 @@ def first_foreign(statement: str) -> str:
             continue
         if previous in _NAMING:
             named.add(name)
-        elif name in foreign() - named:
+        elif name in foreign() and name not in named:
             return f"Function not found: {token.text} at [{token.line}:{token.col - len(token.text) + 1}]"
     return ""

@@ -49,6 +49,7 @@ class Results:
         for path in folder.iterdir():
             if time.time() - path.stat().st_mtime > DAY:
                 path.unlink()
+        self._sizes: dict[str, int] = {}
 
     def keep(self, job_id: str) -> None:
         """Write the result of a finished job unless it is large, and evict old ones from memory."""
@@ -59,7 +60,10 @@ class Results:
             with pa.ipc.new_file(sink, table.schema, metadata={"fields": fields}) as writer:
                 writer.write_table(table)
             write_atomically(self._folder / job_id, sink.getvalue().to_pybytes())
-        sizes = {job: result.nbytes for job, result in JOB_RESULTS.items()}
+        # Measured once: five hundred of them at each job were a tenth of its time.
+        sizes = self._sizes = {
+            job: self._sizes.get(job) or result.nbytes for job, result in JOB_RESULTS.items()
+        }
         for oldest in list(sizes)[:-1]:
             if len(sizes) <= RESULTS and sum(sizes.values()) <= RESULT_BYTES:
                 break

@@ -179,6 +179,8 @@ def test_every_dataset_has_the_dags_that_its_entry_asks_for() -> None:
     assert {name.removesuffix("_to_lake") for name in families["to_lake"]} == set(DATASETS)
     tabular = {name for name, entry in DATASETS.items() if entry.tabular}
     assert {name.removesuffix("_to_warehouse") for name in families["to_warehouse"]} == tabular
+    by_period = {name for name in tabular if DATASETS[name].every}
+    assert {name.removesuffix("_bulk_load") for name in families["bulk_load"]} == by_period
 
 
 def test_a_new_datasets_dags_are_unpaused_and_no_others() -> None:

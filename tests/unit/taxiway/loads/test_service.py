@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -14,7 +15,9 @@ from fakes import FakeClock, Stack
 from rich.console import Console
 
 from elt.catalogue.registry import DATASETS
+from elt.errors import PermanentError
 from elt.periods import Month, Partition, Span
+from elt.stages import bulk
 from taxiway.console.progress import Progress
 from taxiway.errors import TaxiwayError
 from taxiway.loads.access import wait_until_allowed
@@ -47,9 +50,16 @@ class Platform:
 
     def work(self, dag_id: str, month: str | None) -> None:
         dataset, _, family = dag_id.partition("_")
-        if Partition.parse(dataset, month) in self.stack.publisher.files:
-            for stage in STAGES[family]:
-                self.stack.run(stage, dataset, month, f"run {len(self.airflow.listed)}")
+        if family == "bulk_load":
+            periods = Span.parse(str(month)).periods("month")
+            requests = [self.stack.request(dataset, str(period), "bulk") for period in periods]
+            for step in ("lake", "warehouse", "mart", "postgres"):
+                bulk.run(step, requests, self.stack.connections)
+        elif Partition.parse(dataset, month) in self.stack.publisher.files:
+            # What a task fails with is Airflow's to say.
+            with suppress(PermanentError):
+                for stage in STAGES[family]:
+                    self.stack.run(stage, dataset, month, f"run {len(self.airflow.listed)}")
 
     def shown(self) -> str:
         return self.screen.getvalue()
@@ -68,6 +78,38 @@ def test_what_is_missing_is_loaded_and_the_second_time_nothing_is(platform: Plat
     assert platform.loads.load([JANUARY, FEBRUARY], 0) == 0
     assert platform.airflow.triggered == ["yellow_to_lake"] * 2
     assert "nothing to do" in platform.shown()
+
+
+def test_many_small_ones_are_loaded_together_and_what_is_left_out_by_itself(platform: Platform) -> None:
+    wanted = [Partition("yellow", month) for month in Span.parse("2023-01..2024-03").periods("month")]
+    broken, late = wanted[4], wanted[7]
+    platform.publish(*(str(p.period) for p in wanted if p != late))
+    platform.stack.publisher.publish("yellow", str(broken.period), b"PAR1 and no more")
+    platform.airflow.script = {"yellow_to_lake": "failed"}
+    assert platform.loads.load(wanted, 0) == 1
+    assert platform.airflow.triggered == ["yellow_bulk_load", "yellow_to_lake", "yellow_to_lake"]
+    assert platform.airflow.months == ["2023-01..2024-03", broken.key, late.key]
+    assert platform.loads.codes == [int(p in (broken, late)) for p in wanted]
+    assert "2 of them were left out, and are loaded one by one" in platform.shown()
+    assert "yellow 2023-05 is not loaded: yellow_to_lake only: " in platform.shown(), "with its own reason"
+
+
+def test_runs_of_a_call_that_was_killed_are_followed_and_not_doubled(platform: Platform) -> None:
+    wanted = [Partition("yellow", month) for month in Span.parse("2023-01..2024-03").periods("month")]
+    platform.publish(*(str(p.period) for p in wanted))
+    # Its work is done when it is looked at, as that of a run that ends meanwhile.
+    platform.airflow.work = lambda _dag, _month: None
+    platform.airflow.trigger("yellow_bulk_load", "2023-01..2023-06", {})
+    platform.airflow.work = platform.work
+    assert platform.loads.load(wanted, 0) == 0
+    assert platform.airflow.months == ["2023-01..2023-06", "2023-01..2024-03"]
+
+
+def test_what_is_to_be_done_again_is_done_one_by_one(platform: Platform) -> None:
+    wanted = [Partition("yellow", month) for month in Span.parse("2023-01..2024-03").periods("month")]
+    platform.publish(*(str(p.period) for p in wanted))
+    assert platform.loads.load(wanted, 0, again=True) == 0
+    assert platform.airflow.triggered == ["yellow_to_lake"] * len(wanted)
 
 
 def test_only_the_stages_that_are_missing_are_done(platform: Platform) -> None:
