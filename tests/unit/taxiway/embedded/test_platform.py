@@ -11,9 +11,11 @@ from typing import Any
 import pytest
 
 from taxiway.console.progress import Progress, Screen
+from taxiway.embedded.components import components
 from taxiway.embedded.health import LEAST_FREE, of_the_disk
 from taxiway.embedded.platform import Embedded
 from taxiway.environment.home import Home, State, write_atomically
+from taxiway.environment.ports import USUAL
 from taxiway.errors import TaxiwayError
 from taxiway.infrastructure import EngineError, StackNotRemovedError
 
@@ -176,3 +178,9 @@ def test_a_disk_that_is_full_is_named_with_what_to_do(tmp_path: Path) -> None:
     (sentence,) = of_the_disk(tmp_path, 5 << 20).values()
     assert sentence == f"is full: 5 MiB are free at {tmp_path}; free some, then scripts/run --failed"
     assert of_the_disk(tmp_path, LEAST_FREE) == {}
+
+
+def test_only_what_forks_tasks_imports_first_what_they_need(tmp_path: Path) -> None:
+    """A second of CPU time and 70 MB of each task; the others would keep it for nothing."""
+    preloading = {c.name for c in components(Home(tmp_path), USUAL) if "TAXIWAY_PRELOAD" in c.environment}
+    assert preloading == {"scheduler"}
