@@ -5,7 +5,7 @@ import taxi
 
 from elt.catalogue.registry import DATASETS
 from elt.provenance import Loaded, Origin
-from elt.stages import warehouse as stages
+from elt.stages.warehouse import open_staging
 from elt.warehouse import audits
 from elt.warehouse.tables import ensure
 
@@ -19,8 +19,9 @@ def test_every_audit_can_be_asked_of_its_dataset(stack, name):
     request = stack.request(ds, "2024-01" if ds.every else None)
     with stack.warehouse() as bq:
         ensure(bq)
-        table = stages._open_staging(request, bq, loaded := Loaded(Origin("c", "v"), 0, 0, 0))
-        verdicts = audits.judge(bq, request, table, loaded)
+        loaded = Loaded(Origin("c", "v"), 0, 0, 0)
+        staged = audits.Staged(request, open_staging(request, bq, loaded), loaded)
+        verdicts = audits.judge(bq, [staged])[request.period]
     assert {verdict.audit for verdict in verdicts} == {audit.name for audit in ds.audits}
     assert all(verdict.passed for verdict in verdicts), "nothing to complain about in no rows"
 
