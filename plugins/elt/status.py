@@ -9,8 +9,9 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, Self
+from urllib.parse import urlsplit
 
-from elt.catalogue import Dataset, Mart
+from elt.catalogue import Dataset, Mart, Publisher
 from elt.catalogue.registry import DATASETS
 from elt.connections import Connections
 from elt.errors import InvalidPeriodError, TableNotFoundError
@@ -28,6 +29,9 @@ from elt.warehouse.load_log import Log, LogRow, LogStage
 # Of a partition's rows in the log the first of these is shown.
 _SHOWN: tuple[LogStage, ...] = ("warehouse", "postgres", "typed", "raw")
 
+# Where the generated sample is served: this machine, or its service in the containers.
+_SAMPLE_HOSTS = ("127.0.0.1", "localhost", "sample-source")
+
 FAMILIES: Mapping[LogStage, Family] = {
     "raw": "to_lake",
     "typed": "to_lake",
@@ -36,6 +40,13 @@ FAMILIES: Mapping[LogStage, Family] = {
     "postgres": "to_postgres",
 }
 """The family of the DAG that makes each stage, the lake's first."""
+
+
+def is_sample(ds: Dataset, source: str | None) -> bool:
+    """Whether rows come from the generated sample, and not from a publisher that is on this machine."""
+    own = ds.source.base_url if isinstance(ds.source, Publisher) else ds.path
+    hosts = [urlsplit(url or "").hostname for url in (source, own)]
+    return hosts[0] in _SAMPLE_HOSTS and hosts[1] not in _SAMPLE_HOSTS
 
 
 def families(made: Iterable[LogStage] = FAMILIES) -> tuple[Family, ...]:
@@ -261,6 +272,7 @@ def _entry(partition: Partition, stores: _Stores, lacking: tuple[LogStage, ...])
             rows["postgres_rows"] = stores.postgres.get(partition, 0)
     tally = stores.audits.get(partition, Tally())
     logged = _shown(stores.log, partition)
+    source = read_source(raw.metadata) if raw else None
     return {
         "dataset": partition.dataset,
         "period": partition.key,
@@ -274,7 +286,8 @@ def _entry(partition: Partition, stores: _Stores, lacking: tuple[LogStage, ...])
         "audits": [f"{verdict.audit}: {verdict.found}" for verdict in tally.verdicts],
         "state": _state(partition, rows, stores, lacking),
         "missing": list(lacking),
-        "source": read_source(raw.metadata) if raw else None,
+        "source": source,
+        "sample": is_sample(ds, source),
         "run_id": logged.run_id if logged else None,
         "loaded_at": logged.finished_at.isoformat() if logged else None,
         "checksum": logged.origin.checksum if logged else None,

@@ -17,6 +17,7 @@ from packaging.utils import parse_wheel_filename
 from packaging.version import Version
 from repository import REPOSITORY
 
+from elt.stages import STAGES
 from taxiway.cli.main import group
 
 PAGE = (REPOSITORY / "docs" / "systems.md").read_text()
@@ -109,6 +110,15 @@ def test_the_page_has_a_row_for_it_that_names_what_has_no_wheel(name: str) -> No
     named = set(re.findall(r"`([a-z][\w-]+)`", row)) & locked().keys()
     missing = WITHOUT_WHEEL.get(name)
     assert ("wheel" in row and named == missing) if missing else "tested" in row
+
+
+def test_the_editor_can_try_every_stage() -> None:
+    launch = json.loads((REPOSITORY / ".vscode" / "launch.json").read_text())
+    (stages,) = [one["options"] for one in launch["inputs"] if one["id"] == "stage"]
+    assert stages == list(STAGES)
+    for one in launch["configurations"]:
+        command, *words = one["args"]
+        assert group().commands[command].make_context(command, ["yellow", "conform", "2024-01"][: len(words)])
 
 
 def test_the_dev_container_runs_commands_and_a_python_that_there_are() -> None:

@@ -30,14 +30,13 @@ from fakes import Stack
 from googlesql import Analyzed, Catalog, GoogleSql, RefusedError, Schema
 from repository import REPOSITORY
 
-from elt import evolution, status
+from elt import bulk, evolution, status
 from elt.catalogue import STANDARD_AUDITS, Column, Dataset, Day, Hour, Publisher, Year
 from elt.catalogue.model import PARTS
 from elt.catalogue.registry import DATASETS, MARTS
 from elt.layout import lake_table, mart_table
 from elt.orchestration.pages import charts, history
 from elt.periods import Partition, Period
-from elt.stages import bulk
 from elt.stages.warehouse import _insert
 from elt.stores import period_column
 from elt.warehouse import load_log, tables

@@ -120,7 +120,8 @@ def test_compose_two_projects_run_side_by_side(platform: Stack, stack: Stack) ->
     ]
     assert networks[0] & networks[1] <= {"none"}
     assert volumes[0] & volumes[1] <= {"/dev/null"}
-    assert platform.api.dags()["yellow_to_lake"] is stack.api.dags()["yellow_to_lake"] is False
+    assert platform.api.dags()["yellow_to_lake"] is False
+    assert stack.api.dags()["yellow_to_warehouse"] is False
     assert platform.api.password != stack.api.password
 
 
@@ -198,6 +199,7 @@ def test_compose_reports_at_once_that_the_services_could_not_read_a_private_chec
 
 
 def test_compose_with_a_stacks_env_opens_the_platform_and_loads_nothing_unasked(stack: Stack) -> None:
-    assert stack.api.dags()["yellow_to_lake"] is False
+    paused = stack.api.dags()
+    assert (paused["yellow_to_lake"], paused["yellow_to_warehouse"]) == (True, False)
     assert stack.api.runs(["yellow_to_lake", "zones_to_lake"]) == []
     assert "Airflow   http" in stack.logs("loader")

@@ -33,7 +33,7 @@ NEXT = re.findall(r"^scripts/[^#\n]*", WHAT_NEXT, re.MULTILINE)
 ELSEWHERE = ("scripts/run all", "scripts/alerts", "scripts/bench", "scripts/down")
 KEYS = {
     "dataset", "period", "raw_bytes", "typed_rows", "warehouse_rows", "postgres_rows", "quarantined_rows",
-    "drift", "state", "missing", "source", "run_id", "loaded_at", "checksum", "audit_warnings",
+    "drift", "state", "missing", "source", "sample", "run_id", "loaded_at", "checksum", "audit_warnings",
     "audit_failures", "audits", "failures",
 }  # fmt: skip
 

@@ -218,7 +218,7 @@ class StageOperator(BaseOperator):
 
 
 class BulkOperator(StageOperator):
-    """Runs a step of `elt.stages.bulk` for the periods that the run's partition key begins and ends with.
+    """Runs a step of `elt.bulk` for the periods that the run's partition key begins and ends with.
 
     It fails only where all of them would; where it has done none, it is skipped, and nobody hears of any.
     """
@@ -228,7 +228,7 @@ class BulkOperator(StageOperator):
         super().__init__(**{"trigger_rule": "none_failed", **kwargs})
 
     def _run(self, context: Any, started_at: dt.datetime, awaited: str | None = None) -> dict[str, Any]:
-        from elt.stages import bulk
+        from elt import bulk
 
         dataset, settings = registry.dataset(self.dataset), Settings.from_environment()
         requests = [

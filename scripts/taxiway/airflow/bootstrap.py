@@ -1,4 +1,4 @@
-"""Prepare an Airflow that has just started: pools, every DAG parsed, every DAG unpaused, consumers first."""
+"""Prepare an Airflow that has just started: pools, every DAG parsed, those unpaused that are wanted."""
 
 from __future__ import annotations
 
@@ -14,6 +14,10 @@ if TYPE_CHECKING:
 HEALTHY = frozenset({"metadatabase", "scheduler", "dag_processor", "triggerer"})
 # Consumers before what feeds them: a paused DAG drops the asset events that arrive meanwhile.
 FAMILIES: tuple[Family, ...] = ("to_postgres", "to_warehouse", "to_lake", "bulk_load", "source_check")
+# What a schedule starts: paused until somebody asks for a period of the dataset.
+SCHEDULED: tuple[Family, ...] = ("to_lake", "source_check")
+# For Airflow to find a new entry: it looks every half minute, and a busy machine takes its time.
+OPENED_SECONDS = 180.0
 
 
 def expected_dags() -> dict[Family, list[str]]:
@@ -44,7 +48,7 @@ def wait_until_healthy(api: AirflowApi, patience: Patience) -> None:
 
 
 def open_dags(api: AirflowApi, patience: Patience) -> None:
-    """Create the pools, wait until every DAG of the catalogue is parsed, then unpause them.
+    """Create the pools, wait until every DAG of the catalogue is parsed, unpause those without a schedule.
 
     Pools come first: a task that names a pool which does not exist waits for ever.
     """
@@ -53,18 +57,19 @@ def open_dags(api: AirflowApi, patience: Patience) -> None:
     parsed = _parsed(api, {dag_id for ids in families.values() for dag_id in ids}, patience)
     # One request for a family, and none if a user's `up` finds all of it unpaused.
     for family, ids in families.items():
-        if any(parsed[dag_id] for dag_id in ids):
+        if family not in SCHEDULED and any(parsed[dag_id] for dag_id in ids):
             api.unpause_family(f"_{family}")
 
 
-def open_datasets(api: AirflowApi, names: Collection[str], patience: Patience) -> None:
-    """Do the same for some datasets: the DAGs of a new entry are paused, and its pool is missing.
+def open_datasets(api: AirflowApi, names: Collection[str], patience: Patience | None = None) -> None:
+    """Unpause all DAGs of datasets that are asked for; those of a new entry lack their pool, too.
 
     Of an edited one Airflow may still have the DAG without the task that computes marts.
     """
     from elt.catalogue.registry import DATASETS
     from elt.layout import dag_id
 
+    patience = patience or Patience(OPENED_SECONDS)
     _create_pools(api)
     wanted = [
         found

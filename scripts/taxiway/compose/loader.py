@@ -15,7 +15,7 @@ from elt.catalogue.registry import DATASETS, NO_DATASET
 from elt.connections import EnvironmentConnections
 from elt.errors import PipelineError
 from elt.periods import Month
-from taxiway.airflow.bootstrap import open_dags, wait_until_healthy
+from taxiway.airflow.bootstrap import open_dags, open_datasets, wait_until_healthy
 from taxiway.airflow.client import AirflowApi
 from taxiway.compose import TROUBLE
 from taxiway.console.hints import HINTS
@@ -83,7 +83,9 @@ def _open_and_load(months: str, progress: Progress, console: Screen) -> int:
     if empty := nothing_first(months):
         progress.say(empty)
         return 0
-    code = loads.load(first_load(months), PUBLICATION_SECONDS)
+    first = first_load(months)
+    open_datasets(api, {partition.dataset for partition in first})
+    code = loads.load(first, PUBLICATION_SECONDS)
     show_datasets(console, loads.status())
     return code
 

@@ -43,22 +43,32 @@ def show_datasets(console: Console, rows: Sequence[Mapping[str, Any]]) -> None:
         table.add_row(*named, *numbers, size, _state(row["state"]))
     console.print(table)
     for row in rows:
-        partition = f"{row['dataset']} {row['period'] or ''}".strip()
-        found = [(row["audit_failures"], "failed", "red"), (row["audit_warnings"], "warned", "yellow")]
-        if judged := [styled(f"{count} {word}", style) for count, word, style in found if count]:
-            which = f": {'; '.join(row['audits'])}" if row.get("audits") else ""
-            line = Text.assemble(styled(f"{partition}: audits "), Text(", ").join(judged), styled(which))
-            console.print(line, soft_wrap=True)
-        for failure in row.get("failures", ()):
-            kept = " is loaded, but its latest run failed" if row["state"] == "loaded" else " failed"
-            console.print(styled(f"{partition}{kept}: {failure['reason']}", "red"), soft_wrap=True)
-        if row.get("drift"):
-            unknown = f"{partition} has columns that the catalogue does not know: {', '.join(row['drift'])}"
-            console.print(styled(unknown, "yellow"))
+        _show_remarks(console, row)
+    if sample := list(dict.fromkeys(row["dataset"] for row in rows if row.get("sample"))):
+        about = (
+            f"{', '.join(sample)}: generated sample data. To load published files: scripts/up --source tlc"
+        )
+        console.print(styled(about, "yellow"), soft_wrap=True)
     broken = list(dict.fromkeys(failure["retry"] for row in rows for failure in row.get("failures", ())))
     if broken:
         shown = broken[0] if len(broken) == 1 else f"scripts/run --failed   (or one: {broken[0]})"
         console.print(styled(f"Run again: {shown}", "bold"), soft_wrap=True)
+
+
+def _show_remarks(console: Console, row: Mapping[str, Any]) -> None:
+    """What is to be said of a partition beside its counts."""
+    partition = f"{row['dataset']} {row['period'] or ''}".strip()
+    found = [(row["audit_failures"], "failed", "red"), (row["audit_warnings"], "warned", "yellow")]
+    if judged := [styled(f"{count} {word}", style) for count, word, style in found if count]:
+        which = f": {'; '.join(row['audits'])}" if row.get("audits") else ""
+        line = Text.assemble(styled(f"{partition}: audits "), Text(", ").join(judged), styled(which))
+        console.print(line, soft_wrap=True)
+    for failure in row.get("failures", ()):
+        kept = " is loaded, but its latest run failed" if row["state"] == "loaded" else " failed"
+        console.print(styled(f"{partition}{kept}: {failure['reason']}", "red"), soft_wrap=True)
+    if row.get("drift"):
+        unknown = f"{partition} has columns that the catalogue does not know: {', '.join(row['drift'])}"
+        console.print(styled(unknown, "yellow"))
 
 
 def show_rows(console: Console, title: str, rows: Sequence[Mapping[str, Any]]) -> None:

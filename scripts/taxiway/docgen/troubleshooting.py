@@ -39,8 +39,10 @@ _FILES: Final = """\
 
 The reason stands behind the file's name. Nothing of the file was loaded, and what was there before stays.
 """
+# How a command ends before anything is installed: no error of ours can be imported there.
+_ENDS: Final = "fail"
 _PLACES: Final = {
-    "commands": ("scripts/taxiway", "infra"),
+    "commands": ("scripts/_bootstrap.py", "scripts/taxiway", "infra"),
     "tasks": ("plugins/elt",),
     "files": ("plugins/elt/formats",),
 }
@@ -93,18 +95,18 @@ def _sorted(rows: Iterable[tuple[str, ...]]) -> list[tuple[str, ...]]:
 
 
 def sentences(folder: Path) -> Iterator[Sentence]:
-    """The sentences of all errors that a folder's files raise; not those that are made elsewhere."""
-    for file in sorted(folder.rglob("*.py")):
+    """The sentences of all errors that a file, or a folder, raises; not those that are made elsewhere."""
+    for file in [folder] if folder.is_file() else sorted(folder.rglob("*.py")):
         for node in ast.walk(ast.parse(file.read_bytes())):
             if (
                 isinstance(node, ast.Call)
                 and isinstance(node.func, ast.Name)
-                and node.func.id.endswith("Error")
+                and (node.func.id.endswith("Error") or node.func.id == _ENDS)
             ):
                 texts = [text for argument in node.args[:2] if (text := _text(argument))]
                 # A placeholder alone tells nothing.
                 if texts and re.search(r"\w", texts[0]):
-                    yield Sentence(node.func.id, *texts)
+                    yield Sentence("TaxiwayError" if node.func.id == _ENDS else node.func.id, *texts)
 
 
 def _text(node: ast.expr) -> str:
@@ -112,4 +114,6 @@ def _text(node: ast.expr) -> str:
         return node.value if isinstance(node.value, str) else ""
     if isinstance(node, ast.JoinedStr):
         return "".join(_text(part) if isinstance(part, ast.Constant) else "…" for part in node.values)
+    if isinstance(node, ast.BinOp):
+        return re.sub(r"%[sd]", "…", _text(node.left))
     return ""

@@ -269,7 +269,9 @@ class Embedded:
             self._patience.until(
                 # The health check carries no secret; what follows does, so that it has to be ours.
                 lambda url=component.health: health.answers(url, READY_ANSWER_SECONDS),  # type: ignore[misc]
-                lambda name=component.name: f"{name} does not answer",  # type: ignore[misc]
+                lambda name=component.name: (  # type: ignore[misc]
+                    f"{name} does not answer; its last line: {last_lines(self.home, name, 1).strip()}"
+                ),
             )
             self.supervisor.check_listener(port)
 

@@ -88,6 +88,7 @@ def _changes(name: str) -> Mapping[str, Callable[[str], str]]:
         "pyproject.toml": _swap(', "tests/benchmarks/bench"]', "]"),
         "docs/commands.md": _commands,
         "mkdocs.yml": lambda text: _site(text, name),
+        ".gitlab-ci.yml": _swap("script: [scripts/test --all]", "script: [scripts/test]"),
         "docs/ci.md": _swap("`scripts/test --all`, `scripts/test --docker`", "`scripts/test`"),
         "docs/asking.md": _swap(
             "The starter is `plugins/nyc_taxi/notebooks/first_look.py`; keep\nyours in the same folder or",

@@ -25,13 +25,12 @@ from kills import AfterStep
 from paged_api import PagedApi
 
 import stacks
-from elt import status
+from elt import bulk, status
 from elt.catalogue import Api, Audit, Column, Cursor, Database, Dataset, Publisher
 from elt.catalogue.registry import DATASETS, MARTS
 from elt.layout import typed_object
 from elt.periods import Day, Hour, Month, Partition, Period, Year, levels
 from elt.sources.changes import scan
-from elt.stages import bulk
 from stacks import Stack
 from taxiway.embedded.postgres import PostgresServer
 

@@ -11,7 +11,7 @@ ELT = REPOSITORY / "plugins" / "elt"
 ROOMS = (
     "errors", "provenance", "connection_fields", "periods", "settings", "layout", "catalogue", "formats",
     "stage_request", "conforming", "stores", "sources", "warehouse", "connections", "stages", "evolution",
-    "status", "orchestration",
+    "status", "bulk", "orchestration",
 )  # fmt: skip
 MODULES = [*ELT.rglob("*.py")]
 

@@ -1,5 +1,7 @@
 """What there is and what is loaded, in memory: one definition for status, run and up."""
 
+from dataclasses import replace
+
 import pytest
 import taxi
 from fake_postgres import FakePostgres
@@ -85,7 +87,7 @@ def test_a_loaded_month_is_described(stack):
         "dataset": "yellow", "period": "2024-01", "raw_bytes": len(raw.content), "typed_rows": 18,
         "warehouse_rows": 18, "postgres_rows": 18, "quarantined_rows": 2, "drift": [], "audit_warnings": 1,
         "audit_failures": 0, "state": "loaded", "missing": [], "source": "https://publisher.test",
-        "run_id": "run", "checksum": raw.metadata["checksum"],
+        "sample": False, "run_id": "run", "checksum": raw.metadata["checksum"],
     }  # fmt: skip
 
 
@@ -280,3 +282,21 @@ def test_an_object_that_somebody_else_has_put_there_does_not_end_the_report(stac
     objects["typed/yellow/odd.parquet"] = Object(b"", 2, facts)
     [found] = status.status(stack.connections)
     assert (found["period"], found["typed_rows"], found["state"]) == ("2024-01", 0, "missing")
+
+
+@pytest.mark.parametrize(
+    ("source", "sample"),
+    [
+        ("http://127.0.0.1:9080", True),
+        ("http://sample-source:9080", True),
+        ("https://a.test", False),
+        (None, False),
+    ],
+)
+def test_generated_rows_are_called_sample(source: str | None, sample: bool) -> None:
+    assert status.is_sample(DATASETS["yellow"], source) is sample
+
+
+def test_files_that_an_entry_has_on_this_machine_are_no_sample() -> None:
+    own = replace(DATASETS["yellow"], source=None, path="http://127.0.0.1:8765/bikes_{year}-{month}.csv")
+    assert not status.is_sample(own, "http://127.0.0.1:8765")

@@ -5,13 +5,12 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
-from urllib.parse import urlsplit
 
-from elt.catalogue import Dataset, Publisher
+from elt.catalogue import Dataset
 from elt.layout import Family, dag_id
 from elt.periods import KINDS, Partition, Period, Span
 from elt.sources.changes import PATIENCE
-from elt.status import Covered, families, stages
+from elt.status import Covered, families, is_sample, stages
 
 # A letter of a grid by what it means.
 STATES: Mapping[str, str] = {
@@ -22,8 +21,6 @@ STATES: Mapping[str, str] = {
     "late": "A",
     "running": "R",
 }
-# Where the generated sample is served: this machine, or its service in the containers.
-_SAMPLE_HOSTS = ("127.0.0.1", "localhost", "sample-source")
 RUNNING = ("queued", "running")
 
 
@@ -124,13 +121,6 @@ def sentences(known: Covered | None, runs: Mapping[str, Run]) -> list[str]:
     failed = [f"{run.dag_id} failed" for run in runs.values() if run.state == "failed"]
     verdicts = known.tally.verdicts if known else ()
     return [*failed, *(f"{v.audit} ({v.severity}): {v.found}" for v in verdicts)]
-
-
-def is_sample(ds: Dataset, source: str | None) -> bool:
-    """Whether rows come from the generated sample, and not from a publisher that is on this machine."""
-    own = ds.source.base_url if isinstance(ds.source, Publisher) else ds.path
-    hosts = [urlsplit(url or "").hostname for url in (source, own)]
-    return hosts[0] in _SAMPLE_HOSTS and hosts[1] not in _SAMPLE_HOSTS
 
 
 def _by_key(ds: Dataset, runs: Iterable[Run]) -> dict[str | None, dict[str, Run]]:

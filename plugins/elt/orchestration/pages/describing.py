@@ -9,7 +9,6 @@ from elt.catalogue import Dataset
 from elt.catalogue.registry import MARTS
 from elt.connections import Connections
 from elt.layout import quarantine_object
-from elt.orchestration.pages.coverage import is_sample
 from elt.periods import Partition, Period
 
 # Rows, and letters of a value, that the page has room for.
@@ -45,7 +44,7 @@ def partition(connections: Connections, ds: Dataset, period: Period | None) -> d
     """What every store has of a partition, as `scripts/status` says it."""
     ds.check_period(period)
     (row,) = status.status(connections, [Partition(ds.name, period)])
-    return {**row, "sample": is_sample(ds, row["source"])}
+    return row
 
 
 def quarantine(connections: Connections, ds: Dataset, period: Period | None) -> dict[str, Any]:

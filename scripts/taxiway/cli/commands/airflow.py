@@ -14,13 +14,10 @@ from taxiway.cli.options import PASS_THROUGH, command, pass_checkout, stack_opti
 from taxiway.console.hints import HINTS
 from taxiway.errors import TaxiwayError, UsageError
 from taxiway.targets.target import Checkout
-from taxiway.waiting import Patience
 
 if TYPE_CHECKING:
     from taxiway.airflow.client import AirflowApi
 
-# Seconds for Airflow to find a new entry: it looks every half minute, and a busy machine takes its time.
-NEW_SECONDS = 180.0
 GREETING = ":white_check_mark: Taxiway reports here which tasks fail and which files are late."
 
 
@@ -101,7 +98,7 @@ def run(
         code = 0
         if wanted:
             # An entry that is newer than the last `up` has DAGs that are paused, or not even parsed.
-            open_datasets(loads.api, {partition.dataset for partition in wanted}, Patience(NEW_SECONDS))
+            open_datasets(loads.api, {partition.dataset for partition in wanted})
             code = loads.load(wanted, wait, again=changed or force, force=force, failed=broken)
     show_datasets(Screen(), loads.status(wanted))
     loads.conclude(code)

@@ -22,7 +22,7 @@ from taxiway.cli.options import (
 )
 from taxiway.console.examples import names
 from taxiway.console.hints import HINTS
-from taxiway.environment.home import REPOSITORY, Home, State, exclusive
+from taxiway.environment.home import DEFAULT_STACK, REPOSITORY, Home, State, exclusive
 from taxiway.environment.secrets import REQUIRE_AUTH
 from taxiway.errors import TaxiwayError, UsageError
 from taxiway.targets.target import TARGETS, Checkout, target_class
@@ -114,6 +114,7 @@ def up(
     wanted.check(checkout.files)
 
     # The stores' clients: a wrong command line needs none.
+    from taxiway.airflow.bootstrap import open_datasets
     from taxiway.loads.access import wait_until_allowed
     from taxiway.loads.service import Loads
 
@@ -129,6 +130,8 @@ def up(
             progress.say(empty, style="yellow")
         if not platform.state.emulated:
             wait_until_allowed(loads.connections, progress.say)
+        if first:
+            open_datasets(loads.api, {partition.dataset for partition in first})
         code = loads.load(first, wait) if first else 0
     _show_up(platform, loads, first)
     if not loads.conclude(code):
@@ -411,7 +414,8 @@ def down(checkout: Checkout, keep: bool, stack: str) -> int:
     with exclusive(home, "down"):
         if not (home.root.exists() or by_hand or is_written):
             _forget_engine(home)
-            click.echo("There is no environment here: nothing to remove.")
+            of = "" if stack == DEFAULT_STACK else f" of the stack {stack}"
+            click.echo(f"There is no environment{of} here: nothing to remove.")
             return 0
         removed = _stop(checkout, home, progress, keep=keep, by_hand=by_hand)
         if is_written and not by_hand and State.load(home) is None and written.get("EMULATORS_OFF"):

@@ -26,7 +26,7 @@ from elt.catalogue.registry import DATASETS
 from elt.errors import NoCredentialsError, TransientError
 from elt.orchestration.pages import charts
 from elt.orchestration.pages.app import STATIC, Context, make
-from elt.orchestration.pages.coverage import Run, grid, is_sample, last_due, partitions
+from elt.orchestration.pages.coverage import Run, grid, last_due, partitions
 from elt.orchestration.pages.history import strip
 from elt.periods import Hour, Month, Partition
 from elt.status import Covered
@@ -306,24 +306,6 @@ def test_years_of_hours_are_a_letter_each() -> None:
     facts = grid(hourly, {}, [], last_due(hourly, NOW), NOW)
     assert len(facts["states"]) > 20_000
     assert len(json.dumps(facts)) < len(facts["states"]) + 1_000
-
-
-@pytest.mark.parametrize(
-    ("source", "sample"),
-    [
-        ("http://127.0.0.1:9080", True),
-        ("http://sample-source:9080", True),
-        ("https://a.test", False),
-        (None, False),
-    ],
-)
-def test_generated_rows_are_called_sample(source: str | None, sample: bool) -> None:
-    assert is_sample(YELLOW, source) is sample
-
-
-def test_files_that_an_entry_has_on_this_machine_are_no_sample() -> None:
-    own = replace(YELLOW, source=None, path="http://127.0.0.1:8765/bikes_{year}-{month}.csv")
-    assert not is_sample(own, "http://127.0.0.1:8765")
 
 
 @pytest.mark.parametrize("path", ["/api/coverage/yellow", "/api/partitions/yellow?period=2024-01"])

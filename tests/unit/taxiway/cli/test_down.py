@@ -145,6 +145,11 @@ def test_down_fails_with_the_list_of_what_the_cloud_still_has(folder: Path, caps
     assert files(folder) == []
 
 
+def test_a_stack_that_there_is_not_is_named(folder: Path, capsys: Any) -> None:
+    assert main(["down", "--stack", "nobody"], Checkout(folder)) == 0
+    assert "no environment of the stack nobody here: nothing to remove" in capsys.readouterr().out
+
+
 def test_down_leaves_what_env_wrote_for_another_stack(folder: Path) -> None:
     cloud = alice(folder)
     write_atomically(folder / ".env", "TAXIWAY_STACK=bob\n")

@@ -42,6 +42,12 @@ def test_audits_that_complain_are_named_with_what_they_found() -> None:
     assert text.splitlines()[-1] == "fhvhv 2023-11: audits 1 warned: null_share: tip [red]50 %[/] null"
 
 
+def test_generated_rows_are_not_taken_for_real_ones() -> None:
+    line = "fhvhv: generated sample data. To load published files: scripts/up --source tlc"
+    assert shown(80, sample=True).splitlines()[-1] == line
+    assert "sample" not in shown(80, sample=False)
+
+
 def test_a_row_that_failed_says_why_and_how_to_run_it_again() -> None:
     failure = {
         "dag": "fhvhv_to_lake",

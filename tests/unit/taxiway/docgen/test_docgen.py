@@ -44,9 +44,11 @@ def test_the_sentences_of_errors_are_those_in_the_code_with_their_variable_parts
     (tmp_path / "some.py").write_text(
         'raise UsageError(f"{name} is no {kind:>3}", "Use " "another.")\n'
         'found = DataError(f"{file}: lost")\n'
+        'fail("%s is not %d." % (one, 2), "Install one, for example: uv")\n'
         'raise OtherError(f"{all}")\nraise MadeError(elsewhere)\nwarn("no error")\n'
     )
     assert list(sentences(tmp_path)) == [
         Sentence("UsageError", "… is no …", "Use another."),
         Sentence("DataError", "…: lost"),
+        Sentence("TaxiwayError", "… is not ….", "Install one, for example: uv"),
     ]

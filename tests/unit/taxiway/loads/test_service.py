@@ -14,10 +14,10 @@ from fake_postgres import FakePostgres
 from fakes import FakeClock, Stack
 from rich.console import Console
 
+from elt import bulk
 from elt.catalogue.registry import DATASETS
 from elt.errors import PermanentError
 from elt.periods import Month, Partition, Span
-from elt.stages import bulk
 from taxiway.console.progress import Progress
 from taxiway.errors import TaxiwayError
 from taxiway.loads.access import wait_until_allowed

@@ -90,6 +90,12 @@ def run(folder: Path, *arguments: str, seconds: int = 300) -> subprocess.Complet
     )  # fmt: skip
 
 
+def test_its_pipelines_run_what_it_has(project: Path) -> None:
+    files = [project / ".gitlab-ci.yml", *(project / ".github" / "workflows").glob("*.yml")]
+    for file in files:
+        assert not re.search(r"scripts/test --(all|docker|cloud)", file.read_text()), file.name
+
+
 def test_its_own_tests_pass(project: Path) -> None:
     done = run(project, "-m", "pytest", "-q", "-p", "no:cacheprovider")
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-500:]

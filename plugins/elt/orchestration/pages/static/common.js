@@ -47,7 +47,7 @@ async function call(path, options = {}) {
 /** One of our own answers. */
 export const ask = (path, query = {}) => call(`${ROOT}taxiway/api/${path}?${new URLSearchParams(query)}`);
 /** Airflow's public API, as the user who is signed in: their permissions hold. */
-export const airflow = (path, body) => call(`${ROOT}api/v2/${path}`, body ? { method: "POST", body: JSON.stringify(body) } : {});
+export const airflow = (path, body, method = "POST") => call(`${ROOT}api/v2/${path}`, body ? { method, body: JSON.stringify(body) } : {});
 
 /** A link to a page of Airflow's. This frame may not leave itself, so the page around it follows the link. */
 export function link(path, ...children) {

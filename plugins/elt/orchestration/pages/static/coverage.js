@@ -118,7 +118,7 @@ function drawn(grid) {
   return [
     make("header", {}, make("h2", {}, make("a", { href: page("dataset", { name: grid.name }) }, grid.name)), make("span", { class: "title" }, grid.title),
       counts.map(([state, n]) => make("span", { class: "count" }, make("i", { class: `dot ${state}` }), ` ${number(n)} ${STATES[state][0]}`))),
-    grid.paused.length ? notice(`Paused, so that nothing of it runs: ${grid.paused.join(", ")}.`, "warning") : null,
+    grid.paused.length ? notice(`Paused, so that no schedule starts it: ${grid.paused.join(", ")}. Loading a period here unpauses it.`, "warning") : null,
     grid.every ? rows(grid, all, level, (key, places) => open(key, places)) : make("div", { class: "row" }, make("span", { class: "when" }, "whole"), cell(grid, "", [0], (key, places) => select(grid, places[0]))),
   ].filter(Boolean);
 }
@@ -189,6 +189,11 @@ async function load(section, grid, places, said, force = false) {
     no.addEventListener("click", () => stop.abort());
     const progress = make("span", {});
     said.replaceChildren(progress, no);
+    try {
+      for (const dag of grid.paused) await airflow(`dags/${encodeURIComponent(dag)}`, { is_paused: false }, "PATCH");
+    } catch (error) {
+      return said.replaceChildren(notice(`${grid.name} is paused, and stays so: ${error.message}`));
+    }
     for (const place of places) {
       if (stop.signal.aborted) break;
       progress.textContent = `${number(done)} of ${number(places.length)} started `;

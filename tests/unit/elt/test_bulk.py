@@ -6,11 +6,10 @@ import pytest
 import taxi
 from fakes import Stack
 
-from elt import status
+from elt import bulk, status
 from elt.errors import TransientError
 from elt.layout import typed_object
 from elt.periods import Month, Partition
-from elt.stages import bulk
 from elt.warehouse import audits
 
 MONTHS = ["2024-01", "2024-02", "2024-03", "2024-04"]
