@@ -127,13 +127,7 @@ class _Tables:
         self, name: str, command: list[str | Path], table: str, facts: Facts, environment: dict[str, str]
     ) -> Contestant:
         def prepare() -> None:
-            # dlt remembers what it has loaded, in a folder and in tables of its own.
-            shutil.rmtree(self._bench.folder / "dlt", ignore_errors=True)
-            self._database.execute(
-                "DROP SCHEMA IF EXISTS dlt, dlt_staging CASCADE",
-                f"DROP TABLE IF EXISTS {table}",
-                "CHECKPOINT",
-            )
+            self._database.forget(table, self._bench.folder / "dlt")
 
         def check(_: Run) -> None:
             self._check(table, facts)

@@ -20,7 +20,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import psutil
 
@@ -155,18 +155,16 @@ def _wait(process: subprocess.Popen[bytes]) -> Io:
     return moved
 
 
-class _Memory:
-    """Samples a process tree: the largest sum of its members' memory at one moment, shared pages once.
+class Sampler:
+    """A thread that calls `sample` every `seconds`, until its context is left."""
 
-    The kernel's own peak of a member counts, too: a short one falls between two samples.
-    """
+    seconds = 1.0
 
-    def __init__(self, pid: int) -> None:
-        self._pid, self._over, self.peak = pid, threading.Event(), 0
-        self._own: dict[int, int] = {}
+    def __init__(self) -> None:
+        self._over = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
 
-    def __enter__(self) -> _Memory:
+    def __enter__(self) -> Self:
         self._thread.start()
         return self
 
@@ -174,26 +172,48 @@ class _Memory:
         self._over.set()
         self._thread.join()
 
+    def sample(self) -> None:
+        """Look once."""
+        raise NotImplementedError
+
+    def _watch(self) -> None:
+        while not self._over.wait(self.seconds):
+            self.sample()
+
+
+class _Memory(Sampler):
+    """Samples a process tree: the largest sum of its members' memory at one moment, shared pages once.
+
+    The kernel's own peak of a member counts, too: a short one falls between two samples.
+    """
+
+    seconds = _SAMPLE
+
+    def __init__(self, pid: int) -> None:
+        super().__init__()
+        self._pid, self.peak = pid, 0
+        self._own: dict[int, int] = {}
+        self._members, self._samples = [pid], 0
+
     @property
     def private(self) -> int:
         """Pages that the process which was started last shares with none: a task's, without its worker's."""
         return next(reversed(self._own.values()), 0)
 
-    def _watch(self) -> None:
-        members, samples = [self._pid], 0
-        while not self._over.wait(_SAMPLE):
-            # Listing a tree reads all of /proc: ten times dearer than its members' figures.
-            if samples % 10 == 0:
-                members = _tree(self._pid)
-                mapped = {pid: _mapped(pid) for pid in members}
-                self.peak = max(self.peak, sum(values.get("Pss", 0) for values in mapped.values()))
-                for pid, values in mapped.items():
-                    own = values.get("Private_Clean", 0) + values.get("Private_Dirty", 0)
-                    self._own[pid] = max(self._own.get(pid, 0), own)
-            samples += 1
-            found = [_memory(pid) for pid in members]
-            alone = sum(now for now, _ in found) if len(members) == 1 else 0
-            self.peak = max([self.peak, alone, *(highest for _, highest in found)])
+    def sample(self) -> None:
+        """Look at the members once; at who they are, every tenth time."""
+        # Listing a tree reads all of /proc: ten times dearer than its members' figures.
+        if self._samples % 10 == 0:
+            self._members = _tree(self._pid)
+            mapped = {pid: _mapped(pid) for pid in self._members}
+            self.peak = max(self.peak, sum(values.get("Pss", 0) for values in mapped.values()))
+            for pid, values in mapped.items():
+                own = values.get("Private_Clean", 0) + values.get("Private_Dirty", 0)
+                self._own[pid] = max(self._own.get(pid, 0), own)
+        self._samples += 1
+        found = [_memory(pid) for pid in self._members]
+        alone = sum(now for now, _ in found) if len(self._members) == 1 else 0
+        self.peak = max([self.peak, alone, *(highest for _, highest in found)])
 
 
 def _tree(pid: int) -> list[int]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import shlex
 import shutil
-import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +19,7 @@ import requests
 from bench import MONTH, data, platform
 from bench.data import Facts
 from bench.idle import uses
-from bench.measure import Contestant, Run, WrongResultError, cpu_of_tree, io_of_tree, race
+from bench.measure import Contestant, Run, Sampler, WrongResultError, cpu_of_tree, io_of_tree, race
 from bench.section import Bench, Json, Section, Target, ratios
 from bench.servers import BUCKET, DATASET, PROJECT, Cloud, Database, cloud, ends, postgres
 from elt.catalogue.registry import dataset
@@ -32,7 +31,6 @@ _HIGH_VOLUME = 20 / 3
 _SLOW_SHARE = 30
 _ALL = "lake, warehouse, Postgres"
 _OTHER_MONTH = "2023-01"
-_SAMPLE_SECONDS = 2.0
 _SUMS = "SELECT COUNT(*) AS n, SUM(total_amount) AS amount, SUM(trip_distance) AS distance FROM "
 
 
@@ -81,26 +79,19 @@ def _platform(bench: Bench, file: Path) -> tuple[Json, Json]:
     return ours, dict(memory.peaks)
 
 
-class _Memory:
+class _Memory(Sampler):
     """The components' highest memory, pages that processes share counted once."""
 
+    seconds = 2.0
+
     def __init__(self, root: psutil.Process) -> None:
-        self._root, self._over = root, threading.Event()
-        self.peaks: dict[str, float] = {}
-        self._thread = threading.Thread(target=self._watch, daemon=True)
+        super().__init__()
+        self._root, self.peaks = root, dict[str, float]()
 
-    def __enter__(self) -> _Memory:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._over.set()
-        self._thread.join()
-
-    def _watch(self) -> None:
-        while not self._over.wait(_SAMPLE_SECONDS):
-            for name, use in uses(self._root).items():
-                self.peaks[name] = max(self.peaks.get(name, 0.0), use.memory_mb)
+    def sample(self) -> None:
+        """Look at all components once."""
+        for name, use in uses(self._root).items():
+            self.peaks[name] = max(self.peaks.get(name, 0.0), use.memory_mb)
 
 
 def _check_store(store: str, expected: Facts) -> None:
@@ -200,12 +191,7 @@ class _Peers:
         }  # fmt: skip
 
         def prepare() -> None:
-            shutil.rmtree(self.bench.folder / "dlt", ignore_errors=True)
-            self.database.execute(
-                "DROP SCHEMA IF EXISTS dlt, dlt_staging CASCADE",
-                f"DROP TABLE IF EXISTS {table}",
-                "CHECKPOINT",
-            )
+            self.database.forget(table, self.bench.folder / "dlt")
 
         def check(_: Run) -> None:
             _agree(table, self.database.facts(table), facts)

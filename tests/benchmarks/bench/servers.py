@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import secrets
+import shutil
 import signal
 import socket
 import subprocess
@@ -71,6 +72,12 @@ class Database:
         with psycopg.connect(self.dsn, autocommit=True) as connection:
             for statement in statements:
                 connection.execute(statement.encode())
+
+    def forget(self, table: str, dlt: Path) -> None:
+        """Drop a peer's table; dlt remembers what it has loaded, in a folder and in tables of its own."""
+        shutil.rmtree(dlt, ignore_errors=True)
+        drops = ("DROP SCHEMA IF EXISTS dlt, dlt_staging CASCADE", f"DROP TABLE IF EXISTS {table}")
+        self.execute(*drops, "CHECKPOINT")
 
     def facts(self, table: str) -> Facts:
         """Count and sum a table."""
