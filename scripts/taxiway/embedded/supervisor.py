@@ -302,6 +302,8 @@ class Supervisor:
 def _belongs(process: psutil.Process, root: Path, programs: tuple[Path, Path]) -> bool:
     try:
         folder, program = Path(process.cwd()), Path(process.exe())
+        ours = folder.is_relative_to(root) and any(program.is_relative_to(p) for p in programs)
+        # One that is dying keeps its folder for a moment, and psutil remembers its program.
+        return ours and bool(process.cmdline())
     except (psutil.Error, OSError):
         return False
-    return folder.is_relative_to(root) and any(program.is_relative_to(p) for p in programs)
