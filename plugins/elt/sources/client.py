@@ -9,7 +9,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Self
@@ -485,23 +485,10 @@ class _Watch:
 
 
 @contextmanager
-def _ended_after(seconds: float, end: Callable[[], object]) -> Iterator[threading.Event]:
-    """Call `end` if what is done inside takes longer; the event is set then."""
-    ended = threading.Event()
-
-    def over() -> None:
-        ended.set()
-        # The connection may have gone by itself in this very moment.
-        with suppress(OSError, ValueError, RuntimeError):
-            end()
-
-    timer = threading.Timer(seconds, over)
-    timer.daemon = True
-    timer.start()
-    try:
-        yield ended
-    finally:
-        timer.cancel()
+def _ended_after(seconds: float, end: Callable[[], object]) -> Iterator[_Watch]:
+    """Call `end` if what is done inside takes longer; the watch knows it then."""
+    with closing(_Watch(end)) as watch, watch.within(seconds):
+        yield watch
 
 
 class _Retry(urllib3.Retry):
@@ -577,9 +564,9 @@ def _pools(seconds: float) -> dict[str, type[urllib3.connectionpool.HTTPConnecti
 
         def getresponse(self) -> urllib3.HTTPResponse:
             end = partial(socket.socket.shutdown, self.sock, socket.SHUT_RDWR)
-            with _ended_after(seconds, end) as ended:
+            with _ended_after(seconds, end) as watch:
                 response: urllib3.HTTPResponse = super().getresponse()  # type: ignore[misc]
-            if ended.is_set():
+            if watch.ended:
                 # A head that was cut off looks like one that has ended.
                 raise TimeoutError("the head of the answer has not ended")
             return response
