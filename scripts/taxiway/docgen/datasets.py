@@ -20,7 +20,7 @@ are matched without regard to case, and values are cast if that loses nothing. A
 not fit goes into the lake's `quarantine/` with the reason. A column that this page lacks is reported and
 stays in `raw/`. A file without a required column is not loaded. Tables of datasets by months begin with
 `source_month`: the month of the file that a row came in (`source_day` by days, and so on). To add a dataset
-of your own, see [your-own-dataset.md](your-own-dataset.md).
+of your own, see [Your own dataset](your-own-dataset.md).
 """
 
 
@@ -77,7 +77,7 @@ def _dataset(ds: Dataset) -> str:
         for c in ds.columns
     ]
     head = ("column", "type", "BigQuery", "unit", "what it is", "also written", "in files")
-    known = table(("", ""), [fact for fact in facts if fact[1]])
+    known = table(("entry", "value"), [fact for fact in facts if fact[1]])
     described = table(head, columns) if columns else "Files are kept in `raw/` as they are.\n"
     return f"## {ds.name}\n\n{ds.title}.\n\n{known}\n{described}"
 

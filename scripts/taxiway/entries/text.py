@@ -201,7 +201,7 @@ def _is_plain(character: str) -> bool:
     """Whether a letter looks like no other one: linters (and people) take many for those of ASCII."""
     if character.isascii():
         return character.isprintable()
-    if character in "µ°²³±½¼¾§…—«»" or unicodedata.category(character) == "Sc":
+    if character in "µ°ºª²³±½¼¾§…—«»" or unicodedata.category(character) == "Sc":
         return True
     alphabets = ("LATIN", "CJK", "HIRAGANA", "KATAKANA", "HANGUL")
     return character.isalpha() and unicodedata.name(character, "").startswith(alphabets)

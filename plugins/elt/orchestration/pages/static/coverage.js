@@ -139,6 +139,7 @@ async function follow(section) {
       update(section, await coverage(section.grid));
       [known, wait] = [now, 3000];
     }
+    section.grid?.said?.replaceChildren();
   } catch { /* Refresh says what is wrong. */ }
   section.followed = false;
 }
@@ -147,16 +148,16 @@ function range(section, grid) {
   if (!grid.every) return null;
   const ends = { first: grid.keys[0], last: grid.keys.at(-1) };
   const inputs = Object.keys(ends).map((name) => make("input", { value: ends[name], size: 13, "aria-label": `${name} period`, pattern: "[-0-9T]+" }));
-  const said = make("span", { role: "status" });
+  const said = grid.said = make("span", { role: "status" });
   const button = (text, states, force) => make("button", {
     type: "button", disabled: !grid.may_run, title: grid.may_run ? null : "You may not trigger these DAGs.",
     click: () => {
       const [first, last] = inputs.map((input) => input.value.trim());
       const wrong = [first, last].find((value) => !value || !grid.keys.some((key) => key.startsWith(value)));
-      if (wrong != null) return said.replaceChildren(`${wrong || "Nothing"} is no period of ${grid.name}: it has ${ends.first} to ${ends.last}.`);
+      if (wrong != null) return said.replaceChildren(`${wrong || "An empty field"} is no period of ${grid.name}: it has ${ends.first} to ${ends.last}.`);
       if (first > last && !first.startsWith(last)) return said.replaceChildren(`${first} is after ${last}.`);
       const places = grid.between(first, last).filter((place) => states.includes(grid.states[place]));
-      load(section, grid, places, said, force);
+      load(section, grid, places, said, text.split(" ")[0], force);
     },
   }, text);
   return make("div", { class: "range" }, "From ", inputs[0], " to ", inputs[1], button("Load missing", "MAO"), button("Retry failed", "F"), button("Reload", "L", true), said);
@@ -175,13 +176,13 @@ function wanted(grid, place, force) {
   }));
 }
 
-async function load(section, grid, places, said, force = false) {
+async function load(section, grid, places, said, verb, force = false) {
   if (!places.length) return said.replaceChildren("Nothing of that kind is in this range.");
   const stop = new AbortController();
   const go = make("button", { type: "button", class: "go", click: run }, `Yes, start ${number(places.length)}`);
   const no = make("button", { type: "button", click: () => { stop.abort(); said.replaceChildren("Not started."); } }, "No");
   const ends = [...new Set([grid.keys[places[0]], grid.keys[places.at(-1)]])].filter(Boolean).join(" to ");
-  said.replaceChildren(`${number(places.length)} of ${grid.name}${ends && `, ${ends}`}: `, go, no);
+  said.replaceChildren(`${verb} ${number(places.length)} of ${grid.name}${ends && `, ${ends}`}? `, go, no);
   go.focus();
   async function run() {
     let done = 0;
@@ -221,16 +222,20 @@ async function select(grid, place, focus = true) {
   const key = grid.keys[place], name = `${grid.name} ${key}`.trim(), said = make("span", { role: "status" });
   const close = make("button", { type: "button", class: "close", "aria-label": "Close", click: shut }, "×");
   const body = make("div", {}, "Asking the stores …");
-  const state = grid.states[place], section = document.getElementById(`of-${grid.name}`);
+  const state = grid.states[place], verb = { L: "Reload", F: "Retry", R: "Running" }[state] ?? "Load", section = document.getElementById(`of-${grid.name}`);
   document.body.classList.add("open");
   panel.replaceChildren(close, make("h2", {}, name), make("p", {}, make("i", { class: `dot ${state}` }), ` ${STATES[state][0]}`),
-    make("p", {}, make("button", { type: "button", disabled: !grid.may_run || state === "R", click: () => load(section, grid, [place], said, state === "L") }, state === "L" ? "Reload" : state === "F" ? "Retry" : "Load"), " ", said),
+    make("p", {}, make("button", { type: "button", disabled: !grid.may_run || state === "R", click: () => load(section, grid, [place], said, verb, state === "L") }, verb), " ", said),
     body, make("p", {}, make("a", { href: page("dataset", { name: grid.name, period: key }) }, "Dataset, schema and quarantine")));
   if (focus) close.focus({ preventScroll: true });
   try {
     const row = await ask(`partitions/${encodeURIComponent(grid.name)}`, { period: key });
     body.replaceChildren(...details(row));
-    for (const run of row.runs.filter((each) => each.state === "failed")) body.append(notice(await reason(run)));
+    for (const run of row.runs.filter((each) => each.state === "failed")) {
+      const why = notice(`Reading why ${run.dag_id} failed …`);
+      body.append(why);
+      why.textContent = await reason(run);
+    }
   } catch (error) {
     body.replaceChildren(notice(error.message));
   }
@@ -240,11 +245,11 @@ function details(row) {
   const facts = {
     "state in the stores": row.state, "lake": row.typed_rows, "quarantine": row.quarantined_rows, "warehouse": row.warehouse_rows,
     "Postgres": row.postgres_rows, "raw bytes": row.raw_bytes, "stages to do": row.missing.join(", ") || "none",
-    "source": row.source && (row.sample ? `sample data, generated (${row.source})` : row.source), "loaded": row.loaded_at && `${row.loaded_at.slice(0, 19).replace("T", " ")} UTC`, "unknown columns": row.drift.join(", "),
+    "source": row.source && (row.sample ? `sample data, generated (${row.source})` : row.source), [row.state === "loaded" ? "loaded" : "last change"]: row.loaded_at && `${row.loaded_at.slice(0, 19).replace("T", " ")} UTC`, "unknown columns": row.drift.join(", "),
   };
   const list = Object.entries(facts).filter(([, value]) => value !== "" && value != null).map(([name, value]) => [make("dt", {}, name), make("dd", {}, typeof value === "number" ? number(value) : value)]);
   return [make("dl", {}, list), row.audits.map((audit) => notice(audit, "warning")),
-    make("ul", {}, row.runs.map((run) => make("li", {}, link(`dags/${encodeURIComponent(run.dag_id)}/runs/${encodeURIComponent(run.run_id)}`, run.dag_id), ` ${run.state}`)))].flat();
+    make("ul", {}, row.runs.toSorted((a, b) => a.dag_id.localeCompare(b.dag_id)).map((run) => make("li", {}, link(`dags/${encodeURIComponent(run.dag_id)}/runs/${encodeURIComponent(run.run_id)}`, run.dag_id), ` ${run.state}`)))].flat();
 }
 
 /** The sentence that a failed run ended with, from the log of its failed task: if this user may read it. */

@@ -5,10 +5,17 @@ import { chart, part, ranked } from "./parts.js";
 const main = document.getElementById("main");
 const query = new URLSearchParams(location.search);
 
+/** The categories that have most of the mart's first measure, ordered by this one. */
+function sorted(facts, measure, { title, keys, values }) {
+  const first = Object.keys(facts.measures)[0], own = values[measure];
+  const order = [...keys.keys()].sort((a, b) => (own[b] ?? 0) - (own[a] ?? 0));
+  return ranked(measure === first ? title : `${title}, of those with most ${first}`, order.map((n) => keys[n]), order.map((n) => own[n]));
+}
+
 function drawn(facts) {
   if (!facts.charts.some(({ keys }) => keys.length)) return [make("p", {}, "There is nothing in it yet.")];
-  return Object.entries(facts.measures).map(([measure, unit]) => part(unit && unit !== measure ? `${measure} (${unit})` : measure, facts.charts.map(({ title, ranked: byRank, keys, values }) =>
-    byRank ? ranked(`${title}, ordered by ${Object.keys(facts.measures)[0]}`, keys, values[measure]) : chart(title, keys, values[measure].map((value) => value ?? 0), "rows"))));
+  return Object.entries(facts.measures).map(([measure, unit]) => part(unit && unit !== measure ? `${measure} (${unit})` : measure, facts.charts.map((found) =>
+    found.ranked ? sorted(facts, measure, found) : chart(found.title, found.keys, found.values[measure].map((value) => value ?? 0), "rows"))));
 }
 
 /** A warning for each dataset that has generated rows in it. */
