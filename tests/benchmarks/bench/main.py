@@ -10,7 +10,7 @@ from typing import Any
 
 from rich.console import Console
 
-from bench import idle, install, library, machine, month, orchestration, report, years
+from bench import history, idle, install, library, machine, month, orchestration, report, years
 from bench.section import Bench, Section
 from taxiway.console.progress import Progress
 from taxiway.embedded.supervisor import Supervisor
@@ -32,10 +32,13 @@ SECTIONS: Mapping[str, tuple[str, Callable[[Bench], Section]]] = {
     "idle": ("Idle", idle.idle),
 }
 """Title and measurement by name, in the order in which they are measured: the short ones first."""
-ON_REQUEST: Mapping[str, tuple[str, Callable[[Bench], Section]]] = {"years": ("Years", years.years)}
-"""What `all` leaves out: it takes longer than the rest."""
+ON_REQUEST: Mapping[str, tuple[str, Callable[[Bench], Section]]] = {
+    "years": ("Years", years.years),
+    "history": ("History", history.history),
+}
+"""What `all` leaves out: they take longer than the rest."""
 # Nothing is installed for these alone.
-PEERLESS = {"parse", "memory", "install", "start", "backfill", "idle", "years"}
+PEERLESS = {"parse", "memory", "install", "start", "backfill", "idle", "years", "history"}
 
 EXAMPLES = """\
   scripts/bench all                        everything, and docs/performance.md
@@ -47,6 +50,8 @@ EXAMPLES = """\
                                            installed
   scripts/bench years --partitions 1000    small partitions through lake,
                                            warehouse and Postgres, killed once
+  scripts/bench history                    what 100,000 finished task instances
+                                           cost
   scripts/bench idle --seconds 300         what a platform with nothing to do
                                            costs"""
 HOME = Home.of("_bench").root
@@ -76,6 +81,8 @@ def main(arguments: list[str]) -> int:
         for name in names:
             figures["sections"][name] = _measure(name, bench)
             report.show(console, {**SECTIONS, **ON_REQUEST}[name][0], figures["sections"][name])
+            if name in ON_REQUEST:  # no page has what these find beside rates
+                console.print_json(data=figures["sections"][name])
             if chosen.json:
                 write_json(chosen.json, figures)
     finally:

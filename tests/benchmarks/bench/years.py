@@ -10,7 +10,6 @@ import contextlib
 import json
 import os
 import re
-import shlex
 import shutil
 import subprocess
 import sys
@@ -21,17 +20,21 @@ from pathlib import Path
 from textwrap import dedent
 
 import psutil
-import psycopg
 
 from bench import platform
+from bench.history import held
 from bench.measure import MEGABYTE
 from bench.section import Bench, Json, Section, Target
 from elt.periods import Day, Span
+from taxiway.console.progress import Progress
 from taxiway.environment.home import REPOSITORY
+from taxiway.loads.runner import WINDOW
 from taxiway.waiting import Patience
 
 ROWS = 200
 FIRST = Day(2021, 1, 1)
+# Loaded one by one as a comparison: so few are never loaded together.
+ALONE = WINDOW
 # What the first call may load before it is killed.
 _PART = 0.4
 _DONE = re.compile(r"done \((\d+) of \d+")
@@ -79,19 +82,21 @@ def years(bench: Bench) -> Section:
     """Load days in two calls, the first of which is killed; then a few one by one, as before."""
     last, alone = FIRST.shift(bench.partitions - 1), FIRST.shift(bench.partitions)
     platform.down()
-    with _described(bench.folder / "years", bench.partitions + 6), platform.running(), _watched() as peak:
-        before = _database()
+    with _described(bench.folder / "years", bench.partitions + ALONE), platform.running(), _watched() as peak:
+        before = held()
         started = time.monotonic()
-        loaded = _killed(f"{FIRST}..{last}", int(bench.partitions * _PART))
+        loaded = _killed(f"{FIRST}..{last}", int(bench.partitions * _PART), bench.progress)
         bench.progress.say(
             f"killed with its workers after {time.monotonic() - started:.0f} s: {loaded} loaded"
         )
-        platform.command("run", "bench_rides", f"{FIRST}..{last}")
+        with bench.progress.phase("the second call loads the rest"):
+            platform.command("run", "bench_rides", f"{FIRST}..{last}")
         seconds = time.monotonic() - started
-        after = _database()
+        after = held()
         started = time.monotonic()
-        platform.command("run", "bench_rides", f"{alone}..{alone.shift(5)}")
-        single = (time.monotonic() - started) / 6
+        with bench.progress.phase(f"{ALONE} are loaded one by one"):
+            platform.command("run", "bench_rides", f"{alone}..{alone.shift(ALONE - 1)}")
+        single = (time.monotonic() - started) / ALONE
         states = _states(Span(FIRST, last))
     facts: Json = {
         "partitions": bench.partitions,
@@ -100,7 +105,9 @@ def years(bench: Bench) -> Section:
         "loaded_before_the_kill": loaded,
         "states": states,
         "one_by_one_s_each": single,
-        "metadata_mb": {"before": before, "after": after},
+        "one_by_one_minutes_reckoned": single * bench.partitions / 60,
+        "tasks": after["task_instances"] - before["task_instances"],
+        "metadata": {"before": before, "after": after},
         "peak_mb": dict(sorted(peak.items())),
         "load_average": os.getloadavg()[1],
     }
@@ -133,7 +140,7 @@ def _described(folder: Path, days: int) -> Iterator[None]:
         shutil.rmtree(PACKAGE, ignore_errors=True)
 
 
-def _killed(span: str, enough: int) -> int:
+def _killed(span: str, enough: int, progress: Progress) -> int:
     """Start a load, and kill it and the workers at work once it says that `enough` days are done."""
     log = platform.HOME.root.parent / "_bench" / "killed.log"
     log.parent.mkdir(parents=True, exist_ok=True)
@@ -146,7 +153,10 @@ def _killed(span: str, enough: int) -> int:
 
     def soon() -> bool:
         nonlocal found
-        found = max(map(int, _DONE.findall(log.read_text())), default=0)
+        now = max(map(int, _DONE.findall(log.read_text())), default=0)
+        if now > found:
+            progress.say(f"{now} are loaded")
+        found = now
         return found >= enough or process.poll() is not None
 
     try:
@@ -170,17 +180,6 @@ def _states(span: Span) -> dict[str, int]:
         if row["dataset"] == "bench_rides" and span.first <= Day.parse(row["period"]) <= span.last:
             found[row["state"]] = found.get(row["state"], 0) + 1
     return found
-
-
-def _database() -> float:
-    """Megabytes of Airflow's database."""
-    command = platform.HOME.variables()["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN_CMD"]
-    address = subprocess.run(
-        shlex.split(command), capture_output=True, text=True, check=True, timeout=10
-    ).stdout
-    with psycopg.connect(re.sub(r"^postgresql\+\w+", "postgresql", address.strip())) as connection:
-        found = connection.execute("SELECT pg_database_size(current_database())").fetchone()
-    return float(found[0]) / MEGABYTE if found else 0.0
 
 
 def _tree() -> list[psutil.Process]:

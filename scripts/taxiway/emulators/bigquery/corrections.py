@@ -39,6 +39,7 @@ from sqlglot.dialects.dialect import Dialect
 from sqlglot.expressions import Expr
 from sqlglot.generators.bigquery import BigQueryGenerator
 from sqlglot.generators.duckdb import DuckDBGenerator
+from sqlglot.parser import Parser
 
 from taxiway.emulators.answers import Json
 from taxiway.emulators.bigquery.described import expanded, literal, no_materialized_views, option
@@ -53,6 +54,7 @@ parameters: ContextVar[tuple[Json, ...]] = ContextVar("parameters", default=())
 _load = executor.execute_load_job
 _rewrite = interpreter._rewrite_vars_to_params
 _parse = Dialect.parse
+_unnest = Parser._implicit_unnests_to_explicit
 _filter_target = aggregate_variants._filter_target
 _versioned = VersioningDDLRouter.parse
 _COMMENTS = re.compile(r"\A(\s*(/\*.*?\*/|(--|#)[^\n]*\n))+", re.DOTALL)
@@ -82,6 +84,8 @@ def corrected() -> Iterator[None]:
             (executor, "sync_dropped_object", _sync_changed),
             (interpreter, "sync_dropped_object", _sync_changed),
             (Dialect, "parse", _parse_once),
+            (expressions.Expression, "__deepcopy__", _copied),
+            (Parser, "_implicit_unnests_to_explicit", _unnested),
             # It knows CREATE TABLE ... CLONE and the like only where no comment precedes; dbt's always does.
             (
                 VersioningDDLRouter,
@@ -191,6 +195,49 @@ def _parse_once(dialect: Dialect, sql: str, **options: Any) -> list[Expr | None]
     if options or dialect.settings:
         return _translated(type(dialect), _parse(dialect, sql, **options))
     return [tree and tree.copy() for tree in _trees(type(dialect), sql)]
+
+
+def _copied(whole: Expr, _memo: object) -> Expr:
+    """Copy a tree.
+
+    Library: it copies what each node says of its place in the text value by value, which is half of the time.
+    """
+    root = type(whole)()
+    stack = [(whole, root)]
+
+    def child(node: Expr, parent: Expr, key: str, index: int | None) -> Expr:
+        made = type(node)()
+        made.parent, made.arg_key, made.index = parent, key, index
+        stack.append((node, made))
+        return made
+
+    while stack:
+        node, made = stack.pop()
+        made.comments = node.comments and list(node.comments)
+        made._type = node._type and node._type.copy()
+        made._meta = node._meta and dict(node._meta)
+        made._hash = node._hash
+        for key, value in node.args.items():
+            if isinstance(value, Expr):
+                made.args[key] = child(value, made, key, None)
+            elif type(value) is list:
+                made.args[key] = [
+                    child(one, made, key, at) if isinstance(one, Expr) else one
+                    for at, one in enumerate(value)
+                ]
+            else:
+                made.args[key] = value
+    return root
+
+
+def _unnested(parser: Parser, query: Expr) -> Expr:
+    """Look for arrays among the joins of a query that joins tables by comma only.
+
+    Library: it copies the FROM of each query to learn its name, of nested ones again at each level.
+    """
+    joins = query.args.get("joins") or ()
+    arrays = any(isinstance(join.this, expressions.Table) and not join.args.get("on") for join in joins)
+    return _unnest(parser, query) if arrays else query
 
 
 @functools.lru_cache(REMEMBERED)

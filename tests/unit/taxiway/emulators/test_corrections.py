@@ -432,6 +432,58 @@ def test_what_one_caller_rewrites_the_next_does_not_see() -> None:
         assert sqlglot.parse_one("SELECT a FROM t", read="bigquery").sql() == "SELECT a FROM t"
 
 
+def test_a_tree_is_copied_whole_and_what_it_says_of_places_is_not_copied_value_by_value() -> None:
+    class Place:
+        copied = 0
+
+        def __deepcopy__(self, _memo: object) -> Place:
+            Place.copied += 1
+            return self
+
+    def facts(tree: exp.Expr) -> list[object]:
+        return [
+            (type(node), node.arg_key, node.index, node.comments, node.meta, type(node.parent), node.type)
+            for node in tree.walk()
+        ]
+
+    tree = sqlglot.parse_one("SELECT a, CAST(b AS INT64) /* why */ FROM t, UNNEST(t.c)", read="bigquery")
+    tree.expressions[0].meta["place"] = Place()
+    tree.expressions[0].type = exp.DataType.build("INT64", dialect="bigquery")
+    expected = facts(tree.copy())
+    assert Place.copied == 1, "no longer needed"
+    with corrections.corrected():
+        made = tree.copy()
+        assert facts(made) == expected == facts(tree)
+        assert Place.copied == 1
+        assert not {id(node) for node in made.walk()} & {id(node) for node in tree.walk()}
+        assert all(child.parent is node for node in made.walk() for child in node.iter_expressions())
+
+
+def test_no_query_is_copied_to_learn_its_name_unless_arrays_may_be_joined(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    copied = 0
+    copy = exp.Expression.copy
+
+    def counted(node: exp.Expression) -> exp.Expression:
+        nonlocal copied
+        copied += 1
+        return copy(node)
+
+    monkeypatch.setattr(exp.Expression, "copy", counted)
+    nested = "SELECT * FROM (SELECT * FROM (SELECT 1 AS a)) JOIN (SELECT 1 AS a) USING (a)"
+    sqlglot.parse(nested, read="bigquery")
+    assert copied, "no longer needed"
+    with corrections.corrected():
+        copied = 0
+        Dialect.get_or_raise("bigquery").parser().parse(
+            Dialect.get_or_raise("bigquery").tokenize(nested), nested
+        )
+        assert copied == 0
+        joined = sqlglot.parse_one("SELECT * FROM t, t.items JOIN u ON u.a = t.a", read="bigquery")
+        assert joined.find(exp.Unnest)
+
+
 def test_dialects_are_not_mixed_up() -> None:
     with corrections.corrected():
         assert isinstance(sqlglot.parse_one('SELECT "a"', read="bigquery").expressions[0], exp.Literal)
