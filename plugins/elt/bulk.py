@@ -106,9 +106,11 @@ def _postgres(requests: Sequence[StageRequest], connections: Connections) -> Fai
 
 def _warehouse(requests: Sequence[StageRequest], connections: Connections) -> Failed:
     with connections.lake() as lake, connections.warehouse() as warehouse:
-        check_table(requests[0], warehouse)
+        table = check_table(requests[0], warehouse)
         tables.ensure_lake_table(warehouse, requests[0].dataset, requests[0].settings.bucket)
         staged, failed = _stage(requests, lake, warehouse)
+        sources = [one.loaded.origin.source for one in staged]
+        tables.note_sources(warehouse, requests[0].dataset, table, sources)
         verdicts = judge(warehouse, staged) if staged else {}
         passed = []
         for one in staged:

@@ -9,9 +9,8 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, Self
-from urllib.parse import urlsplit
 
-from elt.catalogue import Dataset, Mart, Publisher
+from elt.catalogue import Dataset, Mart
 from elt.catalogue.registry import DATASETS
 from elt.connections import Connections
 from elt.errors import InvalidPeriodError, TableNotFoundError
@@ -21,6 +20,7 @@ from elt.provenance import read_drift, read_size, read_source
 from elt.stages.warehouse import is_current_mart
 from elt.stores import period_column, period_value
 from elt.stores.bigquery import Parameter, Warehouse
+from elt.stores.describing import is_sample
 from elt.stores.gcs import Lake, Stored
 from elt.warehouse import load_log
 from elt.warehouse.audits import Tally
@@ -28,9 +28,6 @@ from elt.warehouse.load_log import Log, LogRow, LogStage
 
 # Of a partition's rows in the log the first of these is shown.
 _SHOWN: tuple[LogStage, ...] = ("warehouse", "postgres", "typed", "raw")
-
-# Where the generated sample is served: this machine, or its service in the containers.
-_SAMPLE_HOSTS = ("127.0.0.1", "localhost", "sample-source")
 
 FAMILIES: Mapping[LogStage, Family] = {
     "raw": "to_lake",
@@ -40,13 +37,6 @@ FAMILIES: Mapping[LogStage, Family] = {
     "postgres": "to_postgres",
 }
 """The family of the DAG that makes each stage, the lake's first."""
-
-
-def is_sample(ds: Dataset, source: str | None) -> bool:
-    """Whether rows come from the generated sample, and not from a publisher that is on this machine."""
-    own = ds.source.base_url if isinstance(ds.source, Publisher) else ds.path
-    hosts = [urlsplit(url or "").hostname for url in (source, own)]
-    return hosts[0] in _SAMPLE_HOSTS and hosts[1] not in _SAMPLE_HOSTS
 
 
 def families(made: Iterable[LogStage] = FAMILIES) -> tuple[Family, ...]:

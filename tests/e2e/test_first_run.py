@@ -38,6 +38,17 @@ KEYS = {
 }  # fmt: skip
 
 
+def contrast(*colours: tuple[int, ...]) -> float:
+    """WCAG's ratio of two colours' luminances."""
+
+    def luminance(colour: tuple[int, ...]) -> float:
+        linear = [c / 3294 if c <= 10 else ((c / 255 + 0.055) / 1.055) ** 2.4 for c in colour[:3]]
+        return sum(c * weight for c, weight in zip(linear, (0.2126, 0.7152, 0.0722), strict=True))
+
+    dark, light = sorted(map(luminance, colours))
+    return (light + 0.05) / (dark + 0.05)
+
+
 @pytest.fixture(scope="module")
 def up(checkout: Any) -> str:
     """What `scripts/up` showed."""
@@ -285,9 +296,15 @@ def test_coverage_in_the_ui_is_what_status_says_and_for_who_is_signed_in(
         loaded = {period for (name, period), row in rows if name == "yellow" and row["state"] == "loaded"}
         assert {re.search(r"\d{4}-\d\d", label)[0] for label in shown} == loaded  # type: ignore[index]
         assert all(re.search(r"\d+,\d{3} rows, \d+ in quarantine. sample data", label) for label in shown)
-        browser.load_missing("yellow", "2023-04")
-        # Nobody asks the page to look again.
-        browser.wait_for("#of-yellow .cell.L[aria-label^='yellow 2023-04']")
+        for button in ("Load missing", "Reload"):
+            browser.press(button, "yellow", "2023-04")
+            # Nobody asks the page to look again.
+            for state in "RL":
+                browser.wait_for(f"#of-yellow .cell.{state}[aria-label^='yellow 2023-04']")
+        light, dark = (browser.colours(scheme) for scheme in ("light", "dark"))
+        assert not set(light) & set(dark)
+        assert min(contrast(*light), contrast(*dark)) >= 4.5, "WCAG's least for text"
+        browser.screenshot(tmp_path / "dark.png")
         browser.open_frame(f"{url}/plugin/coverage/taxiway/dataset?name=yellow", "[aria-busy=false]")
         shown_text = browser.content()
         for text in (

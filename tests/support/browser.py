@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import tempfile
 import time
@@ -134,14 +135,22 @@ class Browser:
         found: list[str] = self.driver.execute_script(read, selector)
         return found
 
-    def load_missing(self, dataset: str, period: str) -> None:
-        """One period, by the buttons of Coverage."""
+    def press(self, button: str, dataset: str, period: str) -> None:
+        """Load one period by a button of Coverage: Load missing, Retry failed or Reload."""
         form = self.driver.find_element(By.CSS_SELECTOR, f"#of-{dataset} .range")
         for ended in form.find_elements(By.TAG_NAME, "input"):
             ended.clear()
             ended.send_keys(period)
-        form.find_element(By.XPATH, ".//button[.='Load missing']").click()
+        form.find_element(By.XPATH, f".//button[.='{button}']").click()
         form.find_element(By.CLASS_NAME, "go").click()
+
+    def colours(self, scheme: str) -> list[tuple[int, ...]]:
+        """Background and text of a page, as red, green and blue, for who prefers a light or a dark one."""
+        wanted = [{"name": "prefers-color-scheme", "value": scheme}]
+        self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": wanted})
+        self.wait_for(f"[data-theme={scheme}]")
+        read = "const s = getComputedStyle(document.body); return [s.backgroundColor, s.color]"
+        return [tuple(map(int, re.findall(r"\d+", found))) for found in self.driver.execute_script(read)]
 
     def wait_for(self, selector: str) -> None:
         self._wait_for(lambda: self.driver.find_elements(By.CSS_SELECTOR, selector))

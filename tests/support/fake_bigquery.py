@@ -129,6 +129,8 @@ class FakeBigQuery(Service):
             del self.tables[name]
             self._db.execute(f"DROP TABLE IF EXISTS d.{name}")
             return Answer(204)
+        if request.method == "PATCH":
+            self.tables[name] |= request.json
         return Answer(body=self.tables[name])
 
     # Jobs

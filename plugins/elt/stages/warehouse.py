@@ -28,7 +28,8 @@ def stage(request: StageRequest, connections: Connections) -> dict[str, Any]:
     with connections.lake() as lake, connections.warehouse() as warehouse:
         stored = find_typed(request, lake)
         loaded = Loaded.read({**stored.metadata, "bytes": stored.size})
-        check_table(request, warehouse)
+        table = check_table(request, warehouse)
+        tables.note_sources(warehouse, request.dataset, table, [loaded.origin.source])
         published = _published(request, warehouse)
         if published and published.origin.same(loaded.origin) and not request.force:
             # No staging table: `audit` and `publish` of this run see by that that there is nothing to do.
@@ -196,13 +197,13 @@ def find_typed(request: StageRequest, lake: Lake) -> Stored:
     return stored
 
 
-def check_table(request: StageRequest, warehouse: Warehouse) -> None:
-    """Raise if the dataset's table has another schema than the catalogue; never alter it."""
+def check_table(request: StageRequest, warehouse: Warehouse) -> Json:
+    """Describe the dataset's table; raise if it has another schema than the catalogue, never alter it."""
     table = warehouse.table(request.dataset.table)
     if table is None:
         # The first partition of a dataset creates everything, so that views and marts have their tables.
         tables.ensure(warehouse)
-        return
+        return {}
     present = tables.columns_in(table["schema"]["fields"])
     wanted = tables.columns_in(tables.dataset_table(request.dataset)["schema"]["fields"])
     if differing := sorted({name for name, _ in present ^ wanted}):
@@ -210,6 +211,7 @@ def check_table(request: StageRequest, warehouse: Warehouse) -> None:
             f"{request.partition}: table {request.dataset.table} is not as the catalogue says "
             f"({', '.join(differing)}). See what to do: scripts/schema {request.dataset.name}"
         )
+    return table
 
 
 def _staging(request: StageRequest) -> str:

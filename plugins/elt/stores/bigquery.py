@@ -200,6 +200,15 @@ class Warehouse:
                 return None
         return dict(made.to_api_repr())
 
+    def describe(self, name: str, text: str, etag: str | None) -> None:
+        """Give a table another description; nothing if it has changed since `etag` was read."""
+        from google.cloud.bigquery import Table
+
+        reference = {"projectId": self.project, "datasetId": self._settings.dataset, "tableId": name}
+        wanted = Table.from_api_repr({"tableReference": reference, "description": text, "etag": etag})
+        with _errors("table", name), suppress(exceptions.PreconditionFailed):
+            self._client.update_table(wanted, ["description"], **self._how)
+
     def drop(self, name: str) -> None:
         """Delete a table that may be gone already."""
         with _errors("table", name):

@@ -22,6 +22,7 @@ from elt.formats.prefetch import prefetch
 from elt.layout import digest, identifier, incoming_table, partition_table
 from elt.periods import KINDS, Month, Period
 from elt.stores import period_column, period_value
+from elt.stores.describing import with_source
 
 TYPES: Mapping[Type, str] = {
     "int16": "smallint",
@@ -97,7 +98,9 @@ def load(
         described = sql.SQL("COMMENT ON TABLE {} IS {}")
         partition = sql.Identifier(partition_table(ds, period))
         # Clients show it beside the table: first what a person reads, then what `loaded` does.
-        of = f"{ds.title}, {period}" if period else ds.title
+        of = with_source(f"{ds.title}, {period}" if period else None, ds, about.get("source"))
+        if period is not None:
+            _note_source(connection, ds, ds.table, about)
         connection.execute(described.format(partition, f"{of}\n{json.dumps(about)}"))
     return dict(about)
 
@@ -122,7 +125,19 @@ def _load_among(
             "ON CONFLICT (of_table, period) DO UPDATE SET about = EXCLUDED.about",
             [table, str(period), json.dumps(about)],
         )
+        for shared in (ds.table, table):
+            _note_source(connection, ds, shared, about)
     return dict(about)
+
+
+def _note_source(connection: psycopg.Connection, ds: Dataset, table: str, about: Mapping[str, Any]) -> None:
+    """Add a source to what a table of several periods says its rows are from, unless it says so."""
+    found = connection.execute("SELECT obj_description(to_regclass(%s), 'pg_class')", [table]).fetchone()
+    present = found[0] if found else None
+    text = with_source(present, ds, about.get("source"))
+    if text != present:
+        named = sql.Identifier(identifier(table))
+        connection.execute(sql.SQL("COMMENT ON TABLE {} IS {}").format(named, text))
 
 
 def _counted(parts: Parts, about: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TypeVar
 
 from elt.catalogue import Column, Dataset, Mart, Type
@@ -12,6 +12,7 @@ from elt.layout import AUDIT_RESULTS, LOAD_LOG, folders, lake_table, mart_table
 from elt.periods import Grain
 from elt.stores import period_column
 from elt.stores.bigquery import Json, Warehouse
+from elt.stores.describing import with_source
 from elt.warehouse.sql import statement
 
 _LOG = logging.getLogger(__name__)
@@ -200,6 +201,25 @@ def widen_log(warehouse: Warehouse) -> bool:
     text = statement("log_add_source", load_log=warehouse.name(LOAD_LOG))
     warehouse.query(text, {}, {"app": "taxiway", "step": "migrate"})
     return True
+
+
+def note_sources(warehouse: Warehouse, ds: Dataset, table: Json, sources: Iterable[str | None]) -> None:
+    """Add sources to what a dataset's table, read before, says its rows are from; no request if it says so.
+
+    Called before the rows are published: generated ones are called so too early rather than too late.
+    """
+    present = table.get("description")
+    # Of a dataset without periods all rows are replaced, and so is what they are from.
+    text = present if ds.every else None
+    for source in sources:
+        text = with_source(text, ds, source)
+    if not text or text == present:
+        return
+    try:
+        warehouse.describe(ds.table, text, table.get("etag"))
+    except PipelineError as error:
+        # Google allows five changes of a table in ten seconds. The next partition says it then.
+        _LOG.warning("the description of %s does not say where its rows are from: %s", ds.table, error)
 
 
 def ensure_lake_table(warehouse: Warehouse, ds: Dataset, bucket: str) -> None:

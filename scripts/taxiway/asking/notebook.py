@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from elt.connections import EnvironmentConnections
 from taxiway.asking import answers
+from taxiway.asking.generated import say_if_generated
 from taxiway.asking.stores import open_store
 from taxiway.compose.on_demand import SITE, OnDemand, surroundings, the_one
 from taxiway.errors import UsageError
@@ -60,8 +61,11 @@ def ask(store: str, statement: str) -> pa.Table:
 
     As scripts/sql asks, and so only reads. TaxiwayError or elt's errors with the place in the statement.
     """
-    with open_store(store, EnvironmentConnections()).ask(statement) as answer:
-        return answers.table(answer)
+    connections = EnvironmentConnections()
+    with open_store(store, connections).ask(statement) as answer:
+        found = answers.table(answer)
+    say_if_generated(statement, connections)
+    return found
 
 
 def starter(checkout: Path) -> Path:

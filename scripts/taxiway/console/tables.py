@@ -45,14 +45,16 @@ def show_datasets(console: Console, rows: Sequence[Mapping[str, Any]]) -> None:
     for row in rows:
         _show_remarks(console, row)
     if sample := list(dict.fromkeys(row["dataset"] for row in rows if row.get("sample"))):
-        about = (
-            f"{', '.join(sample)}: generated sample data. To load published files: scripts/up --source tlc"
-        )
-        console.print(styled(about, "yellow"), soft_wrap=True)
+        console.print(styled(about_sample(sample), "yellow"), soft_wrap=True)
     broken = list(dict.fromkeys(failure["retry"] for row in rows for failure in row.get("failures", ())))
     if broken:
         shown = broken[0] if len(broken) == 1 else f"scripts/run --failed   (or one: {broken[0]})"
         console.print(styled(f"Run again: {shown}", "bold"), soft_wrap=True)
+
+
+def about_sample(names: Sequence[str]) -> str:
+    """A sentence about datasets with rows that nobody is to take for real ones."""
+    return f"{', '.join(names)}: generated sample data. To load published files: scripts/up --source tlc"
 
 
 def _show_remarks(console: Console, row: Mapping[str, Any]) -> None:

@@ -188,17 +188,15 @@ class Loads:
             if partition not in tried or partition in still
         }
 
-    def conclude(self, code: int) -> bool:
-        """Say at the end that something has failed, and how to see and repeat it; whether anything has."""
-        failed, of = self.codes.count(1), f"of {len(self.codes)} " if len(self.codes) > 1 else ""
-        if code != 1:
-            return False
-        self.progress.say(
-            f"{failed} {of}failed. Why: scripts/status   Again: scripts/run --failed",
-            "failed",
-            style="bold red",
-        )
-        return True
+    def conclude(self, code: int) -> int:
+        """The last line: all is done, or how many have failed and what to type. Returns the exit code."""
+        if code == 1:
+            of = f"of {len(self.codes)} " if len(self.codes) > 1 else ""
+            failed = f"{self.codes.count(1)} {of}failed. Why: scripts/status   Again: scripts/run --failed"
+            self.progress.say(failed, "failed", style="bold red")
+        else:
+            self.progress.say(f"done in {self.progress.elapsed:.1f} s", "done")
+        return code
 
     def _wait_until_well(self) -> None:
         """Return when every component answers: a store that hangs is asked for minutes, without a word."""

@@ -25,7 +25,7 @@ from taxiway.asking.answers import write
 from taxiway.asking.connecting import snippets
 from taxiway.asking.lake import Files
 from taxiway.asking.stores import STORES, open_store
-from taxiway.cli.commands.data import counts, quarantine
+from taxiway.cli.commands.data import counts, lake, quarantine, sql
 from taxiway.cli.commands.debugging import try_
 from taxiway.embedded.postgres import binaries
 from taxiway.environment.home import Home, State, write_json
@@ -220,12 +220,38 @@ def checkout(loaded, tmp_path: Path) -> Checkout:
 def test_the_command_shows_counts_then_rows_and_says_when_there_are_none(checkout):
     run = CliRunner().invoke(quarantine, ["yellow", "2024-01"], obj=checkout)
     assert run.exit_code == 0, run.output
-    assert "tpep_pickup_datetime … is outside 2024-01" in run.output
-    assert run.output.rstrip().endswith("2 rows")
+    assert "tpep_pickup_datetime … is outside 2024-01" in run.stdout
+    assert run.stdout.rstrip().endswith("2 rows")
+    assert run.stderr.startswith("yellow: generated sample data.")
     run = CliRunner().invoke(quarantine, ["yellow", "2024-01", "--format", "json"], obj=checkout)
-    assert [row["reason"].split()[0] for row in json.loads(run.output)] == ["tpep_pickup_datetime"] * 2
+    assert [row["reason"].split()[0] for row in json.loads(run.stdout)] == ["tpep_pickup_datetime"] * 2
     with pytest.raises(TaxiwayError, match="yellow 2024-02 is not in the lake"):
         CliRunner().invoke(quarantine, ["yellow", "2024-02"], obj=checkout, catch_exceptions=False)
+
+
+@pytest.mark.parametrize(
+    ("on", "table"),
+    [("warehouse", "yellow_trips"), ("warehouse", "daily_zone_revenue"), ("postgres", "yellow_trips"),
+     ("lake", "quarantine.yellow")],
+)  # fmt: skip
+def test_rows_that_are_generated_are_called_so_beside_the_answer(checkout, on, table):
+    line = ["--on", on, "--format", "csv", f"SELECT COUNT(*) AS n FROM {table}"]
+    run = CliRunner().invoke(sql, line, obj=checkout)
+    assert run.exit_code == 0, run.output
+    assert run.stdout.startswith("n\n")
+    assert "yellow: generated sample data." in run.stderr
+    run = CliRunner().invoke(sql, ["--on", on, "--format", "csv", "SELECT 1 AS n"], obj=checkout)
+    assert (run.stdout, run.stderr) == ("n\n1\n", "")
+
+
+def test_the_first_rows_of_a_file_and_a_name_that_is_none(checkout):
+    name = "raw/yellow/yellow_tripdata_2024-01.parquet"
+    run = CliRunner().invoke(lake, ["head", name, "-n", "3"], obj=checkout)
+    assert run.exit_code == 0, run.output
+    assert "tpep_pickup_datetime" in run.stdout
+    assert run.stdout.rstrip().endswith("3 rows")
+    with pytest.raises(TaxiwayError, match="'raw/none' is no object of the lake"):
+        CliRunner().invoke(lake, ["head", "raw/none"], obj=checkout, catch_exceptions=False)
 
 
 def test_a_stage_is_tried_in_this_process_though_it_is_done_and_shows_its_traceback(checkout):

@@ -11,9 +11,11 @@ from elt import status
 from elt.catalogue import STANDARD_AUDITS, Column, Dataset, Day, Hour, Month, Publisher, Year
 from elt.catalogue.registry import DATASETS
 from elt.errors import PermanentError
+from elt.layout import partition_table
 from elt.periods import Partition, Period
 from elt.sources.changes import scan
 from elt.stores import period_column
+from elt.stores.describing import SAMPLE
 from stacks import Stack
 
 STAGES = ("download", "conform", "stage", "audit", "publish", "postgres")
@@ -85,6 +87,14 @@ def test_periods_are_loaded_replaced_and_counted_one_by_one(
     with stacks.database(dsn) as connection:
         query = f"SELECT {column.name}::text, min(id), count(*) FROM rides GROUP BY 1 ORDER BY 1"
         found = connection.execute(query).fetchall()
+        partition = partition_table(ds, periods[0])
+        described = "SELECT obj_description('rides'::regclass), obj_description(to_regclass(%s))"
+        ((whole_says, part_says),) = connection.execute(described, [partition]).fetchall()
+    line = f"\nLoaded from: {SAMPLE}"
+    assert whole_says.endswith(line)
+    assert line in part_says
+    with whole.connections.warehouse() as warehouse:
+        assert warehouse.table("rides")["description"] == whole_says
     wanted = [(0, 400), (1000, 7), (0, 402)]
     starts = [period.start.isoformat(" ")[: 19 if ds.every == "hour" else 10] for period in periods]
     assert found == [(start, *each) for start, each in zip(starts, wanted, strict=True)]

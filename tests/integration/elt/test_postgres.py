@@ -18,7 +18,9 @@ from elt.stores import postgres
 from stacks import database
 
 YELLOW, ZONES, JANUARY = DATASETS["yellow"], DATASETS["zones"], Month(2024, 1)
-ABOUT = {"checksum": "c", "schema_version": "v", "source_etag": None, "bytes": 1}
+ABOUT = {"checksum": "c", "schema_version": "v", "source_etag": None, "source": "https://a.test", "bytes": 1}
+
+LINE = "\nLoaded from: https://a.test"
 
 
 @pytest.fixture
@@ -74,9 +76,11 @@ def test_values_arrive_as_they_were(connection):
 def test_tables_and_columns_are_described(connection):
     load(connection, taxi.trips())
     query = "SELECT obj_description('yellow_trips'::regclass), col_description('yellow_trips'::regclass, 12)"
-    assert select(connection, query) == [("Yellow taxi trips", "Time-and-distance fare. (USD)")]
+    assert select(connection, query) == [(f"Yellow taxi trips{LINE}", "Time-and-distance fare. (USD)")]
     ((about,),) = select(connection, "SELECT obj_description('yellow_trips_2024_01'::regclass)")
-    assert about.startswith("Yellow taxi trips, 2024-01\n{"), "what a client shows is first for people"
+    assert about.startswith(f"Yellow taxi trips, 2024-01{LINE}\n{{"), (
+        "what a client shows is first for people"
+    )
 
 
 def test_a_month_loaded_again_replaces_itself_and_nothing_else(connection):

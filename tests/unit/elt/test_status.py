@@ -1,7 +1,5 @@
 """What there is and what is loaded, in memory: one definition for status, run and up."""
 
-from dataclasses import replace
-
 import pytest
 import taxi
 from fake_postgres import FakePostgres
@@ -282,21 +280,3 @@ def test_an_object_that_somebody_else_has_put_there_does_not_end_the_report(stac
     objects["typed/yellow/odd.parquet"] = Object(b"", 2, facts)
     [found] = status.status(stack.connections)
     assert (found["period"], found["typed_rows"], found["state"]) == ("2024-01", 0, "missing")
-
-
-@pytest.mark.parametrize(
-    ("source", "sample"),
-    [
-        ("http://127.0.0.1:9080", True),
-        ("http://sample-source:9080", True),
-        ("https://a.test", False),
-        (None, False),
-    ],
-)
-def test_generated_rows_are_called_sample(source: str | None, sample: bool) -> None:
-    assert status.is_sample(DATASETS["yellow"], source) is sample
-
-
-def test_files_that_an_entry_has_on_this_machine_are_no_sample() -> None:
-    own = replace(DATASETS["yellow"], source=None, path="http://127.0.0.1:8765/bikes_{year}-{month}.csv")
-    assert not status.is_sample(own, "http://127.0.0.1:8765")

@@ -10,7 +10,8 @@ from elt.catalogue import Dataset
 from elt.layout import Family, dag_id
 from elt.periods import KINDS, Partition, Period, Span
 from elt.sources.changes import PATIENCE
-from elt.status import Covered, families, is_sample, stages
+from elt.status import Covered, families, stages
+from elt.stores.describing import is_sample
 
 # A letter of a grid by what it means.
 STATES: Mapping[str, str] = {

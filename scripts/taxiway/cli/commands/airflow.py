@@ -101,8 +101,7 @@ def run(
             open_datasets(loads.api, {partition.dataset for partition in wanted})
             code = loads.load(wanted, wait, again=changed or force, force=force, failed=broken)
     show_datasets(Screen(), loads.status(wanted))
-    loads.conclude(code)
-    return code
+    return loads.conclude(code)
 
 
 @command(

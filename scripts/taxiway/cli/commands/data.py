@@ -98,7 +98,9 @@ def sql(
     stack: str,
 ) -> int:
     """Run an SQL STATEMENT on the warehouse, Postgres or the lake."""
+    from elt.catalogue.registry import DATASETS
     from taxiway.asking.answers import format_of
+    from taxiway.asking.generated import say_if_generated
     from taxiway.asking.stores import open_store
 
     chosen = format_of(form, output)
@@ -106,11 +108,13 @@ def sql(
         statement = sys.stdin.read()
     if statement is not None and not statement.strip(" \t\r\n;"):
         raise UsageError("there is no statement", 'Such as: scripts/sql "SELECT 1"')
-    store = open_store(on, stores_of(checkout, stack))
+    connections = stores_of(checkout, stack)
+    store = open_store(on, connections)
     if statement is not None:
         few = limit + 1 if chosen == "table" else None
         with store.ask(statement, write=write, few=few) as answer:
             _show(answer, chosen, output, limit)
+        say_if_generated(statement, connections)
         return 0
     if output:
         raise UsageError("--output needs a statement", 'Such as: scripts/sql -o a.csv "SELECT 1"')
@@ -118,6 +122,7 @@ def sql(
 
     few = limit + 1 if chosen == "table" else None
     shell = Shell(store, on, lambda answer: _show(answer, chosen, None, limit), write=write, few=few)
+    say_if_generated(" ".join(DATASETS), connections)
     interactive(shell, checkout.home(stack).root / "sql_history")
     return 0
 
@@ -224,6 +229,7 @@ def quarantine(
     from elt.catalogue.registry import dataset as entry
     from elt.layout import quarantine_object
     from taxiway.asking.answers import format_of, show
+    from taxiway.asking.generated import say_if_generated
     from taxiway.asking.lake import QUARANTINE, Files
     from taxiway.console.progress import Screen
     from taxiway.loads import arguments
@@ -247,6 +253,7 @@ def quarantine(
                 show(answer, Screen(), limit)
         with files.read(lake_, objects, "SELECT reason, * EXCLUDE reason FROM {files}") as answer:
             _show(answer, chosen, output, limit)
+    say_if_generated(dataset, connections)
     return 0
 
 

@@ -134,9 +134,7 @@ def up(
             open_datasets(loads.api, {partition.dataset for partition in first})
         code = loads.load(first, wait) if first else 0
     _show_up(platform, loads, first)
-    if not loads.conclude(code):
-        progress.say(f"done in {progress.elapsed:.1f} s", "done")
-    return code
+    return loads.conclude(code)
 
 
 def _deploy(checkout: Checkout, stack: str, project: str) -> int:

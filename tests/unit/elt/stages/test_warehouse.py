@@ -12,7 +12,7 @@ from elt.catalogue.registry import DATASETS
 from elt.errors import AuditError, JobRunningError, PermanentError, TransientError
 from elt.layout import staging_table
 from elt.periods import Month
-from elt.warehouse.tables import columns_in, fields
+from elt.warehouse.tables import columns_in, fields, note_sources
 
 JANUARY = Month(2024, 1)
 STAGING = staging_table(DATASETS["yellow"], JANUARY, "run")
@@ -82,6 +82,36 @@ def test_a_month_published_again_replaces_itself_and_nothing_else(stack, typed):
     typed(7)
     run(stack, *WAREHOUSE, run_id="another")
     assert published(stack) == {"2024-01-01": 7, "2024-02-01": 6}
+
+
+def test_the_tables_say_where_their_rows_are_from_and_are_told_once(stack, typed):
+    sent = []
+    stack.bigquery.after = lambda request: sent.append(request.method)
+    for number, base_url in enumerate(("http://127.0.0.1:9080", stack.publisher.base_url), 1):
+        stack.publisher.base_url = base_url
+        stack.publisher.publish("zones", None, taxi.ZONES_CSV.replace(b"264", b"%d" % (265 + number)))
+        for stage in ("download", "conform", *WAREHOUSE):
+            stack.run(stage, "zones", None, base_url)
+        for month in (f"2024-0{number}", f"2024-0{number + 2}"):
+            typed(5, month)
+            run(stack, *WAREHOUSE, month=month)
+    sample = "Yellow taxi trips\nLoaded from: sample (generated rows)"
+    described = {name: stack.bigquery.tables[name]["description"] for name in ("yellow_trips", "zones")}
+    # All of zones was replaced.
+    assert described == {
+        "yellow_trips": f"{sample}, https://publisher.test",
+        "zones": "Taxi zones\nLoaded from: https://publisher.test",
+    }
+    assert sent.count("PATCH") == 4
+
+
+@pytest.mark.parametrize(("status", "said"), [(403, 1), (412, 0)])
+def test_a_description_that_cannot_be_changed_stops_no_load(stack, caplog, status, said):
+    stack.bigquery.faults = [status]
+    with stack.warehouse() as warehouse:
+        # 412: another task has changed it since it was read, which is nothing to speak of.
+        note_sources(warehouse, DATASETS["yellow"], {"etag": "older"}, ["https://a.test"])
+    assert (stack.bigquery.requests[-1][0], len(caplog.messages)) == ("PATCH", said)
 
 
 def test_a_dataset_without_months_is_replaced_whole(stack):

@@ -17,7 +17,7 @@ from elt.periods import Month
 from elt.stores import postgres
 
 YELLOW, ZONES, JANUARY = DATASETS["yellow"], DATASETS["zones"], Month(2024, 1)
-ABOUT = {"checksum": "c", "schema_version": "v", "source_etag": None, "bytes": 1}
+ABOUT = {"checksum": "c", "schema_version": "v", "source_etag": None, "source": "https://a.test", "bytes": 1}
 
 
 @pytest.fixture
@@ -79,9 +79,13 @@ def test_rows_that_the_server_did_not_take_are_missed(database):
 def test_tables_and_columns_are_described(database):
     load(database)
     table = database.tables["yellow_trips"]
-    assert table.comment == "Yellow taxi trips"
+    assert table.comment == "Yellow taxi trips\nLoaded from: https://a.test"
     assert table.comments["fare_amount"] == "Time-and-distance fare. (USD)"
     assert set(table.comments) == set(table.columns)
+    # Said once, and not again by each month.
+    before = len(database.statements)
+    load(database, month=Month(2024, 2))
+    assert not [text for text in database.statements[before:] if 'COMMENT ON TABLE "yellow_trips" ' in text]
 
 
 def test_a_month_loaded_again_replaces_itself_and_nothing_else(database):

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
+
+import pytest
 
 from elt.errors import PermanentError
 from taxiway.asking.answers import Answer
-from taxiway.asking.shell import Shell
+from taxiway.asking.shell import Shell, interactive
 from taxiway.asking.stores import pointed
 
 
@@ -72,6 +76,26 @@ def test_tables_and_columns_are_listed_and_completed(capsys: Any) -> None:
     assert [shell.complete("zo", n) for n in range(3)] == ["zone", "zones", None]
     assert shell.complete("SEL", 0) == "SELECT"
     assert shell.complete("", 0) is None
+
+
+def test_what_was_typed_is_kept_for_its_owner_alone_and_there_the_next_time(tmp_path: Path) -> None:
+    readline = pytest.importorskip("readline")
+    history = tmp_path / "sql_history"
+    # As a file of an older version may be.
+    history.write_text("SELECT 1;\n")
+    history.chmod(0o644)
+
+    def read(_: str) -> str:
+        assert readline.get_history_item(readline.get_current_history_length()) == "SELECT 1;"
+        # What Python's input does with a line of a terminal's.
+        readline.add_history("SELECT 2;")
+        raise EOFError
+
+    readline.clear_history()
+    interactive(Shell(FakeStore(), "lake", print, read=read), history)
+    readline.clear_history()
+    assert "SELECT 1;\nSELECT 2;\n" in history.read_text()
+    assert stat.S_IMODE(history.stat().st_mode) == 0o600
 
 
 def test_an_error_points_at_its_place_in_the_statement() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from contextlib import suppress
 from typing import Any
 
@@ -185,15 +186,16 @@ def test_what_failed_is_run_again_although_an_earlier_file_is_loaded(platform: P
 def test_the_last_line_says_how_many_have_failed_and_what_to_type(platform: Platform) -> None:
     platform.publish("2024-01")
     platform.loads.load([JANUARY], 0)
-    assert not platform.loads.conclude(0)
-    platform.loads.option = " --stack alice"
+    assert platform.loads.conclude(0) == 0
+    assert re.search(r"✓ done in \d+\.\d s$", platform.shown().splitlines()[-1])
+    platform.screen.truncate(0)
+    platform.loads.progress.console = Console(file=platform.screen, width=200, force_terminal=True)
     code = platform.loads.load([JANUARY, FEBRUARY], 0)
-    assert platform.loads.conclude(code)
-    assert (
-        platform.shown()
-        .splitlines()[-1]
-        .endswith("✗ 1 failed. Why: scripts/status   Again: scripts/run --failed")
-    )
+    assert platform.loads.conclude(code) == code == 1
+    last = platform.shown().splitlines()[-1]
+    red = "\x1b[1;31m"
+    assert f"{red} 1 failed. Why: scripts/status   Again: scripts/run --failed" in last
+    assert "done" not in last
 
 
 def test_force_does_everything_again(platform: Platform) -> None:
