@@ -229,9 +229,8 @@ class Embedded:
         with self.progress.phase(f"infrastructure is up (Pulumi program, {self.state.engine})"):
             outputs = self.engine.up()
         server = f"http://127.0.0.1:{self.state.ports[TOKENS]}"
-        files = environment.write_credentials(
-            self.home.secrets, outputs, server, self.home.secrets / credentials.TOKEN_SECRET
-        )
+        secrets = (self.home.secrets / name for name in (credentials.TOKEN_SECRET, credentials.READER_SECRET))
+        files = environment.write_credentials(self.home.secrets, outputs, server, *secrets)
         if tokens := [c for c in self.components() if c.name == TOKENS]:
             self.supervisor.start_component(TOKENS)
             self._wait_until_answering(tokens)

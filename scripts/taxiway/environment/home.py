@@ -17,6 +17,7 @@ from taxiway.errors import TaxiwayError
 
 # As in `lakehouse.outputs`, which the image of Airflow is without.
 CREDENTIAL_FILE = "GOOGLE_APPLICATION_CREDENTIALS"
+READER_CREDENTIALS = "google_reader_credentials"
 # Beside the credential file of tasks, with impersonation: the file with their developer's credentials.
 OWN_CREDENTIALS = "google_own_credentials"
 REPOSITORY = Path(__file__).resolve().parents[3]
@@ -85,6 +86,7 @@ class Home:
         # impersonation the developer's own credentials are apart, for commands and the token server.
         self.secrets = root / "secrets"
         self.own_credentials = self.secrets / OWN_CREDENTIALS
+        self.reader_credentials = self.secrets / READER_CREDENTIALS
         # `<component>.log` each, and Airflow's task logs below `tasks/`.
         self.logs = root / "logs"
         self.airflow = root / "airflow"
