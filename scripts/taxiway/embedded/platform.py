@@ -239,6 +239,13 @@ class Embedded:
         paths = {CREDENTIAL_FILE: str(files[CREDENTIALS])} if CREDENTIALS in files else {}
         return environment.variables(outputs) | paths
 
+    def _give_outputs(self, outputs: Mapping[str, str]) -> None:
+        """Write the variables of what runs DAGs, and those by which the API server's pages read stores."""
+        self._give_variables(self.home.environment, outputs, components.WITH_DAGS)
+        reader = self.home.reader_credentials
+        own = {CREDENTIAL_FILE: str(reader)} if reader.exists() else {}
+        write_json(self.home.pages_environment, read_json(self.home.environment) | own)
+
     def _give_variables(self, file: Path, outputs: Mapping[str, str], names: Sequence[str]) -> None:
         """Write the variables of some components; those that run with others are stopped."""
         variables = airflow_environment(self.home, self.state, outputs)
@@ -248,7 +255,7 @@ class Embedded:
             self.supervisor.stop_components(names)
 
     def _start_airflow(self, outputs: Mapping[str, str]) -> None:
-        self._give_variables(self.home.environment, outputs, components.WITH_DAGS)
+        self._give_outputs(outputs)
         with self.progress.phase("Airflow is healthy"):
             # First: tasks show their tokens to whoever listens there.
             port = self.state.ports[API_SERVER]

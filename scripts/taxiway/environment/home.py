@@ -80,8 +80,10 @@ class Home:
         # The variables of the Airflow processes that parse, schedule and run DAGs, the stack's outputs
         # among them: this is where commands find the stores.
         self.environment = root / "environment.json"
-        # Those of the API server, which runs no DAG and so does not wait for the outputs.
+        # Those of the API server, which runs no DAG and so does not wait for the outputs; its pages read them
+        # in the second file, with the account that only reads where there is one.
         self.api_environment = root / "api-environment.json"
+        self.pages_environment = root / "pages-environment.json"
         # Generated once, each file 0600. What Google's libraries sign in with is the stack's; with
         # impersonation the developer's own credentials are apart, for commands and the token server.
         self.secrets = root / "secrets"

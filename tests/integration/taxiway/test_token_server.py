@@ -116,7 +116,9 @@ def tasks(tmp_path_factory: pytest.TempPathFactory, google: GoogleHosts) -> Iter
         secrets.derive(home.secrets, state.ports["postgres"])
         processes = Processes(home, 0)
         opened: Any = (lambda *_: Engine()), (lambda *_: processes)
-        found = Embedded(home, state, Progress(), *opened)._start_infrastructure()
+        embedded = Embedded(home, state, Progress(), *opened)
+        found = embedded._start_infrastructure()
+        embedded._give_outputs(found)
         yield child_environment() | airflow_environment(home, state, found)
         processes.stop_components(list(processes.running))
 
@@ -186,6 +188,14 @@ def test_each_secret_is_good_for_one_account(
     answer = requests.post(MINT.replace(ACCOUNT, account), json=SCOPE, headers=ours, timeout=20)
     assert answer.status_code == status
     assert (google.minted > before) == ("accessToken" in answer.json()) == (status == 200)
+
+
+def test_pages_read_by_another_file_than_tasks(tasks: dict[str, str]) -> None:
+    pages = json.loads(Path(tasks["TAXIWAY_ENVIRONMENT"]).read_text())
+    files = [Path(one["GOOGLE_APPLICATION_CREDENTIALS"]) for one in (tasks, pages)]
+    assert [file.name for file in files] == ["google_credentials", "google_reader_credentials"]
+    assert all(file.exists() for file in files)
+    assert pages["GCP_GCS_BUCKET"] == tasks["GCP_GCS_BUCKET"]
 
 
 def test_what_the_api_server_has_reads_as_the_reader(tasks: dict[str, str], google: GoogleHosts) -> None:
