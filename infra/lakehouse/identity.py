@@ -1,4 +1,4 @@
-"""The account that pipelines act as, and the ways to become it."""
+"""The accounts of a stack, that of pipelines and that of who only reads, and the ways to become each."""
 
 import base64
 import json
@@ -11,15 +11,15 @@ from lakehouse.context import Context
 from lakehouse.settings import Settings
 
 JOB_ROLE: Final = "roles/bigquery.jobUser"
-# By credential mode: the resource's name and the role that lets somebody use this one account, no other.
+# By credential mode: who somebody is, and the role that lets them use this one account, no other.
 _USERS: Final = {
-    "impersonation": ("pipelines-owner", "roles/iam.serviceAccountTokenCreator"),
-    "workload-identity": ("pipelines-platform", "roles/iam.workloadIdentityUser"),
+    "impersonation": ("owner", "roles/iam.serviceAccountTokenCreator"),
+    "workload-identity": ("platform", "roles/iam.workloadIdentityUser"),
 }
 _IAM_CREDENTIALS: Final = "https://iamcredentials.googleapis.com/v1/projects/-/serviceAccounts"
 
 
-class PipelineIdentity(pulumi.ComponentResource):
+class Identity(pulumi.ComponentResource):
     """A service account that may run BigQuery jobs; lake and warehouse grant it their own roles.
 
     `credentials` is the content of the credential file, None where the mode needs none. With
@@ -31,37 +31,45 @@ class PipelineIdentity(pulumi.ComponentResource):
     member: pulumi.Output[str]
     credentials: pulumi.Output[str] | None = None
 
-    def __init__(self, context: Context, opts: pulumi.ResourceOptions) -> None:
-        super().__init__("taxiway:infra:PipelineIdentity", "pipelines", None, opts)
+    def __init__(
+        self,
+        context: Context,
+        opts: pulumi.ResourceOptions,
+        name: str,
+        account_id: str,
+        does: str,
+        existing: str = "",
+    ) -> None:
+        super().__init__(f"taxiway:infra:{type(self).__name__}", name, None, opts)
         settings, child = context.settings, pulumi.ResourceOptions(parent=self)
         # Replaced, a grant is deleted first: the new one may be the same, and would go with the old.
         grants = pulumi.ResourceOptions(parent=self, delete_before_replace=True)
-        if settings.service_account:
-            email = pulumi.Output.from_input(settings.service_account)
-            account = pulumi.Output.from_input(f"projects/-/serviceAccounts/{settings.service_account}")
-            self.member = pulumi.Output.from_input(f"serviceAccount:{settings.service_account}")
+        if existing:
+            email = pulumi.Output.from_input(existing)
+            account = pulumi.Output.from_input(f"projects/-/serviceAccounts/{existing}")
+            self.member = pulumi.Output.from_input(f"serviceAccount:{existing}")
         else:
             made = gcp.serviceaccount.Account(
-                "pipelines",
-                account_id=context.names.account,
+                name,
+                account_id=account_id,
                 project=settings.project,
-                display_name=f"Taxiway pipelines of {context.labels['taxiway-stack']}",
-                description="Runs the pipelines of one stack. Managed by Pulumi.",
+                display_name=f"Taxiway {name} of {context.labels['taxiway-stack']}",
+                description=f"{does} Managed by Pulumi.",
                 opts=child,
             )
             email, account, self.member = made.email, made.name, made.member
         self.account = account
         jobs = gcp.projects.IAMMember(
-            "pipelines-jobs", project=settings.project, role=JOB_ROLE, member=self.member, opts=grants
+            f"{name}-jobs", project=settings.project, role=JOB_ROLE, member=self.member, opts=grants
         )
         # Waits for the grant: whoever has the address may run jobs.
         self.email = pulumi.Output.all(email, jobs.id).apply(lambda values: str(values[0]))
         if settings.credentials in _USERS:
-            name, role = _USERS[settings.credentials]
+            who, role = _USERS[settings.credentials]
             impersonated = settings.credentials == "impersonation"
             user = settings.owner_member if impersonated else federated_member(settings)
             grant = gcp.serviceaccount.IAMMember(
-                name, service_account_id=account, role=role, member=user, opts=grants
+                f"{name}-{who}", service_account_id=account, role=role, member=user, opts=grants
             )
             self.credentials = pulumi.Output.all(email, grant.id).apply(
                 lambda values: (
@@ -70,10 +78,25 @@ class PipelineIdentity(pulumi.ComponentResource):
             )
         elif settings.credentials == "key":
             # The organization may forbid keys (disableServiceAccountKeyCreation); then only this mode fails.
-            key = gcp.serviceaccount.Key("pipelines-key", service_account_id=account, opts=child)
+            key = gcp.serviceaccount.Key(f"{name}-key", service_account_id=account, opts=child)
             content = key.private_key.apply(lambda encoded: base64.b64decode(encoded).decode())
             self.credentials = pulumi.Output.secret(content)
         self.register_outputs({"email": self.email})
+
+
+class PipelineIdentity(Identity):
+    """What the pipelines act as: a service account of the stack's own, or one that exists."""
+
+    def __init__(self, context: Context, opts: pulumi.ResourceOptions) -> None:
+        does, existing = "Runs the pipelines of one stack.", context.settings.service_account
+        super().__init__(context, opts, "pipelines", context.names.account, does, existing)
+
+
+class ReaderIdentity(Identity):
+    """What the API server shows logs and tables as: it serves browsers, and is to change nothing."""
+
+    def __init__(self, context: Context, opts: pulumi.ResourceOptions) -> None:
+        super().__init__(context, opts, "reader", context.names.reader, "Reads the data of one stack.")
 
 
 def federated_member(settings: Settings) -> str:

@@ -27,6 +27,7 @@ class Names:
     dags_bucket: str
     dataset: str
     account: str
+    reader: str
     label: str
 
     @classmethod
@@ -36,18 +37,21 @@ class Names:
         `bucket` is a name of the owner's choice, for one that somebody else in the world has taken; `pulumi`
         the Pulumi project, by default this one.
         """
-        digest = hashlib.sha256(f"{project}\0{stack}".encode()).hexdigest()[:_HASH]
+        hashed = hashlib.sha256(f"{project}\0{stack}".encode()).hexdigest()
+        digest = hashed[:_HASH]
         return cls(
             bucket=bucket or _bucket(project, stack, digest, pulumi),
             dags_bucket=_fit(f"{pulumi}-dags-", stack, f"-{digest}", digest, 63),
             dataset=_fit(f"{pulumi}-", stack, "", digest, 1024).replace("-", "_"),
             account=_fit(f"{pulumi}-", stack, "", digest, 30),
+            # No stack's own has two dashes; where it has to be cut there is room for another hash alone.
+            reader=_fit(f"{pulumi}-", stack, "--reader", hashed[_HASH : 2 * _HASH], 30),
             # Stacks of Taxiway's own have labels without it, and keep them.
             label=_fit("" if pulumi == "taxiway" else f"{pulumi}-", stack, "", digest, 63),
         )
 
     def part(self, what: str) -> str:
-        """Return the name of one of several things of a kind; no account's id has two dashes."""
+        """Return the name of one of several things of a kind; the name of an only one has no two dashes."""
         return f"{self.account}--{what}"
 
 

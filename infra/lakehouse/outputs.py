@@ -22,8 +22,10 @@ BIGQUERY_EMULATOR: Final = "BIGQUERY_EMULATOR_HOST"
 _PLACES: Final = (PROJECT, LOCATION, BUCKET, DATASET)
 VARIABLES: Final = tuple(sorted((*_PLACES, CONNECTION, CREDENTIAL_FILE, STORAGE_EMULATOR, BIGQUERY_EMULATOR)))
 
-# The one output that is no variable: the content of the file that CREDENTIAL_FILE points to.
+# The outputs that are no variables: the content of the file that CREDENTIAL_FILE points to, and of the file
+# that the API server has instead.
 CREDENTIALS: Final = "google_credentials"
+READER_CREDENTIALS: Final = "google_reader_credentials"
 # Where containers find that file; on the host the commands put it elsewhere and set the variable.
 CREDENTIALS_PATH: Final = f"/run/secrets/{CREDENTIALS}"
 
@@ -36,11 +38,16 @@ def places(settings: Settings, bucket: Value, dataset: Value) -> dict[str, Value
 
 
 def outputs(
-    settings: Settings, bucket: Value, dataset: Value, credentials: Value | None
+    settings: Settings,
+    bucket: Value,
+    dataset: Value,
+    credentials: Value | None = None,
+    reader: Value | None = None,
 ) -> Mapping[str, Value | str]:
     """Return the stack's outputs; those that do not apply are left out.
 
-    `credentials` is the content of the credential file, None where the stack's mode needs none.
+    `credentials` is the content of the credential file, None where the stack's mode needs none; `reader` that
+    of the account that only reads.
     """
     # Airflow's connection holds no secret; the credential file may.
     extra: dict[str, object] = {"project": settings.project}
@@ -52,4 +59,6 @@ def outputs(
         found |= {STORAGE_EMULATOR: settings.storage_emulator, BIGQUERY_EMULATOR: settings.bigquery_emulator}
     if credentials is not None:
         found |= {CREDENTIAL_FILE: CREDENTIALS_PATH, CREDENTIALS: credentials}
+    if reader is not None:
+        found[READER_CREDENTIALS] = reader
     return found

@@ -185,6 +185,14 @@ class Settings:
         return self.owner if not self.owner or ":" in self.owner else f"user:{self.owner}"
 
     @property
+    def reader(self) -> bool:
+        """Whether there is a second account, which only reads: on emulators nobody could act as it.
+
+        Who names an account that exists may make none.
+        """
+        return self.credentials != "anonymous" and not self.service_account
+
+    @property
     def on_emulators(self) -> bool:
         """Whether this stack lives on emulators."""
         return bool(self.storage_emulator)

@@ -1,4 +1,4 @@
-"""Where the data is: the lake (a bucket), the warehouse (a dataset), and the pipelines' right to each."""
+"""Where the data is: the lake (a bucket), the warehouse (a dataset), and the accounts' right to each."""
 
 from typing import Any, Final
 
@@ -7,26 +7,31 @@ import pulumi_gcp as gcp
 
 from lakehouse.access import restored
 from lakehouse.context import Context
-from lakehouse.identity import PipelineIdentity
+from lakehouse.identity import Identity
 from lakehouse.settings import Settings
 
 OBJECT_ROLE: Final = "roles/storage.objectAdmin"
 # It has storage.buckets.get, which BigQuery asks of who loads from a bucket.
 READER_ROLE: Final = "roles/storage.legacyBucketReader"
+VIEWER_ROLE: Final = "roles/storage.objectViewer"
 # Of tasks on other hosts; those on this machine go as early.
 LOG_DAYS: Final = 30
 _DAY_SECONDS: Final = 86_400
 
 
 class Lake(pulumi.ComponentResource):
-    """A private bucket; `name` resolves once the pipelines may use it."""
+    """A private bucket; `name` resolves once the pipelines may use it, and a `reader` may read it."""
 
     name: pulumi.Output[str]
     project_number: pulumi.Output[int]
 
-    def __init__(self, context: Context, identity: PipelineIdentity, opts: pulumi.ResourceOptions) -> None:
+    def __init__(
+        self, context: Context, identity: Identity, reader: Identity | None, opts: pulumi.ResourceOptions
+    ) -> None:
         super().__init__("taxiway:infra:Lake", "lake", None, opts)
         settings = context.settings
+        granted = [("lake-pipelines", OBJECT_ROLE, identity), ("lake-reader", READER_ROLE, identity)]
+        granted += [("reader-lake", VIEWER_ROLE, reader)] if reader else []
         # Deleted objects cost as much as others; an ephemeral lake is to be empty once it is gone.
         kept = 0 if settings.ephemeral else settings.retention_days
         bucket = private_bucket(
@@ -43,11 +48,11 @@ class Lake(pulumi.ComponentResource):
                 name,
                 bucket=bucket.name,
                 role=role,
-                member=identity.member,
+                member=who.member,
                 # Made first, a replacement would be the same grant, and would go with the old one.
                 opts=pulumi.ResourceOptions(parent=self, delete_before_replace=True),
             )
-            for name, role in (("lake-pipelines", OBJECT_ROLE), ("lake-reader", READER_ROLE))
+            for name, role, who in granted
         ]
         # Waits for the grants: whoever has the name may write.
         ready = pulumi.Output.all(bucket.name, *(grant.id for grant in grants))
@@ -80,11 +85,16 @@ def private_bucket(
 
 
 class Warehouse(pulumi.ComponentResource):
-    """A dataset in the lake's location that its project's owners, its own owner and the pipelines may use."""
+    """A dataset in the lake's location that its project's owners, its own owner and the pipelines may use.
+
+    A `reader` may read it.
+    """
 
     dataset_id: pulumi.Output[str]
 
-    def __init__(self, context: Context, identity: PipelineIdentity, opts: pulumi.ResourceOptions) -> None:
+    def __init__(
+        self, context: Context, identity: Identity, reader: Identity | None, opts: pulumi.ResourceOptions
+    ) -> None:
         super().__init__("taxiway:infra:Warehouse", "warehouse", None, opts)
         settings = context.settings
         # The whole list: an additive IAM member would be gone after the first change of a label
@@ -93,6 +103,8 @@ class Warehouse(pulumi.ComponentResource):
             {"role": "OWNER", "special_group": "projectOwners"},
             {"role": "WRITER", "user_by_email": identity.email},
         ]
+        if reader:
+            accesses.append({"role": "READER", "user_by_email": reader.email})
         kind, _, address = settings.owner_member.lower().partition(":")
         if address:
             field = "group_by_email" if kind == "group" else "user_by_email"

@@ -128,20 +128,31 @@ def test_only_what_runs_tasks_has_the_credential_file() -> None:
     told = {
         n: s["environment"][variable] for n, s in SERVICES.items() if variable in s.get("environment", {})
     }
+    reads = told.pop("airflow-api-server")
     assert set(told) == having
     assert set(told.values()) == {f"${{GOOGLE_CREDENTIALS_FILE:+{CREDENTIALS_PATH}}}"}
+    assert reads == "${GOOGLE_READER_CREDENTIALS_FILE:+/run/secrets/google_reader_credentials}"
 
 
-def test_only_the_token_server_has_the_developers_credentials_and_only_tasks_reach_it() -> None:
+def test_only_the_api_server_has_what_reads_and_it_has_nothing_that_writes() -> None:
+    """It has Airflow's database and the signing keys, and serves browsers; tasks run what people write."""
+    having = {n for n, s in SERVICES.items() if "google_reader_credentials" in s.get("secrets", [])}
+    volume = "reader-secrets:/run/taxiway/reader:ro"
+    assert having == {n for n, s in SERVICES.items() if volume in s["volumes"]}
+    assert having == {"airflow-api-server", "google-tokens"}
+    assert SERVICES["airflow-api-server"]["secrets"] == ["google_reader_credentials"]
+
+
+def test_only_the_token_server_has_the_developers_credentials_and_only_its_clients_reach_it() -> None:
     served, server = {"airflow-worker", "airflow-triggerer"}, SERVICES["google-tokens"]
     having = {n for n, s in SERVICES.items() if "google_own_credentials" in s.get("secrets", [])}
     assert having == {"google-tokens"}
     assert server["networks"] == ["google"]
     assert "ports" not in server
     inside = {n for n, s in SERVICES.items() if "google" in s.get("networks", [])}
-    assert inside == served | {"google-tokens", "gateway"}
+    assert inside == served | {"google-tokens", "gateway", "airflow-api-server"}
     volume = "google-secrets:/run/taxiway/google:ro"
-    assert {n for n, s in SERVICES.items() if volume in s["volumes"]} == inside
+    assert {n for n, s in SERVICES.items() if volume in s["volumes"]} == inside - {"airflow-api-server"}
     assert server["profiles"] == ["${GOOGLE_TOKENS_OFF-1}"]
     needed = {"condition": "service_healthy", "required": False}
     assert all(SERVICES[name]["depends_on"]["google-tokens"] == needed for name in served)
@@ -153,13 +164,19 @@ def test_the_token_server_is_where_tasks_ask_and_asks_for_the_secret_that_they_h
     assert f"http://{options['--allow-host']}:{options['--port']}" == variables.TOKENS
     assert options["--token-file"] == variables.TOKEN_SECRET
     assert options["--credentials"] == "/run/secrets/google_own_credentials"
-    made = prepare.forms({name: f"<{name}>" for name in prepare.GENERATORS})["google"]
-    assert made == {Path(variables.TOKEN_SECRET).name: "<google_tokens_secret>"}
+    assert options["--reader-token-file"] == variables.READER_SECRET
+    assert options["--reader-credentials"] == "/run/secrets/google_reader_credentials"
+    made = prepare.forms({name: f"<{name}>" for name in prepare.GENERATORS})
+    assert made["google"] == {Path(variables.TOKEN_SECRET).name: "<google_tokens_secret>"}
+    assert made["reader"] == {Path(variables.READER_SECRET).name: "<google_reader_secret>"}
 
 
-def test_only_what_runs_tasks_has_the_folder_of_the_platforms_token_read_only_where_the_host_has_it() -> None:
+def test_only_who_has_a_credential_has_the_folder_of_the_platforms_token_read_only_as_the_host_has_it() -> (
+    None
+):
     mounts = {name: [v for v in s["volumes"] if "GOOGLE_TOKEN_FOLDER" in v] for name, s in SERVICES.items()}
-    assert {name for name, found in mounts.items() if found} == {"airflow-worker", "airflow-triggerer"}
+    having = {"airflow-worker", "airflow-triggerer", "airflow-api-server"}
+    assert {name for name, found in mounts.items() if found} == having
     place = "${GOOGLE_TOKEN_FOLDER:-%s}"
     assert mounts["airflow-worker"] == [f"{place % '/dev/null'}:{place % '/run/taxiway/no-token'}:ro"]
 

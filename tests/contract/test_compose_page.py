@@ -26,6 +26,8 @@ CALLED = {
     "google-secrets": "a secret for which `google-tokens` gives tokens",
     "google_credentials": "the Google credential, and read it",
     "google_own_credentials": "your own Google credentials",
+    "reader-secrets": "the API server's Google credential, which only reads",
+    "google_reader_credentials": "the API server's Google credential, which only reads",
     "database-secrets": "the Fernet key",
     "tokens-secrets": "what signs tokens",
     "admin-secrets": "the passwords that people sign in with",

@@ -34,7 +34,7 @@ def rejected(**headers: str) -> str:
 
     pairs = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
     scope = {"type": "http", "method": "POST", "path": "/b", "headers": pairs}
-    asyncio.run(Guard(served, token="t")(scope, None, send))
+    asyncio.run(Guard(served, tokens=["t"])(scope, None, send))
     return (sent[1:] or [{"body": b""}])[0]["body"].decode()
 
 

@@ -16,7 +16,7 @@ import yaml
 from fake_http import Answer
 from google_hosts import GONE, IAM, OAUTH, GoogleHosts
 
-from lakehouse.outputs import CREDENTIALS
+from lakehouse.outputs import CREDENTIALS, READER_CREDENTIALS
 from taxiway.cli.main import main
 from taxiway.compose import variables
 from taxiway.docgen.infrastructure import STACK
@@ -36,7 +36,8 @@ def outputs(scenario: str) -> dict[str, Any]:
     config = yaml.safe_load((INVENTORIES / f"{scenario}.yaml").read_text())["config"]
     found = plan(STACK, config).outputs
     if scenario == "key":
-        found[CREDENTIALS] = json.dumps({"type": "service_account", "private_key": SECRET})
+        key = json.dumps({"type": "service_account", "private_key": SECRET})
+        found |= {CREDENTIALS: key, READER_CREDENTIALS: key}
     return found
 
 
@@ -100,6 +101,9 @@ def test_the_credential_file_is_its_owners_alone_and_where_compose_is_told(
     assert file.stat().st_uid == variables.uid(), "whom the containers run as"
     written = variables.read(checkout / ".env")
     assert written["GOOGLE_CREDENTIALS_FILE"] == str(file)
+    readers = checkout / "google_reader_credentials"
+    assert (mode(readers), readers.stat().st_uid) == (0o600, variables.uid())
+    assert written["GOOGLE_READER_CREDENTIALS_FILE"] == str(readers)
     own, impersonates = checkout / "google_own_credentials", scenario == "ephemeral"
     assert own.exists() == impersonates
     if impersonates:
@@ -124,7 +128,13 @@ def test_each_credential_mode_has_its_kind_of_file(
 ) -> None:
     run(scenario)
     content = json.loads((checkout / "google_credentials").read_text())
-    assert content["type"] == kind
+    reader = json.loads((checkout / "google_reader_credentials").read_text())
+    assert content["type"] == reader["type"] == kind
+    if kind == "external_account":
+        # The API server's is another account, and with the token server another secret.
+        assert "/taxiway-alice--reader@acme-data." in reader["service_account_impersonation_url"]
+        same = reader["credential_source"] == content["credential_source"]
+        assert same == (scenario == "workload-identity")
     if scenario == "ephemeral":
         method = "/v1/projects/-/serviceAccounts/taxiway-alice@acme-data.iam.gserviceaccount.com"
         assert content["token_url"] == "http://google-tokens:9085/v1/token"
@@ -224,13 +234,15 @@ def test_a_stack_without_a_credential_file_leaves_none_of_another(run: Any, chec
     run("key")
     assert not (checkout / "google_own_credentials").exists()
     run("anonymous")
-    assert not (checkout / "google_credentials").exists()
-    assert variables.read(checkout / ".env")["GOOGLE_CREDENTIALS_FILE"] == ""
+    assert list(checkout.glob("google_*credentials")) == []
+    written = variables.read(checkout / ".env")
+    assert written["GOOGLE_CREDENTIALS_FILE"] == written["GOOGLE_READER_CREDENTIALS_FILE"] == ""
 
 
 def test_the_files_are_ignored_by_git() -> None:
     ignored = (REPOSITORY / ".gitignore").read_text().split()
-    assert {"/.env", "/google_credentials", "/google_own_credentials"} <= set(ignored)
+    written = {"google_credentials", "google_own_credentials", "google_reader_credentials"}
+    assert {"/.env", *(f"/{name}" for name in written)} <= set(ignored)
 
 
 def test_a_stack_without_outputs_is_reported_with_what_makes_it(

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from elt.connections import GOOGLE
-from lakehouse.outputs import CREDENTIALS, CREDENTIALS_PATH, VARIABLES
+from lakehouse.outputs import CREDENTIALS, CREDENTIALS_PATH, READER_CREDENTIALS, VARIABLES
 from taxiway.environment.home import REPOSITORY
 from taxiway.infrastructure.plan import plan
 
@@ -53,7 +53,7 @@ def read_by_the_library():
 
 
 def test_the_contract_names_every_output_and_nothing_else():
-    assert every_output() == {*VARIABLES, CREDENTIALS}
+    assert every_output() == {*VARIABLES, CREDENTIALS, READER_CREDENTIALS}
 
 
 def test_every_setting_of_the_library_is_an_output_or_the_commands_business():
@@ -101,6 +101,7 @@ def test_there_is_a_credential_file_exactly_where_a_variable_points_to_it():
         assert (
             (CREDENTIALS in found)
             == ("GOOGLE_APPLICATION_CREDENTIALS" in found)
+            == (READER_CREDENTIALS in found)
             == (path.stem != "anonymous")
         )
 

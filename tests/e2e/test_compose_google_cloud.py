@@ -1,6 +1,7 @@
 """The same file with the .env of a stack on Google Cloud: no emulators, its own names and credentials.
 
-It runs beside the platform of the other tests, on the same engine.
+It runs beside the platform of the other tests, on the same engine. For the API server and the token server
+Google is a process of this machine; nothing else calls Google.
 """
 
 from __future__ import annotations
@@ -8,7 +9,6 @@ from __future__ import annotations
 import atexit
 import json
 import os
-import re
 import shutil
 import subprocess
 import tempfile
@@ -18,7 +18,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from compose_stack import Stack, fresh_clone, remove_images
+from fake_storage import Object
+from google_hosts import ACCOUNT, GoogleHosts
+from tls_proxy import certificate
 
 from taxiway.cli.main import main
 from taxiway.compose import variables as names
@@ -29,28 +33,34 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1500)]
 # Where the platform puts its token, as root: nobody else makes this folder.
 TOKEN = Path(tempfile.gettempdir()) / "taxiway-token-of-a-test" / "token"
 EMULATED = {"gcs", "bigquery", "sample-source", "infrastructure"}
+ACTING = "https://iam.test/v1/projects/-/serviceAccounts/%s:generateAccessToken"
+READER = "reader@p.iam.gserviceaccount.com"
 OUTPUTS = {
-    "AIRFLOW_CONN_GOOGLE_CLOUD_DEFAULT": '{"conn_type": "google_cloud_platform", "extra": {"project": "a"}}',
-    "BIGQUERY_DATASET": "taxiway_carol",
-    "GCP_GCS_BUCKET": "acme-taxiway-carol",
+    "AIRFLOW_CONN_GOOGLE_CLOUD_DEFAULT": '{"conn_type": "google_cloud_platform", "extra": {"project": "p"}}',
+    "BIGQUERY_DATASET": "d",
+    "GCP_GCS_BUCKET": "b",
     "GCP_LOCATION": "EU",
-    "GCP_PROJECT_ID": "acme",
+    "GCP_PROJECT_ID": "p",
     "GOOGLE_APPLICATION_CREDENTIALS": "/run/secrets/google_credentials",
     "google_credentials": json.dumps({"type": "of a test", "credential_source": {"file": str(TOKEN)}}),
+    "google_reader_credentials": json.dumps(
+        {"type": "impersonated_service_account", "service_account_impersonation_url": ACTING % READER}
+    ),
 }
+FILES = ("google_credentials", "google_reader_credentials")
 
 
-# What the token server has. It is asked for a token of another account: nothing calls Google.
+# What the token server has.
 OWN = {
     "type": "impersonated_service_account",
-    "service_account_impersonation_url": "https://iam.test/v1/pipelines@acme.test:generateAccessToken",
+    "service_account_impersonation_url": ACTING % ACCOUNT,
     "source_credentials": {"type": "authorized_user", **dict.fromkeys(("client_id", "client_secret"), "x"),
     "refresh_token": "a-developers-own"},
 }  # fmt: skip
 ASK = """
-import pathlib, urllib.error, urllib.request
-url = "http://google-tokens:9085/v1/projects/-/serviceAccounts/nobody@acme.test:generateAccessToken"
-secret = pathlib.Path("/run/taxiway/google/secret")
+import pathlib, sys, urllib.error, urllib.request
+url = f"http://google-tokens:9085/v1/projects/-/serviceAccounts/{sys.argv[1]}:generateAccessToken"
+secret = pathlib.Path(sys.argv[2])
 headers = {"Content-Type": "application/json"}
 for given in (secret.read_text() if secret.exists() else "", "guessed"):
     request = urllib.request.Request(url, b'{"scope": ["x"]}', headers | {"Authorization": f"Bearer {given}"})
@@ -72,8 +82,28 @@ class Engine:
 
 
 @pytest.fixture(scope="module")
-def stack(platform: Stack) -> Iterator[Stack]:
-    """Up with what scripts/env writes, in a checkout that is its owner's alone. Nothing calls Google."""
+def google() -> Iterator[GoogleHosts]:
+    with GoogleHosts(address="0.0.0.0") as google:
+        yield google
+
+
+def proxied(folder: Path, google: GoogleHosts) -> str:
+    """What Compose is told beside the file, so that two services find that Google."""
+    (folder / "google.pem").write_bytes(certificate()[0])
+    found = {
+        "environment": {
+            "HTTPS_PROXY": f"http://host.docker.internal:{google.port}",
+            "REQUESTS_CA_BUNDLE": "/google.pem",
+        },
+        "extra_hosts": ["host.docker.internal:host-gateway"],
+        "volumes": ["./google.pem:/google.pem:ro"],
+    }
+    return yaml.safe_dump({"services": dict.fromkeys(("airflow-api-server", "google-tokens"), found)})
+
+
+@pytest.fixture(scope="module")
+def stack(platform: Stack, google: GoogleHosts) -> Iterator[Stack]:
+    """Up with what scripts/env writes, in a checkout that is its owner's alone."""
     made = Stack(fresh_clone("google-cloud"))
     shutil.rmtree(TOKEN.parent, ignore_errors=True)
     TOKEN.parent.mkdir(mode=0o755)
@@ -87,8 +117,10 @@ def stack(platform: Stack) -> Iterator[Stack]:
     own = made.folder / OWN_CREDENTIALS
     own.write_text(json.dumps(OWN))
     impersonating = {"GOOGLE_OWN_CREDENTIALS_FILE": str(own), "GOOGLE_TOKENS_OFF": ""}
+    impersonating["TAXIWAY_LOGS_IN_LAKE"] = "true"
+    (made.folder / "docker-compose.override.yaml").write_text(proxied(made.folder, google))
     (made.folder / ".env").write_text(names.lines({**written, **impersonating, "AIRFLOW_UID": str(owner)}))
-    for file in (".env", "google_credentials", OWN_CREDENTIALS):
+    for file in (".env", *FILES, OWN_CREDENTIALS, "google.pem"):
         os.chown(made.folder / file, owner, -1)
     subprocess.run(["chmod", "-R", "go-rwx", made.folder], check=True)
     # The builder's cache looks at modes as well, and nobody has to install the packages twice.
@@ -143,8 +175,8 @@ def test_compose_with_a_stacks_env_starts_no_emulator(stack: Stack) -> None:
 
 def test_compose_with_a_stacks_env_gives_workers_the_stack_and_no_emulator(stack: Stack) -> None:
     found = variables(stack, "airflow-worker")
-    given = {name: found.get(name) for name in OUTPUTS if name != "google_credentials"}
-    assert given == {name: value for name, value in OUTPUTS.items() if name != "google_credentials"}
+    given = {name: found.get(name) for name in OUTPUTS if name not in FILES}
+    assert given == {name: value for name, value in OUTPUTS.items() if name not in FILES}
     assert not {"STORAGE_EMULATOR_HOST", "BIGQUERY_EMULATOR_HOST", names.SOURCE} & set(found)
     read = stack.read("airflow-worker", "/run/secrets/google_credentials")
     assert json.loads(read) == json.loads(OUTPUTS["google_credentials"])
@@ -163,29 +195,56 @@ def test_compose_with_workload_identity_sees_each_renewed_token_and_can_write_no
     assert stack.compose("exec", "-T", "airflow-scheduler", "cat", str(TOKEN), code=1)
 
 
-def test_compose_with_a_stacks_env_says_on_its_pages_that_the_api_server_has_no_credential(
-    stack: Stack,
+def test_compose_with_a_stacks_env_shows_pages_and_logs_of_the_lake_as_the_reader(
+    stack: Stack, google: GoogleHosts
 ) -> None:
-    api = stack.api
-    assert "yellow_to_lake" in api.dags()
+    """The task ran where its log is no more."""
+    api, name = stack.api, "green_to_lake"
+    google.shown.clear()
     # By the token with which it was just asked.
-    answer = api.session.get(f"{api.url}/taxiway/api/coverage/yellow", timeout=60)
-    assert answer.status_code == 503
-    assert re.search(r"no credentials .*docs/pages\.md", answer.json()["detail"]), answer.text
+    assert "yellow_to_lake" in api.dags()
+    page = api.session.get(f"{api.url}/taxiway/api/coverage/yellow", timeout=60)
+    assert page.status_code == 200, page.text
+    assert google.shown >= {("bigquery.googleapis.com", READER)}
+    run = api.trigger(name, "2024-01", {})["dag_run_id"]
+    task = api.task_instances([name], [run])[0]["task_id"]
+    ran = "UPDATE task_instance SET try_number = 1, state = 'success', hostname = 'gone'"
+    psql = "PGPASSWORD=$(cat /run/taxiway/database/password) psql -h 127.0.0.1 -U airflow -c"
+    where = f"WHERE run_id = '{run}' AND task_id = '{task}'"
+    stack.compose("exec", "-T", "postgres", "sh", "-c", f'{psql} "{ran} {where}"')
+    log = f"logs/dag_id={name}/run_id={run}/task_id={task}/attempt=1.log"
+    google.storage.objects["b"][log] = Object(b'{"event": "said elsewhere"}\n', 1)
+    shown = api.session.get(
+        f"{api.url}/api/v2/dags/{name}/dagRuns/{run}/taskInstances/{task}/logs/1", timeout=60
+    )
+    assert "said elsewhere" in shown.text, shown.text
+    assert {who for host, who in google.shown if host.startswith(("storage", "bigquery"))} == {READER}
 
 
-def test_compose_serves_tokens_to_what_runs_tasks_alone_and_shows_nobody_the_developers_own(
+def test_compose_serves_each_client_its_own_accounts_tokens_and_shows_nobody_the_developers_own(
     stack: Stack,
 ) -> None:
-    for service in ("airflow-worker", "airflow-triggerer"):
-        assert stack.compose("exec", "-T", service, "python", "-c", ASK).split() == ["404", "401"]
+    tasks, reader = "/run/taxiway/google/secret", "/run/taxiway/reader/secret"
+    for service, account, secret, status in (
+        ("airflow-worker", "nobody@p.test", tasks, "404"),
+        ("airflow-triggerer", "nobody@p.test", tasks, "404"),
+        # Who reads cannot write, and what runs tasks has not even the other's secret.
+        ("airflow-worker", READER, tasks, "404"),
+        ("airflow-worker", READER, reader, "401"),
+        ("airflow-api-server", ACCOUNT, reader, "404"),
+        ("airflow-api-server", ACCOUNT, tasks, "401"),
+    ):
+        asked = stack.compose("exec", "-T", service, "python", "-c", ASK, account, secret)
+        assert asked.split() == [status, "401"], (service, account, secret)
     # Others do not even know its name.
-    failed = stack.compose("exec", "-T", "airflow-scheduler", "python", "-c", ASK, code=1)
+    failed = stack.compose("exec", "-T", "airflow-scheduler", "python", "-c", ASK, "x", tasks, code=1)
     assert "URLError" in failed
-    having = {
-        name for name, facts in stack.inspect().items() if OWN_CREDENTIALS in json.dumps(facts["Mounts"])
-    }
-    assert having == {"google-tokens-1"}
+
+    def having(file: str) -> set[str]:
+        return {name for name, facts in stack.inspect().items() if file in json.dumps(facts["Mounts"])}
+
+    assert having(OWN_CREDENTIALS) == {"google-tokens-1"}
+    assert having("google_reader_credentials") == {"google-tokens-1", "airflow-api-server-1"}
     assert "a-developers-own" in stack.read("google-tokens", f"/run/secrets/{OWN_CREDENTIALS}")
     assert "a-developers-own" not in json.dumps(stack.inspect()) + stack.logs()
 

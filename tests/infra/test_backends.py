@@ -233,12 +233,13 @@ SERVER = "http://127.0.0.1:9085"
 
 
 def written(outputs, folder):
-    found = environment.write_credentials(folder, outputs, SERVER, folder / "secret")
+    found = environment.write_credentials(folder, outputs, SERVER, folder / "secret", folder / "reader")
     return {name: json.loads(file.read_text()) for name, file in found.items()}
 
 
 def test_without_credentials_there_is_no_file_to_write_and_none_is_left(tmp_path):
-    (tmp_path / "google_own_credentials").touch()
+    for name in ("google_own_credentials", "google_reader_credentials"):
+        (tmp_path / name).touch()
     assert written(OUTPUTS, tmp_path) == {}
     assert list(tmp_path.iterdir()) == []
 
@@ -267,6 +268,23 @@ def test_the_developers_own_credentials_are_in_a_file_that_tasks_do_not_get(home
         assert "source_credentials" not in tasks
 
 
+def test_the_api_server_gets_the_readers_own_account_and_shows_a_secret_of_its_own(home, tmp_path):
+    path = environment.own_credentials_path()
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps({"type": "authorized_user", "refresh_token": "t"}))
+    reader = IMPERSONATION.replace("a@b", "reader@b")
+    found = written(
+        {**OUTPUTS, "google_credentials": IMPERSONATION, "google_reader_credentials": reader}, tmp_path
+    )
+    assert found["google_own_credentials"]["service_account_impersonation_url"].endswith(
+        "/a@b:generateAccessToken"
+    )
+    api_server = found["google_reader_credentials"]
+    assert api_server["service_account_impersonation_url"] == f"{SERVER}/v1/reader@b:generateAccessToken"
+    assert api_server["credential_source"] == {"file": str(tmp_path / "reader")}
+    assert "source_credentials" not in api_server
+
+
 def test_who_is_not_signed_in_is_told_how(home):
     with pytest.raises(EngineError, match="no credentials of your own") as refused:
         environment.impersonating(json.loads(IMPERSONATION), "acme-data")
@@ -291,7 +309,8 @@ def test_credentials_that_can_impersonate_nobody_are_refused_before_a_task_finds
 
 
 def test_what_people_see_hides_the_credential_file():
-    shown = environment.masked({**OUTPUTS, "google_credentials": '{"private_key": "abc"}'})
+    key = '{"private_key": "abc"}'
+    shown = environment.masked({**OUTPUTS, "google_credentials": key, "google_reader_credentials": key})
     assert "abc" not in repr(shown)
     assert shown["GCP_PROJECT_ID"] == "acme-data"
     assert "google_credentials" not in environment.variables({**OUTPUTS, "google_credentials": "x"})

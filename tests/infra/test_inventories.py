@@ -76,6 +76,26 @@ def test_the_pipelines_have_rights_to_their_data_alone(name):
     assert account.startswith("taxiway-alice@")
 
 
+@pytest.mark.parametrize("name", sorted(SCENARIOS - {"anonymous"}))
+def test_the_reader_may_read_the_data_and_nothing_else(name):
+    """On the one bucket, on the one dataset, and to run jobs: as the pipelines, but for writing."""
+    assert granted(name, "serviceAccount:taxiway-alice--reader@") == {
+        ("reader-lake", "roles/storage.objectViewer"),
+        ("reader-jobs", "roles/bigquery.jobUser"),
+    }
+    (account,) = [member for member, role in accesses(name).items() if role == "READER"]
+    assert account.startswith("taxiway-alice--reader@")
+
+
+@pytest.mark.parametrize("name", ["anonymous", "an account that exists"])
+def test_there_is_no_reader_where_nobody_could_act_as_it_or_no_account_may_be_made(name):
+    there = {"taxiway:serviceAccount": "pipelines@acme-data.iam.gserviceaccount.com"}
+    config = read("anonymous")["config"] if name == "anonymous" else read("ephemeral")["config"] | there
+    made = plan("alice", config)
+    assert not [one.key for one in made.resources if "--reader" in str(one.inputs)]
+    assert "google_reader_credentials" not in made.outputs
+
+
 @pytest.mark.parametrize("name", sorted(SCENARIOS))
 def test_an_update_of_the_dataset_carries_its_whole_access_list(name):
     """BigQuery's PUT resets a list that it does not mention: nothing may be granted beside it."""
@@ -138,8 +158,8 @@ def test_an_ephemeral_runner_makes_no_snapshots_which_would_outlive_it():
 
 
 @pytest.mark.parametrize("name", sorted(SCENARIOS))
-def test_nobody_but_the_pipelines_gets_more_than_to_act_as_them(name):
-    others = granted(name, "") - granted(name, "serviceAccount:taxiway-alice@")
+def test_nobody_but_the_accounts_gets_more_than_to_act_as_them(name):
+    others = granted(name, "") - granted(name, "serviceAccount:taxiway-alice")
     # The owner of a runner comes in by IAP and is root there, on that machine alone.
     on_the_machine = {
         ("runner-owner", "roles/iap.tunnelResourceAccessor"),
@@ -162,9 +182,9 @@ def test_bucket_and_dataset_are_in_one_place(name):
     assert len(set(places)) == 1
 
 
-def test_a_key_is_the_only_secret_output():
+def test_keys_are_the_only_secret_outputs():
     secrets = {name: set(declared_by(name).secret) for name in SCENARIOS}
-    assert secrets.pop("key") == {"google_credentials"}
+    assert secrets.pop("key") == {"google_credentials", "google_reader_credentials"}
     assert set().union(*secrets.values()) == set()
 
 

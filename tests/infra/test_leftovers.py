@@ -13,7 +13,7 @@ PROJECT = "acme-data"
 ALICE = Names.of(PROJECT, "alice")
 OF_ALICE = {"labels": {"taxiway-stack": "alice"}}
 OF_BOB = {"labels": {"taxiway-stack": "bob"}}
-EMAIL = f"{ALICE.account}@{PROJECT}.iam.gserviceaccount.com"
+EMAIL, READER = (f"{name}@{PROJECT}.iam.gserviceaccount.com" for name in (ALICE.account, ALICE.reader))
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Cloud(Api):
     buckets: list = field(default_factory=list)
     soft_deleted: list = field(default_factory=list)
     datasets: list = field(default_factory=list)
-    account: dict | None = None
+    accounts: tuple[str, ...] = ()
     bindings: list = field(default_factory=list)
     environments: list = field(default_factory=list)
     of_runner: dict = field(default_factory=dict)
@@ -43,8 +43,9 @@ class Cloud(Api):
             yield from self.soft_deleted if query.get("softDeleted") == "true" else self.buckets
 
     def get(self, url, **query):
-        assert url.endswith(f"/projects/{PROJECT}/serviceAccounts/{EMAIL}")
-        return self.account
+        place, _, email = url.rpartition("/")
+        assert place.endswith(f"/projects/{PROJECT}/serviceAccounts")
+        return {"email": email} if email in self.accounts else None
 
     def send(self, method, url, body=None, **query):
         assert url.endswith(f"/projects/{PROJECT}:getIamPolicy")
@@ -73,7 +74,12 @@ LEFT = [
     ),
     ({"datasets": [{"datasetReference": {"datasetId": ALICE.dataset}}]}, f"dataset {ALICE.dataset}"),
     ({"datasets": [{"datasetReference": {"datasetId": "renamed"}, **OF_ALICE}]}, "dataset renamed"),
-    ({"account": {"email": EMAIL}}, f"service account {EMAIL}"),
+    ({"accounts": (EMAIL,)}, f"service account {EMAIL}"),
+    ({"accounts": (READER,)}, f"service account {READER}"),
+    (
+        {"bindings": granted(f"deleted:serviceAccount:{READER}?uid=1")},
+        f"roles/bigquery.jobUser on {PROJECT} for {READER}",
+    ),
     (
         {"bindings": granted(f"serviceAccount:{EMAIL}")},
         f"roles/bigquery.jobUser on {PROJECT} for {EMAIL}",
@@ -174,6 +180,6 @@ def test_an_api_that_does_not_know_soft_delete_and_lists_live_buckets_again_name
 
 def test_without_a_control_plane_accounts_are_not_asked_for():
     """Then no account was created, only recorded."""
-    there = {"buckets": [{"name": ALICE.bucket}], "account": {"email": EMAIL}}
+    there = {"buckets": [{"name": ALICE.bucket}], "accounts": (EMAIL,)}
     cloud = Cloud(iam="", resource_manager="", **there)
     assert leftovers(cloud, PROJECT, "alice") == [f"bucket {ALICE.bucket}"]

@@ -32,7 +32,13 @@ def test_a_dataset_name_has_letters_digits_and_underscores_alone(project, stack)
 
 @given(PROJECTS, STACKS)
 def test_an_account_id_has_six_to_thirty_characters(project, stack):
-    assert re.fullmatch(r"[a-z](?=.{5,29}$)[a-z0-9-]*[a-z0-9]", Names.of(project, stack).account)
+    for name in (Names.of(project, stack).account, Names.of(project, stack).reader):
+        assert re.fullmatch(r"[a-z](?=.{5,29}$)[a-z0-9-]*[a-z0-9]", name)
+
+
+@given(PROJECTS, STACKS, STACKS)
+def test_a_reader_is_never_the_pipelines_account_of_any_stack(project, one, other):
+    assert Names.of(project, one).reader != Names.of(project, other).account
 
 
 @given(PROJECTS, STACKS)
@@ -62,6 +68,7 @@ def test_two_developers_in_one_project_never_meet(project, one, other):
     assert first.dags_bucket != second.dags_bucket
     assert first.dataset != second.dataset
     assert first.account != second.account
+    assert first.reader != second.reader
     assert first.label != second.label
 
 
@@ -93,6 +100,7 @@ def test_names_stay_as_they_are():
         dags_bucket="taxiway-dags-alice-483ab56565",
         dataset="taxiway_alice",
         account="taxiway-alice",
+        reader="taxiway-alice--reader",
         label="alice",
     )
     assert Names.of("example.com:acme", "Feature/Lake_2.x") == Names(
@@ -100,6 +108,7 @@ def test_names_stay_as_they_are():
         dags_bucket="taxiway-dags-feature-lake-2-x-64b10b84ea",
         dataset="taxiway_feature_lake_2_x_64b10b84ea",
         account="taxiway-feature-lak-64b10b84ea",
+        reader="taxiway-feature-lak-d10a5b3d87",
         label="feature-lake-2-x-64b10b84ea",
     )
 

@@ -66,7 +66,8 @@ class GoogleHosts:
 
     `faults` are by host, one for each next request: a status, RESET, or a whole answer. `granted`: whether
     the accounts may be impersonated yet. A token is announced to live for `life` seconds; one that a host
-    in `uses` has minted is refused after so many requests.
+    in `uses` has minted is refused after so many requests. `shown`: which hosts got a token of which account,
+    empty for the developer's own. It listens on `address`.
     """
 
     storage: FakeStorage = field(default_factory=lambda: FakeStorage("b"))
@@ -76,6 +77,9 @@ class GoogleHosts:
     granted: Callable[[], bool] = lambda: True
     life: int = 3600
     uses: dict[str, int] = field(default_factory=dict)
+    shown: set[tuple[str, str]] = field(default_factory=set)
+    address: str = "127.0.0.1"
+    _accounts: dict[str, str] = field(default_factory=dict)
     _tokens: dict[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -90,11 +94,16 @@ class GoogleHosts:
         class Handler(_Handler):
             google = hosts
 
-        self._server = HttpServer(("127.0.0.1", 0), Handler).start()
+        self._server = HttpServer((self.address, 0), Handler).start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._server.stop()
+
+    @property
+    def port(self) -> int:
+        """Where the proxy listens."""
+        return self._server.server_port
 
     @property
     def minted(self) -> int:
@@ -108,7 +117,7 @@ class GoogleHosts:
         bundle, nobody = folder / "google.pem", folder / "nobody"
         bundle.write_bytes(certificate()[0])
         nobody.mkdir(exist_ok=True)
-        here = f"127.0.0.1:{self._server.server_port}"
+        here = f"127.0.0.1:{self.port}"
         return {
             # The metadata server, whose name Google's library reads when it is imported, is asked by http.
             **dict.fromkeys(("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy"), f"http://{here}"),
@@ -154,12 +163,13 @@ class GoogleHosts:
             grant = form["grant_type"][0]
             assert grant in ("refresh_token", _JWT_GRANT) if host == OAUTH else grant == _EXCHANGE
             return Answer(body=self._mint(host, expires_in=self.life, token_type="Bearer", **_ISSUED))
-        self._check(request)
+        self._check(host, request)
         if host == IAM and request.path.endswith(":generateAccessToken"):
             if not self.granted():
                 return Answer(403, DENIED)
             until = dt.datetime.now(dt.UTC) + dt.timedelta(seconds=self.life)
             token = self._mint(host)["access_token"]
+            self._accounts[token] = request.path.rpartition("/")[2].partition(":")[0]
             return Answer(body={"accessToken": token, "expireTime": f"{until:%Y-%m-%dT%H:%M:%SZ}"})
         if host == PROJECTS:
             return Answer(body={"projectId": "p", "projectNumber": "123"})
@@ -184,8 +194,9 @@ class GoogleHosts:
         self._tokens[token] = self.uses.get(host, 1_000_000)
         return {"access_token": token, **more}
 
-    def _check(self, request: Request) -> None:
+    def _check(self, host: str, request: Request) -> None:
         token = request.headers.get("authorization", "").removeprefix("Bearer ")
+        self.shown.add((host, self._accounts.get(token, "")))
         if self._tokens.get(token, 0) <= 0:
             raise GoogleError(401, "Request had invalid authentication credentials.", "authError")
         self._tokens[token] -= 1

@@ -24,7 +24,7 @@ def served(own: Path, folder: Path) -> Iterator[Path]:
     """Mint tokens by the credential file `own`; yields that of tasks."""
     secret, tasks = folder / "secret", folder / "tasks.json"
     secret.write_text(SECRET)
-    app = Guard(application(Minter(own, SECRET)), token=SECRET, open_paths=[EXCHANGE])
+    app = Guard(application(Minter(own, {SECRET: own})), tokens=[SECRET], open_paths=[EXCHANGE])
     server = uvicorn.Server(uvicorn.Config(app, log_config=None, lifespan="off"))
     with socket.create_server(("127.0.0.1", 0)) as listener:
         address = f"http://127.0.0.1:{listener.getsockname()[1]}"

@@ -98,7 +98,7 @@ def airflow_environment(home: Home, state: State, outputs: Mapping[str, str]) ->
         # Tasks and server are of one release: airflow_local_settings.py need not build the API of nine.
         "TAXIWAY_SAME_RELEASE": "1",
         # The API server is started before there are outputs; its pages read them here.
-        "TAXIWAY_ENVIRONMENT": str(home.environment),
+        "TAXIWAY_ENVIRONMENT": str(home.pages_environment),
         "TAXI_SCHEDULE_START": state.schedule_start,
         **lineage(),
     }

@@ -195,6 +195,7 @@ def forms(secret: Mapping[str, str]) -> Forms:
             "credentials.json": credentials.emulator_credentials(secret["emulator_token"]),
         },
         "google": {"secret": secret[credentials.TOKEN_SECRET]},
+        "reader": {"secret": secret[credentials.READER_SECRET]},
         "gateway": {
             "gateway.pem": gateway,
             "gateway.crt": certificates.public(gateway),

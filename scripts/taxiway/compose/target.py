@@ -185,6 +185,7 @@ class Compose:
             credentials = variables.write_credentials(self.home.secrets, outputs)
             stack = variables.of_stack(self.home.stack, outputs, credentials)
         before = variables.read(self.project.file)
+        readable = self.state.emulated or bool(stack["GOOGLE_READER_CREDENTIALS_FILE"])
         wanted = {
             **stack,
             **{variable: str(self.state.ports[name]) for name, variable in variables.PORTS.items()},
@@ -193,7 +194,7 @@ class Compose:
             "AIRFLOW_UID": str(variables.uid()),
             "TAXIWAY_LOGS": str(self.logs),
             "TAXI_SCHEDULE_START": self.state.schedule_start,
-            **variables.gateway(before, emulated=self.state.emulated),
+            **variables.gateway(before, readable=readable),
             **lineage(),
         }
         if "TAXIWAY_ADDRESS" in before.keys() - wanted.keys():

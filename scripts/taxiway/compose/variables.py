@@ -34,9 +34,10 @@ POSTGRES = "AIRFLOW_CONN_TAXI_POSTGRES"
 CREDENTIALS = "/run/taxiway/emulator/credentials.json"
 EMULATORS: Mapping[str, str] = {"STORAGE_EMULATOR_HOST": "gcs", "BIGQUERY_EMULATOR_HOST": "bigquery"}
 """The outputs of a stack on emulators that name one, and which."""
-# Where tasks in containers find the token server, and the secret that they show it.
+# Where tasks in containers find the token server, and the secrets that they and the API server show it.
 TOKENS = f"http://google-tokens:{ports.USUAL['google-tokens']}"
 TOKEN_SECRET = "/run/taxiway/google/secret"  # noqa: S105 - a path
+READER_SECRET = "/run/taxiway/reader/secret"  # noqa: S105 - a path
 # docker-compose.yaml has defaults for the emulators; an empty variable takes them away. Without the sample
 # source the datasets' own is read, and no month unasked: it would cost money.
 NO_EMULATORS = {"EMULATORS_OFF": "1", **dict.fromkeys((*EMULATORS, SOURCE, "TAXIWAY_MONTHS"), "")}
@@ -104,6 +105,7 @@ def of_stack(stack: str, outputs: Mapping[str, Any], credentials: Mapping[str, P
         "TAXIWAY_STACK": stack,
         "AIRFLOW_UID": str(uid()),
         "GOOGLE_CREDENTIALS_FILE": str(credentials.get(names.CREDENTIALS, "")),
+        "GOOGLE_READER_CREDENTIALS_FILE": str(credentials.get(names.READER_CREDENTIALS, "")),
         "GOOGLE_OWN_CREDENTIALS_FILE": str(own or ""),
         "GOOGLE_TOKENS_OFF": "" if own else "1",
         "GOOGLE_OWN_CREDENTIALS_VERSION": hashlib.sha256(own.read_bytes()).hexdigest()[:12] if own else "",
@@ -140,17 +142,16 @@ def source(state: State) -> dict[str, str]:
     return {} if state.source == SAMPLE else {SOURCE: "", **source_connection(state)}
 
 
-def gateway(before: Mapping[str, str], *, emulated: bool) -> dict[str, str]:
+def gateway(before: Mapping[str, str], *, readable: bool) -> dict[str, str]:
     """Where workers on other hosts come in: what the user's shell says, or said when `before` was written.
 
-    An address that is empty closes it.
+    An address that is empty closes it. `readable`: whether the API server may read the lake, and show logs.
     """
     names = ("TAXIWAY_ADDRESS", "GATEWAY_PORT", "TAXIWAY_LOGS_IN_LAKE")
     said = {name: os.environ.get(name, before.get(name, "")) for name in names}
     if not said["TAXIWAY_ADDRESS"]:
         return {"GATEWAY_OFF": "1"}
-    # On Google Cloud the API server has no credential with which it could show them.
-    logs = {"TAXIWAY_LOGS_IN_LAKE": "true"} if emulated else {}
+    logs = {"TAXIWAY_LOGS_IN_LAKE": "true"} if readable else {}
     return {"GATEWAY_OFF": "", **logs, **{name: value for name, value in said.items() if value}}
 
 
@@ -159,7 +160,7 @@ def write_credentials(folder: Path, outputs: Mapping[str, Any]) -> dict[str, Pat
 
     Their owner's alone. Root is not imitated by the containers: it hands them to whom they run as.
     """
-    written = environment.write_credentials(folder, outputs, TOKENS, TOKEN_SECRET)
+    written = environment.write_credentials(folder, outputs, TOKENS, TOKEN_SECRET, READER_SECRET)
     if not os.getuid():
         for file in written.values():
             os.chown(file, uid(), -1)

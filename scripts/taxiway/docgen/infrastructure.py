@@ -14,7 +14,7 @@ from typing import Any, Final
 import yaml
 
 from lakehouse.guardrails import RULES
-from lakehouse.outputs import CREDENTIALS
+from lakehouse.outputs import VARIABLES
 from taxiway.docgen.markdown import Parts, codes, table
 from taxiway.environment.home import REPOSITORY
 from taxiway.infrastructure import cost
@@ -30,7 +30,11 @@ _FEDERATED: Final = {
     ),
     "taxiway:workloadIdentityPrincipal": "attribute.repository/acme/taxiway",
 }
-_ACCOUNT: Final = f"taxiway-{STACK}@acme-data.iam.gserviceaccount.com"
+_HOST: Final = "acme-data.iam.gserviceaccount.com"
+_ACCOUNTS: Final = {
+    f"taxiway-{STACK}@{_HOST}": "the pipelines",
+    f"taxiway-{STACK}--reader@{_HOST}": "the reader",
+}
 _PARTS_OF_A_RUNNER: Final = {
     "secretId": "its two secrets",
     "repository": "its images",
@@ -109,7 +113,8 @@ def _grants(config: Mapping[str, str]) -> list[tuple[str, str, str]]:
     for one in _declared(config):
         place = "the lake" if one.type.endswith(":BucketIAMMember") else "the project"
         if one.type.startswith("gcp:serviceaccount/"):
-            place = "the pipelines' account"
+            email = one.inputs.get("serviceAccountId", "").rpartition("/")[2]
+            place = f"the account of {_ACCOUNTS.get(email)}"
         if one.name == "composer-files":
             place = "the bucket of the DAGs"
         for part, text in _PARTS_OF_A_RUNNER.items():
@@ -123,7 +128,7 @@ def _grants(config: Mapping[str, str]) -> list[tuple[str, str, str]]:
 
 
 def _who(member: str) -> str:
-    names = {_ACCOUNT: "the pipelines", "projectOwners": "owners of the project"}
+    names = {**_ACCOUNTS, "projectOwners": "owners of the project"}
     other = "identities of the platform's pool" if member.startswith("principal") else "the owner"
     return names.get(member.removeprefix("serviceAccount:"), other)
 
@@ -161,7 +166,7 @@ def settings() -> str:
 def outputs() -> str:
     """Return what each output is for this stack."""
     found = _plan(_SETTINGS).outputs
-    rows = [(f"`{name}`", f"`{found[name]}`") for name in sorted(found) if name != CREDENTIALS]
+    rows = [(f"`{name}`", f"`{found[name]}`") for name in sorted(found) if name in VARIABLES]
     return table(("output", "for the stack alice"), rows)
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from taxiway.embedded.postgres import PostgresServer
 from taxiway.environment.home import Home
 from taxiway.environment.ports import USUAL
-from taxiway.environment.secrets import TOKEN_SECRET
+from taxiway.environment.secrets import READER_SECRET, TOKEN_SECRET
 
 # Is in the database's folder if its migration failed.
 FAILED = "migration-failed"
@@ -81,6 +81,8 @@ def components(home: Home, ports: Mapping[str, int]) -> list[Component]:
     api_server = (sys.executable, "-m", "taxiway.embedded.api_server", str(migrated(home)), API_SERVER)
     tokens = ("--port", str(ports[TOKENS]), "--credentials", str(home.own_credentials))
     secret = ("--token-file", str(home.secrets / TOKEN_SECRET))
+    reader = ("--reader-token-file", str(home.secrets / READER_SECRET))
+    readers = ("--reader-credentials", str(home.reader_credentials))
     postgres = PostgresServer(home.data("postgres"), ports["postgres"]).command()
     return [
         # TERM would wait for every client to leave.
@@ -91,7 +93,7 @@ def components(home: Home, ports: Mapping[str, int]) -> list[Component]:
         emulator("bigquery", "bigquery", *data("bigquery"), *grpc, *lake, *guarded),
         emulator("control-plane", "iam", *data("control-plane"), *guarded),
         emulator("sample-source", "tlc_sample", "--cache", str(home.data("sample-source"))),
-        served(TOKENS, [sys.executable, "-m", "taxiway.token_server", *tokens, *secret]),
+        served(TOKENS, [sys.executable, "-m", "taxiway.token_server", *tokens, *secret, *reader, *readers]),
         served(API_SERVER, _launched(home.api_environment, *api_server)),
         # Scheduler and triggerer serve logs to other machines, of which there are none. The scheduler's
         # workers are forks: what it has imported, no task imports again.

@@ -229,9 +229,8 @@ class Embedded:
         with self.progress.phase(f"infrastructure is up (Pulumi program, {self.state.engine})"):
             outputs = self.engine.up()
         server = f"http://127.0.0.1:{self.state.ports[TOKENS]}"
-        files = environment.write_credentials(
-            self.home.secrets, outputs, server, self.home.secrets / credentials.TOKEN_SECRET
-        )
+        secrets = (self.home.secrets / name for name in (credentials.TOKEN_SECRET, credentials.READER_SECRET))
+        files = environment.write_credentials(self.home.secrets, outputs, server, *secrets)
         if tokens := [c for c in self.components() if c.name == TOKENS]:
             self.supervisor.start_component(TOKENS)
             self._wait_until_answering(tokens)
@@ -239,6 +238,13 @@ class Embedded:
             self.supervisor.stop_components([TOKENS])
         paths = {CREDENTIAL_FILE: str(files[CREDENTIALS])} if CREDENTIALS in files else {}
         return environment.variables(outputs) | paths
+
+    def _give_outputs(self, outputs: Mapping[str, str]) -> None:
+        """Write the variables of what runs DAGs, and those by which the API server's pages read stores."""
+        self._give_variables(self.home.environment, outputs, components.WITH_DAGS)
+        reader = self.home.reader_credentials
+        own = {CREDENTIAL_FILE: str(reader)} if reader.exists() else {}
+        write_json(self.home.pages_environment, read_json(self.home.environment) | own)
 
     def _give_variables(self, file: Path, outputs: Mapping[str, str], names: Sequence[str]) -> None:
         """Write the variables of some components; those that run with others are stopped."""
@@ -249,7 +255,7 @@ class Embedded:
             self.supervisor.stop_components(names)
 
     def _start_airflow(self, outputs: Mapping[str, str]) -> None:
-        self._give_variables(self.home.environment, outputs, components.WITH_DAGS)
+        self._give_outputs(outputs)
         with self.progress.phase("Airflow is healthy"):
             # First: tasks show their tokens to whoever listens there.
             port = self.state.ports[API_SERVER]

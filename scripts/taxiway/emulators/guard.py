@@ -28,14 +28,15 @@ logger = logging.getLogger("guard")
 class Guard:
     """ASGI middleware that rejects clients of other environments and web pages, with Google's error body.
 
-    `hosts`: host names that clients use besides loopback's. `token`: the bearer token they must carry; empty
-    disables the check. `open_paths`: paths without side effects that need no token and take any content type.
+    `hosts`: host names that clients use besides loopback's. `tokens`: the bearer tokens of which they must
+    carry one; none disables the check. `open_paths`: paths without side effects that need no token and take
+    any content type.
     """
 
     def __init__(
-        self, app: ASGI, hosts: Iterable[str] = (), token: str = "", open_paths: Iterable[str] = ()
+        self, app: ASGI, hosts: Iterable[str] = (), tokens: Sequence[str] = (), open_paths: Iterable[str] = ()
     ) -> None:
-        self._app, self._token = app, token
+        self._app, self._tokens = app, tokens
         self._hosts = {*LOOPBACK, *(host.lower() for host in hosts)}
         self._open = {HEALTH, *open_paths}
 
@@ -62,7 +63,8 @@ class Guard:
             return HttpError(403, "This service does not answer web pages.")
         if scope["path"] in self._open:
             return None
-        if self._token and not carries(self._token, headers.getlist("authorization")):
+        shown = headers.getlist("authorization")
+        if self._tokens and not any(carries(token, shown) for token in self._tokens):
             message = "The request lacks this environment's bearer token."
             return HttpError(401, message, headers={"WWW-Authenticate": "Bearer"})
         kind = headers.get("content-type", "").partition(";")[0].strip().lower()

@@ -77,10 +77,17 @@ def read_json(file: Path) -> dict[str, Any]:
     return found
 
 
-def serve(name: str, options: argparse.Namespace, open_app: Open, open_paths: tuple[str, ...] = ()) -> int:
+def serve(
+    name: str,
+    options: argparse.Namespace,
+    open_app: Open,
+    open_paths: tuple[str, ...] = (),
+    more_token_files: tuple[Path, ...] = (),
+) -> int:
     """Serve what `open_app` yields until SIGTERM or Ctrl-C, then close it. Returns the exit code.
 
-    A CannotStartError or OSError of `open_app` becomes one line in the log, and exit code 1.
+    A client carries the token of `--token-file`, or that of one of the others. A CannotStartError or OSError
+    of `open_app` becomes one line in the log, and exit code 1.
     """
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(PlainFormatter("%(asctime)s %(name)s %(message)s"))
@@ -89,13 +96,13 @@ def serve(name: str, options: argparse.Namespace, open_app: Open, open_paths: tu
     for library in ("uvicorn.error", "asyncio"):
         logging.getLogger(library).setLevel(logging.WARNING)
     try:
-        token = token_in(options.token_file)
+        tokens = [token_in(file) for file in (options.token_file, *more_token_files) if file]
         # Bind first: a taken port is reported before any data is opened.
         with (
             listen(options.host, options.port) as listener,
             asyncio.Runner(loop_factory=auto_loop_factory()) as runner,
         ):
-            runner.run(_serve(name, listener, open_app, (options.allow_host, token, open_paths)))
+            runner.run(_serve(name, listener, open_app, (options.allow_host, tokens, open_paths)))
     except (CannotStartError, OSError) as error:
         logging.getLogger(name).critical("cannot start: %s", error)
         return 1

@@ -17,6 +17,7 @@ from taxiway.errors import TaxiwayError
 
 # As in `lakehouse.outputs`, which the image of Airflow is without.
 CREDENTIAL_FILE = "GOOGLE_APPLICATION_CREDENTIALS"
+READER_CREDENTIALS = "google_reader_credentials"
 # Beside the credential file of tasks, with impersonation: the file with their developer's credentials.
 OWN_CREDENTIALS = "google_own_credentials"
 REPOSITORY = Path(__file__).resolve().parents[3]
@@ -79,12 +80,15 @@ class Home:
         # The variables of the Airflow processes that parse, schedule and run DAGs, the stack's outputs
         # among them: this is where commands find the stores.
         self.environment = root / "environment.json"
-        # Those of the API server, which runs no DAG and so does not wait for the outputs.
+        # Those of the API server, which runs no DAG and so does not wait for the outputs; its pages read them
+        # in the second file, with the account that only reads where there is one.
         self.api_environment = root / "api-environment.json"
+        self.pages_environment = root / "pages-environment.json"
         # Generated once, each file 0600. What Google's libraries sign in with is the stack's; with
         # impersonation the developer's own credentials are apart, for commands and the token server.
         self.secrets = root / "secrets"
         self.own_credentials = self.secrets / OWN_CREDENTIALS
+        self.reader_credentials = self.secrets / READER_CREDENTIALS
         # `<component>.log` each, and Airflow's task logs below `tasks/`.
         self.logs = root / "logs"
         self.airflow = root / "airflow"

@@ -15,6 +15,7 @@ REQUIRE_AUTH = "scram-sha-256"
 # The credential file of the connection to the emulators.
 EMULATOR_CREDENTIALS = "emulator_credentials.json"
 TOKEN_SECRET = "google_tokens_secret"  # noqa: S105 - its name
+READER_SECRET = "google_reader_secret"  # noqa: S105 - its name
 
 
 def _token() -> str:
@@ -29,8 +30,9 @@ GENERATORS: Mapping[str, Callable[[], str]] = {
     "supervisor_password": _token,
     # What clients of the emulators carry as bearer token.
     "emulator_token": _token,
-    # What tasks show the token server, on Google Cloud.
+    # What tasks, and what the API server, show the token server on Google Cloud.
     TOKEN_SECRET: _token,
+    READER_SECRET: _token,
     # Airflow signs task tokens with HS512, which wants 64 bytes.
     "jwt_secret": lambda: secrets.token_urlsafe(64),
     "api_secret": lambda: secrets.token_urlsafe(32),

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from lakehouse.outputs import CREDENTIALS, PROJECT, VARIABLES
+from lakehouse.outputs import CREDENTIALS, PROJECT, READER_CREDENTIALS, VARIABLES
 from taxiway.environment.home import OWN_CREDENTIALS, write_atomically
 from taxiway.infrastructure.engine import EngineError
 
@@ -23,28 +23,31 @@ def variables(outputs: Mapping[str, Any]) -> dict[str, str]:
 
 
 def masked(outputs: Mapping[str, Any]) -> dict[str, str]:
-    """Return all outputs for people to see: the credential file's content is hidden."""
-    hidden = {CREDENTIALS: "********"} if CREDENTIALS in outputs else {}
-    return {**variables(outputs), **hidden}
+    """Return all outputs for people to see: the content of credential files is hidden."""
+    files = (CREDENTIALS, READER_CREDENTIALS)
+    return {**variables(outputs), **{name: "********" for name in files if name in outputs}}
 
 
 def write_credentials(
-    folder: Path, outputs: Mapping[str, Any], server: str, secret: str | Path
+    folder: Path, outputs: Mapping[str, Any], server: str, secret: str | Path, reader_secret: str | Path
 ) -> dict[str, Path]:
     """Write the stack's credential files into `folder`, remove others; return those there are, by name.
 
-    CREDENTIALS is what tasks get. With impersonation that asks the token server at the URL `server`, by the
-    secret in the file `secret`, and the developer's own credentials are in OWN_CREDENTIALS, for commands and
-    for that server alone. Raises EngineError where there are none.
+    CREDENTIALS is what tasks get, READER_CREDENTIALS what the API server gets. With impersonation both ask
+    the token server at the URL `server`, each by the secret in its own file, and the developer's own
+    credentials are in OWN_CREDENTIALS, for commands and for that server alone. Raises EngineError where there
+    are none.
     """
-    exported = json.loads(outputs.get(CREDENTIALS) or "{}")
-    contents = {CREDENTIALS: exported} if exported else {}
-    if exported.get("type") == "impersonated_service_account":
-        contents = {
-            CREDENTIALS: tasks_credentials(exported, server, secret),
-            OWN_CREDENTIALS: impersonating(exported, outputs[PROJECT]),
-        }
-    for name in {CREDENTIALS, OWN_CREDENTIALS} - contents.keys():
+    contents: dict[str, dict[str, Any]] = {}
+    for name, file in ((CREDENTIALS, secret), (READER_CREDENTIALS, reader_secret)):
+        exported = json.loads(outputs.get(name) or "{}")
+        if exported.get("type") == "impersonated_service_account":
+            if name == CREDENTIALS:
+                contents[OWN_CREDENTIALS] = impersonating(exported, outputs[PROJECT])
+            exported = tasks_credentials(exported, server, file)
+        if exported:
+            contents[name] = exported
+    for name in {CREDENTIALS, READER_CREDENTIALS, OWN_CREDENTIALS} - contents.keys():
         (folder / name).unlink(missing_ok=True)
     for name, content in contents.items():
         write_atomically(folder / name, json.dumps(content, indent=2) + "\n")

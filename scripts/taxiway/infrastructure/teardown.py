@@ -65,7 +65,7 @@ def leftovers(
         for one, title, known in listed
         if one["name"] in known or one.get("labels", {}).get("taxiway-stack") == names.label
     }
-    return sorted(found.union(_of_account(api, place, project, names) if api.iam else ()))
+    return sorted(found.union(_of_accounts(api, place, project, names) if api.iam else ()))
 
 
 def _of_runner(api: Api, place: str, zone: str) -> Iterator[tuple[dict[str, Any], str]]:
@@ -102,14 +102,17 @@ def _title(bucket: Mapping[str, Any]) -> str:
     return f"soft-deleted bucket {bucket['name']} with its objects, kept until {until}"
 
 
-def _of_account(api: Api, place: str, project: str, names: Names) -> Iterator[str]:
+def _of_accounts(api: Api, place: str, project: str, names: Names) -> Iterator[str]:
     # The project of a domain, example.com:acme, is turned round in an address.
     domain, _, name = project.rpartition(":")
-    email = f"{names.account}@{name}{'.' * bool(domain)}{domain}.iam.gserviceaccount.com"
-    if api.get(f"{api.iam}/{place}/serviceAccounts/{email}") is not None:
-        yield f"service account {email}"
+    host = f"{name}{'.' * bool(domain)}{domain}.iam.gserviceaccount.com"
+    emails = [f"{account}@{host}" for account in (names.account, names.reader)]
+    for email in emails:
+        if api.get(f"{api.iam}/{place}/serviceAccounts/{email}") is not None:
+            yield f"service account {email}"
     policy = api.send("POST", f"{api.resource_manager}/{place}:getIamPolicy", {})
     for binding in policy.get("bindings", []):
         # A grant to a deleted account stays in the policy, as `deleted:serviceAccount:...?uid=...`.
-        if any(f":{email}" in member for member in binding["members"]):
-            yield f"{binding['role']} on {project} for {email}"
+        for email in emails:
+            if any(f":{email}" in member for member in binding["members"]):
+                yield f"{binding['role']} on {project} for {email}"

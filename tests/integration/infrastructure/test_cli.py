@@ -142,7 +142,9 @@ def test_every_credential_mode_comes_up_and_changes_into_the_next(engine):
         FEDERATED,
     ):
         outputs = engine(config).up()
-        assert json.loads(outputs["google_credentials"])["type"]
+        for name in ("google_credentials", "google_reader_credentials"):
+            assert json.loads(outputs[name])["type"]
+        assert any("--reader@" in left for left in engine(config).leftovers())
         assert engine(config).preview() == []
         assert engine(config).drift() == []
     teardown.destroy(engine())

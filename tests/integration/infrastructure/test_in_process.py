@@ -140,6 +140,33 @@ def test_the_pipelines_account_gets_its_rights_to_the_data(engine, bucket_url, d
     assert {"role": "OWNER", "specialGroup": "projectOwners"} in access
 
 
+def test_an_update_adds_the_reader_which_may_read_the_data_alone(engine, bucket_url, dataset_url, stack):
+    """On emulators a stack has none until somebody could act as it."""
+    engine().up()
+    email = f"taxiway-{stack}--reader@taxiway-local.iam.gserviceaccount.com"
+    named = {**OWNER, "taxiway:credentials": "impersonation"}
+    outputs = engine(named).up()
+    assert email in outputs["google_reader_credentials"]
+    bindings = requests.get(f"{bucket_url(outputs)}/iam").json()["bindings"]
+    roles = [one["role"] for one in bindings if f"serviceAccount:{email}" in one["members"]]
+    assert roles == ["roles/storage.objectViewer"]
+    access = requests.get(dataset_url(outputs)).json()["access"]
+    assert [one["role"] for one in access if one.get("userByEmail") == email] == ["READER"]
+    assert engine(named).preview() == engine(named).drift() == []
+    assert f"service account taxiway-{stack}--reader" in teardown.destroy(engine(named))
+
+
+def test_a_reader_that_is_left_behind_is_found(emulators, stack):
+    urls = (emulators.storage_url, emulators.bigquery_url, emulators.control_plane_url)
+    api, reader = Api.of(Endpoints(*urls)), f"taxiway-{stack}--reader"
+    accounts = f"{api.iam}/projects/taxiway-local/serviceAccounts"
+    api.send("POST", accounts, {"accountId": reader})
+    email = f"{reader}@taxiway-local.iam.gserviceaccount.com"
+    assert teardown.leftovers(api, "taxiway-local", stack) == [f"service account {email}"]
+    api.delete(f"{accounts}/{email}")
+    assert teardown.leftovers(api, "taxiway-local", stack) == []
+
+
 def test_a_second_up_changes_nothing(engine, emulators, bucket_url):
     outputs = engine().up()
     load(emulators, outputs)

@@ -30,17 +30,25 @@ from taxiway.environment.ports import USUAL
 REFRESH_TOKEN = "1//a-developers-refresh-token"
 OWN = {"type": "authorized_user", "client_id": "mine", "client_secret": "s", "refresh_token": REFRESH_TOKEN}
 URL = f"https://iamcredentials.googleapis.com/v1/projects/-/serviceAccounts/{ACCOUNT}:generateAccessToken"
+READER = "reader@p.iam.gserviceaccount.com"
+
+
+def impersonating(account: str) -> str:
+    """What the program exports for an account."""
+    content = {"type": "impersonated_service_account", "delegates": [], "source_credentials": {}}
+    return json.dumps(content | {"service_account_impersonation_url": URL.replace(ACCOUNT, account)})
+
+
 OUTPUTS = {
     "GCP_PROJECT_ID": "p", "GCP_GCS_BUCKET": "b", "BIGQUERY_DATASET": "d", "GCP_LOCATION": "EU",
     "AIRFLOW_CONN_GOOGLE_CLOUD_DEFAULT": '{"conn_type": "google_cloud_platform", "extra": {"project": "p"}}',
     "GOOGLE_APPLICATION_CREDENTIALS": "/run/secrets/google_credentials",
-    "google_credentials": json.dumps({
-        "type": "impersonated_service_account", "service_account_impersonation_url": URL, "delegates": [],
-        "source_credentials": {},
-    }),
+    "google_credentials": impersonating(ACCOUNT),
+    "google_reader_credentials": impersonating(READER),
 }  # fmt: skip
 # What a task does that wants to know who it is.
 TASK = "import google.auth; c, _ = google.auth.default(); print(type(c), getattr(c, 'refresh_token', None))"
+READ = "from google.cloud.storage import Client; print([*Client('p').list_blobs('b')])"
 PORTS = {"google-tokens": free_port()}
 SERVER = f"http://127.0.0.1:{PORTS['google-tokens']}"
 MINT = f"{SERVER}/v1/projects/-/serviceAccounts/{ACCOUNT}:generateAccessToken"
@@ -108,7 +116,9 @@ def tasks(tmp_path_factory: pytest.TempPathFactory, google: GoogleHosts) -> Iter
         secrets.derive(home.secrets, state.ports["postgres"])
         processes = Processes(home, 0)
         opened: Any = (lambda *_: Engine()), (lambda *_: processes)
-        found = Embedded(home, state, Progress(), *opened)._start_infrastructure()
+        embedded = Embedded(home, state, Progress(), *opened)
+        found = embedded._start_infrastructure()
+        embedded._give_outputs(found)
         yield child_environment() | airflow_environment(home, state, found)
         processes.stop_components(list(processes.running))
 
@@ -159,6 +169,46 @@ def test_with_the_secret_there_are_tokens_of_the_account_and_of_no_other(
 
 
 @pytest.mark.parametrize(
+    ("name", "account", "status"),
+    [
+        ("google_credentials", READER, 404),
+        ("google_reader_credentials", ACCOUNT, 404),
+        ("google_reader_credentials", READER, 200),
+    ],
+)
+def test_each_secret_is_good_for_one_account(
+    tasks: dict[str, str], google: GoogleHosts, name: str, account: str, status: int
+) -> None:
+    """No task gets what the API server reads by, and the API server nothing by which it could write."""
+    file = json.loads(Path(tasks["GOOGLE_APPLICATION_CREDENTIALS"]).with_name(name).read_text())
+    secret, before = Path(file["credential_source"]["file"]).read_text(), google.minted
+    exchange = requests.post(file["token_url"], data={"subject_token": secret}, timeout=20)
+    assert exchange.json()["access_token"] == secret
+    ours = {"Authorization": f"Bearer {secret}"}
+    answer = requests.post(MINT.replace(ACCOUNT, account), json=SCOPE, headers=ours, timeout=20)
+    assert answer.status_code == status
+    assert (google.minted > before) == ("accessToken" in answer.json()) == (status == 200)
+
+
+def test_pages_read_by_another_file_than_tasks(tasks: dict[str, str]) -> None:
+    pages = json.loads(Path(tasks["TAXIWAY_ENVIRONMENT"]).read_text())
+    files = [Path(one["GOOGLE_APPLICATION_CREDENTIALS"]) for one in (tasks, pages)]
+    assert [file.name for file in files] == ["google_credentials", "google_reader_credentials"]
+    assert all(file.exists() for file in files)
+    assert pages["GCP_GCS_BUCKET"] == tasks["GCP_GCS_BUCKET"]
+
+
+def test_what_the_api_server_has_reads_as_the_reader(tasks: dict[str, str], google: GoogleHosts) -> None:
+    google.shown.clear()
+    file = Path(tasks["GOOGLE_APPLICATION_CREDENTIALS"]).with_name("google_reader_credentials")
+    command = [sys.executable, "-c", READ]
+    environment = tasks | {"GOOGLE_APPLICATION_CREDENTIALS": str(file)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
+    assert done.stdout == "[]\n", done.stderr
+    assert {who for host, who in google.shown if host == "storage.googleapis.com"} == {READER}
+
+
+@pytest.mark.parametrize(
     ("headers", "status"),
     [
         ({}, 401),
@@ -204,6 +254,7 @@ def test_commands_need_no_token_server_unless_a_task_calls_them(
 
 
 def test_a_server_without_a_secret_does_not_start(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "taxiway.token_server", "--credentials", str(tmp_path / "x")]
+    command = [sys.executable, "-m", "taxiway.token_server"]
+    command += [f"--{name}={tmp_path}" for name in ("credentials", "reader-credentials", "reader-token-file")]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert (done.returncode, "--token-file is required" in done.stderr) == (2, True)

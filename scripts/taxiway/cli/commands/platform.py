@@ -455,15 +455,15 @@ def _stop(checkout: Checkout, home: Home, progress: Progress, *, keep: bool, by_
 
 def _remove_files(checkout: Checkout, home: Home) -> list[str]:
     """Remove the environment's folder, what scripts/env wrote for its stack, and an engine's empty state."""
-    from lakehouse.outputs import CREDENTIALS
+    from lakehouse.outputs import CREDENTIALS, READER_CREDENTIALS
     from taxiway.compose import variables
     from taxiway.environment.home import OWN_CREDENTIALS
 
     written, removed = checkout.folder / ".env", list[str]()
     # Another stack's stay. The .env says whose both are, so it goes last.
     if variables.read(written).get("TAXIWAY_STACK") == home.stack:
-        credentials = (checkout.folder / name for name in (CREDENTIALS, OWN_CREDENTIALS))
-        for file in (*credentials, written):
+        names = (CREDENTIALS, READER_CREDENTIALS, OWN_CREDENTIALS)
+        for file in (*(checkout.folder / name for name in names), written):
             if file.exists():
                 file.unlink()
                 removed.append(str(file))

@@ -78,6 +78,9 @@ class Cloud:
         return self.there + self.stays
 
 
+WRITTEN = ("google_credentials", "google_own_credentials", "google_reader_credentials")
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     made = tmp_path / "taxiway"
@@ -94,8 +97,8 @@ def alice(folder: Path) -> Cloud:
     write_atomically(home.secrets / "admin_password", "x")
     write_json(home.engine / "passphrase", {})
     write_atomically(folder / ".env", "TAXIWAY_STACK=alice\n")
-    write_atomically(folder / "google_credentials", "{}")
-    write_atomically(folder / "google_own_credentials", "{}")
+    for name in WRITTEN:
+        write_atomically(folder / name, "{}")
     return Cloud(files)
 
 
@@ -154,7 +157,7 @@ def test_down_leaves_what_env_wrote_for_another_stack(folder: Path) -> None:
     cloud = alice(folder)
     write_atomically(folder / ".env", "TAXIWAY_STACK=bob\n")
     assert down(folder, cloud) == 0
-    assert files(folder) == [".env", "google_credentials", "google_own_credentials"]
+    assert files(folder) == [".env", *WRITTEN]
 
 
 def test_a_stack_of_pulumis_is_not_reported_as_nothing_if_no_pulumi_can_be_asked(

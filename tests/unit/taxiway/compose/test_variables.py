@@ -50,27 +50,29 @@ def test_root_is_not_imitated() -> None:
 
 
 def test_an_address_opens_the_gateway_until_it_is_taken_away(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert variables.gateway({}, emulated=True) == {"GATEWAY_OFF": "1"}
+    assert variables.gateway({}, readable=True) == {"GATEWAY_OFF": "1"}
     monkeypatch.setenv("TAXIWAY_ADDRESS", "10.0.0.5")
     opened = {"GATEWAY_OFF": "", "TAXIWAY_ADDRESS": "10.0.0.5"}
-    assert variables.gateway({}, emulated=False) == opened
+    assert variables.gateway({}, readable=False) == opened
     opened["TAXIWAY_LOGS_IN_LAKE"] = "true"
-    assert variables.gateway({}, emulated=True) == opened
+    assert variables.gateway({}, readable=True) == opened
     monkeypatch.setenv("GATEWAY_PORT", "9443")
     opened["GATEWAY_PORT"] = "9443"
-    assert variables.gateway({}, emulated=True) == opened
+    assert variables.gateway({}, readable=True) == opened
     for name in ("TAXIWAY_ADDRESS", "GATEWAY_PORT"):
         monkeypatch.delenv(name)
-    assert variables.gateway(opened, emulated=True) == opened
+    assert variables.gateway(opened, readable=True) == opened
     monkeypatch.setenv("TAXIWAY_ADDRESS", "")
-    assert variables.gateway(opened, emulated=True) == {"GATEWAY_OFF": "1"}
+    assert variables.gateway(opened, readable=True) == {"GATEWAY_OFF": "1"}
 
 
 def test_a_stack_on_google_cloud_turns_the_emulators_off() -> None:
-    written = variables.of_stack("alice", OUTPUTS, {"google_credentials": Path("/x/google_credentials")})
+    files = {name: Path("/x") / name for name in ("google_credentials", "google_reader_credentials")}
+    written = variables.of_stack("alice", OUTPUTS, files)
     assert written["EMULATORS_OFF"] == "1"
     assert {written[name] for name in (*variables.EMULATORS, variables.SOURCE, "TAXIWAY_MONTHS")} == {""}
     assert written["GOOGLE_CREDENTIALS_FILE"] == "/x/google_credentials"
+    assert written["GOOGLE_READER_CREDENTIALS_FILE"] == "/x/google_reader_credentials"
     assert (written["GOOGLE_OWN_CREDENTIALS_FILE"], written["GOOGLE_TOKENS_OFF"]) == ("", "1")
     assert written["COMPOSE_PROJECT_NAME"] == "taxiway-alice"
     assert "very secret" not in "".join(written.values())

@@ -78,7 +78,7 @@ def test_two_host_names_are_none() -> None:
 
 def test_an_open_path_takes_a_form_without_a_token_but_from_no_page() -> None:
     form = {"Content-Type": "application/x-www-form-urlencoded"}
-    guarded = client(token="t", open_paths=("/echo/token",))
+    guarded = client(tokens=["t"], open_paths=("/echo/token",))
     assert guarded.post("/echo/token", content="{}", headers=form).status_code == 200
     assert guarded.post("/echo/other", content="{}", headers=form).status_code == 401
     assert guarded.post("/echo/token", content="{}", headers=form | {"Origin": "null"}).status_code == 403
