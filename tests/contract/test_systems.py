@@ -112,7 +112,7 @@ def test_the_page_has_a_row_for_it_that_names_what_has_no_wheel(name: str) -> No
     assert ("wheel" in row and named == missing) if missing else "tested" in row
 
 
-def test_the_editor_can_try_every_stage() -> None:
+def test_the_editor_can_try_every_stage_and_run_a_dag() -> None:
     launch = json.loads((REPOSITORY / ".vscode" / "launch.json").read_text())
     (stages,) = [one["options"] for one in launch["inputs"] if one["id"] == "stage"]
     assert stages == list(STAGES)

@@ -18,7 +18,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NoReturn
 
 from setproctitle import getproctitle, setproctitle
 from supervisor import supervisord
@@ -116,8 +116,8 @@ class Options(ServerOptions):  # type: ignore[misc]
         super().execve(filename, argv, own)
 
 
-def become(argv: Sequence[str], variables: Mapping[str, str]) -> None:
-    """Run `airflow …` or `python -m module …` in this fork, and end as a program does."""
+def become(argv: Sequence[str], variables: Mapping[str, str]) -> NoReturn:
+    """Run `airflow …` or `python -m module …` in this process, and end as a program does."""
     code: Any = 1
     try:
         for name in _OWN_SIGNALS:
@@ -125,10 +125,12 @@ def become(argv: Sequence[str], variables: Mapping[str, str]) -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
         os.environ.clear()
         os.environ.update(variables)
-        module, words = (argv[2], argv[3:]) if argv[1] == "-m" else ("airflow.__main__", argv[1:])
+        module, words = (argv[2], argv[3:]) if argv[1:2] == ["-m"] else ("airflow.__main__", argv[1:])
         sys.argv = ["airflow", *words]
         setproctitle(" ".join(sys.argv))
-        importlib.import_module("airflow.settings").initialize()
+        if "airflow.settings" in sys.modules:
+            # Imported before as a library, it has set nothing up.
+            sys.modules["airflow.settings"].initialize()
         code = importlib.import_module(module).main()
     except SystemExit as end:
         code = end.code

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -83,6 +84,17 @@ def supervisor(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Supervisor]
     until(lambda: not made.imports())
     yield made
     made.end_strays()
+
+
+def test_who_becomes_airflow_stays_the_process_that_a_debugger_has(tmp_path: Path) -> None:
+    words = ["airflow", "config", "get-value", "core", "parallelism"]
+    script = f"from taxiway.embedded.manager import become; become({words}, dict(__import__('os').environ))"
+    own = {"AIRFLOW_HOME": str(tmp_path), "AIRFLOW__CORE__PARALLELISM": "3"}
+    done = subprocess.Popen(
+        [sys.executable, "-c", script], stdout=subprocess.PIPE, text=True, env={**os.environ, **own}
+    )
+    assert done.communicate(timeout=120)[0].split()[-1] == "3"
+    assert done.returncode == 0
 
 
 def said(supervisor: Supervisor, name: str) -> list[dict[str, Any]]:
