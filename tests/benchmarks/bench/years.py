@@ -176,7 +176,7 @@ def _killed(span: str, enough: int, progress: Progress) -> int:
 def _states(span: Span) -> dict[str, int]:
     """How many days of a span are in which state."""
     found: dict[str, int] = {}
-    for row in json.loads(platform.command("status", "--json")[0])["partitions"]:
+    for row in json.loads(platform.command("status", "--json")[0])["datasets"]:
         if row["dataset"] == "bench_rides" and span.first <= Day.parse(row["period"]) <= span.last:
             found[row["state"]] = found.get(row["state"], 0) + 1
     return found
