@@ -311,7 +311,7 @@ def use_memory(bench: Bench) -> Section:
     contestants = [_largest(stage, peaks[stage], rows, last[stage]) for stage in _MEASURED if stage in last]
     wide, bound = wide_rows(bench)
     targets = [*(_flat(stage, peaks[stage]) for stage in _MEASURED), bound]
-    return Section("rows/s", [*contestants, *wide], targets, {"peaks_mb": peaks})
+    return Section("rows/s", [*contestants, *wide], targets, {"ratio_to_best_peer": None, "peaks_mb": peaks})
 
 
 def _measure(bench: Bench, stage: str, file: Path, emulators: Cloud, database: Database) -> Run:
