@@ -57,6 +57,9 @@ CONFINED = (
     "SET allow_persistent_secrets = false",
     "SET allowed_directories = [{}]",
     "SET enable_external_access = false",
+    # A checkpoint writes all of a table anew that rows were deleted from: by default, with each month that is
+    # loaded again.
+    "SET checkpoint_threshold = '256MB'",
     "SET lock_configuration = true",
 )
 GRPC_BYTES = 11 << 20

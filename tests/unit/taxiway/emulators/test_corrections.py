@@ -118,6 +118,19 @@ def test_the_confined_engine_starts_without_it_and_reads_none(tmp_path: Path) ->
     asyncio.run(engine.stop())
 
 
+def test_what_is_loaded_again_makes_nobody_write_the_whole_table(tmp_path: Path) -> None:
+    engine = Engine(settings(tmp_path), [tmp_path / "uploads"])
+    asyncio.run(engine.start())
+    engine.execute("CREATE TABLE t AS SELECT range AS a FROM range(3000000)")
+    engine.execute("BEGIN TRANSACTION")
+    engine.execute("DELETE FROM t")
+    engine.execute("INSERT INTO t SELECT range FROM range(3000000)")
+    engine.execute("COMMIT")
+    (log,) = tmp_path.rglob("*.duckdb.wal")
+    assert log.stat().st_size > 1 << 20, "a checkpoint has emptied it"
+    asyncio.run(engine.stop())
+
+
 def test_a_reader_sees_rows_that_are_not_committed(library: Library) -> None:
     library.sql("CREATE TABLE d.t (a INT64)")
     engine = library.context.engine
