@@ -24,7 +24,7 @@ pages* are what a task does not share with its worker.
 What is missed (✗), and what was tried: [decisions/0021](decisions/0021-where-the-time-goes.md).
 """
 _MEGABYTES = ("peak_rss_mb", "read_mb", "written_mb")
-_WIDTH, _LABEL, _BAR, _GAP = 920, 330, 18, 6
+_WIDTH, _LABEL, _BAR, _GAP = 1060, 470, 18, 6
 _COLOURS = {"ours": "#f0a500", "limit": "#9aa5b1", "peer": "#4c78a8", "note": "#cfd8e0"}
 
 
