@@ -139,7 +139,7 @@ async function follow(section) {
       update(section, await coverage(section.grid));
       [known, wait] = [now, 3000];
     }
-    section.grid?.said?.replaceChildren();
+    section.grid?.started?.remove();
   } catch { /* Refresh says what is wrong. */ }
   section.followed = false;
 }
@@ -148,7 +148,7 @@ function range(section, grid) {
   if (!grid.every) return null;
   const ends = { first: grid.keys[0], last: grid.keys.at(-1) };
   const inputs = Object.keys(ends).map((name) => make("input", { value: ends[name], size: 13, "aria-label": `${name} period`, pattern: "[-0-9T]+" }));
-  const said = grid.said = make("span", { role: "status" });
+  const said = make("span", { role: "status" });
   const button = (text, states, force) => make("button", {
     type: "button", disabled: !grid.may_run, title: grid.may_run ? null : "You may not trigger these DAGs.",
     click: () => {
@@ -205,7 +205,8 @@ async function load(section, grid, places, said, verb, force = false) {
       }
       done++;
     }
-    said.replaceChildren(`${number(done)} started.`);
+    // Whatever is said here next replaces it; until then it stands as long as something runs.
+    said.replaceChildren(grid.started = make("span", {}, `${number(done)} started.`));
     update(section, await coverage(grid));
   }
 }

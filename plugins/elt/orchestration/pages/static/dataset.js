@@ -11,14 +11,14 @@ function history(facts, ds, kept) {
   const keys = facts.first ? periods(facts.first, ds.every, facts.states.length) : ["whole"];
   const places = Object.keys(facts.cells).map(Number);
   // What is loaded again can be read meanwhile.
-  const again = places.filter((place) => facts.states[place] === "R" && facts.cells[place][0] != null);
-  const loaded = places.filter((place) => facts.states[place] === "L" || again.includes(place)), begin = Math.min(...places, keys.length - 1);
+  const loaded = places.filter((place) => facts.states[place] === "L" || (facts.states[place] === "R" && facts.cells[place][0] != null));
+  const again = loaded.filter((place) => facts.states[place] === "R").length, begin = Math.min(...places, keys.length - 1);
   const of = (column) => keys.map((_, place) => facts.cells[place]?.[column]);
   const samples = loaded.filter((place) => facts.sources[facts.cells[place][2]]?.sample).length;
   kept.replaceChildren(...(places.length ? [quarantined(facts, ds, keys, places)] : []));
   const troubles = places.flatMap((place) => facts.cells[place][4].map((sentence) => [keys[place], sentence])).slice(-50).reverse();
   return [
-    part("Freshness", make("p", {}, !loaded.length ? "Nothing is loaded yet." : !ds.every ? "It is loaded." : `Loaded up to ${keys[loaded.at(-1)]}; ${number(loaded.length)} of ${number(keys.length)} partitions${again.length ? ` (${number(again.length)} of them now loaded again)` : ""}, the latest that is due is ${keys.at(-1)}.`),
+    part("Freshness", make("p", {}, !loaded.length ? "Nothing is loaded yet." : !ds.every ? "It is loaded." : `Loaded up to ${keys[loaded.at(-1)]}; ${number(loaded.length)} of ${number(keys.length)} partitions${again ? ` (${number(again)} of them now loaded again)` : ""}, the latest that is due is ${keys.at(-1)}.`),
       facts.loaded_at ? make("p", {}, `The last load was ${ago(facts.loaded_at)}: ${facts.loaded_at.slice(0, 16).replace("T", " ")} UTC.`) : null,
       samples ? notice(`${ds.every ? `${number(samples)} of them are` : "It is"} sample data: generated, not published.`, "warning") : null),
     part("Rows", !ds.every ? make("p", {}, `${number(of(0)[0])} rows, ${number(of(1)[0])} in quarantine.`) : chart("rows in the warehouse", keys.slice(begin), of(0).slice(begin), "rows"), ds.every && chart("rows in quarantine", keys.slice(begin), of(1).slice(begin), "kept")),
