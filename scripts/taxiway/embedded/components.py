@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -120,3 +120,8 @@ def airflow_command(home: Home, *arguments: str) -> list[str]:
 
 def _launched(variables: Path, *program: str) -> list[str]:
     return [sys.executable, "-c", LAUNCH, str(variables), *program]
+
+
+def launching(command: Sequence[str]) -> tuple[Path, Sequence[str]] | None:
+    """The file of variables and the program that such a command becomes; None for any other command."""
+    return (Path(command[3]), command[4:]) if command[1:3] == ["-c", LAUNCH] else None

@@ -24,7 +24,7 @@ from setproctitle import getproctitle, setproctitle
 from supervisor import supervisord
 from supervisor.options import ServerOptions
 
-from taxiway.embedded.components import LAUNCH
+from taxiway.embedded.components import launching
 from taxiway.environment.home import REPOSITORY
 
 # What all of Airflow's processes import, and nothing of this project's: that may be edited meanwhile.
@@ -76,7 +76,7 @@ class Options(ServerOptions):  # type: ignore[misc]
         """Called when it has become a daemon: from now on its threads are not lost."""
         self.importing.unlink(missing_ok=True)
         commands = [shlex.split(p.command) for g in self.process_group_configs for p in g.process_configs]
-        files = [Path(words[3]) for words in commands if words[1:3] == ["-c", LAUNCH]]
+        files = [found[0] for found in map(launching, commands) if found]
         if sys.platform == "linux" and files and files[0].exists():
             self.importing.touch()
             self.variables = read_at_import(json.loads(files[0].read_text()))
@@ -108,11 +108,11 @@ class Options(ServerOptions):  # type: ignore[misc]
     def execve(self, filename: str, argv: Sequence[str], env: Mapping[str, str]) -> None:
         """Become the program; Airflow's stay what they are."""
         own = {k: v for k, v in env.items() if k != AS_LIBRARY and k not in (self.variables or {})}
-        if self.imported and argv[1:3] == ["-c", LAUNCH]:
-            wanted = {**own, **json.loads(Path(argv[3]).read_text())}
+        if self.imported and (found := launching(argv)):
+            wanted = {**own, **json.loads(found[0].read_text())}
             unchanged = all(text_of(file) == text for file, text in self.files.items())
             if unchanged and read_at_import(wanted) == self.variables:
-                become(argv[4:], wanted)
+                become(found[1], wanted)
         super().execve(filename, argv, own)
 
 

@@ -7,7 +7,6 @@ import os
 import re
 import sys
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -174,13 +173,13 @@ def set_alerts(api: AirflowApi, *, on: bool, off: bool) -> str:
 def airflow(checkout: Checkout, stack: str, arguments: tuple[str, ...]) -> int:
     """Run Airflow's own command line in the environment."""
     from taxiway.airflow.environment import clean_environment
-    from taxiway.embedded.components import LAUNCH
+    from taxiway.embedded.components import launching
     from taxiway.embedded.manager import become
 
     command = checkout.running(stack).airflow_command(arguments)
-    if command[1:3] == ["-c", LAUNCH]:
+    if found := launching(command):
         # In this very process, where a debugger may be: it would not follow to another program.
-        become(command[4:], clean_environment() | json.loads(Path(command[3]).read_text()))
+        become(found[1], clean_environment() | json.loads(found[0].read_text()))
     os.execvpe(command[0], command, clean_environment())  # noqa: S606
 
 
