@@ -10,6 +10,7 @@ import yaml
 
 from elt.connections import GOOGLE
 from lakehouse.outputs import CREDENTIALS, CREDENTIALS_PATH, READER_CREDENTIALS, VARIABLES
+from taxiway.environment import home
 from taxiway.environment.home import REPOSITORY
 from taxiway.infrastructure.plan import plan
 
@@ -54,6 +55,7 @@ def read_by_the_library():
 
 def test_the_contract_names_every_output_and_nothing_else():
     assert every_output() == {*VARIABLES, CREDENTIALS, READER_CREDENTIALS}
+    assert home.READER_CREDENTIALS == READER_CREDENTIALS
 
 
 def test_every_setting_of_the_library_is_an_output_or_the_commands_business():

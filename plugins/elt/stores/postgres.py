@@ -95,13 +95,11 @@ def load(
             _replace_rows(connection, incoming, ds)
         else:
             _swap(connection, incoming, ds, period)
-        described = sql.SQL("COMMENT ON TABLE {} IS {}")
-        partition = sql.Identifier(partition_table(ds, period))
         # Clients show it beside the table: first what a person reads, then what `loaded` does.
         of = with_source(f"{ds.title}, {period}" if period else None, ds, about.get("source"))
         if period is not None:
             _note_source(connection, ds, ds.table, about)
-        connection.execute(described.format(partition, f"{of}\n{json.dumps(about)}"))
+        _describe(connection, partition_table(ds, period), f"{of}\n{json.dumps(about)}")
     return dict(about)
 
 
@@ -136,8 +134,11 @@ def _note_source(connection: psycopg.Connection, ds: Dataset, table: str, about:
     present = found[0] if found else None
     text = with_source(present, ds, about.get("source"))
     if text != present:
-        named = sql.Identifier(identifier(table))
-        connection.execute(sql.SQL("COMMENT ON TABLE {} IS {}").format(named, text))
+        _describe(connection, identifier(table), text)
+
+
+def _describe(connection: psycopg.Connection, table: str, text: str) -> None:
+    connection.execute(sql.SQL("COMMENT ON TABLE {} IS {}").format(sql.Identifier(table), text))
 
 
 def _counted(parts: Parts, about: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -201,7 +202,7 @@ def ensure_table(connection: psycopg.Connection, ds: Dataset) -> None:
             by = sql.SQL(f"PARTITION BY {way} ({{}})").format(sql.Identifier(ds.period_column))
         table = sql.Identifier(identifier(ds.table))
         connection.execute(sql.SQL("CREATE TABLE {} ({}) {}").format(table, defined, by))
-        connection.execute(sql.SQL("COMMENT ON TABLE {} IS {}").format(table, ds.title))
+        _describe(connection, identifier(ds.table), ds.title)
         for column in _columns(ds):
             name = sql.Identifier(ds.table, column.name)
             connection.execute(sql.SQL("COMMENT ON COLUMN {} IS {}").format(name, column.described))
