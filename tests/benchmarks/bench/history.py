@@ -7,7 +7,6 @@ import shlex
 import subprocess
 import time
 
-import psutil
 import psycopg
 
 from bench import platform
@@ -85,7 +84,7 @@ def held() -> Json:
 
 
 def _use(bench: Bench) -> Json:
-    root = psutil.Process(int((platform.HOME.root / "supervisord.pid").read_text()))
+    root = platform.manager()
     before = uses(root)
     with bench.progress.phase(f"nothing happens for {bench.seconds} s"):
         time.sleep(bench.seconds)

@@ -55,7 +55,7 @@ def idle(bench: Bench) -> Section:
     """Start the platform, let it settle, watch it; then trigger empty runs. The same with the peer."""
     platform.down()
     with platform.running() as target:
-        watched = _watch(bench, int((platform.HOME.root / "supervisord.pid").read_text()))
+        watched = _watch(bench, platform.manager().pid)
         ours = _contestant("taxiway, nothing to do", "ours", watched, bench)
         waits = _first_tasks(bench, target)
     contestants, peers_waits = [ours], None

@@ -6,7 +6,6 @@ alone is shown and compared with nothing.
 
 from __future__ import annotations
 
-import json
 import shlex
 import shutil
 from collections.abc import Sequence
@@ -62,7 +61,7 @@ def _platform(bench: Bench, file: Path) -> tuple[Json, Json]:
             / f"yellow_tripdata_{MONTH}.20000-rows.edition-{EDITION}.parquet"
         )
         shutil.copy(file, cache)
-        root = psutil.Process(int((platform.HOME.root / "supervisord.pid").read_text()))
+        root = platform.manager()
         cpu, (read, written) = cpu_of_tree(root.pid), io_of_tree(root.pid)
         with _Memory(root) as memory:
             _, done = platform.command("run", "yellow", MONTH)
@@ -101,9 +100,7 @@ def _check_store(store: str, expected: Facts) -> None:
     if store == "lake":
         year, number = MONTH.split("-")
         where = f"{entry.name} WHERE year = {int(year)} AND month = {int(number)}"
-    text, _ = platform.command("sql", "--on", store, "--format", "json", _SUMS + where)
-    # Beside it may stand that the rows are generated.
-    (found,) = json.loads(text[text.index("[") : text.rindex("]") + 1])
+    (found,) = platform.answer("sql", "--on", store, "--format", "json", _SUMS + where)
     _agree(store, Facts(int(found["n"]), float(found["amount"]), float(found["distance"])), expected)
 
 

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import psutil
 
-from bench.measure import MEGABYTE, Run, cpu_of_tree
+from bench.measure import MEGABYTE, CommandFailedError, Run, cpu_of_tree
 from bench.measure import run as run_once
 from taxiway.console.progress import Progress
 from taxiway.environment.home import Home
 from taxiway.targets.target import Checkout
+from taxiway.waiting import run
 
 if TYPE_CHECKING:
     from taxiway.targets.target import Target
@@ -49,6 +51,19 @@ def command(name: str, *arguments: str) -> tuple[str, Run]:
     words: list[str | Path] = ["sh", "-c", script, sys.executable, "-m", "taxiway", name]
     done = run_once([*words, *arguments, "--stack", STACK], {"COLUMNS": "200", "PATH": os.environ["PATH"]})
     return output.read_text(), done
+
+
+def answer(name: str, *arguments: str) -> Any:
+    """What a command prints as JSON, without what it says beside on standard error."""
+    done = run([sys.executable, "-m", "taxiway", name, *arguments, "--stack", STACK], seconds=600)
+    if done.returncode:
+        raise CommandFailedError(done.stderr.strip()[-300:])
+    return json.loads(done.stdout)
+
+
+def manager() -> psutil.Process:
+    """The process manager of the environment that is up."""
+    return psutil.Process(int((HOME.root / "supervisord.pid").read_text()))
 
 
 def up(*arguments: str) -> Started:
@@ -86,7 +101,7 @@ def environment() -> Target:
 
 def _use() -> tuple[float, float]:
     """CPU seconds so far, and memory now (shared pages counted once), of everything that was started."""
-    root = psutil.Process(int((HOME.root / "supervisord.pid").read_text()))
+    root = manager()
     memory = 0
     for process in [root, *root.children(recursive=True)]:
         with contextlib.suppress(psutil.Error, AttributeError):

@@ -7,7 +7,6 @@ second goes on.
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import re
 import shutil
@@ -176,14 +175,14 @@ def _killed(span: str, enough: int, progress: Progress) -> int:
 def _states(span: Span) -> dict[str, int]:
     """How many days of a span are in which state."""
     found: dict[str, int] = {}
-    for row in json.loads(platform.command("status", "--json")[0])["datasets"]:
+    for row in platform.answer("status", "--json")["datasets"]:
         if row["dataset"] == "bench_rides" and span.first <= Day.parse(row["period"]) <= span.last:
             found[row["state"]] = found.get(row["state"], 0) + 1
     return found
 
 
 def _tree() -> list[psutil.Process]:
-    root = psutil.Process(int((platform.HOME.root / "supervisord.pid").read_text()))
+    root = platform.manager()
     return [root, *root.children(recursive=True)]
 
 
